@@ -1,0 +1,157 @@
+# pg_derive: materialized views that follow their tables.
+#
+#	make, make install		the extension, by PostgreSQL's PGXS
+#	make installcheck		its tests, against the server you run (see CONTRIBUTING.md)
+#	make test				every test, against private temporary servers; installs what is missing
+#	make fuzz				the random differential tester; FUZZ_SECONDS, FUZZ_SEED
+#	make lint				layers, formatting, exported symbols, lists that must agree
+#	make indent				format the sources
+#
+# The release build puts its objects beside the sources, as PGXS does.  The
+# tests run a build of their own, with assertions, in build/assert; so neither
+# ever contains objects of the other.
+
+MODULE_big = pg_derive
+EXTENSION = pg_derive
+DATA = pg_derive--0.1.sql
+PGFILEDESC = "pg_derive - materialized views maintained from the write-ahead log"
+
+# In pipeline order: a table of contents (see src/README.md).
+OBJS = \
+	src/base/debug_point.o \
+	src/base/gucs.o \
+	src/base/position.o \
+	src/base/registry.o \
+	src/base/rowhash.o \
+	src/capture/caches.o \
+	src/capture/decoder.o \
+	src/capture/json_stream.o \
+	src/capture/output_plugin.o \
+	src/delta/consolidate.o \
+	src/delta/delta.o \
+	src/delta/fill.o \
+	src/delta/stream.o \
+	src/delta/target.o \
+	src/derive/aggclass.o \
+	src/derive/aggcompile.o \
+	src/derive/aggregate.o \
+	src/derive/check.o \
+	src/derive/compile.o \
+	src/derive/exactsum.o \
+	src/derive/query.o \
+	src/derive/select.o \
+	src/derive/statetable.o \
+	src/derive/term.o \
+	src/materialize/explain.o \
+	src/materialize/internal.o \
+	src/materialize/program.o \
+	src/notify/wait.o \
+	src/server/background.o \
+	src/server/builder.o \
+	src/server/hooks.o \
+	src/server/launcher.o \
+	src/server/module.o \
+	src/server/request.o \
+	src/server/shmem.o \
+	src/server/sqlfuncs.o \
+	src/server/worker.o
+
+# Tests in the order in which they run; the first one creates the extension.
+REGRESS = \
+	setup \
+	stream \
+	basic \
+	joins \
+	aggregates \
+	blocks \
+	types \
+	tables \
+	refusals \
+	names
+ISOLATION = \
+	setup \
+	commit_order \
+	create_view \
+	locks \
+	maintenance \
+	prepared \
+	snapshot \
+	truncate
+ISOLATION_OPTS = --inputdir=$(srcdir)/test/isolation
+TAP_TESTS = 1
+PROVE_TESTS = test/t/*.pl
+
+FUZZ_SECONDS = 600
+FUZZ_SEED =
+
+PG_CPPFLAGS = -I$(srcdir)/src -I$(srcdir)/include
+EXTRA_CLEAN = $(OBJS:.o=.d) build output_iso tmp_check
+
+# An out-of-tree build needs its folders, and must not take the objects of a
+# release build in the source folder for its own: look there for sources only.
+ifneq ($(wildcard Makefile),Makefile)
+$(shell mkdir -p $(sort $(dir $(OBJS))))
+endif
+
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
+ifneq ($(wildcard $(PGXS)),)
+
+include $(PGXS)
+
+ifneq ($(srcdir),.)
+VPATH =
+vpath %.c $(srcdir)
+vpath %.control $(srcdir)
+vpath %.sql $(srcdir)
+endif
+
+# PGXS as packaged does not track which headers an object was made from.
+CFLAGS += -MMD -MP
+-include $(OBJS:.o=.d)
+# Bitcode is made anew whenever its object is.
+$(OBJS:.o=.bc): %.bc: %.o
+
+else
+
+# Only the targets below this line work, and "make test" installs the rest.
+srcdir = .
+.DEFAULT_GOAL = all
+.PHONY: all install installcheck clean
+all install installcheck:
+	@echo "PostgreSQL's extension building infrastructure was not found by \"$(PG_CONFIG) --pgxs\"." >&2
+	@echo "Install it (Debian: apt-get install postgresql-server-dev-15) or set PG_CONFIG." >&2
+	@exit 1
+clean:
+	rm -rf $(OBJS) $(OBJS:.o=.bc) $(EXTRA_CLEAN) pg_derive.so
+
+endif
+
+# Tests and checks.  tools/test says what it does; its lists come from here.
+export REGRESS ISOLATION PROVE_TESTS FUZZ_SECONDS FUZZ_SEED PG_CONFIG
+
+.PHONY: assert-build test fuzz lint indent dist
+assert-build:
+	@mkdir -p build/assert
+	@+$(MAKE) -s -C build/assert -f $(abspath $(firstword $(MAKEFILE_LIST))) PG_CFLAGS=-DUSE_ASSERT_CHECKING with_llvm=no all
+	@rm -rf build/assert/inst
+	@+$(MAKE) -s -C build/assert -f $(abspath $(firstword $(MAKEFILE_LIST))) PG_CFLAGS=-DUSE_ASSERT_CHECKING with_llvm=no install DESTDIR=$(CURDIR)/build/assert/inst
+
+test:
+	@+tools/test regress isolation tap
+
+fuzz:
+	@+tools/test fuzz
+
+lint:
+	@+tools/lint
+
+indent:
+	@tools/update-typedefs >/dev/null
+	@tools/indent $(wildcard src/*/*.c src/*/*.h include/*/*.h)
+
+# PGXS' own "check" prints that it is not supported and succeeds; this one tests.
+check: test
+
+dist:
+	git archive --format=zip --prefix=pg_derive-0.1.0/ --output=pg_derive-0.1.0.zip HEAD

@@ -1,0 +1,31 @@
+-- Departures of each airport: a join, aggregated.
+SELECT derive.create_view('airport_delays', $$
+    SELECT a.iata, a.city, a.state,
+           count(*) AS flights, avg(f.delay) AS avg_delay, max(f.delay) AS worst
+    FROM flights f JOIN airports a ON a.iata = f.origin
+    GROUP BY a.iata, a.city, a.state $$);
+
+-- A view of that view, moving in the same instant.
+SELECT derive.create_view('state_delays', $$
+    SELECT state, count(*) AS airports, sum(flights) AS flights, max(worst) AS worst
+    FROM airport_delays GROUP BY state $$);
+
+-- From where to where: the airports table joined twice.
+SELECT derive.create_view('state_routes', $$
+    SELECT o.state AS from_state, d.state AS to_state,
+           count(*) AS flights, sum(f.distance) AS miles
+    FROM flights f
+    JOIN airports o ON o.iata = f.origin
+    JOIN airports d ON d.iata = f.destination
+    GROUP BY o.state, d.state $$);
+
+-- The bank of pgbench: what lies on the accounts of each branch ...
+SELECT derive.create_view('branch_accounts', $$
+    SELECT bid, count(*) AS accounts, sum(abalance) AS balance
+    FROM pgbench_accounts GROUP BY bid $$);
+
+-- ... and what its tellers did.
+SELECT derive.create_view('teller_work', $$
+    SELECT t.tid, t.bid, count(*) AS transactions, sum(h.delta) AS moved, max(h.mtime) AS latest
+    FROM pgbench_history h JOIN pgbench_tellers t ON t.tid = h.tid
+    GROUP BY t.tid, t.bid $$);

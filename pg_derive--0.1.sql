@@ -1,0 +1,318 @@
+/* pg_derive--0.1.sql: materialized views that follow their tables */
+
+-- complain if script is sourced in psql, rather than via CREATE EXTENSION
+\echo Use "CREATE EXTENSION pg_derive" to load this file. \quit
+
+/* ----------------------------------------------------------------
+ *		Internals: schema derive_state
+ * ----------------------------------------------------------------
+ */
+
+CREATE SCHEMA derive_state;
+COMMENT ON SCHEMA derive_state IS
+	'internal state of pg_derive; nobody but pg_derive should touch it';
+
+CREATE TABLE derive_state.views (
+	relid oid NOT NULL,
+	state "char" NOT NULL,
+	rebuild boolean NOT NULL,
+	error text,
+	error_at timestamptz,
+	created_at timestamptz NOT NULL,
+	position pg_snapshot,
+	epoch int8 NOT NULL,
+	members int8 NOT NULL,
+	CONSTRAINT views_pkey PRIMARY KEY (relid)
+);
+COMMENT ON TABLE derive_state.views IS 'the maintained views';
+COMMENT ON COLUMN derive_state.views.relid IS 'the materialized view';
+COMMENT ON COLUMN derive_state.views.state IS
+	'b = building, c = filled and catching up, r = ready, p = paused, f = failed';
+COMMENT ON COLUMN derive_state.views.rebuild IS 'compute it anew in the next batch';
+COMMENT ON COLUMN derive_state.views.error IS 'why it failed';
+COMMENT ON COLUMN derive_state.views.error_at IS 'when it failed';
+COMMENT ON COLUMN derive_state.views.created_at IS 'when it was put under maintenance';
+COMMENT ON COLUMN derive_state.views.position IS
+	'the transactions that it contains, while these are not those of derive_state.position';
+COMMENT ON COLUMN derive_state.views.epoch IS
+	'life of the worker in which it was filled, while it is catching up; else 0';
+COMMENT ON COLUMN derive_state.views.members IS
+	'digest of the partitions and children of its tables';
+
+CREATE TABLE derive_state.relations (
+	view oid NOT NULL,
+	operator int4 NOT NULL,
+	role "char" NOT NULL,
+	relid oid NOT NULL,
+	CONSTRAINT relations_pkey PRIMARY KEY (view, operator, role)
+);
+CREATE INDEX relations_relid_idx ON derive_state.relations (relid);
+COMMENT ON TABLE derive_state.relations IS 'relations that belong to maintained views';
+COMMENT ON COLUMN derive_state.relations.view IS 'the materialized view';
+COMMENT ON COLUMN derive_state.relations.operator IS 'number of the operator in the view''s program';
+COMMENT ON COLUMN derive_state.relations.role IS
+	's = state table, d = derived table, i = locator index';
+COMMENT ON COLUMN derive_state.relations.relid IS 'the table or index';
+COMMENT ON INDEX derive_state.relations_relid_idx IS 'finds the view to which a relation belongs';
+
+CREATE TABLE derive_state.position (
+	snapshot pg_snapshot NOT NULL,
+	lsn pg_lsn NOT NULL,
+	committed_at timestamptz NOT NULL
+) WITH (fillfactor = 10);
+COMMENT ON TABLE derive_state.position IS
+	'where the views of this database stand; at most one row, written with every batch';
+COMMENT ON COLUMN derive_state.position.snapshot IS 'the transactions that the views contain';
+COMMENT ON COLUMN derive_state.position.lsn IS
+	'everything that committed before this is contained';
+COMMENT ON COLUMN derive_state.position.committed_at IS 'when the last batch was written';
+
+REVOKE ALL ON derive_state.views, derive_state.relations, derive_state.position FROM PUBLIC;
+
+CREATE FUNCTION derive_state.row_hash(record) RETURNS int8
+	AS 'MODULE_PATHNAME', 'derive_row_hash_sql'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION derive_state.row_hash(record) IS
+	'hash of a row by the binary image of its values; for indexes by which rows of views are found';
+
+-- Floating-point sums that can be taken back; see src/derive/exactsum.c.
+CREATE FUNCTION derive_state.exact_add(internal, real) RETURNS internal LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'derive_exact_add4';
+CREATE FUNCTION derive_state.exact_add(internal, double precision) RETURNS internal LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'derive_exact_add8';
+CREATE FUNCTION derive_state.exact_remove(internal, real) RETURNS internal LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'derive_exact_remove4';
+CREATE FUNCTION derive_state.exact_remove(internal, double precision) RETURNS internal LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'derive_exact_remove8';
+CREATE FUNCTION derive_state.exact_combine(internal, internal) RETURNS internal LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'derive_exact_combine';
+CREATE FUNCTION derive_state.exact_serialize(internal) RETURNS bytea LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'derive_exact_serialize';
+CREATE FUNCTION derive_state.exact_deserialize(bytea, internal) RETURNS internal LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'derive_exact_deserialize';
+CREATE FUNCTION derive_state.exact_sum4(internal) RETURNS real LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'derive_exact_sum4';
+CREATE FUNCTION derive_state.exact_sum8(internal) RETURNS double precision LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'derive_exact_sum8';
+CREATE FUNCTION derive_state.exact_avg(internal) RETURNS double precision LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'derive_exact_avg';
+CREATE AGGREGATE derive_state.exact_sum(real) (
+	sfunc = derive_state.exact_add, stype = internal, sspace = 600, finalfunc = derive_state.exact_sum4,
+	combinefunc = derive_state.exact_combine, serialfunc = derive_state.exact_serialize, deserialfunc = derive_state.exact_deserialize,
+	msfunc = derive_state.exact_add, minvfunc = derive_state.exact_remove, mstype = internal, mfinalfunc = derive_state.exact_sum4, parallel = safe);
+CREATE AGGREGATE derive_state.exact_sum(double precision) (
+	sfunc = derive_state.exact_add, stype = internal, sspace = 600, finalfunc = derive_state.exact_sum8,
+	combinefunc = derive_state.exact_combine, serialfunc = derive_state.exact_serialize, deserialfunc = derive_state.exact_deserialize,
+	msfunc = derive_state.exact_add, minvfunc = derive_state.exact_remove, mstype = internal, mfinalfunc = derive_state.exact_sum8, parallel = safe);
+CREATE AGGREGATE derive_state.exact_avg(real) (
+	sfunc = derive_state.exact_add, stype = internal, sspace = 600, finalfunc = derive_state.exact_avg,
+	combinefunc = derive_state.exact_combine, serialfunc = derive_state.exact_serialize, deserialfunc = derive_state.exact_deserialize,
+	msfunc = derive_state.exact_add, minvfunc = derive_state.exact_remove, mstype = internal, mfinalfunc = derive_state.exact_avg, parallel = safe);
+CREATE AGGREGATE derive_state.exact_avg(double precision) (
+	sfunc = derive_state.exact_add, stype = internal, sspace = 600, finalfunc = derive_state.exact_avg,
+	combinefunc = derive_state.exact_combine, serialfunc = derive_state.exact_serialize, deserialfunc = derive_state.exact_deserialize,
+	msfunc = derive_state.exact_add, minvfunc = derive_state.exact_remove, mstype = internal, mfinalfunc = derive_state.exact_avg, parallel = safe);
+
+
+CREATE FUNCTION derive_state.counters(
+	OUT view oid,
+	OUT batches int8,
+	OUT changes_in int8,
+	OUT rows_inserted int8,
+	OUT rows_updated int8,
+	OUT rows_deleted int8,
+	OUT delta_time float8,
+	OUT apply_time float8,
+	OUT last_batch_time float8,
+	OUT last_batch_at timestamptz)
+	RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'derive_counters_sql'
+	LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION derive_state.counters() IS 'statistics of the views; see derive.stats';
+
+CREATE FUNCTION derive_state.service(
+	OUT worker_pid int4,
+	OUT lsn pg_lsn,
+	OUT lag_bytes int8,
+	OUT lag interval)
+	RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'derive_service_sql'
+	LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION derive_state.service() IS
+	'the worker of this database and how far it is behind; see derive.stats';
+
+CREATE FUNCTION derive_state.builds(
+	OUT view oid,
+	OUT pid int4,
+	OUT phase text,
+	OUT tuples_done int8,
+	OUT tuples_total int8,
+	OUT started_at timestamptz)
+	RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'derive_builds_sql'
+	LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION derive_state.builds() IS 'views being built; see derive.progress';
+
+/* ----------------------------------------------------------------
+ *		For people: schema derive
+ *
+ * The functions that take a query or a name resolve it by the caller's own
+ * search_path, so they must not set one.  All of them are written in C and
+ * check the caller's rights themselves.
+ * ----------------------------------------------------------------
+ */
+
+COMMENT ON SCHEMA derive IS 'materialized views that follow their tables';
+
+CREATE FUNCTION derive.create_view(name text, query text) RETURNS regclass
+	AS 'MODULE_PATHNAME', 'derive_create_view_sql'
+	LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION derive.create_view(text, text) IS
+	'create a materialized view and keep it fresh; it is filled after commit';
+
+CREATE FUNCTION derive.maintain(view regclass) RETURNS regclass
+	AS 'MODULE_PATHNAME', 'derive_maintain_sql'
+	LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION derive.maintain(regclass) IS
+	'keep an existing materialized view fresh from now on';
+
+CREATE FUNCTION derive.release(view regclass) RETURNS void
+	AS 'MODULE_PATHNAME', 'derive_release_sql'
+	LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION derive.release(regclass) IS
+	'stop maintaining a view; it stays as an ordinary materialized view';
+
+CREATE FUNCTION derive.pause(view regclass) RETURNS void
+	AS 'MODULE_PATHNAME', 'derive_pause_sql'
+	LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION derive.pause(regclass) IS
+	'let a view stand still until derive.resume()';
+
+CREATE FUNCTION derive.resume(view regclass) RETURNS void
+	AS 'MODULE_PATHNAME', 'derive_resume_sql'
+	LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION derive.resume(regclass) IS
+	'bring a paused or failed view to the present and keep it fresh again';
+
+CREATE FUNCTION derive.repair(view regclass) RETURNS void
+	AS 'MODULE_PATHNAME', 'derive_repair_sql'
+	LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION derive.repair(regclass) IS
+	'compute a view anew, change what differs, and wait until that is done';
+
+CREATE FUNCTION derive.wait(
+	view regclass DEFAULT NULL,
+	lsn pg_lsn DEFAULT NULL,
+	timeout interval DEFAULT NULL)
+	RETURNS boolean
+	AS 'MODULE_PATHNAME', 'derive_wait_sql'
+	LANGUAGE C CALLED ON NULL INPUT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION derive.wait(regclass, pg_lsn, interval) IS
+	'wait until a view, or all, contain what was committed before the call or the LSN; false on timeout';
+
+CREATE FUNCTION derive.verify(view regclass DEFAULT NULL)
+	RETURNS TABLE (view regclass, missing bigint, extra bigint)
+	AS 'MODULE_PATHNAME', 'derive_verify_sql'
+	LANGUAGE C CALLED ON NULL INPUT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION derive.verify(regclass) IS
+	'compare a view, or all, with its query; 0 missing and 0 extra rows mean equal';
+
+CREATE FUNCTION derive.explain(view regclass) RETURNS SETOF text
+	AS 'MODULE_PATHNAME', 'derive_explain_sql'
+	LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION derive.explain(regclass) IS 'show how a view is maintained';
+
+CREATE VIEW derive.views AS
+	SELECT v.relid::pg_catalog.regclass AS view,
+		n.nspname AS schema,
+		c.relname AS name,
+		CASE WHEN m.may_see THEN pg_catalog.pg_get_viewdef(v.relid) END AS query,
+		CASE v.state
+			WHEN 'b' THEN 'building'
+			WHEN 'c' THEN 'building'
+			WHEN 'r' THEN 'ready'
+			WHEN 'p' THEN 'paused'
+			WHEN 'f' THEN 'failed'
+		END AS state,
+		CASE WHEN v.state NOT IN ('b', 'c') THEN coalesce(v.position, p.snapshot) END AS position,
+		CASE WHEN v.state = 'r' THEN p.lsn END AS lsn,
+		CASE WHEN m.may_see THEN v.error END AS error,
+		v.error_at,
+		v.created_at
+	FROM derive_state.views v
+		JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) v.relid
+		JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+		LEFT JOIN derive_state.position p ON true
+		CROSS JOIN LATERAL (
+			SELECT pg_catalog.pg_has_role(c.relowner, 'USAGE')
+				OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE')) m(may_see);
+COMMENT ON VIEW derive.views IS 'the maintained views of this database';
+COMMENT ON COLUMN derive.views.view IS 'the materialized view';
+COMMENT ON COLUMN derive.views.schema IS 'its schema';
+COMMENT ON COLUMN derive.views.name IS 'its name';
+COMMENT ON COLUMN derive.views.query IS
+	'its query; NULL unless one has the rights of its owner or of pg_read_all_stats';
+COMMENT ON COLUMN derive.views.state IS 'building, ready, paused or failed';
+COMMENT ON COLUMN derive.views.position IS 'the transactions that it contains';
+COMMENT ON COLUMN derive.views.lsn IS 'everything that committed before this is contained';
+COMMENT ON COLUMN derive.views.error IS
+	'why it failed; NULL unless one has the rights of its owner or of pg_read_all_stats';
+COMMENT ON COLUMN derive.views.error_at IS 'when it failed';
+COMMENT ON COLUMN derive.views.created_at IS 'when it was put under maintenance';
+
+CREATE VIEW derive.stats AS
+	SELECT v.view,
+		v.schema,
+		v.name,
+		v.state,
+		coalesce(s.batches, 0) AS batches,
+		coalesce(s.changes_in, 0) AS changes_in,
+		coalesce(s.rows_inserted, 0) AS rows_inserted,
+		coalesce(s.rows_updated, 0) AS rows_updated,
+		coalesce(s.rows_deleted, 0) AS rows_deleted,
+		coalesce(s.delta_time, 0) AS delta_time,
+		coalesce(s.apply_time, 0) AS apply_time,
+		s.last_batch_time,
+		s.last_batch_at,
+		CASE WHEN v.state = 'ready' THEN w.lag_bytes END AS lag_bytes,
+		CASE WHEN v.state = 'ready' THEN w.lag END AS lag,
+		v.error AS last_error,
+		v.error_at AS last_error_at
+	FROM derive.views v
+		LEFT JOIN derive_state.counters() s ON s.view OPERATOR(pg_catalog.=) v.view::pg_catalog.oid
+		LEFT JOIN derive_state.service() w ON true;
+COMMENT ON VIEW derive.stats IS
+	'what maintaining each view has cost since the server started, and how far it is behind';
+COMMENT ON COLUMN derive.stats.view IS 'the materialized view';
+COMMENT ON COLUMN derive.stats.schema IS 'its schema';
+COMMENT ON COLUMN derive.stats.name IS 'its name';
+COMMENT ON COLUMN derive.stats.state IS 'building, ready, paused or failed';
+COMMENT ON COLUMN derive.stats.batches IS 'batches that changed it';
+COMMENT ON COLUMN derive.stats.changes_in IS
+	'rows added to and removed from the tables that it reads (an UPDATE counts twice)';
+COMMENT ON COLUMN derive.stats.rows_inserted IS 'rows inserted into it';
+COMMENT ON COLUMN derive.stats.rows_updated IS 'rows of it updated';
+COMMENT ON COLUMN derive.stats.rows_deleted IS 'rows deleted from it';
+COMMENT ON COLUMN derive.stats.delta_time IS
+	'time spent reading the log in these batches, shared by all views, in ms';
+COMMENT ON COLUMN derive.stats.apply_time IS
+	'time spent deriving and writing its changes, in ms';
+COMMENT ON COLUMN derive.stats.last_batch_time IS 'time of its last batch, in ms';
+COMMENT ON COLUMN derive.stats.last_batch_at IS 'end of its last batch';
+COMMENT ON COLUMN derive.stats.lag_bytes IS
+	'log written since its position; 0 if nothing was committed since; NULL unless ready';
+COMMENT ON COLUMN derive.stats.lag IS
+	'time since its position; 0 if nothing was committed since; NULL unless ready';
+COMMENT ON COLUMN derive.stats.last_error IS
+	'why it failed; NULL unless one has the rights of its owner or of pg_read_all_stats';
+COMMENT ON COLUMN derive.stats.last_error_at IS 'when it failed';
+
+CREATE VIEW derive.progress AS
+	SELECT b.view::pg_catalog.regclass AS view,
+		b.pid,
+		b.phase,
+		b.tuples_done,
+		b.tuples_total,
+		b.started_at
+	FROM derive_state.builds() b;
+COMMENT ON VIEW derive.progress IS 'views that are being built';
+COMMENT ON COLUMN derive.progress.view IS 'the materialized view';
+COMMENT ON COLUMN derive.progress.pid IS 'the process that builds it';
+COMMENT ON COLUMN derive.progress.phase IS 'what it is doing';
+COMMENT ON COLUMN derive.progress.tuples_done IS 'rows processed so far';
+COMMENT ON COLUMN derive.progress.tuples_total IS
+	'rows of the tables that it reads, as estimated; NULL if unknown';
+COMMENT ON COLUMN derive.progress.started_at IS 'when the build began';
+
+GRANT USAGE ON SCHEMA derive TO PUBLIC;
+GRANT SELECT ON derive.views, derive.stats, derive.progress TO PUBLIC;

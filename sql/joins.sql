@@ -1,0 +1,76 @@
+-- Joins of every inner kind, with NULLs, duplicates and changes of both sides.
+CREATE TABLE a (id int, x int, s text);
+CREATE TABLE b (id int PRIMARY KEY, x int, s text, tags text[]);
+CREATE TABLE c (x int NOT NULL, y numeric);
+INSERT INTO a SELECT i % 20, i % 7, 'a' || i FROM generate_series(1, 40) i;
+INSERT INTO a VALUES (NULL, NULL, NULL), (NULL, 1, 'n'), (1, NULL, 'n'), (1, NULL, 'n');
+INSERT INTO b SELECT i, i % 5, 'b' || i, ARRAY['t' || i % 3, 't' || i % 2, NULL] FROM generate_series(1, 20) i;
+INSERT INTO c SELECT i % 6, i / 2.0 FROM generate_series(1, 12) i;
+
+SELECT derive.create_view('j_inner', 'SELECT a.id, a.s, b.s AS bs FROM a JOIN b ON a.id = b.id');
+SELECT derive.create_view('j_comma', 'SELECT a.s, b.s AS bs FROM a, b WHERE a.id = b.id AND b.x > 1');
+SELECT derive.create_view('j_using', 'SELECT * FROM a JOIN c USING (x)');
+SELECT derive.create_view('j_natural', 'SELECT x, y FROM c NATURAL JOIN b');
+SELECT derive.create_view('j_cross', 'SELECT a.x, c.y FROM a CROSS JOIN c');
+SELECT derive.create_view('j_nonequi', 'SELECT a.s, c.y FROM a JOIN c ON a.x < c.x');
+SELECT derive.create_view('j_self', 'SELECT l.s, r.s AS rs FROM a l JOIN a r ON l.x = r.x AND l.s < r.s');
+SELECT derive.create_view('j_self3', 'SELECT count(*) FROM a p JOIN a q ON p.x = q.x JOIN a r ON q.id = r.id');
+SELECT derive.create_view('j_three', 'SELECT a.s, b.s AS bs, c.y FROM a JOIN b ON a.id = b.id JOIN c ON c.x = b.x');
+SELECT derive.create_view('j_keys', 'SELECT b.id, b2.id AS id2, b.s, b2.x FROM b JOIN b b2 ON b.x = b2.x');
+SELECT derive.create_view('j_lateral', 'SELECT a.s, l.v FROM a, LATERAL (SELECT a.x * c.y AS v FROM c WHERE c.x = a.x) l');
+SELECT derive.create_view('j_srf', 'SELECT b.id, t.tag, t.n FROM b, unnest(b.tags) WITH ORDINALITY AS t(tag, n)');
+SELECT derive.create_view('j_series', 'SELECT a.s, g FROM a, generate_series(1, a.x) g');
+SELECT derive.create_view('j_targetsrf', 'SELECT id, unnest(tags) AS tag FROM b');
+SELECT derive.create_view('j_values', $$SELECT a.s, v.name FROM a JOIN (VALUES (1, 'one'), (2, 'two')) v(x, name) ON v.x = a.x$$);
+SELECT derive.create_view('j_function', 'SELECT a.s, l.total FROM b JOIN a ON a.id = b.id, LATERAL (SELECT count(*) AS total FROM unnest(b.tags) u WHERE u IS NOT NULL) l');
+SELECT derive.create_view('j_subquery', 'SELECT q.s, c.y FROM (SELECT a.s, a.x + 0 AS x FROM a JOIN b ON a.id = b.id WHERE b.x <> 2) q JOIN c ON c.x = q.x');
+SELECT derive.create_view('j_cte', 'WITH q AS (SELECT id, x FROM a WHERE x > 1), r AS (SELECT q.id, b.s FROM q JOIN b USING (id)) SELECT r.s, q.x FROM r JOIN q USING (id)');
+SELECT derive.create_view('j_exprkey', 'SELECT a.s, c.y FROM a JOIN c ON a.x + 1 = c.x * 2');
+SELECT derive.create_view('j_wholerow', 'SELECT a AS ra, b.id, row_to_json(c) AS rc FROM a JOIN b ON a.id = b.id JOIN c ON c.x = b.x');
+SELECT derive.create_view('j_pure_sublink', 'SELECT id, (SELECT max(u) FROM unnest(tags) u) AS top, ARRAY(SELECT upper(u) FROM unnest(tags) u) AS upper FROM b');
+SELECT * FROM oracle_all();
+
+INSERT INTO a VALUES (3, 3, 'new'), (3, 3, 'new'), (NULL, NULL, 'x');
+SELECT * FROM oracle_all();
+UPDATE a SET x = x + 1 WHERE id % 4 = 0;
+SELECT * FROM oracle_all();
+UPDATE b SET id = id + 100 WHERE id > 15;
+SELECT * FROM oracle_all();
+-- everything at once, in one transaction, so that deltas meet deltas
+BEGIN;
+INSERT INTO a SELECT i % 20, i % 7, 'again' || i FROM generate_series(1, 10) i;
+UPDATE b SET x = (x + 1) % 5, tags = tags || 'more';
+DELETE FROM c WHERE y > 4;
+INSERT INTO c VALUES (2, 2), (2, 2), (3, NULL);
+UPDATE a SET id = NULL WHERE x = 2;
+SAVEPOINT s;
+DELETE FROM a;
+ROLLBACK TO SAVEPOINT s;
+DELETE FROM b WHERE id IN (1, 2, 3);
+INSERT INTO b VALUES (1, 1, 'back', '{}');
+COMMIT;
+SELECT * FROM oracle_all();
+-- keys that swap
+BEGIN;
+UPDATE b SET id = -id WHERE id IN (4, 5);
+UPDATE b SET id = CASE id WHEN -4 THEN 5 ELSE 4 END WHERE id < 0;
+COMMIT;
+SELECT * FROM oracle_all();
+-- no change at all
+UPDATE a SET x = x;
+UPDATE b SET s = s;
+SELECT * FROM oracle_all();
+DELETE FROM a WHERE s = 'n' AND ctid IN (SELECT min(ctid) FROM a WHERE s = 'n');
+SELECT * FROM oracle_all();
+TRUNCATE c;
+SELECT * FROM oracle_all();
+INSERT INTO c SELECT i % 6, i / 2.0 FROM generate_series(1, 12) i;
+DELETE FROM a;
+SELECT * FROM oracle_all();
+BEGIN;
+TRUNCATE a, b;
+INSERT INTO a SELECT i % 20, i % 7, 'a' || i FROM generate_series(1, 40) i;
+INSERT INTO b SELECT i, i % 5, 'b' || i, ARRAY['t' || i % 3] FROM generate_series(1, 20) i;
+COMMIT;
+SELECT * FROM oracle_all();
+DROP TABLE a, b, c CASCADE;

@@ -1,0 +1,301 @@
+/*-------------------------------------------------------------------------
+ *
+ * compat.h
+ *	  Every difference between the supported server versions (15 to 18).
+ *
+ * Each wrapper has a name of its own and says which change in core made it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DERIVE_COMPAT_H
+#define DERIVE_COMPAT_H
+
+#include "executor/executor.h"
+#include "nodes/parsenodes.h"
+#include "optimizer/optimizer.h"
+
+#if PG_VERSION_NUM < 150000 || PG_VERSION_NUM >= 190000
+#error "pg_derive supports PostgreSQL 15 to 18"
+#endif
+
+#include "catalog/pg_class.h"
+#include "catalog/pg_database.h"
+#include "storage/lock.h"
+#include "utils/acl.h"
+#include "utils/guc.h"
+
+/*
+ * 16 moved permission checks from range table entries to RTEPermissionInfo
+ * (commit a61b1f748).
+ */
+#if PG_VERSION_NUM >= 160000
+static inline void
+derive_compat_strip_permissions(Query *query)
+{
+	ListCell   *lc;
+
+	query->rteperminfos = NIL;
+	foreach(lc, query->rtable)
+		lfirst_node(RangeTblEntry, lc)->perminfoindex = 0;
+}
+
+static inline void
+derive_compat_check_permissions(PlannedStmt *stmt)
+{
+	(void) ExecCheckPermissions(stmt->rtable, stmt->permInfos, true);
+}
+#else
+static inline void
+derive_compat_strip_permissions(Query *query)
+{
+	ListCell   *lc;
+
+	foreach(lc, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+		rte->requiredPerms = 0;
+		rte->checkAsUser = InvalidOid;
+		rte->selectedCols = NULL;
+	}
+}
+
+static inline void
+derive_compat_check_permissions(PlannedStmt *stmt)
+{
+	(void) ExecCheckRTPerms(stmt->rtable, true);
+}
+#endif
+
+/*
+ * 18 represents grouped columns by Vars of an RTE_GROUP entry (commit
+ * 247dea89f); we want the expressions themselves, as before.
+ */
+static inline void
+derive_compat_flatten_groups(Query *query)
+{
+#if PG_VERSION_NUM >= 180000
+	if (query->hasGroupRTE)
+	{
+		query->targetList = (List *) flatten_group_exprs(NULL, query, (Node *) query->targetList);
+		query->havingQual = flatten_group_exprs(NULL, query, query->havingQual);
+		query->hasGroupRTE = false;
+	}
+#endif
+}
+
+/* 18 dropped ExecutorRun()'s execute_once (commit 3eea7a0c9). */
+static inline void
+derive_compat_executor_run(QueryDesc *desc)
+{
+#if PG_VERSION_NUM >= 180000
+	ExecutorRun(desc, ForwardScanDirection, 0);
+#else
+	ExecutorRun(desc, ForwardScanDirection, 0, true);
+#endif
+}
+
+#include "replication/reorderbuffer.h"
+#include "replication/slot.h"
+
+/* 17: ReorderBufferChange holds plain HeapTuples, no ReorderBufferTupleBuf. */
+static inline HeapTuple
+derive_change_oldtuple(ReorderBufferChange *change)
+{
+#if PG_VERSION_NUM >= 170000
+	return change->data.tp.oldtuple;
+#else
+	return change->data.tp.oldtuple ? &change->data.tp.oldtuple->tuple : NULL;
+#endif
+}
+
+static inline HeapTuple
+derive_change_newtuple(ReorderBufferChange *change)
+{
+#if PG_VERSION_NUM >= 170000
+	return change->data.tp.newtuple;
+#else
+	return change->data.tp.newtuple ? &change->data.tp.newtuple->tuple : NULL;
+#endif
+}
+
+/* 18: ReplicationSlotAcquire() was given error_if_invalid. */
+static inline void
+derive_slot_acquire(const char *name, bool nowait)
+{
+#if PG_VERSION_NUM >= 180000
+	ReplicationSlotAcquire(name, nowait, true);
+#else
+	ReplicationSlotAcquire(name, nowait);
+#endif
+}
+
+/* 17: ReplicationSlotCreate() was given failover and synced. */
+static inline void
+derive_slot_create_ephemeral(const char *name)
+{
+#if PG_VERSION_NUM >= 170000
+	ReplicationSlotCreate(name, true, RS_EPHEMERAL, false, false, false);
+#else
+	ReplicationSlotCreate(name, true, RS_EPHEMERAL, false);
+#endif
+}
+
+/* 16: a slot stores the cause of its invalidation, not just the place. */
+static inline bool
+derive_slot_is_invalidated(const ReplicationSlotPersistentData *data)
+{
+#if PG_VERSION_NUM >= 160000
+	return data->invalidated != RS_INVAL_NONE;
+#else
+	return !XLogRecPtrIsInvalid(data->invalidated_at);
+#endif
+}
+
+/* 17 gave LockHeldByMe() a third argument, "or a stronger mode" (commit 0cecc908e). */
+static inline bool
+derive_lock_held_by_me(const LOCKTAG *tag, LOCKMODE mode)
+{
+#if PG_VERSION_NUM >= 170000
+	return LockHeldByMe(tag, mode, false);
+#else
+	return LockHeldByMe(tag, mode);
+#endif
+}
+
+/* 16 replaced the pg_xxx_ownercheck() functions (commit afbfc0298). */
+static inline bool
+derive_owns_relation(Oid relid, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(RelationRelationId, relid, role);
+#else
+	return pg_class_ownercheck(relid, role);
+#endif
+}
+
+static inline bool
+derive_owns_database(Oid dboid, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(DatabaseRelationId, dboid, role);
+#else
+	return pg_database_ownercheck(dboid, role);
+#endif
+}
+
+/* 17 lets holders of MAINTAIN refresh a materialized view (commit ecb0fd337). */
+static inline bool
+derive_may_refresh(Oid relid, Oid role)
+{
+#if PG_VERSION_NUM >= 170000
+	return pg_class_aclcheck(relid, role, ACL_MAINTAIN) == ACLCHECK_OK;
+#else
+	return derive_owns_relation(relid, role);
+#endif
+}
+
+#include "access/genam.h"
+#include "access/tableam.h"
+#include "commands/defrem.h"
+#include "utils/relcache.h"
+#include "utils/snapmgr.h"
+
+/* 18 gave index_beginscan() a place for statistics of the scan (commit 0fbceae84). */
+static inline IndexScanDesc
+derive_compat_index_beginscan(Relation heap, Relation index, Snapshot snapshot, int nkeys)
+{
+#if PG_VERSION_NUM >= 180000
+	return index_beginscan(heap, index, snapshot, NULL, nkeys, 0);
+#else
+	return index_beginscan(heap, index, snapshot, nkeys, 0);
+#endif
+}
+
+/* 16 can update summarizing indexes alone after a HOT update (commit 19d8e2308). */
+static inline List *
+derive_compat_insert_index_tuples(ResultRelInfo *rri, TupleTableSlot *slot, EState *estate,
+								  bool update, List *arbiters, bool only_summarizing)
+{
+#if PG_VERSION_NUM >= 160000
+	return ExecInsertIndexTuples(rri, slot, estate, update, arbiters != NIL, NULL, arbiters,
+								 only_summarizing);
+#else
+	return ExecInsertIndexTuples(rri, slot, estate, update, arbiters != NIL, NULL, arbiters);
+#endif
+}
+
+/* Update the row at tid and the indexes that need it (same commit). */
+static inline List *
+derive_compat_update_tuple(ResultRelInfo *rri, ItemPointer tid, TupleTableSlot *slot,
+						   EState *estate, List *arbiters)
+{
+#if PG_VERSION_NUM >= 160000
+	TU_UpdateIndexes update_indexes;
+
+	simple_table_tuple_update(rri->ri_RelationDesc, tid, slot, SnapshotSelf, &update_indexes);
+	if (update_indexes == TU_None)
+		return NIL;
+	return derive_compat_insert_index_tuples(rri, slot, estate, true, arbiters,
+											 update_indexes == TU_Summarizing);
+#else
+	bool		update_indexes;
+
+	simple_table_tuple_update(rri->ri_RelationDesc, tid, slot, SnapshotSelf, &update_indexes);
+	if (!update_indexes)
+		return NIL;
+	return derive_compat_insert_index_tuples(rri, slot, estate, true, arbiters, false);
+#endif
+}
+
+/* 16 gave DefineIndex() the number of partitions (commit 27f5c712b). */
+static inline Oid
+derive_compat_define_index(Oid relid, IndexStmt *stmt)
+{
+#if PG_VERSION_NUM >= 160000
+	return DefineIndex(relid, stmt, InvalidOid, InvalidOid, InvalidOid, -1,
+					   false, false, false, false, true).objectId;
+#else
+	return DefineIndex(relid, stmt, InvalidOid, InvalidOid, InvalidOid,
+					   false, false, false, false, true).objectId;
+#endif
+}
+
+/*
+ * 17 locks search_path in maintenance operations by RestrictSearchPath()
+ * (commit 2af07e2f7); the value is the same.  Undone by AtEOXact_GUC().
+ */
+static inline void
+derive_compat_restrict_search_path(void)
+{
+#if PG_VERSION_NUM >= 170000
+	RestrictSearchPath();
+#else
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+#endif
+}
+
+/* 16 replaced the ownership checks of each object class by object_ownercheck(). */
+static inline bool
+derive_compat_owns_relation(Oid relid, Oid roleid)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(RelationRelationId, relid, roleid);
+#else
+	return pg_class_ownercheck(relid, roleid);
+#endif
+}
+
+/* 16 gave flatten_join_alias_vars() the planner's state. */
+static inline Node *
+derive_compat_flatten_join_aliases(Query *query, Node *node)
+{
+#if PG_VERSION_NUM >= 160000
+	return flatten_join_alias_vars(NULL, query, node);
+#else
+	return flatten_join_alias_vars(query, node);
+#endif
+}
+
+#endif							/* DERIVE_COMPAT_H */

@@ -1,0 +1,129 @@
+/*-------------------------------------------------------------------------
+ *
+ * debug_point.c
+ *	  Named points where a test can stop or fail the code.
+ *
+ * The setting pg_derive.debug_point is read anew each time a point is
+ * reached, so that a reload arms and disarms points in running workers.
+ *
+ * "once" must fire once per change of the setting, in each process.  The
+ * process remembers the list it has seen last (last_list) and the names in it
+ * that have fired; a different list makes it forget them.  To fire the same
+ * point again a test therefore sets the list to '' and back, with a reload
+ * and one pass of any point in between, or adds a harmless entry to it.
+ *
+ * "wait" takes the session-level advisory lock that SQL knows as
+ * pg_advisory_lock(hashtext(name)), and gives it back at once: whoever holds
+ * it decides when the code goes on.  It needs a transaction.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "base/debug_point.h"
+
+#ifdef USE_ASSERT_CHECKING
+
+#include <signal.h>
+#include <unistd.h>
+
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
+
+#include "base/gucs.h"
+
+static char *last_list = NULL;	/* in TopMemoryContext */
+static char *fired = NULL;		/* ",name,name," of last_list; or NULL */
+
+/* Find "name:action" in the list; return a palloc'd action or NULL. */
+static char *
+find_action(const char *list, const char *name)
+{
+	size_t		len = strlen(name);
+	const char *item = list;
+
+	while (item != NULL && *item != '\0')
+	{
+		const char *end = strchr(item, ',');
+
+		while (*item == ' ')
+			item++;
+		if (strncmp(item, name, len) == 0 && item[len] == ':')
+		{
+			const char *action = item + len + 1;
+
+			return end ? pnstrdup(action, end - action) : pstrdup(action);
+		}
+		item = end ? end + 1 : NULL;
+	}
+	return NULL;
+}
+
+/* Has the list changed since the last point was reached? */
+static void
+notice_new_list(void)
+{
+	if (last_list != NULL && strcmp(last_list, derive_debug_point) == 0)
+		return;
+	if (last_list != NULL)
+		pfree(last_list);
+	if (fired != NULL)
+		pfree(fired);
+	fired = NULL;
+	last_list = MemoryContextStrdup(TopMemoryContext, derive_debug_point);
+}
+
+/* The first time for this name since the list changed? */
+static bool
+first_time(const char *name)
+{
+	char	   *entry = psprintf(",%s,", name);
+	char	   *all;
+
+	if (fired != NULL && strstr(fired, entry) != NULL)
+		return false;
+	all = psprintf("%s%s", fired ? fired : "", entry);
+	if (fired != NULL)
+		pfree(fired);
+	fired = MemoryContextStrdup(TopMemoryContext, all);
+	return true;
+}
+
+static void
+wait_for_test(const char *name)
+{
+	int64		key = (int32) DatumGetInt32(hash_any((const unsigned char *) name, strlen(name)));
+
+	DirectFunctionCall1(pg_advisory_lock_int8, Int64GetDatum(key));
+	DirectFunctionCall1(pg_advisory_unlock_int8, Int64GetDatum(key));
+}
+
+void
+derive_debug_point_reached(const char *name)
+{
+	char	   *action;
+
+	if (derive_debug_point == NULL)
+		return;
+	notice_new_list();
+	action = find_action(derive_debug_point, name);
+	if (action == NULL)
+		return;
+
+	if (strcmp(action, "error") == 0 ||
+		(strcmp(action, "once") == 0 && first_time(name)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("debug point \"%s\" was reached", name)));
+	else if (strcmp(action, "kill") == 0)
+		kill(MyProcPid, SIGKILL);
+	else if (strcmp(action, "wait") == 0)
+		wait_for_test(name);
+}
+
+#endif							/* USE_ASSERT_CHECKING */

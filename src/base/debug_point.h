@@ -1,0 +1,28 @@
+/*-------------------------------------------------------------------------
+ *
+ * debug_point.h
+ *	  Named points where a test can stop or fail the code.
+ *
+ * Compiled in with USE_ASSERT_CHECKING only; nothing in release builds.  The
+ * setting pg_derive.debug_point (superuser, reloadable) is a comma-separated
+ * list of "name:action":
+ *
+ *	error	raise ERROR there, every time
+ *	once	raise ERROR there the first time after the setting changed
+ *	kill	SIGKILL this process there
+ *	wait	wait until the session-level advisory lock hashtext(name) can be
+ *			taken (a test holds it and lets go)
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DERIVE_DEBUG_POINT_H
+#define DERIVE_DEBUG_POINT_H
+
+#ifdef USE_ASSERT_CHECKING
+extern void derive_debug_point_reached(const char *name);
+#define DERIVE_DEBUG_POINT(name) derive_debug_point_reached(name)
+#else
+#define DERIVE_DEBUG_POINT(name) ((void) 0)
+#endif
+
+#endif							/* DERIVE_DEBUG_POINT_H */

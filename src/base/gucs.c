@@ -1,0 +1,108 @@
+/*-------------------------------------------------------------------------
+ *
+ * gucs.c
+ *	  Every setting pg_derive.*, in alphabetical order.
+ *
+ * Tuning is reloadable (PGC_SIGHUP): it concerns the workers, which belong to
+ * no session.  What sizes shared memory needs a restart, and is defined only
+ * while the postmaster preloads us: a library that is loaded late (through a
+ * function call, or as an output plugin by a walsender) must not define a
+ * postmaster-level setting, that would end the session.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "miscadmin.h"
+#include "utils/guc.h"
+
+#include "base/gucs.h"
+
+char	   *derive_debug_point = NULL;
+int			derive_decoding_work_mem = 256 * 1024;
+int			derive_fillfactor = 80;
+int			derive_lock_timeout = 200;
+int			derive_max_builds = 2;
+int			derive_max_databases = 8;
+int			derive_max_views = 1024;
+int			derive_work_mem = 64 * 1024;
+
+static void
+define_postmaster_gucs(void)
+{
+	DefineCustomIntVariable("pg_derive.max_databases",
+							"Sets the maximum number of databases with maintained views.",
+							"Each of them has one worker process, which counts against max_worker_processes, and one replication slot.",
+							&derive_max_databases,
+							8, 1, 1024,
+							PGC_POSTMASTER, 0,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("pg_derive.max_views",
+							"Sets the maximum number of maintained views with statistics, in all databases.",
+							"Views beyond that are maintained without statistics.",
+							&derive_max_views,
+							1024, 1, 1000000,
+							PGC_POSTMASTER, 0,
+							NULL, NULL, NULL);
+}
+
+static void
+define_debug_gucs(void)
+{
+#ifdef USE_ASSERT_CHECKING
+	DefineCustomStringVariable("pg_derive.debug_point",
+							   "Stops or fails the code at named points.",
+							   "A comma-separated list of name:action, where action is error, once, kill or wait.",
+							   &derive_debug_point,
+							   "",
+							   PGC_SUSET, GUC_NOT_IN_SAMPLE,
+							   NULL, NULL, NULL);
+#endif
+}
+
+void
+derive_define_gucs(void)
+{
+	define_debug_gucs();
+	DefineCustomIntVariable("pg_derive.decoding_work_mem",
+							"Sets the memory in which a worker collects running transactions before it spills them to disk.",
+							"It takes the place of logical_decoding_work_mem in the workers.",
+							&derive_decoding_work_mem,
+							256 * 1024, 64, MAX_KILOBYTES,
+							PGC_SIGHUP, GUC_UNIT_KB,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("pg_derive.fillfactor",
+							"Sets the fillfactor of the tables of new views, in percent.",
+							"Free space in its page makes the update of a row cheap.",
+							&derive_fillfactor,
+							80, 10, 100,
+							PGC_USERSET, 0,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("pg_derive.lock_timeout",
+							"Sets the maximum duration of one wait for a lock that makes writers queue behind it.",
+							"After that time the wait is given up and tried again later.",
+							&derive_lock_timeout,
+							200, 1, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("pg_derive.max_builds",
+							"Sets the maximum number of views that are built at the same time in one database.",
+							NULL,
+							&derive_max_builds,
+							2, 1, 64,
+							PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
+	if (process_shared_preload_libraries_in_progress)
+		define_postmaster_gucs();
+	DefineCustomIntVariable("pg_derive.work_mem",
+							"Sets the memory that each store of changes uses before it spills to disk.",
+							NULL,
+							&derive_work_mem,
+							64 * 1024, 64, MAX_KILOBYTES,
+							PGC_SIGHUP, GUC_UNIT_KB,
+							NULL, NULL, NULL);
+
+	MarkGUCPrefixReserved("pg_derive");
+}

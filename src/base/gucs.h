@@ -1,0 +1,26 @@
+/*-------------------------------------------------------------------------
+ *
+ * gucs.h
+ *	  Every setting pg_derive.*, in alphabetical order.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DERIVE_GUCS_H
+#define DERIVE_GUCS_H
+
+extern char *derive_debug_point;	/* test builds only, see debug_point.h */
+extern int	derive_decoding_work_mem;	/* kB; the worker's logical_decoding_work_mem */
+extern int	derive_fillfactor;		/* percent; for the tables of new views */
+extern int	derive_lock_timeout;	/* ms; one try for a lock that writers would wait behind */
+extern int	derive_max_builds;		/* views that are built at the same time, per database */
+extern int	derive_max_databases;	/* workers; sizes shared memory (postmaster) */
+extern int	derive_max_views;		/* views with statistics; sizes shared memory (postmaster) */
+extern int	derive_work_mem;		/* kB; each store of changes before it spills to disk */
+
+/*
+ * Define them all.  The postmaster-level ones only while
+ * process_shared_preload_libraries_in_progress.
+ */
+extern void derive_define_gucs(void);
+
+#endif							/* DERIVE_GUCS_H */

@@ -1,0 +1,661 @@
+/*-------------------------------------------------------------------------
+ *
+ * registry.c
+ *	  Our catalog tables in schema derive_state: reading and writing them.
+ *
+ * The tables are ordinary ones, members of the extension, and are treated as
+ * the server treats its own catalogs: scanned with a fresh catalog snapshot
+ * (so that even a repeatable-read transaction sees what was committed since it
+ * began), written with the rights of the server itself, and announced by a
+ * relcache invalidation of derive_state.views, which every process that keeps
+ * a copy listens to.
+ *
+ * Who may change the row of a view: whoever holds a lock on the view that
+ * conflicts with RowExclusiveLock (sessions: pause, resume, release, ...), or
+ * the database's worker or a builder holding RowExclusiveLock on it.  Worker
+ * and builder never both own a view: the builder owns it while it is
+ * 'building' and has a builder, the worker otherwise.  So rows are never
+ * updated concurrently.
+ *
+ * The OIDs of the tables and indexes are looked up by name once and kept until
+ * an invalidation of derive_state.views says that they may have changed.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "base/compat.h"
+#include "base/registry.h"
+#include "catalog/dependency.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_extension.h"
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_type.h"
+#include "commands/extension.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/fmgrprotos.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/pg_lsn.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#define EXTENSION_NAME	"pg_derive"
+#define STATE_SCHEMA	"derive_state"
+
+/* derive_state.views */
+#define Anum_views_relid		1
+#define Anum_views_state		2
+#define Anum_views_rebuild		3
+#define Anum_views_error		4
+#define Anum_views_error_at		5
+#define Anum_views_created_at	6
+#define Anum_views_position		7
+#define Anum_views_epoch		8
+#define Anum_views_members		9
+#define Natts_views				9
+
+/* derive_state.relations */
+#define Anum_relations_view		1
+#define Anum_relations_operator	2
+#define Anum_relations_role		3
+#define Anum_relations_relid	4
+#define Natts_relations			4
+
+/* derive_state.position */
+#define Anum_position_snapshot	1
+#define Anum_position_lsn		2
+#define Anum_position_committed_at 3
+#define Natts_position			3
+
+/*
+ * What we know by name.  Opening a relation can take in an invalidation that
+ * makes us forget it all, so every function works with a copy of its own.
+ */
+typedef struct Names
+{
+	Oid			extension;
+	Oid			schema;
+	Oid			views;
+	Oid			views_pkey;
+	Oid			relations;
+	Oid			relations_pkey;
+	Oid			relations_relid_idx;
+	Oid			position;
+} Names;
+
+static Names known;				/* all InvalidOid: not looked up yet */
+
+static bool callback_registered = false;
+
+static void forget_on_invalidation(Datum arg, Oid relid);
+static bool lookup_names(Names *names);
+static void announce_change(Names names);
+static HeapTuple form_view_tuple(TupleDesc desc, const DeriveViewRow *row);
+static DeriveViewRow *deform_view_tuple(TupleDesc desc, HeapTuple tuple);
+static HeapTuple find_view_tuple(Names names, Relation views, Oid view);
+static Datum position_datum(const DerivePosition *position);
+static void make_extension_own(Oid extension_oid, Oid relid, char role);
+
+
+/* ----------------------------------------------------------------
+ *		Names
+ * ----------------------------------------------------------------
+ */
+
+void
+derive_registry_reset(void)
+{
+	memset(&known, 0, sizeof(known));
+}
+
+static void
+forget_on_invalidation(Datum arg, Oid relid)
+{
+	if (!OidIsValid(relid) || relid == known.views)
+		derive_registry_reset();
+}
+
+/*
+ * Look up everything at once; false where the extension is not installed.
+ */
+static bool
+lookup_names(Names *names)
+{
+	if (OidIsValid(known.position))
+	{
+		*names = known;
+		return true;
+	}
+
+	if (!callback_registered)
+	{
+		CacheRegisterRelcacheCallback(forget_on_invalidation, (Datum) 0);
+		callback_registered = true;
+	}
+
+	memset(names, 0, sizeof(*names));
+	names->extension = get_extension_oid(EXTENSION_NAME, true);
+	if (!OidIsValid(names->extension))
+		return false;
+	names->schema = get_namespace_oid(STATE_SCHEMA, true);
+	if (!OidIsValid(names->schema))
+		return false;
+	names->views = get_relname_relid("views", names->schema);
+	names->views_pkey = get_relname_relid("views_pkey", names->schema);
+	names->relations = get_relname_relid("relations", names->schema);
+	names->relations_pkey = get_relname_relid("relations_pkey", names->schema);
+	names->relations_relid_idx = get_relname_relid("relations_relid_idx", names->schema);
+	names->position = get_relname_relid("position", names->schema);
+
+	if (!OidIsValid(names->views) || !OidIsValid(names->views_pkey) ||
+		!OidIsValid(names->relations) || !OidIsValid(names->relations_pkey) ||
+		!OidIsValid(names->relations_relid_idx) || !OidIsValid(names->position))
+		return false;
+	known = *names;
+	return true;
+}
+
+/* As lookup_names(), with an error for people. */
+static Names
+require_names(void)
+{
+	Names		names;
+
+	if (!lookup_names(&names))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("extension \"%s\" is not installed in this database", EXTENSION_NAME),
+				 errhint("Run CREATE EXTENSION %s.", EXTENSION_NAME)));
+	return names;
+}
+
+Oid
+derive_extension_oid(bool missing_ok)
+{
+	Names		names;
+
+	if (missing_ok)
+		return lookup_names(&names) ? names.extension : InvalidOid;
+	return require_names().extension;
+}
+
+Oid
+derive_state_schema_oid(bool missing_ok)
+{
+	Names		names;
+
+	if (missing_ok)
+		return lookup_names(&names) ? names.schema : InvalidOid;
+	return require_names().schema;
+}
+
+Oid
+derive_registry_table_oid(const char *name, bool missing_ok)
+{
+	Names		names;
+	Oid			result;
+
+	if (!lookup_names(&names))
+	{
+		if (missing_ok)
+			return InvalidOid;
+		names = require_names();
+	}
+	result = get_relname_relid(name, names.schema);
+	if (!OidIsValid(result) && !missing_ok)
+		elog(ERROR, "table \"%s.%s\" does not exist", STATE_SCHEMA, name);
+	return result;
+}
+
+/* Tell every process, at commit, that the catalog changed; see it ourselves now. */
+static void
+announce_change(Names names)
+{
+	CacheInvalidateRelcacheByRelid(names.views);
+	CommandCounterIncrement();
+}
+
+
+/* ----------------------------------------------------------------
+ *		derive_state.views
+ * ----------------------------------------------------------------
+ */
+
+static Datum
+position_datum(const DerivePosition *position)
+{
+	return DirectFunctionCall1(pg_snapshot_in,
+							   CStringGetDatum(derive_position_out(position)));
+}
+
+static HeapTuple
+form_view_tuple(TupleDesc desc, const DeriveViewRow *row)
+{
+	Datum		values[Natts_views];
+	bool		nulls[Natts_views];
+
+	memset(nulls, 0, sizeof(nulls));
+	values[Anum_views_relid - 1] = ObjectIdGetDatum(row->relid);
+	values[Anum_views_state - 1] = CharGetDatum((char) row->state);
+	values[Anum_views_rebuild - 1] = BoolGetDatum(row->rebuild);
+	if (row->error != NULL)
+		values[Anum_views_error - 1] = CStringGetTextDatum(row->error);
+	else
+		nulls[Anum_views_error - 1] = true;
+	values[Anum_views_error_at - 1] = TimestampTzGetDatum(row->error_at);
+	nulls[Anum_views_error_at - 1] = (row->error_at == 0);
+	values[Anum_views_created_at - 1] = TimestampTzGetDatum(row->created_at);
+	if (row->position != NULL)
+		values[Anum_views_position - 1] = position_datum(row->position);
+	else
+		nulls[Anum_views_position - 1] = true;
+	values[Anum_views_epoch - 1] = Int64GetDatum(row->epoch);
+	values[Anum_views_members - 1] = Int64GetDatum(row->members);
+
+	return heap_form_tuple(desc, values, nulls);
+}
+
+static DeriveViewRow *
+deform_view_tuple(TupleDesc desc, HeapTuple tuple)
+{
+	DeriveViewRow *row = palloc0(sizeof(DeriveViewRow));
+	Datum		values[Natts_views];
+	bool		nulls[Natts_views];
+
+	if (desc->natts != Natts_views)
+		elog(ERROR, "table \"%s.views\" has %d columns instead of %d",
+			 STATE_SCHEMA, desc->natts, Natts_views);
+	heap_deform_tuple(tuple, desc, values, nulls);
+
+	row->relid = DatumGetObjectId(values[Anum_views_relid - 1]);
+	row->state = (DeriveViewState) DatumGetChar(values[Anum_views_state - 1]);
+	row->rebuild = DatumGetBool(values[Anum_views_rebuild - 1]);
+	if (!nulls[Anum_views_error - 1])
+		row->error = TextDatumGetCString(values[Anum_views_error - 1]);
+	if (!nulls[Anum_views_error_at - 1])
+		row->error_at = DatumGetTimestampTz(values[Anum_views_error_at - 1]);
+	row->created_at = DatumGetTimestampTz(values[Anum_views_created_at - 1]);
+	if (!nulls[Anum_views_position - 1])
+		row->position =
+			derive_position_in(DatumGetCString(DirectFunctionCall1(pg_snapshot_out,
+																   values[Anum_views_position - 1])));
+	row->epoch = DatumGetInt64(values[Anum_views_epoch - 1]);
+	row->members = DatumGetInt64(values[Anum_views_members - 1]);
+	return row;
+}
+
+/* A copy of the row's tuple, or NULL. */
+static HeapTuple
+find_view_tuple(Names names, Relation views, Oid view)
+{
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_views_relid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(view));
+	scan = systable_beginscan(views, names.views_pkey, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		tuple = heap_copytuple(tuple);
+	systable_endscan(scan);
+	return tuple;
+}
+
+void
+derive_registry_insert(const DeriveViewRow *row)
+{
+	Names		names;
+	Relation	views;
+
+	names = require_names();
+	views = table_open(names.views, RowExclusiveLock);
+	CatalogTupleInsert(views, form_view_tuple(RelationGetDescr(views), row));
+	table_close(views, NoLock);
+	announce_change(names);
+}
+
+void
+derive_registry_update(const DeriveViewRow *row)
+{
+	Names		names;
+	Relation	views;
+	HeapTuple	old;
+	HeapTuple	new;
+
+	names = require_names();
+	views = table_open(names.views, RowExclusiveLock);
+	old = find_view_tuple(names, views, row->relid);
+	if (!HeapTupleIsValid(old))
+		elog(ERROR, "relation %u is not in the registry of maintained views", row->relid);
+	new = form_view_tuple(RelationGetDescr(views), row);
+	CatalogTupleUpdate(views, &old->t_self, new);
+	heap_freetuple(new);
+	heap_freetuple(old);
+	table_close(views, NoLock);
+	announce_change(names);
+}
+
+void
+derive_registry_delete(Oid view)
+{
+	Names		names;
+	Relation	rel;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	names = require_names();
+
+	rel = table_open(names.relations, RowExclusiveLock);
+	ScanKeyInit(&key, Anum_relations_view, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(view));
+	scan = systable_beginscan(rel, names.relations_pkey, true, NULL, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		CatalogTupleDelete(rel, &tuple->t_self);
+	systable_endscan(scan);
+	table_close(rel, NoLock);
+
+	rel = table_open(names.views, RowExclusiveLock);
+	tuple = find_view_tuple(names, rel, view);
+	if (HeapTupleIsValid(tuple))
+	{
+		CatalogTupleDelete(rel, &tuple->t_self);
+		heap_freetuple(tuple);
+	}
+	table_close(rel, NoLock);
+	announce_change(names);
+}
+
+DeriveViewRow *
+derive_registry_get(Oid view)
+{
+	Names		names;
+	Relation	views;
+	HeapTuple	tuple;
+	DeriveViewRow *row = NULL;
+
+	if (!lookup_names(&names))
+		return NULL;
+	views = table_open(names.views, AccessShareLock);
+	tuple = find_view_tuple(names, views, view);
+	if (HeapTupleIsValid(tuple))
+	{
+		row = deform_view_tuple(RelationGetDescr(views), tuple);
+		heap_freetuple(tuple);
+	}
+	table_close(views, AccessShareLock);
+	return row;
+}
+
+bool
+derive_registry_changed_here(Oid view)
+{
+	Names		names;
+	Relation	views;
+	HeapTuple	tuple;
+	bool		result = false;
+
+	if (!lookup_names(&names))
+		return false;
+	views = table_open(names.views, AccessShareLock);
+	tuple = find_view_tuple(names, views, view);
+	if (HeapTupleIsValid(tuple))
+	{
+		TransactionId xmin = HeapTupleHeaderGetXmin(tuple->t_data);
+
+		result = TransactionIdIsCurrentTransactionId(xmin);
+		heap_freetuple(tuple);
+	}
+	table_close(views, AccessShareLock);
+	return result;
+}
+
+List *
+derive_registry_all(void)
+{
+	Names		names;
+	Relation	views;
+	Relation	index;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	List	   *result = NIL;
+
+	names = require_names();
+	views = table_open(names.views, AccessShareLock);
+	index = index_open(names.views_pkey, AccessShareLock);
+	scan = systable_beginscan_ordered(views, index, NULL, 0, NULL);
+	while (HeapTupleIsValid(tuple = systable_getnext_ordered(scan, ForwardScanDirection)))
+		result = lappend(result, deform_view_tuple(RelationGetDescr(views), tuple));
+	systable_endscan_ordered(scan);
+	index_close(index, AccessShareLock);
+	table_close(views, AccessShareLock);
+	return result;
+}
+
+
+/* ----------------------------------------------------------------
+ *		derive_state.relations
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * Internal tables are members of the extension, so that pg_dump leaves them
+ * out and nobody drops them by hand.  A locator index belongs to the person's
+ * view and cannot be a member, but goes away with the extension.
+ */
+static void
+make_extension_own(Oid extension_oid, Oid relid, char role)
+{
+	ObjectAddress object;
+	ObjectAddress extension;
+
+	ObjectAddressSet(object, RelationRelationId, relid);
+	ObjectAddressSet(extension, ExtensionRelationId, extension_oid);
+	if (role == 'i')
+		recordDependencyOn(&object, &extension, DEPENDENCY_AUTO_EXTENSION);
+	else if (!OidIsValid(getExtensionOfObject(RelationRelationId, relid)))
+		recordDependencyOn(&object, &extension, DEPENDENCY_EXTENSION);
+}
+
+void
+derive_registry_add_relation(Oid view, int operator, char role, Oid relid)
+{
+	Names		names;
+	Relation	relations;
+	Datum		values[Natts_relations];
+	bool		nulls[Natts_relations];
+
+	names = require_names();
+	memset(nulls, 0, sizeof(nulls));
+	values[Anum_relations_view - 1] = ObjectIdGetDatum(view);
+	values[Anum_relations_operator - 1] = Int32GetDatum(operator);
+	values[Anum_relations_role - 1] = CharGetDatum(role);
+	values[Anum_relations_relid - 1] = ObjectIdGetDatum(relid);
+
+	relations = table_open(names.relations, RowExclusiveLock);
+	CatalogTupleInsert(relations,
+					   heap_form_tuple(RelationGetDescr(relations), values, nulls));
+	table_close(relations, NoLock);
+
+	/* Its pg_class row may have been made by this very command. */
+	CommandCounterIncrement();
+	make_extension_own(names.extension, relid, role);
+	announce_change(names);
+}
+
+Oid
+derive_registry_relation(Oid view, int operator, char role)
+{
+	Names		names;
+	Relation	relations;
+	ScanKeyData key[3];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	Oid			result = InvalidOid;
+
+	names = require_names();
+	relations = table_open(names.relations, AccessShareLock);
+	ScanKeyInit(&key[0], Anum_relations_view, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(view));
+	ScanKeyInit(&key[1], Anum_relations_operator, BTEqualStrategyNumber, F_INT4EQ,
+				Int32GetDatum(operator));
+	ScanKeyInit(&key[2], Anum_relations_role, BTEqualStrategyNumber, F_CHAREQ,
+				CharGetDatum(role));
+	scan = systable_beginscan(relations, names.relations_pkey, true, NULL, 3, key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		bool		isnull;
+
+		result = DatumGetObjectId(heap_getattr(tuple, Anum_relations_relid,
+											   RelationGetDescr(relations), &isnull));
+	}
+	systable_endscan(scan);
+	table_close(relations, AccessShareLock);
+	return result;
+}
+
+List *
+derive_registry_relations(Oid view)
+{
+	Names		names;
+	Relation	relations;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	List	   *result = NIL;
+
+	if (!lookup_names(&names))
+		return NIL;
+	relations = table_open(names.relations, AccessShareLock);
+	ScanKeyInit(&key, Anum_relations_view, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(view));
+	scan = systable_beginscan(relations, names.relations_pkey, true, NULL, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		bool		isnull;
+
+		result = lappend_oid(result,
+							 DatumGetObjectId(heap_getattr(tuple, Anum_relations_relid,
+														   RelationGetDescr(relations), &isnull)));
+	}
+	systable_endscan(scan);
+	table_close(relations, AccessShareLock);
+	return result;
+}
+
+Oid
+derive_registry_owner_of(Oid relid)
+{
+	Names		names;
+	Relation	relations;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	Oid			result = InvalidOid;
+
+	if (!lookup_names(&names))
+		return InvalidOid;
+	relations = table_open(names.relations, AccessShareLock);
+	ScanKeyInit(&key, Anum_relations_relid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(relid));
+	scan = systable_beginscan(relations, names.relations_relid_idx, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		bool		isnull;
+
+		result = DatumGetObjectId(heap_getattr(tuple, Anum_relations_view,
+											   RelationGetDescr(relations), &isnull));
+	}
+	systable_endscan(scan);
+	table_close(relations, AccessShareLock);
+	return result;
+}
+
+
+/* ----------------------------------------------------------------
+ *		derive_state.position
+ * ----------------------------------------------------------------
+ */
+
+/* A copy of the only row, or NULL. */
+static HeapTuple
+find_position_tuple(Relation position)
+{
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	scan = systable_beginscan(position, InvalidOid, false, NULL, 0, NULL);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		tuple = heap_copytuple(tuple);
+	systable_endscan(scan);
+	return tuple;
+}
+
+DerivePosition *
+derive_registry_position(XLogRecPtr *lsn)
+{
+	Names		names;
+	Relation	rel;
+	HeapTuple	tuple;
+	DerivePosition *result = NULL;
+
+	if (lsn)
+		*lsn = InvalidXLogRecPtr;
+	if (!lookup_names(&names))
+		return NULL;
+	rel = table_open(names.position, AccessShareLock);
+	tuple = find_position_tuple(rel);
+	if (HeapTupleIsValid(tuple))
+	{
+		Datum		values[Natts_position];
+		bool		nulls[Natts_position];
+
+		heap_deform_tuple(tuple, RelationGetDescr(rel), values, nulls);
+		result =
+			derive_position_in(DatumGetCString(DirectFunctionCall1(pg_snapshot_out,
+																   values[Anum_position_snapshot - 1])));
+		if (lsn)
+			*lsn = DatumGetLSN(values[Anum_position_lsn - 1]);
+	}
+	table_close(rel, AccessShareLock);
+	return result;
+}
+
+void
+derive_registry_set_position(const DerivePosition *position, XLogRecPtr lsn)
+{
+	Names		names;
+	Relation	rel;
+	HeapTuple	old;
+	HeapTuple	new;
+	Datum		values[Natts_position];
+	bool		nulls[Natts_position];
+
+	names = require_names();
+	memset(nulls, 0, sizeof(nulls));
+	values[Anum_position_snapshot - 1] = position_datum(position);
+	values[Anum_position_lsn - 1] = LSNGetDatum(lsn);
+	values[Anum_position_committed_at - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
+
+	rel = table_open(names.position, RowExclusiveLock);
+	new = heap_form_tuple(RelationGetDescr(rel), values, nulls);
+	old = find_position_tuple(rel);
+	if (HeapTupleIsValid(old))
+		CatalogTupleUpdate(rel, &old->t_self, new);
+	else
+		CatalogTupleInsert(rel, new);
+	table_close(rel, NoLock);
+}

@@ -1,0 +1,94 @@
+/*-------------------------------------------------------------------------
+ *
+ * registry.h
+ *	  Our catalog: which views are maintained, their state, their internal
+ *	  relations, and the position of the database.
+ *
+ * Tables (schema derive_state, created by the extension script, members of the
+ * extension, not readable by PUBLIC; SQL sees them through views in schema
+ * derive):
+ *
+ *	views		relid oid primary key		the materialized view
+ *				state "char"				DeriveViewState
+ *				rebuild boolean				recompute it in the next batch
+ *				error text, error_at timestamptz	why it failed
+ *				created_at timestamptz
+ *				position pg_snapshot		its own position while it differs
+ *											from the database's; else NULL
+ *				epoch int8					which life of the worker its own
+ *											position belongs to; else 0
+ *				members int8				digest of the members of its sources
+ *	relations	view oid, operator int4, role "char", relid oid
+ *				primary key (view, operator, role), index on relid
+ *				role: 's' state table, 'd' derived table, 'i' locator index
+ *	position	one row or none: snapshot pg_snapshot, lsn pg_lsn, committed_at timestamptz
+ *
+ * All functions write with the rights of C code (as core writes catalogs);
+ * callers check permissions.  All reads use a fresh catalog snapshot
+ * (GetLatestSnapshot/GetCatalogSnapshot semantics) so that the worker sees
+ * what has been committed.  Every change to views or relations sends a relcache
+ * invalidation for derive_state.views, which is how workers notice.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DERIVE_REGISTRY_H
+#define DERIVE_REGISTRY_H
+
+#include "access/xlogdefs.h"
+#include "base/position.h"
+#include "nodes/pg_list.h"
+#include "utils/timestamp.h"
+
+/*
+ * building --> catching up --> ready <--> paused
+ *     ^            |             |
+ *     +------------+---- failed <+      resume/repair: failed --> ready (rebuild) or building
+ */
+typedef enum DeriveViewState
+{
+	DERIVE_VIEW_BUILDING = 'b', /* waits for a builder or is being filled */
+	DERIVE_VIEW_CATCHUP = 'c',	/* filled at its own position, to be handed over */
+	DERIVE_VIEW_READY = 'r',	/* advances with every batch */
+	DERIVE_VIEW_PAUSED = 'p',	/* stands still at its own position */
+	DERIVE_VIEW_FAILED = 'f'	/* stands still, see error */
+} DeriveViewState;
+
+typedef struct DeriveViewRow
+{
+	Oid			relid;
+	DeriveViewState state;
+	bool		rebuild;
+	char	   *error;			/* or NULL */
+	TimestampTz error_at;		/* 0 if none */
+	TimestampTz created_at;
+	DerivePosition *position;	/* or NULL */
+	int64		epoch;
+	int64		members;
+} DeriveViewRow;
+
+/* OIDs of our own objects; InvalidOid / error where the extension is not in this database. */
+extern Oid	derive_extension_oid(bool missing_ok);
+extern Oid	derive_state_schema_oid(bool missing_ok);
+extern Oid	derive_registry_table_oid(const char *name, bool missing_ok);
+
+extern void derive_registry_insert(const DeriveViewRow *row);	/* unique violation: already maintained */
+extern void derive_registry_update(const DeriveViewRow *row);
+extern void derive_registry_delete(Oid view);	/* the view and its relations entries; no error if absent */
+extern DeriveViewRow *derive_registry_get(Oid view);	/* NULL if not maintained */
+extern List *derive_registry_all(void); /* of DeriveViewRow *, ascending relid */
+
+/* Was the view's row written by the current, uncommitted transaction, so that workers cannot see it yet? */
+extern bool derive_registry_changed_here(Oid view);
+
+extern void derive_registry_add_relation(Oid view, int operator, char role, Oid relid);
+extern Oid	derive_registry_relation(Oid view, int operator, char role);	/* InvalidOid if none */
+extern List *derive_registry_relations(Oid view);	/* of Oid, all roles */
+extern Oid	derive_registry_owner_of(Oid relid);	/* the view an internal relation belongs to, or InvalidOid */
+
+extern DerivePosition *derive_registry_position(XLogRecPtr *lsn);	/* NULL if never set */
+extern void derive_registry_set_position(const DerivePosition *position, XLogRecPtr lsn);
+
+/* Forget cached OIDs (after DROP/CREATE EXTENSION). */
+extern void derive_registry_reset(void);
+
+#endif							/* DERIVE_REGISTRY_H */

@@ -1,0 +1,138 @@
+/*-------------------------------------------------------------------------
+ *
+ * decoder.h
+ *	  In-process logical decoding: WAL in, changes of committed transactions
+ *	  out, in commit order.
+ *
+ * API
+ *
+ *	derive_slot_create(name)		create the permanent logical slot (plugin pg_derive)
+ *	derive_slot_drop(name)			drop it, if it exists
+ *	derive_slot_state(name)			usable, missing or lost
+ *	derive_decoder_open(name, sink)	acquire the slot; MUST run inside a transaction
+ *	derive_decoder_run(d, upto)		decode up to an LSN, calling the sink
+ *	derive_decoder_confirm(d, lsn)	what lies before lsn is never needed again
+ *	derive_decoder_close(d)			release the slot
+ *
+ * The decoding context is created once and lives in the MemoryContext that is
+ * current at derive_decoder_open().  It must be opened inside a transaction:
+ * outside of one, StartupDecodingContext() sets PROC_IN_LOGICAL_DECODING and
+ * vacuum would from then on ignore this backend's xmin (src: logical.c,
+ * procarray.c ComputeXidHorizons).
+ *
+ * Sink callbacks run inside decoding, under a historic catalog snapshot: they
+ * may copy tuples and look at the Relation they are given, and must not run
+ * user expressions, type input/output or SQL.  An ERROR in a callback leaves
+ * the decoder unusable: close it and open it again.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DERIVE_DECODER_H
+#define DERIVE_DECODER_H
+
+#include "access/htup.h"
+#include "access/transam.h"
+#include "access/xlogdefs.h"
+#include "utils/relcache.h"
+#include "utils/timestamp.h"
+
+typedef struct DeriveDecoder DeriveDecoder;
+
+typedef enum DeriveChangeKind
+{
+	DERIVE_INSERT = 'I',
+	DERIVE_UPDATE = 'U',
+	DERIVE_DELETE = 'D'
+} DeriveChangeKind;
+
+/*
+ * Where the decoder sends what it reads.  A transaction is delivered whole:
+ * begin, its changes in the order in which they were made, commit.
+ */
+typedef struct DeriveSink
+{
+	/*
+	 * A committed transaction: its top-level xid (widened), the LSN at which
+	 * its commit record starts, its commit time.  Return false to skip its
+	 * changes; commit is still called.
+	 */
+	bool		(*begin) (void *arg, FullTransactionId xid, XLogRecPtr commit_lsn, TimestampTz commit_time);
+
+	/*
+	 * One row.  relation is as it was at the time of the change (historic
+	 * descriptor).  newtuple is NULL for DELETE; oldtuple is NULL for INSERT
+	 * and also where the log does not carry it; *old_complete tells whether
+	 * oldtuple is a full image (REPLICA IDENTITY FULL) or just key columns.
+	 * Both tuples are self-contained: values that the reorder buffer held
+	 * outside of the tuple are inlined, and unchanged TOAST values of
+	 * newtuple were taken from oldtuple.  They are valid during the call. A
+	 * value that the log does not carry at all remains an on-disk TOAST
+	 * pointer, and then new_complete is false.
+	 */
+	void		(*change) (void *arg, DeriveChangeKind kind, Relation relation,
+						   HeapTuple oldtuple, bool old_complete,
+						   HeapTuple newtuple, bool new_complete);
+
+	/* Cheap test before tuples are prepared: is this relation of interest? */
+	bool		(*wants) (void *arg, Oid relid);
+
+	/* TRUNCATE of these relations. */
+	void		(*truncate) (void *arg, int nrelations, Relation *relations);
+
+	/* End of the transaction; end_lsn is where its commit record ends. */
+	void		(*commit) (void *arg, XLogRecPtr end_lsn);
+
+	void	   *arg;
+} DeriveSink;
+
+typedef enum DeriveSlotState
+{
+	DERIVE_SLOT_USABLE,
+	DERIVE_SLOT_MISSING,
+	DERIVE_SLOT_LOST			/* invalidated, or its WAL is gone */
+} DeriveSlotState;
+
+/*
+ * Create the permanent slot of the current database.  Must be the first thing
+ * in a transaction without xid; waits for running transactions to end, as
+ * every creation of a logical slot does.  Returns the LSN from which on it
+ * decodes.  Errors as pg_create_logical_replication_slot().  Where the server
+ * has the setting output_plugin_libraries and it does not name pg_derive, the
+ * session's value is extended first (SetConfigOption, PGC_SUSET).
+ */
+extern XLogRecPtr derive_slot_create(const char *name);
+extern void derive_slot_drop(const char *name);
+extern DeriveSlotState derive_slot_state(const char *name);
+
+extern DeriveDecoder *derive_decoder_open(const char *slotname, const DeriveSink *sink);
+
+/*
+ * Decode all records that start before upto (which must be flushed).  Must
+ * run inside a transaction.  Handles cache invalidation: historic catalog
+ * contents never survive the call.  Returns the LSN up to which was decoded
+ * (the end of the last record read).  Interruptible.
+ */
+extern XLogRecPtr derive_decoder_run(DeriveDecoder *decoder, XLogRecPtr upto);
+
+/*
+ * The current end of WAL as a value for upto: the insert position, taken back
+ * over the page header where it points exactly behind one, and flushed.
+ */
+extern XLogRecPtr derive_decoder_end_of_wal(void);
+
+/*
+ * Transactions whose commit record starts before lsn will not be delivered
+ * again; WAL and catalog rows that only they need may go.  Call it after the
+ * transaction that stored their effects has committed: the confirmation takes
+ * effect once that commit is on disk, also with synchronous_commit = off.
+ */
+extern void derive_decoder_confirm(DeriveDecoder *decoder, XLogRecPtr lsn);
+
+/*
+ * What the slot says is confirmed.  Being ahead of what was ever passed to
+ * derive_decoder_confirm() means that somebody else has read from the slot.
+ */
+extern XLogRecPtr derive_decoder_confirmed(DeriveDecoder *decoder);
+extern void derive_decoder_close(DeriveDecoder *decoder);
+
+#endif							/* DERIVE_DECODER_H */

@@ -1,0 +1,734 @@
+/*-------------------------------------------------------------------------
+ *
+ * json_stream.c
+ *	  The readable event stream: changes as JSON, one event per line.
+ *
+ * For anybody who reads a slot with the plugin pg_derive (pg_recvlogical,
+ * pg_logical_slot_get_changes()) except our own worker.  Format 1:
+ *
+ *	{"event":"begin","xid":7,"commit_lsn":"0/1A","commit_time":"..."}
+ *	{"event":"insert","xid":7,"commit_lsn":"0/1A",
+ *	 "schema":"public","table":"t","new":{"id":1,"name":"x"}}
+ *	{"event":"update",... ,"old":{...},"new":{...},"unchanged":["big"]}
+ *	{"event":"delete",... ,"old":{...}}
+ *	{"event":"truncate",... ,"tables":[{"schema":"public","table":"t"}],
+ *	 "cascade":false,"restart_identity":false}
+ *	{"event":"message",... ,"transactional":true,"prefix":"p","content":"c"}
+ *	{"event":"commit",... ,"commit_time":"...","end_lsn":"0/1B"}
+ *
+ * The events of a transaction come together, between its begin and its
+ * commit, in the order in which they happened; transactions in the order of
+ * their commits.  A message that is not part of a transaction stands alone and
+ * has "lsn" in place of xid and commit_lsn.
+ *
+ * "old" is the whole row under REPLICA IDENTITY FULL, else the columns of the
+ * replica identity, and missing from an update that did not change those.  A
+ * TOASTed value that an update left alone is not in the log: it is taken from
+ * "old" where that is the whole row; else it is missing from "new" and its
+ * column is listed in "unchanged".
+ *
+ * Values: integers, oid, float and numeric are JSON numbers, except for NaN and
+ * infinities, which are strings; boolean; json and jsonb are embedded (line
+ * breaks between their tokens become spaces); dates and times are ISO 8601
+ * strings, as to_json() writes them; everything else is the type's text as a
+ * string.  Domains are written as their base types.  SQL NULL is null.
+ *
+ * Options: see the table below.  Patterns of tables and exclude are lists of
+ * schema.table, with * for any characters, and a backslash before a comma,
+ * period, asterisk, backslash or blank that is part of a name.
+ *
+ * Transactions of which nothing is sent are left out, unless include_empty is
+ * set; so begin is sent late, with the first event.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <ctype.h>
+
+#include "access/detoast.h"
+#include "access/htup_details.h"
+#include "catalog/pg_attribute.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
+#include "nodes/parsenodes.h"
+#include "nodes/value.h"
+#include "replication/logical.h"
+#include "replication/origin.h"
+#include "replication/output_plugin.h"
+#include "replication/reorderbuffer.h"
+#include "utils/builtins.h"
+#include "utils/datetime.h"
+#include "utils/json.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#include "base/compat.h"
+#include "capture/json_stream.h"
+
+/* A schema.table pattern; both halves keep their backslashes. */
+typedef struct Pattern
+{
+	char	   *schema;
+	char	   *table;
+} Pattern;
+
+typedef struct JsonStream
+{
+	MemoryContext event_cxt;	/* reset after each event */
+	List	   *tables;			/* of Pattern *; NIL: all */
+	List	   *exclude;		/* of Pattern * */
+	bool		include_xids;
+	bool		include_lsns;
+	bool		include_times;
+	bool		include_empty;
+	bool		origin_none;	/* only what was written here, by users */
+	bool		begun;			/* the begin of the current transaction was
+								 * sent */
+} JsonStream;
+
+/* ---------- options ---------- */
+
+typedef struct JsonOption
+{
+	const char *name;
+	void		(*parse) (JsonStream *stream, const char *name, const char *value, size_t field);
+	size_t		field;			/* in JsonStream, for parse */
+} JsonOption;
+
+static void parse_boolean(JsonStream *stream, const char *name, const char *value, size_t field);
+static void parse_format(JsonStream *stream, const char *name, const char *value, size_t field);
+static void parse_origin(JsonStream *stream, const char *name, const char *value, size_t field);
+static void parse_patterns(JsonStream *stream, const char *name, const char *value, size_t field);
+
+static const JsonOption json_options[] = {
+	{"exclude", parse_patterns, offsetof(JsonStream, exclude)},
+	{"format", parse_format, 0},
+	{"include_empty", parse_boolean, offsetof(JsonStream, include_empty)},
+	{"include_lsns", parse_boolean, offsetof(JsonStream, include_lsns)},
+	{"include_times", parse_boolean, offsetof(JsonStream, include_times)},
+	{"include_xids", parse_boolean, offsetof(JsonStream, include_xids)},
+	{"origin", parse_origin, 0},
+	{"tables", parse_patterns, offsetof(JsonStream, tables)},
+};
+
+static void
+bad_value(const char *name, const char *value, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid value for option \"%s\" of output plugin \"%s\": \"%s\"",
+					name, "pg_derive", value),
+			 errhint("%s", hint)));
+}
+
+static void
+parse_boolean(JsonStream *stream, const char *name, const char *value, size_t field)
+{
+	if (!parse_bool(value, (bool *) ((char *) stream + field)))
+		bad_value(name, value, "Valid values are on and off.");
+}
+
+static void
+parse_format(JsonStream *stream, const char *name, const char *value, size_t field)
+{
+	if (strcmp(value, "1") != 0)
+		bad_value(name, value, "The only format is 1.");
+}
+
+static void
+parse_origin(JsonStream *stream, const char *name, const char *value, size_t field)
+{
+	if (pg_strcasecmp(value, "any") == 0)
+		stream->origin_none = false;
+	else if (pg_strcasecmp(value, "none") == 0)
+		stream->origin_none = true;
+	else
+		bad_value(name, value, "Valid values are any and none.");
+}
+
+/* Find c outside of backslash escapes; or the end of the string. */
+static const char *
+find_plain(const char *s, char c)
+{
+	while (*s != '\0' && *s != c)
+		s += (s[0] == '\\' && s[1] != '\0') ? 2 : 1;
+	return s;
+}
+
+/* Copy without blanks at both ends (an escaped blank at the end stays). */
+static char *
+trimmed(const char *start, const char *end)
+{
+	while (start < end && isspace((unsigned char) *start))
+		start++;
+	while (end > start && isspace((unsigned char) end[-1]) &&
+		   !(end - 1 > start && end[-2] == '\\'))
+		end--;
+	return pnstrdup(start, end - start);
+}
+
+static void
+parse_patterns(JsonStream *stream, const char *name, const char *value, size_t field)
+{
+	List	  **patterns = (List **) ((char *) stream + field);
+	const char *item = value;
+
+	for (;;)
+	{
+		const char *end = find_plain(item, ',');
+		const char *dot = find_plain(item, '.');
+		Pattern    *pattern = palloc(sizeof(Pattern));
+
+		if (dot >= end)
+			bad_value(name, value, "Give a comma-separated list of schema.table, where * stands for any characters.");
+		pattern->schema = trimmed(item, dot);
+		pattern->table = trimmed(dot + 1, end);
+		if (pattern->schema[0] == '\0' || pattern->table[0] == '\0' ||
+			*find_plain(pattern->table, '.') != '\0')
+			bad_value(name, value, "Give a comma-separated list of schema.table, where * stands for any characters.");
+		*patterns = lappend(*patterns, pattern);
+		if (*end == '\0')
+			return;
+		item = end + 1;
+	}
+}
+
+static void
+unknown_option(const char *name)
+{
+	StringInfoData list;
+
+	initStringInfo(&list);
+	for (int i = 0; i < lengthof(json_options); i++)
+		appendStringInfo(&list, "%s\"%s\"", i ? ", " : "", json_options[i].name);
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unrecognized option \"%s\" for output plugin \"%s\"", name, "pg_derive"),
+			 errhint("Valid options are %s.", list.data)));
+}
+
+static void
+parse_option(JsonStream *stream, DefElem *option)
+{
+	for (int i = 0; i < lengthof(json_options); i++)
+	{
+		const JsonOption *known = &json_options[i];
+		const char *value;
+
+		if (strcmp(known->name, option->defname) != 0)
+			continue;
+		/* pg_recvlogical -o name, without a value, means true */
+		value = option->arg ? strVal(option->arg) : "on";
+		known->parse(stream, known->name, value, known->field);
+		return;
+	}
+	unknown_option(option->defname);
+}
+
+/* ---------- which tables ---------- */
+
+/* Does the name match a pattern with * and backslash escapes? */
+static bool
+name_matches(const char *pattern, const char *name)
+{
+	const char *star = NULL;	/* behind the last * that was passed */
+	const char *retry = NULL;	/* where its rest was last tried */
+
+	while (*name != '\0')
+	{
+		const char *p = pattern;
+
+		if (*p == '*')
+		{
+			star = pattern = p + 1;
+			retry = name;
+			continue;
+		}
+		if (*p == '\\' && p[1] != '\0')
+			p++;
+		if (*p == *name)
+		{
+			pattern = p + 1;
+			name++;
+		}
+		else if (star != NULL)
+		{
+			pattern = star;
+			name = ++retry;
+		}
+		else
+			return false;
+	}
+	while (*pattern == '*')
+		pattern++;
+	return *pattern == '\0';
+}
+
+static bool
+any_matches(List *patterns, const char *schema, const char *table)
+{
+	ListCell   *lc;
+
+	foreach(lc, patterns)
+	{
+		Pattern    *pattern = lfirst(lc);
+
+		if (name_matches(pattern->schema, schema) && name_matches(pattern->table, table))
+			return true;
+	}
+	return false;
+}
+
+static const char *
+schema_of(Relation relation)
+{
+	const char *schema = get_namespace_name(RelationGetNamespace(relation));
+
+	return schema ? schema : "";
+}
+
+static bool
+wanted(JsonStream *stream, Relation relation)
+{
+	const char *table = RelationGetRelationName(relation);
+	const char *schema;
+
+	if (stream->tables == NIL && stream->exclude == NIL)
+		return true;
+	schema = schema_of(relation);
+	return (stream->tables == NIL || any_matches(stream->tables, schema, table)) &&
+		!any_matches(stream->exclude, schema, table);
+}
+
+/* ---------- values ---------- */
+
+/* Is the text of a number a JSON number?  Not NaN and the infinities. */
+static bool
+is_finite(const char *string)
+{
+	return string[0] != '\0' && strspn(string, "0123456789+-.eE") == strlen(string);
+}
+
+static void
+append_json_text(StringInfo out, const char *string)
+{
+	for (; *string != '\0'; string++)
+		appendStringInfoChar(out, (*string == '\n' || *string == '\r') ? ' ' : *string);
+}
+
+static void
+append_value(StringInfo out, Oid type, Datum value)
+{
+	Oid			base = getBaseType(type);
+	char		buffer[MAXDATELEN + 1];
+	char	   *string;
+	Oid			function;
+	bool		varlena;
+
+	switch (base)
+	{
+		case BOOLOID:
+			appendStringInfoString(out, DatumGetBool(value) ? "true" : "false");
+			return;
+		case DATEOID:
+		case TIMESTAMPOID:
+		case TIMESTAMPTZOID:
+			JsonEncodeDateTime(buffer, value, base, NULL);
+			escape_json(out, buffer);
+			return;
+		default:
+			break;
+	}
+
+	getTypeOutputInfo(type, &function, &varlena);
+	string = OidOutputFunctionCall(function, value);
+	switch (base)
+	{
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+		case OIDOID:
+		case FLOAT4OID:
+		case FLOAT8OID:
+		case NUMERICOID:
+			if (is_finite(string))
+				appendStringInfoString(out, string);
+			else
+				escape_json(out, string);
+			break;
+		case JSONOID:
+		case JSONBOID:
+			append_json_text(out, string);
+			break;
+		default:
+			escape_json(out, string);
+	}
+}
+
+static void
+append_key(StringInfo out, const char *key)
+{
+	/* after an opening brace or a colon no comma is due */
+	if (out->data[out->len - 1] != '{')
+		appendStringInfoChar(out, ',');
+	escape_json(out, key);
+	appendStringInfoChar(out, ':');
+}
+
+static void
+append_string(StringInfo out, const char *key, const char *value)
+{
+	append_key(out, key);
+	escape_json(out, value);
+}
+
+static void
+append_bool(StringInfo out, const char *key, bool value)
+{
+	append_key(out, key);
+	appendStringInfoString(out, value ? "true" : "false");
+}
+
+static void
+append_lsn(StringInfo out, const char *key, XLogRecPtr lsn)
+{
+	append_key(out, key);
+	appendStringInfo(out, "\"%X/%X\"", LSN_FORMAT_ARGS(lsn));
+}
+
+static void
+append_time(StringInfo out, const char *key, TimestampTz time)
+{
+	char		buffer[MAXDATELEN + 1];
+
+	append_string(out, key,
+				  JsonEncodeDateTime(buffer, TimestampTzGetDatum(time), TIMESTAMPTZOID, NULL));
+}
+
+/* ---------- rows ---------- */
+
+static bool
+is_unchanged_toast(Form_pg_attribute att, Datum value)
+{
+	return att->attlen == -1 && VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(value));
+}
+
+/* Does the log carry the column? */
+static bool
+is_logged(Form_pg_attribute att)
+{
+	return !att->attisdropped &&
+		(att->attgenerated == '\0' || att->attgenerated == ATTRIBUTE_GENERATED_STORED);
+}
+
+/*
+ * One row as an object.  keys_only: the columns outside of the replica
+ * identity are null because they were not logged, leave them out.  fallback: a
+ * whole old row for unchanged TOASTed values, or NULL.  Columns whose values
+ * are nowhere are collected in *unchanged.
+ */
+static void
+append_row(StringInfo out, TupleDesc desc, HeapTuple row, bool keys_only,
+		   HeapTuple fallback, List **unchanged)
+{
+	appendStringInfoChar(out, '{');
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		bool		isnull;
+		Datum		value;
+
+		if (!is_logged(att))
+			continue;
+		value = heap_getattr(row, i + 1, desc, &isnull);
+		if (isnull && keys_only)
+			continue;
+		if (!isnull && is_unchanged_toast(att, value) && fallback != NULL)
+			value = heap_getattr(fallback, i + 1, desc, &isnull);
+		if (!isnull && is_unchanged_toast(att, value))
+		{
+			*unchanged = lappend(*unchanged, NameStr(att->attname));
+			continue;
+		}
+		append_key(out, NameStr(att->attname));
+		if (isnull)
+			appendStringInfoString(out, "null");
+		else
+			append_value(out, att->atttypid, value);
+	}
+	appendStringInfoChar(out, '}');
+}
+
+static void
+append_rows(StringInfo out, Relation relation, HeapTuple oldrow, HeapTuple newrow)
+{
+	TupleDesc	desc = RelationGetDescr(relation);
+	bool		full = relation->rd_rel->relreplident == REPLICA_IDENTITY_FULL;
+	List	   *unchanged = NIL;
+	ListCell   *lc;
+
+	if (oldrow != NULL)
+	{
+		append_key(out, "old");
+		append_row(out, desc, oldrow, !full, NULL, &unchanged);
+	}
+	if (newrow != NULL)
+	{
+		append_key(out, "new");
+		append_row(out, desc, newrow, false, full ? oldrow : NULL, &unchanged);
+	}
+	if (unchanged == NIL)
+		return;
+
+	append_key(out, "unchanged");
+	foreach(lc, unchanged)
+	{
+		appendStringInfoChar(out, foreach_current_index(lc) ? ',' : '[');
+		escape_json(out, lfirst(lc));
+	}
+	appendStringInfoChar(out, ']');
+}
+
+static void
+append_table(StringInfo out, Relation relation)
+{
+	append_string(out, "schema", schema_of(relation));
+	append_string(out, "table", RelationGetRelationName(relation));
+}
+
+/* ---------- events ---------- */
+
+static StringInfo
+start_event(LogicalDecodingContext *ctx, const char *event)
+{
+	OutputPluginPrepareWrite(ctx, true);
+	appendStringInfoString(ctx->out, "{\"event\":");
+	escape_json(ctx->out, event);
+	return ctx->out;
+}
+
+static void
+end_event(LogicalDecodingContext *ctx)
+{
+	appendStringInfoChar(ctx->out, '}');
+	OutputPluginWrite(ctx, true);
+}
+
+static StringInfo
+start_transaction_event(LogicalDecodingContext *ctx, const char *event, ReorderBufferTXN *txn)
+{
+	JsonStream *stream = ctx->output_plugin_private;
+	StringInfo	out = start_event(ctx, event);
+
+	if (stream->include_xids)
+	{
+		append_key(out, "xid");
+		appendStringInfo(out, "%u", txn->xid);
+	}
+	if (stream->include_lsns)
+		append_lsn(out, "commit_lsn", txn->final_lsn);
+	return out;
+}
+
+/* Send the begin of the transaction, if that was not done. */
+static void
+send_begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
+{
+	JsonStream *stream = ctx->output_plugin_private;
+	StringInfo	out;
+
+	if (stream->begun)
+		return;
+	stream->begun = true;
+	out = start_transaction_event(ctx, "begin", txn);
+	if (stream->include_times)
+		append_time(out, "commit_time", txn->xact_time.commit_time);
+	end_event(ctx);
+}
+
+static void
+json_begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
+{
+	JsonStream *stream = ctx->output_plugin_private;
+
+	stream->begun = false;
+	if (stream->include_empty)
+		send_begin(ctx, txn);
+}
+
+static void
+json_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr commit_lsn)
+{
+	JsonStream *stream = ctx->output_plugin_private;
+	StringInfo	out;
+
+	if (!stream->begun)
+		return;
+	out = start_transaction_event(ctx, "commit", txn);
+	if (stream->include_times)
+		append_time(out, "commit_time", txn->xact_time.commit_time);
+	if (stream->include_lsns)
+		append_lsn(out, "end_lsn", txn->end_lsn);
+	end_event(ctx);
+}
+
+static const char *
+change_name(ReorderBufferChange *change)
+{
+	switch (change->action)
+	{
+		case REORDER_BUFFER_CHANGE_INSERT:
+			return "insert";
+		case REORDER_BUFFER_CHANGE_UPDATE:
+			return "update";
+		case REORDER_BUFFER_CHANGE_DELETE:
+			return "delete";
+		default:
+			elog(ERROR, "unexpected change action %d", (int) change->action);
+	}
+	return NULL;				/* keep compiler quiet */
+}
+
+static void
+json_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
+			Relation relation, ReorderBufferChange *change)
+{
+	JsonStream *stream = ctx->output_plugin_private;
+	MemoryContext caller = MemoryContextSwitchTo(stream->event_cxt);
+
+	if (wanted(stream, relation))
+	{
+		StringInfo	out;
+
+		send_begin(ctx, txn);
+		out = start_transaction_event(ctx, change_name(change), txn);
+		append_table(out, relation);
+		append_rows(out, relation, derive_change_oldtuple(change),
+					derive_change_newtuple(change));
+		end_event(ctx);
+	}
+	MemoryContextSwitchTo(caller);
+	MemoryContextReset(stream->event_cxt);
+}
+
+static void
+json_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
+			  int nrelations, Relation relations[], ReorderBufferChange *change)
+{
+	JsonStream *stream = ctx->output_plugin_private;
+	MemoryContext caller = MemoryContextSwitchTo(stream->event_cxt);
+	StringInfo	out = NULL;
+
+	for (int i = 0; i < nrelations; i++)
+	{
+		if (!wanted(stream, relations[i]))
+			continue;
+		if (out == NULL)
+		{
+			send_begin(ctx, txn);
+			out = start_transaction_event(ctx, "truncate", txn);
+			append_key(out, "tables");
+			appendStringInfoString(out, "[{");
+		}
+		else
+			appendStringInfoString(out, ",{");
+		append_table(out, relations[i]);
+		appendStringInfoChar(out, '}');
+	}
+	if (out != NULL)
+	{
+		appendStringInfoChar(out, ']');
+		append_bool(out, "cascade", change->data.truncate.cascade);
+		append_bool(out, "restart_identity", change->data.truncate.restart_seqs);
+		end_event(ctx);
+	}
+	MemoryContextSwitchTo(caller);
+	MemoryContextReset(stream->event_cxt);
+}
+
+/* The content may be any bytes; those that are no text are sent in hex. */
+static void
+append_content(StringInfo out, const char *content, Size size)
+{
+	char	   *hex;
+
+	if (memchr(content, '\0', size) == NULL &&
+		pg_verify_mbstr(GetDatabaseEncoding(), content, size, true))
+	{
+		append_string(out, "content", pnstrdup(content, size));
+		return;
+	}
+	hex = palloc(size * 2 + 1);
+	hex[hex_encode(content, size, hex)] = '\0';
+	append_string(out, "content_hex", hex);
+}
+
+static void
+json_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr lsn,
+			 bool transactional, const char *prefix, Size size, const char *content)
+{
+	JsonStream *stream = ctx->output_plugin_private;
+	MemoryContext caller = MemoryContextSwitchTo(stream->event_cxt);
+	StringInfo	out;
+
+	if (transactional)
+	{
+		send_begin(ctx, txn);
+		out = start_transaction_event(ctx, "message", txn);
+	}
+	else
+	{
+		out = start_event(ctx, "message");
+		if (stream->include_lsns)
+			append_lsn(out, "lsn", lsn);
+	}
+	append_bool(out, "transactional", transactional);
+	append_string(out, "prefix", prefix);
+	append_content(out, content, size);
+	end_event(ctx);
+	MemoryContextSwitchTo(caller);
+	MemoryContextReset(stream->event_cxt);
+}
+
+static bool
+json_filter_origin(LogicalDecodingContext *ctx, RepOriginId origin)
+{
+	JsonStream *stream = ctx->output_plugin_private;
+
+	return stream->origin_none && origin != InvalidRepOriginId;
+}
+
+static void
+json_startup(LogicalDecodingContext *ctx, OutputPluginOptions *options, bool is_init)
+{
+	JsonStream *stream = palloc0(sizeof(JsonStream));	/* in ctx->context */
+	ListCell   *lc;
+
+	stream->event_cxt = AllocSetContextCreate(ctx->context, "pg_derive event",
+											  ALLOCSET_DEFAULT_SIZES);
+	stream->include_xids = true;
+	stream->include_lsns = true;
+	stream->include_times = true;
+	foreach(lc, ctx->output_plugin_options)
+		parse_option(stream, lfirst(lc));
+
+	ctx->output_plugin_private = stream;
+	options->output_type = OUTPUT_PLUGIN_TEXTUAL_OUTPUT;
+	options->receive_rewrites = false;
+}
+
+void
+derive_json_stream_init(OutputPluginCallbacks *cb)
+{
+	cb->startup_cb = json_startup;
+	cb->filter_by_origin_cb = json_filter_origin;
+	cb->begin_cb = json_begin;
+	cb->change_cb = json_change;
+	cb->truncate_cb = json_truncate;
+	cb->message_cb = json_message;
+	cb->commit_cb = json_commit;
+}

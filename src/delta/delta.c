@@ -1,0 +1,320 @@
+/*-------------------------------------------------------------------------
+ *
+ * delta.c
+ *	  Deltas: multisets of rows with signed weights, in tuplestores.
+ *
+ * Memory
+ *
+ * A delta is a memory context of its own, child of the one that was current
+ * when it was made.  The tuplestore needs more than memory: temporary files
+ * that must survive the end of a transaction, or its abort, because a batch
+ * that fails is tried again with the same rows.  So the files are created as
+ * "interXact" and no resource owner knows them; instead the memory context
+ * closes them when it goes (a reset callback).  Whatever deletes the context,
+ * be it derive_delta_free() or the end of some parent after an ERROR, leaves
+ * no file behind.  The tuplestore itself lives in a context beneath
+ * TopMemoryContext, not beneath the delta's: children are gone before the
+ * callbacks of their parent run, and closing needs the memory intact.
+ *
+ * A tuplestore remembers the resource owner that was current at its creation
+ * and makes it current while it opens files.  That of a transaction would be
+ * a dangling pointer later, hence a resource owner of the process's own,
+ * which never owns anything.
+ *
+ * Values
+ *
+ * Rows are copied as minimal tuples.  A pointer to an out-of-line value would
+ * not survive: the TOAST row belongs to a table version that vacuum may remove
+ * before the delta is used.  So such values are fetched when a row is added.
+ * Compressed values stay compressed.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/detoast.h"
+#include "base/gucs.h"
+#include "catalog/pg_type.h"
+#include "delta/delta.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+
+/* A delta and what only this file needs of it. */
+typedef struct PrivateDelta
+{
+	DeriveDelta pub;			/* must be first */
+	MemoryContext cxt;			/* holds all of this */
+	MemoryContext rows_cxt;		/* its callback closes the tuplestore */
+	MemoryContext flat_cxt;		/* fetched values of one row; NULL until needed */
+	Datum	   *values;			/* one row, with weight */
+	bool	   *nulls;
+} PrivateDelta;
+
+/* A tuplestore and the context it lives in. */
+typedef struct OwnedStore
+{
+	MemoryContextCallback callback;
+	MemoryContext cxt;
+	Tuplestorestate *store;
+} OwnedStore;
+
+/*
+ * Tuplestores
+ */
+
+static void
+close_store(void *arg)
+{
+	OwnedStore *owned = arg;
+
+	if (owned->store != NULL)
+		tuplestore_end(owned->store);
+	MemoryContextDelete(owned->cxt);
+}
+
+Tuplestorestate *
+derive_tuplestore_create(int kilobytes)
+{
+	static ResourceOwner nobody = NULL;
+	OwnedStore *owned = palloc0(sizeof(OwnedStore));
+	ResourceOwner save_owner = CurrentResourceOwner;
+	MemoryContext old;
+
+	if (nobody == NULL)
+		nobody = ResourceOwnerCreate(NULL, "pg_derive stores");
+
+	owned->cxt = AllocSetContextCreate(TopMemoryContext, "pg_derive store", ALLOCSET_SMALL_SIZES);
+	owned->callback.func = close_store;
+	owned->callback.arg = owned;
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, &owned->callback);
+
+	old = MemoryContextSwitchTo(owned->cxt);
+	CurrentResourceOwner = nobody;
+	owned->store = tuplestore_begin_heap(true, true, kilobytes);
+	CurrentResourceOwner = save_owner;
+	MemoryContextSwitchTo(old);
+
+	return owned->store;
+}
+
+/*
+ * Deltas
+ */
+
+TupleDesc
+derive_delta_desc(TupleDesc relation_desc)
+{
+	int			natts = relation_desc->natts;
+	TupleDesc	desc = CreateTemplateTupleDesc(natts + 1);
+
+	for (int i = 1; i <= natts; i++)
+		TupleDescCopyEntry(desc, i, relation_desc, i);
+	TupleDescInitBuiltinEntry(desc, natts + 1, "weight", INT8OID, -1, 0);
+
+	return desc;
+}
+
+static void
+create_rows(PrivateDelta *private)
+{
+	MemoryContext old = MemoryContextSwitchTo(private->rows_cxt);
+
+	private->pub.rows = derive_tuplestore_create(derive_work_mem);
+	MemoryContextSwitchTo(old);
+}
+
+DeriveDelta *
+derive_delta_create(Oid relid, bool inh, TupleDesc relation_desc)
+{
+	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "pg_derive delta",
+											  ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(cxt);
+	PrivateDelta *private = palloc0(sizeof(PrivateDelta));
+
+	private->pub.relid = relid;
+	private->pub.inh = inh;
+	private->pub.desc = derive_delta_desc(relation_desc);
+	private->cxt = cxt;
+	private->rows_cxt = AllocSetContextCreate(cxt, "pg_derive delta rows", ALLOCSET_SMALL_SIZES);
+	private->values = palloc(sizeof(Datum) * private->pub.desc->natts);
+	private->nulls = palloc(sizeof(bool) * private->pub.desc->natts);
+	create_rows(private);
+	MemoryContextSwitchTo(old);
+
+	return &private->pub;
+}
+
+void
+derive_delta_free(DeriveDelta *delta)
+{
+	MemoryContextDelete(((PrivateDelta *) delta)->cxt);
+}
+
+/*
+ * A fresh tuplestore, not tuplestore_clear(): each executor scan adds a read
+ * pointer, and there is no way to take one back.
+ */
+void
+derive_delta_reset(DeriveDelta *delta)
+{
+	PrivateDelta *private = (PrivateDelta *) delta;
+
+	delta->rows = NULL;
+	delta->nrows = 0;
+	delta->unknown = false;
+	delta->reason = NULL;
+	MemoryContextReset(private->rows_cxt);
+	create_rows(private);
+}
+
+void
+derive_delta_mark_unknown(DeriveDelta *delta, const char *reason)
+{
+	if (delta->unknown)
+		return;
+
+	delta->unknown = true;
+	delta->reason = reason;
+}
+
+/* Fetch what is stored out of line; true if there was something. */
+static bool
+flatten_values(PrivateDelta *private)
+{
+	TupleDesc	desc = private->pub.desc;
+	bool		fetched = false;
+
+	for (int i = 0; i < desc->natts - 1; i++)
+	{
+		MemoryContext old;
+
+		if (private->nulls[i] || TupleDescAttr(desc, i)->attlen != -1 ||
+			!VARATT_IS_EXTERNAL(DatumGetPointer(private->values[i])))
+			continue;
+
+		if (private->flat_cxt == NULL)
+			private->flat_cxt = AllocSetContextCreate(private->cxt, "pg_derive fetched values",
+													  ALLOCSET_DEFAULT_SIZES);
+		old = MemoryContextSwitchTo(private->flat_cxt);
+		private->values[i] = PointerGetDatum(detoast_external_attr((struct varlena *) DatumGetPointer(private->values[i])));
+		MemoryContextSwitchTo(old);
+		fetched = true;
+	}
+
+	return fetched;
+}
+
+void
+derive_delta_add_values(DeriveDelta *delta, const Datum *values, const bool *nulls, int64 weight)
+{
+	PrivateDelta *private = (PrivateDelta *) delta;
+	int			ncolumns = delta->desc->natts - 1;
+	bool		fetched;
+
+	if (weight == 0)
+		return;
+
+	memcpy(private->values, values, sizeof(Datum) * ncolumns);
+	memcpy(private->nulls, nulls, sizeof(bool) * ncolumns);
+	private->values[ncolumns] = Int64GetDatum(weight);
+	private->nulls[ncolumns] = false;
+
+	fetched = flatten_values(private);
+	tuplestore_putvalues(delta->rows, delta->desc, private->values, private->nulls);
+	delta->nrows++;
+
+	if (fetched)
+		MemoryContextReset(private->flat_cxt);
+}
+
+void
+derive_delta_add_slot(DeriveDelta *delta, TupleTableSlot *slot, int64 weight)
+{
+	slot_getallattrs(slot);
+	Assert(slot->tts_tupleDescriptor->natts >= delta->desc->natts - 1);
+	derive_delta_add_values(delta, slot->tts_values, slot->tts_isnull, weight);
+}
+
+/*
+ * The relation may have got columns since the other delta was made, so rows
+ * are copied by attribute number; columns that one side lacks are NULL.
+ */
+void
+derive_delta_append(DeriveDelta *delta, DeriveDelta *other)
+{
+	int			ncolumns = delta->desc->natts - 1;
+	int			nother = other->desc->natts - 1;
+	TupleTableSlot *slot;
+	Datum	   *values;
+	bool	   *nulls;
+
+	if (other->unknown)
+		derive_delta_mark_unknown(delta, other->reason);
+	if (other->nrows == 0)
+		return;
+
+	slot = MakeSingleTupleTableSlot(other->desc, &TTSOpsMinimalTuple);
+	values = palloc0(sizeof(Datum) * ncolumns);
+	nulls = palloc(sizeof(bool) * ncolumns);
+	memset(nulls, true, sizeof(bool) * ncolumns);
+
+	derive_delta_rewind(other);
+	while (derive_delta_next(other, slot))
+	{
+		slot_getallattrs(slot);
+		memcpy(values, slot->tts_values, sizeof(Datum) * Min(ncolumns, nother));
+		memcpy(nulls, slot->tts_isnull, sizeof(bool) * Min(ncolumns, nother));
+		derive_delta_add_values(delta, values, nulls, DatumGetInt64(slot->tts_values[nother]));
+	}
+
+	ExecDropSingleTupleTableSlot(slot);
+	pfree(values);
+	pfree(nulls);
+}
+
+void
+derive_delta_rewind(DeriveDelta *delta)
+{
+	tuplestore_select_read_pointer(delta->rows, 0);
+	tuplestore_rescan(delta->rows);
+}
+
+bool
+derive_delta_next(DeriveDelta *delta, TupleTableSlot *slot)
+{
+	return tuplestore_gettupleslot(delta->rows, true, false, slot);
+}
+
+/*
+ * Batches
+ */
+
+DeriveDelta *
+derive_batch_find(DeriveBatch *batch, Oid relid, bool inh)
+{
+	ListCell   *lc;
+
+	foreach(lc, batch->deltas)
+	{
+		DeriveDelta *delta = lfirst(lc);
+
+		if (delta->relid == relid && delta->inh == inh)
+			return delta;
+	}
+
+	return NULL;
+}
+
+void
+derive_batch_add(DeriveBatch *batch, DeriveDelta *delta)
+{
+	MemoryContext old = CurrentMemoryContext;
+
+	Assert(derive_batch_find(batch, delta->relid, delta->inh) == NULL);
+
+	if (batch->cxt != NULL)
+		MemoryContextSwitchTo(batch->cxt);
+	batch->deltas = lappend(batch->deltas, delta);
+	MemoryContextSwitchTo(old);
+}

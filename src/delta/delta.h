@@ -1,0 +1,101 @@
+/*-------------------------------------------------------------------------
+ *
+ * delta.h
+ *	  A delta: the net change of one relation, a multiset of rows with signed
+ *	  weights.
+ *
+ * An inserted row has weight +1, a deleted one -1, an UPDATE is both.  The
+ * rows have the layout of the relation (attribute numbers are kept, dropped
+ * columns are NULL) followed by one more column, the weight (int8), at
+ * attribute number derive_delta_weight_attno(delta->desc).  A delta need not
+ * be consolidated: the same row may occur several times, with weights that
+ * cancel.
+ *
+ * Rows live in a tuplestore that spills to disk beyond pg_derive.work_mem.
+ * PITFALL: every executor scan of a tuplestore selects its own read pointer;
+ * C code must call derive_delta_rewind() before it reads.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DERIVE_DELTA_H
+#define DERIVE_DELTA_H
+
+#include "access/tupdesc.h"
+#include "executor/tuptable.h"
+#include "nodes/bitmapset.h"
+#include "nodes/pg_list.h"
+#include "utils/tuplestore.h"
+
+/* A relation whose changes a view needs. */
+typedef struct DeriveSource
+{
+	Oid			relid;
+	bool		inh;			/* with its partitions and inheritance children */
+	Bitmapset  *columns;		/* attribute numbers that are read, as plain numbers (no offset) */
+} DeriveSource;
+
+typedef struct DeriveDelta
+{
+	Oid			relid;
+	bool		inh;
+	TupleDesc	desc;			/* the relation's columns, then "weight" int8 */
+	Tuplestorestate *rows;
+	int64		nrows;
+
+	/*
+	 * The log did not say what changed (TRUNCATE, an UPDATE without a full
+	 * old image, a change of the set of partitions): rows is meaningless and
+	 * whoever reads the relation must recompute.  reason is a short English
+	 * phrase for logs, a constant.
+	 */
+	bool		unknown;
+	const char *reason;
+} DeriveDelta;
+
+#define derive_delta_weight_attno(desc) ((AttrNumber) (desc)->natts)
+
+/* The layout of deltas of a relation: its columns plus weight; palloc'd in CurrentMemoryContext. */
+extern TupleDesc derive_delta_desc(TupleDesc relation_desc);
+
+/* A new empty delta in CurrentMemoryContext, usable across transactions until freed. */
+extern DeriveDelta *derive_delta_create(Oid relid, bool inh, TupleDesc relation_desc);
+extern void derive_delta_free(DeriveDelta *delta);
+
+/* Append a row given as the relation's columns (desc->natts - 1 values) and its weight. */
+extern void derive_delta_add_values(DeriveDelta *delta, const Datum *values, const bool *nulls, int64 weight);
+/* Same, from a slot whose columns are the relation's. */
+extern void derive_delta_add_slot(DeriveDelta *delta, TupleTableSlot *slot, int64 weight);
+
+/* Read all rows from C: rewind, then next until false.  slot: MakeSingleTupleTableSlot(delta->desc, &TTSOpsMinimalTuple). */
+extern void derive_delta_rewind(DeriveDelta *delta);
+extern bool derive_delta_next(DeriveDelta *delta, TupleTableSlot *slot);
+
+/* Forget all rows and "unknown"; also what executor scans left behind in the tuplestore. */
+extern void derive_delta_reset(DeriveDelta *delta);
+/* Append all rows of another delta of the same relation (columns by attribute number), or its being unknown. */
+extern void derive_delta_append(DeriveDelta *delta, DeriveDelta *other);
+/* reason: a constant */
+extern void derive_delta_mark_unknown(DeriveDelta *delta, const char *reason);
+
+/*
+ * A tuplestore that outlives transactions and their abort.  It belongs to
+ * CurrentMemoryContext: resetting or deleting that closes it, and removes its
+ * files.  kilobytes: memory before it spills.
+ */
+extern Tuplestorestate *derive_tuplestore_create(int kilobytes);
+
+/*
+ * A batch: the deltas of all relations between two positions.  Relations that
+ * did not change have no entry.  Views that other views read add their own
+ * output delta, so that a view of a view moves in the same batch.
+ */
+typedef struct DeriveBatch
+{
+	List	   *deltas;			/* of DeriveDelta *; small, searched linearly */
+	MemoryContext cxt;			/* where the list lives; NULL: CurrentMemoryContext */
+} DeriveBatch;
+
+extern DeriveDelta *derive_batch_find(DeriveBatch *batch, Oid relid, bool inh);
+extern void derive_batch_add(DeriveBatch *batch, DeriveDelta *delta);
+
+#endif							/* DERIVE_DELTA_H */

@@ -1,0 +1,104 @@
+/*-------------------------------------------------------------------------
+ *
+ * stream.h
+ *	  From the decoder's transactions to the deltas of a batch.
+ *
+ * API (all called by the worker, once per batch, in this order)
+ *
+ *	derive_stream_create()			once
+ *	derive_stream_set_sources()		when the set of views or a table changed
+ *	derive_stream_begin_batch()		with the positions from and to, before decoding
+ *	(decoding calls the sink)
+ *	derive_stream_batch()			the deltas of the batch
+ *	derive_stream_end_batch()		after the batch committed: forget what was applied
+ *	derive_stream_covered()			how far the slot may be confirmed
+ *
+ * Classification of a decoded transaction, by its top-level xid:
+ *
+ *	covered by from			skipped: redelivered after a crash
+ *	covered by to			its rows go to the batch's deltas
+ *	neither					pending: committed in WAL but not yet visible;
+ *							kept per transaction until a later batch covers it
+ *
+ * PITFALL: after the commit of a batch derive_stream_end_batch() must be the
+ * very next thing, or the same rows would be applied again.
+ *
+ * If a batch fails, its deltas stay; the next batch, with a later "to", adds
+ * to them.  So nothing is decoded twice and nothing is lost by an ERROR.
+ *
+ * Pending transactions are remembered even where they touched no tracked
+ * relation, since the slot must not be confirmed past them: a relation may
+ * become tracked before they are visible.
+ *
+ * Backlog: while views are being built, the rows of the relations they read
+ * are also kept after they were applied to the other views, each with its
+ * xid, so that a view built under snapshot S_b can catch up from S_b.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DERIVE_STREAM_H
+#define DERIVE_STREAM_H
+
+#include "base/position.h"
+#include "capture/decoder.h"
+#include "delta/delta.h"
+
+typedef struct DeriveStream DeriveStream;
+
+/* Lives in its own child context of CurrentMemoryContext. */
+extern DeriveStream *derive_stream_create(void);
+extern void derive_stream_free(DeriveStream *stream);
+extern const DeriveSink *derive_stream_sink(DeriveStream *stream);
+
+/*
+ * Track exactly these sources (List of DeriveSource *, copied; duplicates of
+ * (relid, inh) are merged by union of columns).  Must run in a transaction
+ * with a valid catalog snapshot; takes no locks beyond AccessShare.  Columns
+ * outside of a source's set are stored as NULL, and an UPDATE that changes
+ * none of the set is dropped.
+ *
+ * keep_backlog: List of DeriveSource * (same matching) whose backlog must be
+ * kept; the backlog of every other relation is freed.
+ *
+ * Rows already held are carried over to a changed layout by attribute number.
+ */
+extern void derive_stream_set_sources(DeriveStream *stream, List *sources, List *keep_backlog);
+
+/*
+ * Is every transaction that is not yet covered by the last "to" captured with
+ * this source (and all of these columns) tracked?  Only a snapshot taken after
+ * this became true may start a view that reads the source.
+ */
+extern bool derive_stream_complete(DeriveStream *stream, const DeriveSource *source);
+
+extern void derive_stream_begin_batch(DeriveStream *stream, const DerivePosition *from, const DerivePosition *to);
+
+/*
+ * The deltas between from and to.  Valid until end_batch or the next
+ * begin_batch.  With since = NULL: the deltas as collected.  With a since
+ * that is later than from, and backlog kept for all of the sources: what
+ * "to" covers and since does not, from backlog and current rows, for a view
+ * at position since.
+ */
+extern DeriveBatch *derive_stream_batch(DeriveStream *stream);
+extern DeriveBatch *derive_stream_batch_since(DeriveStream *stream, List *sources, const DerivePosition *since);
+
+extern void derive_stream_end_batch(DeriveStream *stream);
+
+/* The start LSN of the first pending transaction's commit record, or else decoded_upto. */
+extern XLogRecPtr derive_stream_covered(DeriveStream *stream, XLogRecPtr decoded_upto);
+extern bool derive_stream_has_pending(DeriveStream *stream);
+/* Rows in the current deltas (for statistics and to see whether a batch is empty). */
+extern int64 derive_stream_nrows(DeriveStream *stream);
+/* Commit time of the last transaction delivered to the current batch, 0 if none. */
+extern TimestampTz derive_stream_commit_time(DeriveStream *stream);
+
+/*
+ * A digest of the relations that a source stands for (itself, partitions,
+ * inheritance children), to notice ATTACH, DETACH and INHERIT.
+ */
+extern uint64 derive_source_members_digest(const DeriveSource *source);
+/* The members themselves: List of Oid; relations that can hold rows only. */
+extern List *derive_source_members(Oid relid, bool inh);
+
+#endif							/* DERIVE_STREAM_H */

@@ -1,0 +1,573 @@
+/*-------------------------------------------------------------------------
+ *
+ * aggcompile.c
+ *	  Compiling GROUP BY, aggregates, HAVING and DISTINCT.
+ *
+ * A grouped block "SELECT f(keys, aggregates) FROM .. WHERE .. GROUP BY keys
+ * HAVING h(keys, aggregates)" is taken apart into
+ *
+ *	input	SELECT keys, arguments of the aggregates, conditions of FILTER
+ *			FROM .. WHERE ..				(linear: its delta is known)
+ *	targets	f, and having h, over a row of keys and aggregate results
+ *
+ * DISTINCT and UNION are the same with every column a key and no aggregate.
+ *
+ * Columns that are not grouped but depend on a grouped primary key are further
+ * keys: they do not split any group.
+ *
+ * Where whole groups must be recomputed, the block is put together again over
+ * the input as a sub-query, restricted by a join with the set of keys:
+ *
+ *	SELECT i.keys, count(*), aggregates(i.arguments)
+ *	FROM (input) i, derive_keys k WHERE i.key = k.key .. GROUP BY i.keys
+ *
+ * The planner pulls the sub-query up, so indexes on the grouping columns are
+ * used.  Equality does not find NULLs, so there is a second form with IS NOT
+ * DISTINCT FROM, used for just those keys that have a NULL.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_aggregate.h"
+#include "catalog/pg_type.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "optimizer/tlist.h"
+#include "parser/parse_oper.h"
+#include "parser/parsetree.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/typcache.h"
+
+#include "base/compat.h"
+#include "derive/aggregate.h"
+#include "derive/check.h"
+#include "derive/query.h"
+
+typedef struct SplitContext
+{
+	List	   *keys;			/* of Expr *: the input's first columns */
+	List	   *aggrefs;		/* of Aggref *, distinct */
+	bool		collecting;		/* first pass: gather, change nothing */
+} SplitContext;
+
+static Node *split_mutator(Node *node, SplitContext *context);
+
+/* -------------------------------------------------------------------------
+ * Taking the block apart
+ * -------------------------------------------------------------------------
+ */
+
+static int
+position_in(List *list, Node *node)
+{
+	ListCell   *lc;
+
+	foreach(lc, list)
+		if (equal(lfirst(lc), node))
+			return foreach_current_index(lc);
+	return -1;
+}
+
+static Node *
+group_column(int position, Node *expr)
+{
+	return (Node *) makeVar(1, position + 1, exprType(expr), exprTypmod(expr), exprCollation(expr), 0);
+}
+
+/*
+ * Replace grouping expressions and aggregates by columns of the group's row.
+ * The first pass only collects the aggregates and the ungrouped columns.
+ */
+static Node *
+split_mutator(Node *node, SplitContext *context)
+{
+	int			position;
+
+	if (node == NULL)
+		return NULL;
+	position = position_in(context->keys, node);
+	if (position >= 0)
+		return context->collecting ? node : group_column(position, node);
+	if (IsA(node, Aggref))
+	{
+		position = position_in(context->aggrefs, node);
+		if (position < 0)
+		{
+			Assert(context->collecting);
+			context->aggrefs = lappend(context->aggrefs, copyObject(node));
+		}
+		return context->collecting ? node :
+			group_column(list_length(context->keys) + position, node);
+	}
+	if (IsA(node, Var))
+	{
+		/* functionally dependent on the grouping columns */
+		Assert(context->collecting);
+		context->keys = lappend(context->keys, copyObject(node));
+		return node;
+	}
+	if (IsA(node, SubLink))
+		derive_refuse("a sub-query in the select list or HAVING of a grouped query",
+					  "No operator maintains it yet.", NULL);
+	if (IsA(node, GroupingFunc))
+		derive_refuse("GROUPING()", "No operator maintains it yet.", NULL);
+	return expression_tree_mutator(node, split_mutator, context);
+}
+
+static void
+check_key_type(Node *expr)
+{
+	if (get_typtype(exprType(expr)) == TYPTYPE_PSEUDO)
+		derive_refuse(psprintf("GROUP BY or DISTINCT with a column of pseudo-type %s", format_type_be(exprType(expr))),
+					  "Such values cannot be stored.", "Group by its fields instead.");
+}
+
+static void
+setup_key(DeriveKey *key, Node *expr, Oid eqop)
+{
+	TypeCacheEntry *cache;
+	Oid			hashfn = InvalidOid,
+				righthash;
+
+	check_key_type(expr);
+	key->type = exprType(expr);
+	key->typmod = exprTypmod(expr);
+	key->collation = exprCollation(expr);
+	get_typlenbyval(key->type, &key->len, &key->byval);
+	if (!OidIsValid(eqop))
+	{
+		cache = lookup_type_cache(key->type, TYPECACHE_EQ_OPR);
+		eqop = cache->eq_opr;
+	}
+	key->eqop = eqop;
+	if (!OidIsValid(eqop))
+	{
+		key->image_hash = true;
+		return;
+	}
+	fmgr_info(get_opcode(eqop), &key->eq);
+	if (op_hashjoinable(eqop, key->type) && get_op_hash_functions(eqop, &hashfn, &righthash))
+		fmgr_info(hashfn, &key->hash);
+	else
+	{
+		/* types that can only be sorted, but whose equal values are the same bits */
+		key->image_hash = key->type == MONEYOID || key->type == BITOID || key->type == VARBITOID;
+	}
+}
+
+static int
+add_column(Query *input, Expr *expr)
+{
+	AttrNumber	resno = list_length(input->targetList) + 1;
+	ListCell   *lc;
+
+	foreach(lc, input->targetList)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+
+		if (equal(tle->expr, expr))
+			return tle->resno - 1;
+	}
+	input->targetList = lappend(input->targetList,
+								makeTargetEntry(expr, resno, psprintf("c%d", resno), false));
+	return resno - 1;
+}
+
+static void
+setup_call(DeriveAggCall *call, Aggref *aggref, Query *input)
+{
+	ListCell   *lc;
+	int			i = 0;
+
+	derive_aggref_fix_order(aggref);
+	call->aggref = aggref;
+	call->function = derive_aggregate_function(aggref);
+	call->args = palloc0(sizeof(int) * Max(list_length(aggref->args), 1));
+	foreach(lc, aggref->args)
+		call->args[i++] = add_column(input, copyObject(lfirst_node(TargetEntry, lc)->expr));
+	call->filter = aggref->aggfilter ? add_column(input, copyObject(aggref->aggfilter)) : -1;
+}
+
+/* -------------------------------------------------------------------------
+ * The state table
+ * -------------------------------------------------------------------------
+ */
+
+static void
+add_attribute(TupleDesc desc, AttrNumber attno, const char *name, Oid type, int32 typmod, Oid collation)
+{
+	TupleDescInitEntry(desc, attno, name, type, typmod, 0);
+	TupleDescInitEntryCollation(desc, attno, collation);
+}
+
+static void
+describe(DeriveAggregation *agg)
+{
+	int			nstate = 2 + agg->nkeys;
+	AttrNumber	attno = DERIVE_STATE_FIRST_KEY;
+
+	for (int i = 0; i < agg->ncalls; i++)
+	{
+		DeriveAggCall *call = &agg->calls[i];
+
+		if (!agg->recompute)
+			call->count_attno = ++nstate;
+		if (agg->recompute || OidIsValid(call->function->stored_type))
+			call->value_attno = ++nstate;
+	}
+
+	agg->group_desc = CreateTemplateTupleDesc(agg->nkeys + agg->ncalls);
+	agg->state_desc = CreateTemplateTupleDesc(nstate);
+	add_attribute(agg->state_desc, DERIVE_STATE_HASH, "h", INT4OID, -1, InvalidOid);
+	add_attribute(agg->state_desc, DERIVE_STATE_ROWS, "n", INT8OID, -1, InvalidOid);
+	for (int i = 0; i < agg->nkeys; i++)
+	{
+		DeriveKey  *key = &agg->keys[i];
+		const char *name = psprintf("k%d", i + 1);
+
+		add_attribute(agg->state_desc, attno++, name, key->type, key->typmod, key->collation);
+		add_attribute(agg->group_desc, i + 1, name, key->type, key->typmod, key->collation);
+	}
+	for (int i = 0; i < agg->ncalls; i++)
+	{
+		DeriveAggCall *call = &agg->calls[i];
+		DeriveAggFunction *f = call->function;
+
+		if (call->count_attno)
+			add_attribute(agg->state_desc, call->count_attno, psprintf("c%d", i + 1), INT8OID, -1, InvalidOid);
+		if (call->value_attno)
+			add_attribute(agg->state_desc, call->value_attno, psprintf("s%d", i + 1),
+						  agg->recompute ? f->result_type : f->stored_type, -1,
+						  agg->recompute ? f->result_collation : get_typcollation(f->stored_type));
+		add_attribute(agg->group_desc, agg->nkeys + i + 1, psprintf("a%d", i + 1),
+					  f->result_type, f->result_typmod, f->result_collation);
+	}
+}
+
+static TupleDesc
+targets_desc(List *targets)
+{
+	Query		query = {.type = T_Query, .targetList = targets};
+
+	return derive_query_desc(&query);
+}
+
+/* -------------------------------------------------------------------------
+ * Entry points
+ * -------------------------------------------------------------------------
+ */
+
+static void
+finish(DeriveOperator *op, DeriveAggregation *agg, List *branches,
+	   DeriveStateResolver resolve, void *arg)
+{
+	describe(agg);
+	op->routine = &derive_aggregate_routine;
+	op->aggregation = agg;
+	op->input = derive_linear_create(branches);
+	op->desc = targets_desc(agg->targets);
+	agg->core = list_length(branches) == 1 ? linitial_node(Query, branches) : NULL;
+	if (agg->recompute)
+		(void) derive_aggregation_block(agg, false, false); /* refuse now what would fail later */
+	agg->state_table = resolve(arg, op->number, 's', agg->state_desc);
+}
+
+void
+derive_aggregation_distinct(DeriveOperator *op, List *branches,
+							DeriveStateResolver resolve, void *arg)
+{
+	DeriveAggregation *agg = palloc0(sizeof(DeriveAggregation));
+	Query	   *first = linitial_node(Query, branches);
+	ListCell   *lc;
+
+	agg->grouped = true;
+	agg->nkeys = list_length(first->targetList);
+	agg->keys = palloc0(sizeof(DeriveKey) * Max(agg->nkeys, 1));
+	foreach(lc, first->targetList)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+		int			i = foreach_current_index(lc);
+
+		setup_key(&agg->keys[i], (Node *) tle->expr, InvalidOid);
+		agg->targets = lappend(agg->targets,
+							   makeTargetEntry((Expr *) group_column(i, (Node *) tle->expr),
+											   i + 1, tle->resname, false));
+	}
+	finish(op, agg, branches, resolve, arg);
+}
+
+void
+derive_aggregation_compile(DeriveOperator *op, Query *block, DeriveStateResolver resolve, void *arg)
+{
+	DeriveAggregation *agg = palloc0(sizeof(DeriveAggregation));
+	Query	   *input;
+	List	   *output = NIL;
+	List	   *eqops = NIL;
+	SplitContext split = {NIL, NIL, true};
+	ListCell   *lc;
+
+	derive_compat_flatten_groups(block);
+	foreach(lc, block->groupClause)
+	{
+		SortGroupClause *clause = lfirst_node(SortGroupClause, lc);
+		Node	   *expr = get_sortgroupclause_expr(clause, block->targetList);
+
+		if (position_in(split.keys, expr) >= 0)
+			continue;
+		split.keys = lappend(split.keys, expr);
+		eqops = lappend_oid(eqops, clause->eqop);
+	}
+	foreach(lc, block->targetList)
+		if (!lfirst_node(TargetEntry, lc)->resjunk)
+			output = lappend(output, lfirst(lc));
+
+	(void) split_mutator((Node *) output, &split);
+	(void) split_mutator(block->havingQual, &split);
+	split.collecting = false;
+	agg->targets = (List *) split_mutator((Node *) output, &split);
+	agg->having = split_mutator(block->havingQual, &split);
+	foreach(lc, agg->targets)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+
+		tle->resno = foreach_current_index(lc) + 1;
+		tle->ressortgroupref = 0;
+	}
+	if (expression_returns_set((Node *) agg->targets))
+		derive_refuse("a set-returning function over aggregates", "No operator maintains it yet.",
+					  "Put the grouped query in FROM and call the function in the select list around it.");
+
+	/* the input: same FROM and WHERE, other columns */
+	input = block;
+	input->targetList = NIL;
+	input->groupClause = NIL;
+	input->havingQual = NULL;
+	input->sortClause = NIL;
+	input->hasAggs = false;
+	agg->grouped = split.keys != NIL;
+	agg->nkeys = list_length(split.keys);
+	agg->keys = palloc0(sizeof(DeriveKey) * Max(agg->nkeys, 1));
+	foreach(lc, split.keys)
+	{
+		int			i = foreach_current_index(lc);
+
+		input->targetList = lappend(input->targetList,
+									makeTargetEntry(lfirst(lc), i + 1, psprintf("k%d", i + 1), false));
+		setup_key(&agg->keys[i], lfirst(lc),
+				  i < list_length(eqops) ? list_nth_oid(eqops, i) : InvalidOid);
+	}
+
+	agg->ncalls = list_length(split.aggrefs);
+	agg->calls = palloc0(sizeof(DeriveAggCall) * Max(agg->ncalls, 1));
+	foreach(lc, split.aggrefs)
+	{
+		DeriveAggCall *call = &agg->calls[foreach_current_index(lc)];
+
+		setup_call(call, lfirst_node(Aggref, lc), input);
+		if (call->function->cls == DERIVE_AGG_RECOMPUTE)
+			agg->recompute = true;
+	}
+	input->hasTargetSRFs = expression_returns_set((Node *) input->targetList);
+	if (input->targetList == NIL)
+		(void) add_column(input, (Expr *) makeConst(INT4OID, -1, InvalidOid, sizeof(int32),
+													Int32GetDatum(1), false, true));
+	finish(op, agg, list_make1(input), resolve, arg);
+}
+
+/* -------------------------------------------------------------------------
+ * Putting the block together again, for recomputing groups
+ * -------------------------------------------------------------------------
+ */
+
+TupleDesc
+derive_aggregation_key_desc(DeriveAggregation *agg)
+{
+	TupleDesc	desc = CreateTemplateTupleDesc(agg->nkeys);
+
+	for (int i = 1; i <= agg->nkeys; i++)
+		TupleDescCopyEntry(desc, i, agg->group_desc, i);
+	return desc;
+}
+
+static RangeTblEntry *
+input_rte(Query *core)
+{
+	RangeTblEntry *rte = makeNode(RangeTblEntry);
+	List	   *names = NIL;
+	ListCell   *lc;
+
+	foreach(lc, core->targetList)
+		names = lappend(names, makeString(pstrdup(lfirst_node(TargetEntry, lc)->resname)));
+	rte->rtekind = RTE_SUBQUERY;
+	rte->subquery = copyObject(core);
+	rte->inFromCl = true;
+	rte->eref = makeAlias("input", names);
+	return rte;
+}
+
+/* "input.key = keys.key", for each key that can be compared. */
+static List *
+key_conditions(DeriveAggregation *agg, bool with_nulls)
+{
+	List	   *conditions = NIL;
+
+	for (int i = 0; i < agg->nkeys; i++)
+	{
+		DeriveKey  *key = &agg->keys[i];
+		OpExpr	   *op;
+
+		if (!OidIsValid(key->eqop))
+			continue;			/* depends on the others */
+		op = (OpExpr *) make_opclause(key->eqop, BOOLOID, false,
+									  (Expr *) makeVar(1, i + 1, key->type, key->typmod, key->collation, 0),
+									  (Expr *) makeVar(2, i + 1, key->type, key->typmod, key->collation, 0),
+									  InvalidOid, key->collation);
+		set_opfuncid(op);
+		if (with_nulls)
+		{
+			NodeSetTag(op, T_DistinctExpr);
+			conditions = lappend(conditions,
+								 makeBoolExpr(NOT_EXPR, list_make1(op), -1));
+		}
+		else
+			conditions = lappend(conditions, op);
+	}
+	return conditions;
+}
+
+static Query *
+empty_query_over_input(DeriveAggregation *agg, bool restricted, bool with_nulls)
+{
+	Query	   *query = makeNode(Query);
+	RangeTblRef *ref = makeNode(RangeTblRef);
+	Node	   *quals = NULL;
+
+	query->commandType = CMD_SELECT;
+	query->canSetTag = true;
+	query->rtable = list_make1(input_rte(agg->core));
+	ref->rtindex = 1;
+	query->jointree = makeFromExpr(list_make1(ref), NULL);
+	if (restricted && agg->grouped)
+	{
+		ref = makeNode(RangeTblRef);
+		ref->rtindex = 2;
+		query->rtable = lappend(query->rtable,
+								derive_query_enr_rte(DERIVE_KEYS_ENR, derive_aggregation_key_desc(agg), 10));
+		query->jointree->fromlist = lappend(query->jointree->fromlist, ref);
+		quals = (Node *) make_ands_explicit(key_conditions(agg, with_nulls));
+	}
+	query->jointree->quals = quals;
+	return query;
+}
+
+/* The rows of the input, for groups whose states are folded again. */
+Query *
+derive_aggregation_input(DeriveAggregation *agg, bool restricted, bool with_nulls)
+{
+	Query	   *query = empty_query_over_input(agg, restricted, with_nulls);
+	ListCell   *lc;
+
+	foreach(lc, agg->core->targetList)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+
+		query->targetList = lappend(query->targetList,
+									makeTargetEntry((Expr *) makeVarFromTargetEntry(1, tle),
+													tle->resno, tle->resname, false));
+	}
+	return query;
+}
+
+static Var *
+input_var(DeriveAggregation *agg, int column)
+{
+	return makeVarFromTargetEntry(1, list_nth_node(TargetEntry, agg->core->targetList, column));
+}
+
+static Aggref *
+count_rows(void)
+{
+	Aggref	   *aggref = makeNode(Aggref);
+
+	aggref->aggfnoid = F_COUNT_;
+	aggref->aggtype = INT8OID;
+	aggref->aggstar = true;
+	aggref->aggkind = AGGKIND_NORMAL;
+	aggref->aggno = aggref->aggtransno = -1;
+	aggref->location = -1;
+	return aggref;
+}
+
+typedef struct DirectContext
+{
+	DeriveAggregation *agg;
+} DirectContext;
+
+/* Direct arguments of ordered-set aggregates may only refer to keys. */
+static Node *
+direct_mutator(Node *node, DirectContext *context)
+{
+	if (node == NULL)
+		return NULL;
+	for (int i = 0; i < context->agg->nkeys; i++)
+	{
+		TargetEntry *tle = list_nth_node(TargetEntry, context->agg->core->targetList, i);
+
+		if (equal(tle->expr, node))
+			return (Node *) makeVarFromTargetEntry(1, tle);
+	}
+	return expression_tree_mutator(node, direct_mutator, context);
+}
+
+static Aggref *
+aggref_over_input(DeriveAggregation *agg, DeriveAggCall *call)
+{
+	Aggref	   *aggref = copyObject(call->aggref);
+	DirectContext context = {agg};
+	ListCell   *lc;
+
+	foreach(lc, aggref->args)
+		lfirst_node(TargetEntry, lc)->expr =
+			(Expr *) input_var(agg, call->args[foreach_current_index(lc)]);
+	if (call->filter >= 0)
+		aggref->aggfilter = (Expr *) input_var(agg, call->filter);
+	aggref->aggdirectargs = (List *) direct_mutator((Node *) aggref->aggdirectargs, &context);
+	return aggref;
+}
+
+/* Keys, number of rows and results of every aggregate, for groups that the executor recomputes. */
+Query *
+derive_aggregation_block(DeriveAggregation *agg, bool restricted, bool with_nulls)
+{
+	Query	   *query = empty_query_over_input(agg, restricted, with_nulls);
+	AttrNumber	resno = 0;
+
+	for (int i = 0; i < agg->nkeys; i++)
+	{
+		Node	   *var = (Node *) input_var(agg, i);
+		TargetEntry *tle = makeTargetEntry((Expr *) var, ++resno, psprintf("k%d", i + 1), false);
+		SortGroupClause *clause = makeNode(SortGroupClause);
+
+		query->targetList = lappend(query->targetList, tle);
+		get_sort_group_operators(agg->keys[i].type, false, false, false,
+								 &clause->sortop, &clause->eqop, NULL, &clause->hashable);
+		if (!OidIsValid(clause->eqop))
+			derive_refuse(psprintf("grouping a column of type %s beside a recomputed aggregate",
+								   format_type_be(agg->keys[i].type)), NULL, NULL);
+		tle->ressortgroupref = i + 1;
+		clause->tleSortGroupRef = i + 1;
+		query->groupClause = lappend(query->groupClause, clause);
+	}
+	query->targetList = lappend(query->targetList,
+								makeTargetEntry((Expr *) count_rows(), ++resno, pstrdup("n"), false));
+	for (int i = 0; i < agg->ncalls; i++)
+		query->targetList = lappend(query->targetList,
+									makeTargetEntry((Expr *) aggref_over_input(agg, &agg->calls[i]),
+													++resno, psprintf("a%d", i + 1), false));
+	query->hasAggs = true;
+	return query;
+}

@@ -1,0 +1,87 @@
+/*-------------------------------------------------------------------------
+ *
+ * aggregate.h
+ *	  GROUP BY, aggregates, HAVING, DISTINCT: the aggregate operator.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DERIVE_AGGREGATE_H
+#define DERIVE_AGGREGATE_H
+
+#include "derive/aggclass.h"
+#include "derive/operator.h"
+
+/* One grouping column. */
+typedef struct DeriveKey
+{
+	Oid			type;
+	int32		typmod;
+	Oid			collation;
+	bool		byval;
+	int16		len;
+	Oid			eqop;			/* InvalidOid: compare by image */
+	FmgrInfo	eq;
+	FmgrInfo	hash;			/* fn_oid InvalidOid: see image_hash */
+	bool		image_hash;		/* hash the image instead (or, if false, nothing) */
+} DeriveKey;
+
+/* One aggregate call. */
+typedef struct DeriveAggCall
+{
+	Aggref	   *aggref;			/* as in the query */
+	DeriveAggFunction *function;
+	int		   *args;			/* columns of the input row, from 0 */
+	int			filter;			/* column of FILTER's condition, or -1 */
+	AttrNumber	count_attno;	/* in the state table, 0 if not kept */
+	AttrNumber	value_attno;	/* in the state table, 0 if not kept */
+} DeriveAggCall;
+
+/*
+ * The input row has the keys first, then arguments and filters.  The state
+ * table has the columns h int4 (hash of the keys), n int8 (number of input
+ * rows), k1 .. (keys), and for each aggregate c<i> int8 (number of inputs that
+ * counted) and s<i> (transition state, or the result where the executor
+ * recomputes it).  targets and having are expressions over a row of keys and
+ * aggregate results.
+ */
+typedef struct DeriveAggregation
+{
+	bool		grouped;		/* false: one group, always there */
+	bool		recompute;		/* some aggregate is DERIVE_AGG_RECOMPUTE */
+	int			nkeys;
+	DeriveKey  *keys;
+	int			ncalls;
+	DeriveAggCall *calls;
+	List	   *targets;		/* of TargetEntry * */
+	Node	   *having;			/* or NULL */
+	TupleDesc	group_desc;		/* keys, then results */
+	TupleDesc	state_desc;
+	Oid			state_table;
+	Query	   *core;			/* the input as a query, or NULL if it has several branches */
+
+	/* plans made when first needed; see aggregate.c */
+	DerivePlan *restricted[2];	/* for keys without NULLs, for keys with */
+	DerivePlan *full;
+} DeriveAggregation;
+
+#define DERIVE_STATE_HASH 1		/* attribute numbers in the state table */
+#define DERIVE_STATE_ROWS 2
+#define DERIVE_STATE_FIRST_KEY 3
+
+/*
+ * Compile a block with aggregates or GROUP BY (its FROM already linear), or
+ * the removal of duplicates from branches, into op; resolve as in compile.h,
+ * called with role 's'.
+ */
+typedef Oid (*DeriveStateResolver) (void *arg, int operator, char role, TupleDesc desc);
+extern void derive_aggregation_compile(DeriveOperator *op, Query *block, DeriveStateResolver resolve, void *arg);
+extern void derive_aggregation_distinct(DeriveOperator *op, List *branches, DeriveStateResolver resolve, void *arg);
+
+/* The key's query: for aggregate.c and aggcompile.c only. */
+extern Query *derive_aggregation_input(DeriveAggregation *agg, bool restricted, bool with_nulls);
+extern Query *derive_aggregation_block(DeriveAggregation *agg, bool restricted, bool with_nulls);
+extern TupleDesc derive_aggregation_key_desc(DeriveAggregation *agg);
+
+#define DERIVE_KEYS_ENR "derive_keys"
+
+#endif							/* DERIVE_AGGREGATE_H */

@@ -1,0 +1,395 @@
+/*-------------------------------------------------------------------------
+ *
+ * check.c
+ *	  Which SELECTs are maintained, and how the others are refused.
+ *
+ * A view is either maintained exactly or refused when it is declared: what is
+ * refused here names the construct, the reason and a way around it.  There
+ * are three kinds of reasons:
+ *
+ *	- the result may change without any change in the log: volatile functions,
+ *	  now(), functions that look elsewhere, temporary and foreign tables, row
+ *	  security;
+ *	- the log does not carry what is asked for: system columns, TABLESAMPLE;
+ *	- no operator maintains it yet: outer joins, sub-queries in expressions,
+ *	  window functions, LIMIT and so on.
+ *
+ * A sub-query that reads no relation is just a function of the row it stands
+ * in, and may do anything deterministic.
+ *
+ * STABLE functions of pg_catalog are accepted, but for those that tell
+ * something other than their arguments; they depend on settings such as
+ * TimeZone at most, and those are the worker's own.  A user's function must be
+ * IMMUTABLE.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/transam.h"
+#include "catalog/catalog.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "parser/parse_relation.h"
+#include "parser/parsetree.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/regproc.h"
+#include "utils/rel.h"
+#include "utils/rls.h"
+
+#include "base/compat.h"
+#include "derive/check.h"
+#include "derive/query.h"
+
+typedef struct CheckContext
+{
+	Oid			owner;
+	DeriveIsMaintained is_maintained;
+	List	   *queries;		/* enclosing queries, innermost first */
+} CheckContext;
+
+/*
+ * STABLE functions of pg_catalog that tell something else than their
+ * arguments; a trailing '*' matches any rest.
+ */
+static const char *const unsafe_stable[] =
+{
+	"age", "col_description", "current_*", "cursor_to_xml*", "database_to_xml*", "enum_*",
+	"format_type", "getdatabaseencoding", "has_*", "inet_client_*", "inet_server_*",
+	"lo_get", "loread", "now", "obj_description", "pg_*", "query_to_xml*",
+	"reg*", "row_security_active", "schema_to_xml*", "session_user", "shobj_description",
+	"statement_timestamp", "table_to_xml*", "to_reg*", "transaction_timestamp",
+	"ts_rewrite", "ts_stat", "txid_*", "user", "version",
+	NULL
+};
+
+static bool check_walker(Node *node, CheckContext *context);
+
+void
+derive_refuse(const char *construct, const char *detail, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("%s cannot be maintained", construct),
+			 detail ? errdetail("%s", detail) : 0,
+			 hint ? errhint("%s", hint) : 0));
+}
+
+/* -------------------------------------------------------------------------
+ * Functions
+ * -------------------------------------------------------------------------
+ */
+
+static bool
+is_unsafe_stable(Oid funcid)
+{
+	char	   *name = get_func_name(funcid);
+
+	if (name == NULL)
+		return true;
+	for (int i = 0; unsafe_stable[i] != NULL; i++)
+	{
+		size_t		len = strlen(unsafe_stable[i]);
+
+		if (unsafe_stable[i][len - 1] == '*'
+			? strncmp(name, unsafe_stable[i], len - 1) == 0
+			: strcmp(name, unsafe_stable[i]) == 0)
+		{
+			/* age(timestamp, timestamp) is a function of its arguments */
+			return !(strcmp(name, "age") == 0 && get_func_nargs(funcid) == 2);
+		}
+	}
+	return false;
+}
+
+static bool
+check_function(Oid funcid, void *context)
+{
+	char		volatility = func_volatile(funcid);
+
+	if (volatility == PROVOLATILE_IMMUTABLE)
+		return false;
+	if (volatility == PROVOLATILE_STABLE && funcid < FirstNormalObjectId &&
+		!is_unsafe_stable(funcid))
+		return false;
+	derive_refuse(psprintf("a view that calls function %s", format_procedure(funcid)),
+				  volatility == PROVOLATILE_VOLATILE
+				  ? "The function is VOLATILE: its result may change without any change of the tables."
+				  : "The function is STABLE: its result may depend on more than its arguments.",
+				  funcid < FirstNormalObjectId
+				  ? "Apply it when reading the view instead."
+				  : "Declare the function IMMUTABLE if its result depends on its arguments alone.");
+	return false;
+}
+
+/* -------------------------------------------------------------------------
+ * Relations
+ * -------------------------------------------------------------------------
+ */
+
+static void
+check_relation(RangeTblEntry *rte, CheckContext *context)
+{
+	Relation	rel = table_open(rte->relid, AccessShareLock);
+	const char *name = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
+												  RelationGetRelationName(rel));
+	char		relkind = rel->rd_rel->relkind;
+	char		persistence = rel->rd_rel->relpersistence;
+
+	if (relkind == RELKIND_FOREIGN_TABLE)
+		derive_refuse(psprintf("a view over foreign table %s", name),
+					  "The write-ahead log of this server does not carry its changes.", NULL);
+	if (relkind == RELKIND_MATVIEW)
+	{
+		if (!context->is_maintained(rte->relid))
+			derive_refuse(psprintf("a view over materialized view %s, which is not maintained,", name),
+						  "REFRESH MATERIALIZED VIEW replaces its contents without telling what changed.",
+						  "Call derive.maintain() for it first.");
+		rte->inh = false;		/* it has no children: ONLY makes no difference */
+	}
+	else if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE)
+		derive_refuse(psprintf("a view over %s, which is not a table,", name), NULL, NULL);
+	if (persistence == RELPERSISTENCE_TEMP)
+		derive_refuse(psprintf("a view over temporary table %s", name),
+					  "The write-ahead log does not carry its changes.", NULL);
+	if (persistence == RELPERSISTENCE_UNLOGGED)
+		derive_refuse(psprintf("a view over unlogged table %s", name),
+					  "The write-ahead log does not carry its changes.",
+					  "Use ALTER TABLE ... SET LOGGED.");
+	if (IsCatalogRelation(rel) || RelationIsUsedAsCatalogTable(rel))
+		derive_refuse(psprintf("a view over system catalog %s", name),
+					  "Logical decoding does not deliver changes of catalogs.", NULL);
+	if (check_enable_rls(rte->relid, context->owner, true) == RLS_ENABLED)
+		derive_refuse(psprintf("a view over %s, which has row-level security for the view's owner,", name),
+					  "The write-ahead log carries all rows, whatever the policies say.",
+					  "Let a role that is not subject to the policies own the view.");
+	if (rte->tablesample != NULL)
+		derive_refuse("TABLESAMPLE", "Its result is random.", NULL);
+	if (rte->securityQuals != NIL)
+		derive_refuse(psprintf("a view over %s, which has row-level security,", name), NULL, NULL);
+	table_close(rel, NoLock);
+}
+
+/* -------------------------------------------------------------------------
+ * Queries
+ * -------------------------------------------------------------------------
+ */
+
+static void
+check_setop(Node *node)
+{
+	SetOperationStmt *op = (SetOperationStmt *) node;
+
+	if (node == NULL || !IsA(node, SetOperationStmt))
+		return;
+	if (op->op != SETOP_UNION)
+		derive_refuse(op->op == SETOP_INTERSECT ? "INTERSECT" : "EXCEPT",
+					  "No operator maintains it yet.", NULL);
+	check_setop(op->larg);
+	check_setop(op->rarg);
+}
+
+static bool
+has_outer_join(Node *node)
+{
+	ListCell   *lc;
+
+	if (node == NULL || IsA(node, RangeTblRef))
+		return false;
+	if (IsA(node, JoinExpr))
+	{
+		JoinExpr   *join = (JoinExpr *) node;
+
+		return join->jointype != JOIN_INNER || has_outer_join(join->larg) || has_outer_join(join->rarg);
+	}
+	foreach(lc, castNode(FromExpr, node)->fromlist)
+		if (has_outer_join(lfirst(lc)))
+			return true;
+	return false;
+}
+
+/* What a query that reads tables may not contain. */
+static void
+check_block(Query *query)
+{
+	const struct
+	{
+		bool		present;
+		const char *construct;
+		const char *detail;
+		const char *hint;
+	}			refused[] =
+	{
+		{query->hasRecursive, "WITH RECURSIVE", "No operator maintains it yet.", NULL},
+		{query->hasModifyingCTE, "a data-modifying WITH", NULL, NULL},
+		{query->hasWindowFuncs, "a window function", "No operator maintains it yet.",
+		"Apply it when reading the view instead."},
+		{query->limitCount || query->limitOffset, "LIMIT or OFFSET",
+			"No operator maintains it yet.",
+		"Leave it out and apply it when reading the view; an index on the view makes that fast."},
+		{query->hasDistinctOn, "DISTINCT ON", "No operator maintains it yet.",
+		"Use GROUP BY with min() or max() if that says the same."},
+		{query->groupingSets != NIL, "GROUPING SETS, ROLLUP or CUBE", "No operator maintains it yet.",
+		"Declare one view for each grouping."},
+		{query->rowMarks != NIL, "FOR UPDATE or FOR SHARE", NULL, NULL},
+		{has_outer_join((Node *) query->jointree), "an outer join", "No operator maintains it yet.",
+		"Declare the inner join as a view and the other table beside it, and join them when reading."},
+	};
+
+	for (int i = 0; i < lengthof(refused); i++)
+		if (refused[i].present)
+			derive_refuse(refused[i].construct, refused[i].detail, refused[i].hint);
+	check_setop(query->setOperations);
+}
+
+static void
+check_range_table(Query *query, CheckContext *context)
+{
+	Bitmapset  *used = derive_query_used(query);
+	int			i = -1;
+
+	while ((i = bms_next_member(used, i)) >= 0)
+	{
+		RangeTblEntry *rte = rt_fetch(i, query->rtable);
+
+		if (rte->rtekind == RTE_RELATION)
+			check_relation(rte, context);
+		else if (rte->rtekind == RTE_CTE)
+			derive_refuse("WITH RECURSIVE", "No operator maintains it yet.", NULL);
+	}
+}
+
+static bool
+check_node_query(Query *query, CheckContext *context)
+{
+	bool		result;
+
+	if (query->commandType != CMD_SELECT)
+		derive_refuse("a statement other than SELECT", NULL, NULL);
+	if (derive_query_reads_relations(query))
+		check_block(query);
+	check_range_table(query, context);
+	context->queries = lcons(query, context->queries);
+	result = query_tree_walker(query, check_walker, context, 0);
+	context->queries = list_delete_first(context->queries);
+	return result;
+}
+
+static void
+check_var(Var *var, CheckContext *context)
+{
+	Query	   *query = list_nth(context->queries, var->varlevelsup);
+	RangeTblEntry *rte = rt_fetch(var->varno, query->rtable);
+
+	if (rte->rtekind == RTE_RELATION && var->varattno < 0)
+		derive_refuse(psprintf("a view that uses system column \"%s\"",
+							   get_attname(rte->relid, var->varattno, false)),
+					  "System columns are not part of the rows that the write-ahead log carries.", NULL);
+	/* from PostgreSQL 18 on */
+	if (rte->rtekind == RTE_RELATION && var->varattno > 0 &&
+		get_attgenerated(rte->relid, var->varattno) == 'v')
+		derive_refuse(psprintf("a view that uses virtual generated column \"%s\"",
+							   get_attname(rte->relid, var->varattno, false)),
+					  "Virtual columns are not part of the rows that the write-ahead log carries.",
+					  "Use the expression itself, or a stored generated column.");
+}
+
+static bool
+check_walker(Node *node, CheckContext *context)
+{
+	if (node == NULL)
+		return false;
+	switch (nodeTag(node))
+	{
+		case T_Query:
+			return check_node_query((Query *) node, context);
+		case T_SubLink:
+			if (derive_query_reads_relations((Query *) ((SubLink *) node)->subselect))
+				derive_refuse("a sub-query in an expression", "No operator maintains it yet.",
+							  "Write it as a join with a sub-query in FROM.");
+			break;
+		case T_Var:
+			check_var((Var *) node, context);
+			return false;
+		case T_SQLValueFunction:
+			derive_refuse("a view that uses the current time, user or schema",
+						  "The result changes without any change of the tables.",
+						  "Apply it when reading the view instead.");
+			break;
+		case T_NextValueExpr:
+		case T_CurrentOfExpr:
+		case T_Param:
+			derive_refuse("a view with parameters or sequences", NULL, NULL);
+			break;
+		default:
+			break;
+	}
+	(void) check_functions_in_node(node, check_function, context);
+	return expression_tree_walker(node, check_walker, context);
+}
+
+/* -------------------------------------------------------------------------
+ * Whole-row references
+ *
+ * A tuplestore of changes has no row type of its own and one column more than
+ * the relation, so "t" and "t.*" as a value become ROW(t.a, t.b, ...)::t.
+ * -------------------------------------------------------------------------
+ */
+
+typedef struct ExpandContext
+{
+	List	   *queries;
+} ExpandContext;
+
+static Node *
+expand_mutator(Node *node, ExpandContext *context)
+{
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, Query))
+	{
+		Query	   *query = (Query *) node;
+
+		context->queries = lcons(query, context->queries);
+		/* in place: the enclosing queries on the list stay what they are */
+		(void) query_tree_mutator(query, expand_mutator, context, QTW_DONT_COPY_QUERY);
+		context->queries = list_delete_first(context->queries);
+		return node;
+	}
+	if (IsA(node, Var) && ((Var *) node)->varattno == InvalidAttrNumber)
+	{
+		Var		   *var = (Var *) node;
+		Query	   *query = list_nth(context->queries, var->varlevelsup);
+		RangeTblEntry *rte = rt_fetch(var->varno, query->rtable);
+
+		if (rte->rtekind == RTE_RELATION || rte->rtekind == RTE_SUBQUERY)
+		{
+			RowExpr    *row = makeNode(RowExpr);
+			List	   *names;
+
+			expandRTE(rte, var->varno, var->varlevelsup, var->location,
+					  var->vartype != RECORDOID, &names, &row->args);
+			row->row_typeid = var->vartype;
+			row->row_format = COERCE_IMPLICIT_CAST;
+			row->colnames = var->vartype == RECORDOID ? names : NIL;
+			row->location = var->location;
+			return (Node *) row;
+		}
+	}
+	return expression_tree_mutator(node, expand_mutator, context);
+}
+
+void
+derive_check_query(Query *query, Oid owner, DeriveIsMaintained is_maintained)
+{
+	CheckContext check = {owner, is_maintained, NIL};
+	ExpandContext expand = {NIL};
+
+	(void) check_walker((Node *) query, &check);
+	(void) expand_mutator((Node *) query, &expand);
+}

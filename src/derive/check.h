@@ -1,0 +1,27 @@
+/*-------------------------------------------------------------------------
+ *
+ * check.h
+ *	  Which SELECTs are maintained, and how the others are refused.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DERIVE_CHECK_H
+#define DERIVE_CHECK_H
+
+#include "nodes/parsenodes.h"
+
+/*
+ * Raise ERROR feature_not_supported with the construct in the message, why as
+ * detail and what to do as hint (either may be NULL).
+ */
+extern void derive_refuse(const char *construct, const char *detail, const char *hint) pg_attribute_noreturn();
+
+/*
+ * Check the whole rewritten query of a view, which is run as owner; also
+ * expands whole-row references (it changes the tree).  is_maintained tells
+ * which materialized views may be sources.
+ */
+typedef bool (*DeriveIsMaintained) (Oid relid);
+extern void derive_check_query(Query *query, Oid owner, DeriveIsMaintained is_maintained);
+
+#endif							/* DERIVE_CHECK_H */

@@ -1,0 +1,388 @@
+/*-------------------------------------------------------------------------
+ *
+ * compile.c
+ *	  From a view's SELECT to its operators.
+ *
+ * A SELECT is cut where it stops being linear.  Each block that groups,
+ * aggregates or removes duplicates becomes an aggregate operator; blocks inside
+ * FROM come first and keep their rows in a derived table, which takes the
+ * block's place in the block around it:
+ *
+ *	SELECT .. FROM a JOIN (SELECT .. FROM b GROUP BY ..) s ON ..
+ *		operator 0	aggregate	b			--> derived table 0
+ *		operator 1	select		a, table 0	--> the view
+ *
+ *	SELECT DISTINCT x, count(*) FROM a GROUP BY x, y
+ *		operator 0	aggregate	a			--> derived table 0
+ *		operator 1	aggregate	table 0		--> the view		(DISTINCT)
+ *
+ *	(SELECT .. UNION SELECT ..) UNION ALL SELECT ..
+ *		operator 0	aggregate	two branches		--> derived table 0
+ *		operator 1	select		table 0, a branch	--> the view
+ *
+ * Linear sub-queries stay where they are, term.c looks into them.
+ *
+ * To add a kind of operator (an outer join, a window): take the construct out
+ * of check.c, cut at it in compile_block(), and give it a routine.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/sysattr.h"
+#include "catalog/pg_am_d.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_constraint.h"
+#include "catalog/pg_inherits.h"
+#include "optimizer/optimizer.h"
+#include "parser/parsetree.h"
+#include "commands/defrem.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#include "base/compat.h"
+#include "base/registry.h"
+#include "derive/aggregate.h"
+#include "derive/check.h"
+#include "derive/compile.h"
+#include "derive/exactsum.h"
+#include "derive/query.h"
+
+typedef struct Compiler
+{
+	DeriveTableResolver resolve;
+	void	   *arg;
+	List	   *operators;		/* of DeriveOperator *, in order */
+} Compiler;
+
+static DeriveOperator *compile_block(Compiler *compiler, Query *query);
+static void flatten_from(Compiler *compiler, Query *query);
+
+static bool
+is_maintained(Oid relid)
+{
+	return derive_registry_get(relid) != NULL;
+}
+
+static DeriveOperator *
+new_operator(Compiler *compiler, const char *label)
+{
+	DeriveOperator *op = palloc0(sizeof(DeriveOperator));
+
+	op->number = list_length(compiler->operators);
+	op->label = label;
+	return op;
+}
+
+/* Operators are numbered when they are complete: those they read come first. */
+static DeriveOperator *
+add_operator(Compiler *compiler, DeriveOperator *op)
+{
+	Assert(op->number == list_length(compiler->operators));
+	compiler->operators = lappend(compiler->operators, op);
+	return op;
+}
+
+static DeriveOperator *
+select_operator(Compiler *compiler, List *branches, const char *label)
+{
+	DeriveOperator *op = new_operator(compiler, label);
+
+	op->routine = &derive_select_routine;
+	op->input = derive_linear_create(branches);
+	op->desc = derive_query_desc(linitial_node(Query, branches));
+	return add_operator(compiler, op);
+}
+
+static DeriveOperator *
+distinct_operator(Compiler *compiler, List *branches, const char *label)
+{
+	DeriveOperator *op = new_operator(compiler, label);
+
+	derive_aggregation_distinct(op, branches, compiler->resolve, compiler->arg);
+	return add_operator(compiler, op);
+}
+
+/* Give an inner operator its derived table, and the query that reads it. */
+static Query *
+derived_scan(Compiler *compiler, DeriveOperator *op)
+{
+	op->table = compiler->resolve(compiler->arg, op->number, 'd', op->desc);
+	return derive_query_scan(op->table, op->desc);
+}
+
+/* -------------------------------------------------------------------------
+ * FROM
+ * -------------------------------------------------------------------------
+ */
+
+/* Make a query that is linear itself linear all the way down. */
+static void
+flatten_from(Compiler *compiler, Query *query)
+{
+	Bitmapset  *used = derive_query_used(query);
+	int			i = -1;
+
+	while ((i = bms_next_member(used, i)) >= 0)
+	{
+		RangeTblEntry *rte = rt_fetch(i, query->rtable);
+
+		if (rte->rtekind != RTE_SUBQUERY || !derive_query_reads_relations(rte->subquery))
+			continue;
+		if (derive_query_is_linear(rte->subquery))
+		{
+			derive_query_normalize(rte->subquery);
+			flatten_from(compiler, rte->subquery);
+			continue;
+		}
+		if (contain_vars_of_level((Node *) rte->subquery, 1))
+			derive_refuse("a LATERAL sub-query that groups or removes duplicates",
+						  "Its rows belong to one row of the outer query each; no operator maintains that yet.",
+						  "Group by the outer row's key in the sub-query and join on it.");
+		rte->subquery = derived_scan(compiler, compile_block(compiler, rte->subquery));
+		rte->lateral = false;
+		rte->security_barrier = false;
+	}
+}
+
+/* -------------------------------------------------------------------------
+ * Blocks
+ * -------------------------------------------------------------------------
+ */
+
+/* UNION below another set operation: its own operator. */
+static Query *
+inner_union(void *arg, List *branches)
+{
+	Compiler   *compiler = arg;
+	ListCell   *lc;
+
+	foreach(lc, branches)
+		flatten_from(compiler, lfirst_node(Query, lc));
+	return derived_scan(compiler, distinct_operator(compiler, branches, "UNION"));
+}
+
+static DeriveOperator *
+compile_union(Compiler *compiler, Query *query)
+{
+	SetOperationStmt *op = castNode(SetOperationStmt, query->setOperations);
+	List	   *branches = derive_query_union_branches(query, inner_union, compiler);
+	ListCell   *lc;
+
+	/* the set operation names the columns */
+	foreach(lc, linitial_node(Query, branches)->targetList)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+
+		tle->resname = list_nth_node(TargetEntry, query->targetList, foreach_current_index(lc))->resname;
+	}
+	foreach(lc, branches)
+		flatten_from(compiler, lfirst_node(Query, lc));
+	if (op->all)
+		return select_operator(compiler, branches, "UNION ALL");
+	return distinct_operator(compiler, branches, "UNION");
+}
+
+static DeriveOperator *
+compile_grouping(Compiler *compiler, Query *query)
+{
+	DeriveOperator *op;
+	const char *label = query->groupClause ? "GROUP BY" : "aggregate";
+
+	flatten_from(compiler, query);
+	op = new_operator(compiler, label);
+	derive_aggregation_compile(op, query, compiler->resolve, compiler->arg);
+	return add_operator(compiler, op);
+}
+
+static const char *
+select_label(Query *query)
+{
+	Bitmapset  *used = derive_query_used(query);
+	int			nrelations = 0;
+	int			i = -1;
+
+	while ((i = bms_next_member(used, i)) >= 0)
+		if (rt_fetch(i, query->rtable)->rtekind != RTE_JOIN)
+			nrelations++;
+	return nrelations > 1 ? "join" : "select";
+}
+
+static DeriveOperator *
+compile_block(Compiler *compiler, Query *query)
+{
+	bool		grouped = query->hasAggs || query->groupClause != NIL || query->havingQual != NULL;
+
+	if (query->setOperations)
+		return compile_union(compiler, query);
+	if (query->distinctClause != NIL)
+	{
+		query->distinctClause = NIL;
+		if (grouped)
+			query = derived_scan(compiler, compile_grouping(compiler, query));
+		else
+			flatten_from(compiler, query);
+		derive_query_normalize(query);
+		return distinct_operator(compiler, list_make1(query), "DISTINCT");
+	}
+	if (grouped)
+		return compile_grouping(compiler, query);
+	derive_query_normalize(query);
+	flatten_from(compiler, query);
+	return select_operator(compiler, list_make1(query), select_label(query));
+}
+
+/* -------------------------------------------------------------------------
+ * Keys: how rows of an operator's table are found
+ * -------------------------------------------------------------------------
+ */
+
+/* May these columns have a unique index of their own, whatever the values? */
+static bool
+indexable(TupleDesc desc, List *attnos)
+{
+	ListCell   *lc;
+
+	if (attnos == NIL || list_length(attnos) > INDEX_MAX_KEYS)
+		return false;
+	foreach(lc, attnos)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, lfirst_int(lc) - 1);
+
+		if (att->attlen <= 0 || !OidIsValid(GetDefaultOpClass(att->atttypid, BTREE_AM_OID)))
+			return false;
+	}
+	return true;
+}
+
+/* The output column that shows a column of the input unchanged, or 0. */
+static AttrNumber
+find_output(List *targets, int varno, AttrNumber varattno)
+{
+	ListCell   *lc;
+
+	foreach(lc, targets)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+		Var		   *var = (Var *) tle->expr;
+
+		if (IsA(var, Var) && var->varno == varno && var->varattno == varattno && var->varlevelsup == 0)
+			return tle->resno;
+	}
+	return 0;
+}
+
+/* The grouping columns, where the output shows them all. */
+static List *
+group_key(DeriveOperator *op)
+{
+	List	   *attnos = NIL;
+
+	for (int i = 0; i < op->aggregation->nkeys; i++)
+	{
+		AttrNumber	attno = find_output(op->aggregation->targets, 1, i + 1);
+
+		if (attno == 0)
+			return NIL;
+		attnos = lappend_int(attnos, attno);
+	}
+	return attnos;
+}
+
+/* The columns of a table's primary key that is enforced at once, or NIL. */
+static List *
+primary_key(Oid relid, Oid *constraint)
+{
+	Bitmapset  *columns = get_primary_key_attnos(relid, false, constraint);
+	List	   *attnos = NIL;
+	int			i = -1;
+
+	while ((i = bms_next_member(columns, i)) >= 0)
+		attnos = lappend_int(attnos, i + FirstLowInvalidHeapAttributeNumber);
+	return attnos;
+}
+
+/* The primary keys of all joined tables, where the output shows them all. */
+static List *
+join_key(DeriveOperator *op, List **constraints)
+{
+	List	   *branches = derive_linear_branches(op->input);
+	Query	   *query = linitial_node(Query, branches);
+	Bitmapset  *used = derive_query_used(query);
+	List	   *attnos = NIL;
+	int			i = -1;
+
+	if (list_length(branches) != 1 || query->hasTargetSRFs)
+		return NIL;
+	while ((i = bms_next_member(used, i)) >= 0)
+	{
+		RangeTblEntry *rte = rt_fetch(i, query->rtable);
+		List	   *key;
+		ListCell   *lc;
+		Oid			constraint;
+
+		if (rte->rtekind == RTE_JOIN)
+			continue;
+		/* a partition or child may hold the same key again, unless the key is the tree's */
+		if (rte->rtekind != RTE_RELATION || (rte->relkind == RELKIND_RELATION && rte->inh && has_subclass(rte->relid)))
+			return NIL;
+		key = primary_key(rte->relid, &constraint);
+		if (key == NIL)
+			return NIL;
+		foreach(lc, key)
+		{
+			AttrNumber	attno = find_output(query->targetList, i, lfirst_int(lc));
+
+			if (attno == 0)
+				return NIL;
+			attnos = list_append_unique_int(attnos, attno);
+		}
+		*constraints = list_append_unique_oid(*constraints, constraint);
+	}
+	return attnos;
+}
+
+static void
+choose_locator(DeriveOperator *op)
+{
+	List	   *constraints = NIL;
+	List	   *key = op->aggregation ? group_key(op) : join_key(op, &constraints);
+	ListCell   *lc;
+
+	op->locator.unique = indexable(op->desc, key);
+	/* a key of other types is found by its hash; for a join, so is the whole row */
+	if (!op->locator.unique && !op->aggregation)
+		key = NIL;
+	if (op->locator.unique)
+		op->constraints = constraints;
+	op->locator.nattrs = list_length(key);
+	op->locator.attrs = palloc(sizeof(AttrNumber) * Max(list_length(key), 1));
+	foreach(lc, key)
+		op->locator.attrs[foreach_current_index(lc)] = lfirst_int(lc);
+}
+
+/* -------------------------------------------------------------------------
+ * Entry point
+ * -------------------------------------------------------------------------
+ */
+
+List *
+derive_compile(Oid view, Oid owner, DeriveTableResolver resolve, void *arg, Query **query)
+{
+	Compiler	compiler = {resolve, arg, NIL};
+	Query	   *tree = derive_query_of_view(view);
+	ListCell   *lc;
+
+	derive_check_query(tree, owner, is_maintained);
+	derive_query_exact_floats(tree);
+	*query = copyObject(tree);
+	derive_query_fix_order(*query);
+	if (!derive_query_reads_relations(tree))
+		derive_refuse("a view that reads no table", "Nothing in the log can change it.",
+					  "Use a plain view or table.");
+
+	(void) compile_block(&compiler, tree);
+	foreach(lc, compiler.operators)
+		choose_locator(lfirst(lc));
+	return compiler.operators;
+}

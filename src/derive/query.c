@@ -1,0 +1,537 @@
+/*-------------------------------------------------------------------------
+ *
+ * query.c
+ *	  Small steps on query trees that the compiler is made of.
+ *
+ * The compiler works on what PostgreSQL itself stored for the view: the
+ * analysed tree of its rule.  So names are resolved, renames do no harm, and
+ * there is no SQL text to build or parse anywhere.
+ *
+ * The rewriter adds to each view's range table entries that nothing reads
+ * (OLD and NEW, until PostgreSQL 15); therefore every loop over a range table
+ * goes through derive_query_used().
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "catalog/pg_aggregate.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/prep.h"
+#include "parser/parse_coerce.h"
+#include "parser/parse_oper.h"
+#include "parser/parse_relation.h"
+#include "parser/parsetree.h"
+#include "rewrite/rewriteHandler.h"
+#include "rewrite/rewriteManip.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/typcache.h"
+
+#include "base/compat.h"
+#include "derive/aggclass.h"
+#include "derive/query.h"
+
+typedef struct InlineContext
+{
+	const char *name;			/* the CTE to inline */
+	Query	   *query;			/* its query */
+	int			depth;			/* levels below the query that declares it */
+} InlineContext;
+
+static void inline_ctes(Query *query);
+static bool inline_ctes_walker(Node *node, void *context);
+static bool inline_cte_walker(Node *node, InlineContext *context);
+static bool strip_permissions_walker(Node *node, void *context);
+static bool reads_relations_walker(Node *node, void *context);
+static bool fix_order_walker(Node *node, void *context);
+
+/* -------------------------------------------------------------------------
+ * From the catalog to a tree that the compiler can work on
+ * -------------------------------------------------------------------------
+ */
+
+Query *
+derive_query_of_view(Oid view)
+{
+	Relation	rel = table_open(view, AccessShareLock);
+	RewriteRule *rule;
+	Query	   *query;
+	List	   *rewritten;
+
+	if (rel->rd_rel->relkind != RELKIND_MATVIEW ||
+		rel->rd_rules == NULL || rel->rd_rules->numLocks != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not a materialized view",
+						RelationGetRelationName(rel))));
+	rule = rel->rd_rules->rules[0];
+	query = copyObject(linitial_node(Query, rule->actions));
+	table_close(rel, NoLock);
+
+	AcquireRewriteLocks(query, true, false);
+	rewritten = QueryRewrite(query);
+	if (list_length(rewritten) != 1)
+		elog(ERROR, "unexpected rewrite result for materialized view %u", view);
+	query = linitial_node(Query, rewritten);
+
+	inline_ctes(query);
+	(void) strip_permissions_walker((Node *) query, NULL);
+	return query;
+}
+
+/*
+ * Put the query of each WITH entry where it is used.  Only deterministic
+ * queries reach us, so evaluating one twice makes no difference.
+ */
+static void
+inline_ctes(Query *query)
+{
+	ListCell   *lc;
+
+	/* entries in declaration order: later ones may use earlier ones */
+	if (!query->hasRecursive)
+	{
+		foreach(lc, query->cteList)
+		{
+			CommonTableExpr *cte = lfirst_node(CommonTableExpr, lc);
+			InlineContext context;
+
+			if (!IsA(cte->ctequery, Query))
+				continue;
+			inline_ctes((Query *) cte->ctequery);
+			context.name = cte->ctename;
+			context.query = (Query *) cte->ctequery;
+			context.depth = -1;
+			(void) inline_cte_walker((Node *) query, &context);
+		}
+		query->cteList = NIL;
+	}
+	(void) query_tree_walker(query, inline_ctes_walker, NULL, QTW_IGNORE_CTE_SUBQUERIES);
+}
+
+static bool
+inline_ctes_walker(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+	{
+		inline_ctes((Query *) node);
+		return false;
+	}
+	return expression_tree_walker(node, inline_ctes_walker, context);
+}
+
+/* Replace references to one CTE; walks into every sub-query, later CTEs included. */
+static bool
+inline_cte_walker(Node *node, InlineContext *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+	{
+		context->depth++;
+		(void) query_tree_walker((Query *) node, inline_cte_walker, context,
+								 QTW_EXAMINE_RTES_AFTER);
+		context->depth--;
+		return false;
+	}
+	if (IsA(node, RangeTblEntry))
+	{
+		RangeTblEntry *rte = (RangeTblEntry *) node;
+
+		if (rte->rtekind == RTE_CTE && rte->ctelevelsup == context->depth &&
+			strcmp(rte->ctename, context->name) == 0)
+		{
+			rte->subquery = copyObject(context->query);
+			if (context->depth > 0)
+				IncrementVarSublevelsUp((Node *) rte->subquery, context->depth, 1);
+			rte->rtekind = RTE_SUBQUERY;
+			rte->ctename = NULL;
+			rte->ctelevelsup = 0;
+			rte->self_reference = false;
+			rte->coltypes = rte->coltypmods = rte->colcollations = NIL;
+		}
+		return false;
+	}
+	return expression_tree_walker(node, inline_cte_walker, context);
+}
+
+/* Permissions are checked once, when the program is loaded, not at each execution. */
+static bool
+strip_permissions_walker(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+	{
+		derive_compat_strip_permissions((Query *) node);
+		return query_tree_walker((Query *) node, strip_permissions_walker, context, 0);
+	}
+	return expression_tree_walker(node, strip_permissions_walker, context);
+}
+
+/* -------------------------------------------------------------------------
+ * Questions
+ * -------------------------------------------------------------------------
+ */
+
+static void
+add_used(Node *node, Bitmapset **used)
+{
+	if (node == NULL)
+		return;
+	if (IsA(node, RangeTblRef))
+		*used = bms_add_member(*used, ((RangeTblRef *) node)->rtindex);
+	else if (IsA(node, SetOperationStmt))
+	{
+		add_used(((SetOperationStmt *) node)->larg, used);
+		add_used(((SetOperationStmt *) node)->rarg, used);
+	}
+	else if (IsA(node, JoinExpr))
+	{
+		JoinExpr   *join = (JoinExpr *) node;
+
+		if (join->rtindex > 0)
+			*used = bms_add_member(*used, join->rtindex);
+		add_used(join->larg, used);
+		add_used(join->rarg, used);
+	}
+	else if (IsA(node, FromExpr))
+	{
+		ListCell   *lc;
+
+		foreach(lc, ((FromExpr *) node)->fromlist)
+			add_used(lfirst(lc), used);
+	}
+	else
+		elog(ERROR, "unexpected node type in FROM: %d", (int) nodeTag(node));
+}
+
+Bitmapset *
+derive_query_used(Query *query)
+{
+	Bitmapset  *used = NULL;
+
+	add_used((Node *) query->jointree, &used);
+	add_used(query->setOperations, &used);
+	return used;
+}
+
+static bool
+reads_relations_walker(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+	{
+		Query	   *query = (Query *) node;
+		Bitmapset  *used = derive_query_used(query);
+		int			i = -1;
+
+		while ((i = bms_next_member(used, i)) >= 0)
+		{
+			RangeTblEntry *rte = rt_fetch(i, query->rtable);
+
+			if (rte->rtekind == RTE_RELATION)
+				return true;
+		}
+		return query_tree_walker(query, reads_relations_walker, context, 0);
+	}
+	return expression_tree_walker(node, reads_relations_walker, context);
+}
+
+bool
+derive_query_reads_relations(Query *query)
+{
+	return reads_relations_walker((Node *) query, NULL);
+}
+
+static bool
+removes_duplicates(Node *setop)
+{
+	SetOperationStmt *op = (SetOperationStmt *) setop;
+
+	if (setop == NULL || !IsA(setop, SetOperationStmt))
+		return false;
+	return !(op->op == SETOP_UNION && op->all) ||
+		removes_duplicates(op->larg) || removes_duplicates(op->rarg);
+}
+
+bool
+derive_query_is_linear(Query *query)
+{
+	return !query->hasAggs && query->groupClause == NIL &&
+		query->havingQual == NULL && query->distinctClause == NIL &&
+		!removes_duplicates(query->setOperations);
+}
+
+TupleDesc
+derive_query_desc(Query *query)
+{
+	TupleDesc	desc = CreateTemplateTupleDesc(list_length(query->targetList));
+	ListCell   *lc;
+
+	foreach(lc, query->targetList)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+		Node	   *expr = (Node *) tle->expr;
+
+		TupleDescInitEntry(desc, tle->resno, tle->resname,
+						   exprType(expr), exprTypmod(expr), 0);
+		TupleDescInitEntryCollation(desc, tle->resno, exprCollation(expr));
+	}
+	return desc;
+}
+
+/* -------------------------------------------------------------------------
+ * Changes
+ * -------------------------------------------------------------------------
+ */
+
+void
+derive_query_normalize(Query *query)
+{
+	List	   *targets = NIL;
+	ListCell   *lc;
+
+	query->sortClause = NIL;
+	foreach(lc, query->targetList)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+
+		if (tle->resjunk)
+		{
+			/* GROUP BY and DISTINCT may still refer to it */
+			if (tle->ressortgroupref != 0 &&
+				(query->groupClause != NIL || query->distinctClause != NIL))
+				targets = lappend(targets, tle);
+			continue;
+		}
+		targets = lappend(targets, tle);
+		if (query->groupClause == NIL && query->distinctClause == NIL)
+			tle->ressortgroupref = 0;
+	}
+	query->targetList = targets;
+}
+
+Query *
+derive_query_scan(Oid relid, TupleDesc desc)
+{
+	Query	   *query = makeNode(Query);
+	RangeTblEntry *rte = makeNode(RangeTblEntry);
+	RangeTblRef *ref = makeNode(RangeTblRef);
+	List	   *names = NIL;
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		Var		   *var = makeVar(1, i + 1, att->atttypid, att->atttypmod,
+								  att->attcollation, 0);
+
+		names = lappend(names, makeString(pstrdup(NameStr(att->attname))));
+		query->targetList = lappend(query->targetList,
+									makeTargetEntry((Expr *) var, i + 1,
+													pstrdup(NameStr(att->attname)), false));
+	}
+	rte->rtekind = RTE_RELATION;
+	rte->relid = relid;
+	rte->relkind = RELKIND_RELATION;
+	rte->rellockmode = AccessShareLock;
+	rte->inFromCl = true;
+	rte->eref = makeAlias("derived", names);
+	ref->rtindex = 1;
+
+	query->commandType = CMD_SELECT;
+	query->canSetTag = true;
+	query->rtable = list_make1(rte);
+	query->jointree = makeFromExpr(list_make1(ref), NULL);
+	return query;
+}
+
+/* Coerce the columns of one leaf to the set operation's types. */
+static void
+coerce_columns(Query *query, SetOperationStmt *op)
+{
+	ListCell   *lc;
+	ListCell   *type = list_head(op->colTypes);
+	ListCell   *typmod = list_head(op->colTypmods);
+	ListCell   *collation = list_head(op->colCollations);
+
+	derive_query_normalize(query);
+	foreach(lc, query->targetList)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+		Node	   *expr = (Node *) tle->expr;
+
+		if (exprType(expr) != lfirst_oid(type))
+		{
+			expr = coerce_to_target_type(NULL, expr, exprType(expr),
+										 lfirst_oid(type), -1,
+										 COERCION_IMPLICIT, COERCE_IMPLICIT_CAST, -1);
+			if (expr == NULL)
+				elog(ERROR, "could not coerce a column of UNION");
+		}
+		if (exprTypmod(expr) != lfirst_int(typmod) || exprCollation(expr) != lfirst_oid(collation))
+			expr = applyRelabelType(expr, lfirst_oid(type), lfirst_int(typmod),
+									lfirst_oid(collation), COERCE_IMPLICIT_CAST, -1, false);
+		tle->expr = (Expr *) expr;
+		type = lnext(op->colTypes, type);
+		typmod = lnext(op->colTypmods, typmod);
+		collation = lnext(op->colCollations, collation);
+	}
+}
+
+/* A query with other columns on top: "SELECT * FROM (query)", to be coerced. */
+static Query *
+wrap(Query *inner)
+{
+	Query	   *query = makeNode(Query);
+	RangeTblEntry *rte = makeNode(RangeTblEntry);
+	RangeTblRef *ref = makeNode(RangeTblRef);
+	List	   *names = NIL;
+	ListCell   *lc;
+
+	foreach(lc, inner->targetList)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+
+		if (tle->resjunk)
+			continue;
+		names = lappend(names, makeString(tle->resname ? tle->resname : pstrdup("?column?")));
+		query->targetList = lappend(query->targetList,
+									makeTargetEntry((Expr *) makeVarFromTargetEntry(1, tle),
+													tle->resno, tle->resname, false));
+	}
+	rte->rtekind = RTE_SUBQUERY;
+	rte->subquery = inner;
+	rte->inFromCl = true;
+	rte->eref = makeAlias("branch", names);
+	ref->rtindex = 1;
+	query->commandType = CMD_SELECT;
+	query->canSetTag = true;
+	query->rtable = list_make1(rte);
+	query->jointree = makeFromExpr(list_make1(ref), NULL);
+	return query;
+}
+
+static List *
+union_branches(Query *query, SetOperationStmt *op, bool root,
+			   DeriveDistinctUnion distinct, void *arg)
+{
+	List	   *branches = NIL;
+	Node	   *args[2] = {op->larg, op->rarg};
+
+	for (int i = 0; i < 2; i++)
+	{
+		List	   *parts = NIL;
+		ListCell   *lc;
+
+		if (IsA(args[i], SetOperationStmt))
+			parts = union_branches(query, (SetOperationStmt *) args[i], false, distinct, arg);
+		else
+		{
+			RangeTblEntry *rte = rt_fetch(((RangeTblRef *) args[i])->rtindex, query->rtable);
+
+			parts = list_make1(wrap(rte->subquery));
+		}
+		foreach(lc, parts)
+			coerce_columns(lfirst_node(Query, lc), op);
+		branches = list_concat(branches, parts);
+	}
+	if (!op->all && !root)
+	{
+		/* hand the duplicates over to an operator; coerced again by our caller */
+		branches = list_make1(distinct(arg, branches));
+	}
+	return branches;
+}
+
+List *
+derive_query_union_branches(Query *query, DeriveDistinctUnion distinct, void *arg)
+{
+	return union_branches(query, castNode(SetOperationStmt, query->setOperations),
+						  true, distinct, arg);
+}
+
+RangeTblEntry *
+derive_query_enr_rte(const char *enrname, TupleDesc desc, double ntuples)
+{
+	RangeTblEntry *rte = makeNode(RangeTblEntry);
+	List	   *names = NIL;
+
+	rte->rtekind = RTE_NAMEDTUPLESTORE;
+	rte->enrname = pstrdup(enrname);
+	rte->enrtuples = ntuples;
+	rte->inFromCl = true;
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		names = lappend(names, makeString(pstrdup(NameStr(att->attname))));
+		rte->coltypes = lappend_oid(rte->coltypes, att->attisdropped ? InvalidOid : att->atttypid);
+		rte->coltypmods = lappend_int(rte->coltypmods, att->atttypmod);
+		rte->colcollations = lappend_oid(rte->colcollations, att->attcollation);
+	}
+	rte->eref = makeAlias(enrname, names);
+	return rte;
+}
+
+/* -------------------------------------------------------------------------
+ * Order inside aggregates
+ * -------------------------------------------------------------------------
+ */
+
+void
+derive_aggref_fix_order(Aggref *aggref)
+{
+	List	   *order = NIL;
+	ListCell   *lc;
+	Index		ref = 0;
+
+	if (aggref->aggkind != AGGKIND_NORMAL || aggref->aggorder != NIL ||
+		aggref->aggdistinct != NIL ||
+		derive_aggregate_class(aggref) != DERIVE_AGG_RECOMPUTE)
+		return;
+
+	foreach(lc, aggref->args)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+		SortGroupClause *clause = makeNode(SortGroupClause);
+		bool		hashable;
+
+		get_sort_group_operators(exprType((Node *) tle->expr), false, false, false,
+								 &clause->sortop, &clause->eqop, NULL, &hashable);
+		if (!OidIsValid(clause->sortop))
+			continue;			/* no order known for this type */
+		tle->ressortgroupref = ++ref;
+		clause->tleSortGroupRef = ref;
+		clause->hashable = hashable;
+		order = lappend(order, clause);
+	}
+	aggref->aggorder = order;
+}
+
+static bool
+fix_order_walker(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, fix_order_walker, context, 0);
+	if (IsA(node, Aggref))
+		derive_aggref_fix_order((Aggref *) node);
+	return expression_tree_walker(node, fix_order_walker, context);
+}
+
+void
+derive_query_fix_order(Query *query)
+{
+	(void) fix_order_walker((Node *) query, NULL);
+}

@@ -1,0 +1,62 @@
+/*-------------------------------------------------------------------------
+ *
+ * query.h
+ *	  Small steps on query trees that the compiler is made of.
+ *
+ * All functions work on analysed Query trees that are theirs to change (copy
+ * first); what they return shares structure with what they were given.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DERIVE_QUERY_H
+#define DERIVE_QUERY_H
+
+#include "access/tupdesc.h"
+#include "nodes/parsenodes.h"
+
+/*
+ * The definition of a materialized view, rewritten: plain views inside are
+ * expanded, CTEs are inlined, range table entries carry no permission checks.
+ * A fresh tree in CurrentMemoryContext.  Takes the rewriter's locks.
+ */
+extern Query *derive_query_of_view(Oid view);
+
+/* Indexes of the range table entries that FROM (or a set operation) really uses. */
+extern Bitmapset *derive_query_used(Query *query);
+
+/* Does the query, at any depth, read a relation?  If not, it is a function of the row. */
+extern bool derive_query_reads_relations(Query *query);
+
+/* Do these contain a set operation other than UNION ALL, an aggregate, GROUP BY, HAVING or DISTINCT? */
+extern bool derive_query_is_linear(Query *query);
+
+/* Drop ORDER BY and the columns that only it needs; number the rest from 1. */
+extern void derive_query_normalize(Query *query);
+
+/* "SELECT every column FROM relid", relid being one of our derived tables. */
+extern Query *derive_query_scan(Oid relid, TupleDesc desc);
+
+/*
+ * The leaves of a tree of UNION ALL as queries of their own, each with its
+ * columns coerced to the types of the set operation.  A subtree that removes
+ * duplicates is handed to distinct(), which returns the query that stands for
+ * it.
+ */
+typedef Query *(*DeriveDistinctUnion) (void *arg, List *branches);
+extern List *derive_query_union_branches(Query *query, DeriveDistinctUnion distinct, void *arg);
+
+/* The result columns of a normalized query. */
+extern TupleDesc derive_query_desc(Query *query);
+
+/* A range table entry for a tuplestore that is registered as enrname. */
+extern RangeTblEntry *derive_query_enr_rte(const char *enrname, TupleDesc desc, double ntuples);
+
+/*
+ * Give every aggregate whose result depends on the order of its input, and
+ * that names no order, the order of its own arguments: one of the results
+ * that the query may have, and always the same one.
+ */
+extern void derive_query_fix_order(Query *query);
+extern void derive_aggref_fix_order(Aggref *aggref);
+
+#endif							/* DERIVE_QUERY_H */

@@ -1,0 +1,115 @@
+/*-------------------------------------------------------------------------
+ *
+ * statetable.c
+ *	  Access to an operator's state table by the hash in its first column.
+ *
+ * A state table is an ordinary heap table with one plain btree index, on the
+ * hash.  It is written the way core writes its catalogs (indexing.c): there
+ * are no expressions, constraints or triggers to care for.
+ *
+ * Look-ups use SnapshotSelf: only this process changes the table, and it must
+ * see its own latest changes.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/relscan.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "catalog/indexing.h"
+#include "executor/executor.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "base/compat.h"
+#include "derive/statetable.h"
+
+struct DeriveStateTable
+{
+	Relation	rel;
+	Relation	index;
+	CatalogIndexState indexes;
+	TupleTableSlot *found;
+	TupleTableSlot *row;
+};
+
+DeriveStateTable *
+derive_state_open(Oid relid)
+{
+	DeriveStateTable *table = palloc0(sizeof(DeriveStateTable));
+	List	   *indexes;
+
+	table->rel = table_open(relid, RowExclusiveLock);
+	indexes = RelationGetIndexList(table->rel);
+	if (list_length(indexes) != 1)
+		elog(ERROR, "state table \"%s\" has %d indexes",
+			 RelationGetRelationName(table->rel), list_length(indexes));
+	table->index = index_open(linitial_oid(indexes), RowExclusiveLock);
+	table->indexes = CatalogOpenIndexes(table->rel);
+	table->found = table_slot_create(table->rel, NULL);
+	table->row = MakeSingleTupleTableSlot(RelationGetDescr(table->rel), &TTSOpsVirtual);
+	return table;
+}
+
+void
+derive_state_close(DeriveStateTable *table)
+{
+	ExecDropSingleTupleTableSlot(table->found);
+	ExecDropSingleTupleTableSlot(table->row);
+	CatalogCloseIndexes(table->indexes);
+	index_close(table->index, NoLock);
+	table_close(table->rel, NoLock);
+	pfree(table);
+}
+
+TupleTableSlot *
+derive_state_find(DeriveStateTable *table, int32 hash, DeriveStateMatch match, void *arg)
+{
+	ScanKeyData key;
+	IndexScanDesc scan;
+	bool		found = false;
+
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(hash));
+	scan = derive_compat_index_beginscan(table->rel, table->index, SnapshotSelf, 1);
+	index_rescan(scan, &key, 1, NULL, 0);
+	while (!found && index_getnext_slot(scan, ForwardScanDirection, table->found))
+		found = match(arg, table->found);
+	if (found)
+		ExecMaterializeSlot(table->found);
+	index_endscan(scan);
+	return found ? table->found : NULL;
+}
+
+TupleTableSlot *
+derive_state_slot(DeriveStateTable *table)
+{
+	return ExecClearTuple(table->row);
+}
+
+void
+derive_state_insert(DeriveStateTable *table, TupleTableSlot *row)
+{
+	HeapTuple	tuple = ExecCopySlotHeapTuple(row);
+
+	CatalogTupleInsertWithInfo(table->rel, tuple, table->indexes);
+	heap_freetuple(tuple);
+}
+
+void
+derive_state_update(DeriveStateTable *table, ItemPointer tid, TupleTableSlot *row)
+{
+	HeapTuple	tuple = ExecCopySlotHeapTuple(row);
+
+	tuple->t_self = *tid;
+	CatalogTupleUpdateWithInfo(table->rel, tid, tuple, table->indexes);
+	heap_freetuple(tuple);
+}
+
+void
+derive_state_delete(DeriveStateTable *table, ItemPointer tid)
+{
+	CatalogTupleDelete(table->rel, tid);
+}

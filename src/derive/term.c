@@ -1,0 +1,949 @@
+/*-------------------------------------------------------------------------
+ *
+ * term.c
+ *	  Deltas of select-project-join queries.
+ *
+ * A linear query Q over the relations R1 .. Rn (the same table joined twice is
+ * two of them, an "occurrence" each) has the delta
+ *
+ *	dQ = sum over k of  Q(R1', .., R(k-1)', dRk, R(k+1), .., Rn)
+ *
+ * where R' is the relation after the batch and R before it.  This is the
+ * product rule, telescoped: n terms, each with one delta in it, whatever
+ * changed together.  Weights multiply.
+ *
+ * Under the batch's snapshot the base table itself is R'.  R is never stored:
+ * it is "R' UNION ALL the delta with its weights negated", which the planner
+ * treats as any other append, so that join clauses still reach the base
+ * table's indexes.  Nearly every batch changes one relation of a join; then
+ * no pre-state occurs at all.
+ *
+ * A term is made by rewriting the query tree: occurrence k becomes a named
+ * tuplestore, those after it that changed become the UNION ALL above, each
+ * replaced entry gains a weight column, and the product of the weights becomes
+ * the last column of the result, passed up through sub-queries.  In a
+ * sub-query that is a UNION ALL only the branch that holds occurrence k stays.
+ *
+ * Plans are cached for (branch, k, which others changed, size of the delta)
+ * and dropped by invalidation, exactly as in plancache.c; that file itself
+ * cannot be used since it wants to re-analyse the source text, and here is
+ * none.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "lib/ilist.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "parser/parsetree.h"
+#include "storage/lmgr.h"
+#include "tcop/dest.h"
+#include "tcop/tcopprot.h"
+#include "utils/fmgroids.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/queryenvironment.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+#include "base/compat.h"
+#include "derive/query.h"
+#include "derive/term.h"
+
+/* Deltas of these sizes get plans of their own; the planner is told this many rows. */
+static const struct
+{
+	int64		up_to;
+	double		planned_for;
+}			size_classes[] =
+{
+	{64, 10},
+	{10000, 1000},
+	{PG_INT64_MAX, 200000},
+};
+
+struct DerivePlan
+{
+	dlist_node	link;			/* in all_plans */
+	Query	   *query;			/* what to plan; never changed */
+	int			cursor_options;
+	MemoryContext cxt;			/* of this struct and the query */
+	MemoryContext stmt_cxt;		/* of stmt, reset when planning again */
+	MemoryContextCallback on_delete;
+	PlannedStmt *stmt;
+	bool		valid;
+};
+
+typedef struct CachedTerm
+{
+	int			branch;
+	int			occurrence;		/* -1: the whole branch, no delta */
+	Bitmapset  *before;
+	int			size_class;
+	DerivePlan *plan;
+} CachedTerm;
+
+struct DeriveLinear
+{
+	MemoryContext cxt;
+	List	   *branches;		/* of Query * */
+	TupleDesc	desc;
+	int			noccurrences;
+	DeriveOccurrence *occurrences;
+	List	   *terms;			/* of CachedTerm * */
+};
+
+typedef struct TermContext
+{
+	int			next;			/* number of the next occurrence met */
+	int			delta;			/* the occurrence to replace by its delta */
+	Bitmapset  *before;			/* the occurrences to show as before the batch */
+	double		ntuples;
+} TermContext;
+
+typedef struct SinkReceiver
+{
+	DestReceiver pub;
+	bool		weighted;		/* the last column is the weight */
+	DeriveRowSink sink;
+	void	   *arg;
+	TupleTableSlot *row;
+} SinkReceiver;
+
+static dlist_head all_plans = DLIST_STATIC_INIT(all_plans);
+
+static AttrNumber rewrite_subquery(RangeTblEntry *rte, TermContext *context);
+static Expr *rewrite_query(Query *query, TermContext *context);
+static int	count_occurrences(Query *query);
+
+/* -------------------------------------------------------------------------
+ * Cached plans
+ * -------------------------------------------------------------------------
+ */
+
+static void
+plan_deleted(void *arg)
+{
+	dlist_delete(&((DerivePlan *) arg)->link);
+}
+
+static void
+syscache_callback(Datum arg, int cacheid, uint32 hashvalue)
+{
+	derive_plans_invalidate(InvalidOid);
+}
+
+static void
+register_callbacks(void)
+{
+	static bool registered = false;
+
+	if (registered)
+		return;
+	/* relations: the process's own relcache callback calls derive_plans_invalidate() */
+	CacheRegisterSyscacheCallback(PROCOID, syscache_callback, (Datum) 0);
+	CacheRegisterSyscacheCallback(TYPEOID, syscache_callback, (Datum) 0);
+	CacheRegisterSyscacheCallback(OPEROID, syscache_callback, (Datum) 0);
+	CacheRegisterSyscacheCallback(AMOPOPID, syscache_callback, (Datum) 0);
+	CacheRegisterSyscacheCallback(CONSTROID, syscache_callback, (Datum) 0);
+	registered = true;
+}
+
+DerivePlan *
+derive_plan_create(Query *query, int cursor_options)
+{
+	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "pg_derive plan",
+											  ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(cxt);
+	DerivePlan *plan = palloc0(sizeof(DerivePlan));
+
+	register_callbacks();
+	plan->cxt = cxt;
+	plan->stmt_cxt = AllocSetContextCreate(cxt, "pg_derive planned statement",
+										   ALLOCSET_SMALL_SIZES);
+	plan->query = copyObject(query);
+	plan->cursor_options = cursor_options;
+	dlist_push_tail(&all_plans, &plan->link);
+	plan->on_delete.func = plan_deleted;
+	plan->on_delete.arg = plan;
+	MemoryContextRegisterResetCallback(cxt, &plan->on_delete);
+	MemoryContextSwitchTo(old);
+	return plan;
+}
+
+void
+derive_plan_free(DerivePlan *plan)
+{
+	MemoryContextDelete(plan->cxt);
+}
+
+void
+derive_plans_invalidate(Oid relid)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &all_plans)
+	{
+		DerivePlan *plan = dlist_container(DerivePlan, link, iter.cur);
+
+		if (plan->stmt == NULL || !plan->valid || !OidIsValid(relid) ||
+			list_member_oid(plan->stmt->relationOids, relid))
+			plan->valid = false;
+	}
+}
+
+static void
+plan_query(DerivePlan *plan)
+{
+	MemoryContext tmp = AllocSetContextCreate(CurrentMemoryContext, "pg_derive planning",
+											  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(tmp);
+	PlannedStmt *stmt;
+
+	plan->stmt = NULL;
+	MemoryContextReset(plan->stmt_cxt);
+	plan->valid = true;			/* an invalidation while planning takes it back */
+	stmt = pg_plan_query(copyObject(plan->query), "pg_derive", plan->cursor_options, NULL);
+	MemoryContextSwitchTo(plan->stmt_cxt);
+	plan->stmt = copyObject(stmt);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(tmp);
+}
+
+/* Lock what the plan reads, planning again until it is current under the locks. */
+static void
+make_valid(DerivePlan *plan)
+{
+	for (;;)
+	{
+		ListCell   *lc;
+
+		CHECK_FOR_INTERRUPTS();
+		if (plan->stmt == NULL || !plan->valid)
+			plan_query(plan);
+		foreach(lc, plan->stmt->rtable)
+		{
+			RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+			if (rte->rtekind == RTE_RELATION)
+				LockRelationOid(rte->relid, rte->rellockmode);
+		}
+		if (plan->valid)
+			return;
+	}
+}
+
+PlannedStmt *
+derive_plan_stmt(DerivePlan *plan)
+{
+	make_valid(plan);
+	return plan->stmt;
+}
+
+/* -------------------------------------------------------------------------
+ * Execution
+ * -------------------------------------------------------------------------
+ */
+
+static void
+sink_startup(DestReceiver *self, int operation, TupleDesc typeinfo)
+{
+	SinkReceiver *receiver = (SinkReceiver *) self;
+	int			natts = typeinfo->natts - (receiver->weighted ? 1 : 0);
+	TupleDesc	desc = CreateTemplateTupleDesc(natts);
+
+	for (int i = 1; i <= natts; i++)
+		TupleDescCopyEntry(desc, i, typeinfo, i);
+	receiver->row = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
+}
+
+static bool
+sink_receive(TupleTableSlot *slot, DestReceiver *self)
+{
+	SinkReceiver *receiver = (SinkReceiver *) self;
+	TupleTableSlot *row = receiver->row;
+	int			natts = row->tts_tupleDescriptor->natts;
+	int64		weight = 1;
+
+	slot_getallattrs(slot);
+	if (receiver->weighted)
+	{
+		Assert(!slot->tts_isnull[natts]);
+		weight = DatumGetInt64(slot->tts_values[natts]);
+	}
+	if (weight == 0)
+		return true;
+	ExecClearTuple(row);
+	memcpy(row->tts_values, slot->tts_values, natts * sizeof(Datum));
+	memcpy(row->tts_isnull, slot->tts_isnull, natts * sizeof(bool));
+	ExecStoreVirtualTuple(row);
+	receiver->sink(receiver->arg, row, weight);
+	return true;
+}
+
+static void
+sink_shutdown(DestReceiver *self)
+{
+	SinkReceiver *receiver = (SinkReceiver *) self;
+
+	if (receiver->row)
+		ExecDropSingleTupleTableSlot(receiver->row);
+	receiver->row = NULL;
+}
+
+static void
+sink_destroy(DestReceiver *self)
+{
+}
+
+static void
+execute(PlannedStmt *stmt, QueryEnvironment *env, bool weighted, DeriveRowSink sink, void *arg)
+{
+	SinkReceiver receiver = {
+		.pub = {sink_receive, sink_startup, sink_shutdown, sink_destroy, DestNone},
+		.weighted = weighted,
+		.sink = sink,
+		.arg = arg
+	};
+	QueryDesc  *desc = CreateQueryDesc(stmt, "pg_derive", GetActiveSnapshot(), InvalidSnapshot,
+									   &receiver.pub, NULL, env, 0);
+
+	ExecutorStart(desc, 0);
+	derive_compat_executor_run(desc);
+	ExecutorFinish(desc);
+	ExecutorEnd(desc);
+	FreeQueryDesc(desc);
+}
+
+void
+derive_plan_run(DerivePlan *plan, QueryEnvironment *env, bool weighted, DeriveRowSink sink, void *arg)
+{
+	make_valid(plan);
+	execute(plan->stmt, env, weighted, sink, arg);
+}
+
+void
+derive_query_run(Query *query, QueryEnvironment *env, DeriveRowSink sink, void *arg)
+{
+	PlannedStmt *stmt = pg_plan_query(query, "pg_derive", CURSOR_OPT_PARALLEL_OK, NULL);
+
+	execute(stmt, env, false, sink, arg);
+}
+
+void
+derive_env_register(QueryEnvironment *env, const char *name, TupleDesc desc,
+					Tuplestorestate *rows, double nrows)
+{
+	EphemeralNamedRelation enr = palloc0(sizeof(EphemeralNamedRelationData));
+
+	enr->md.name = pstrdup(name);
+	enr->md.reliddesc = InvalidOid;
+	enr->md.tupdesc = desc;
+	enr->md.enrtype = ENR_NAMED_TUPLESTORE;
+	enr->md.enrtuples = nrows;
+	enr->reldata = rows;
+	register_ENR(env, enr);
+}
+
+/* -------------------------------------------------------------------------
+ * Rewriting a query to one of its terms
+ * -------------------------------------------------------------------------
+ */
+
+static char *
+delta_name(Oid relid, bool inh)
+{
+	return psprintf("delta_%u%s", relid, inh ? "" : "_only");
+}
+
+static Expr *
+constant_one(void)
+{
+	return (Expr *) makeConst(INT8OID, -1, InvalidOid, sizeof(int64), Int64GetDatum(1),
+							  false, FLOAT8PASSBYVAL);
+}
+
+static Expr *
+multiply(Expr *a, Expr *b)
+{
+	if (a == NULL || b == NULL)
+		return a ? a : b;
+	return (Expr *) makeFuncExpr(F_INT8MUL, INT8OID, list_make2(a, b),
+								 InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL);
+}
+
+/* Append the weight as the last column of a query and return its number. */
+static AttrNumber
+append_weight(Query *query, Expr *weight)
+{
+	AttrNumber	resno = list_length(query->targetList) + 1;
+
+	query->targetList = lappend(query->targetList,
+								makeTargetEntry(weight ? weight : constant_one(), resno,
+												pstrdup("weight"), false));
+	return resno;
+}
+
+/* "SELECT all columns FROM rte", keeping attribute numbers; desc names the columns. */
+static Query *
+scan_query(RangeTblEntry *rte, TupleDesc desc, int natts)
+{
+	Query	   *query = makeNode(Query);
+	RangeTblRef *ref = makeNode(RangeTblRef);
+
+	ref->rtindex = 1;
+	query->commandType = CMD_SELECT;
+	query->canSetTag = true;
+	query->rtable = list_make1(rte);
+	query->jointree = makeFromExpr(list_make1(ref), NULL);
+	for (int i = 0; i < natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		Expr	   *expr;
+
+		if (att->attisdropped)
+			expr = (Expr *) makeNullConst(INT4OID, -1, InvalidOid);
+		else
+			expr = (Expr *) makeVar(1, i + 1, att->atttypid, att->atttypmod, att->attcollation, 0);
+		query->targetList = lappend(query->targetList,
+									makeTargetEntry(expr, i + 1, pstrdup(NameStr(att->attname)), false));
+	}
+	return query;
+}
+
+static RangeTblEntry *
+subquery_rte(Query *query, const char *name)
+{
+	RangeTblEntry *rte = makeNode(RangeTblEntry);
+	List	   *names = NIL;
+	ListCell   *lc;
+
+	foreach(lc, query->targetList)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+
+		names = lappend(names, makeString(tle->resname ? pstrdup(tle->resname) : pstrdup("?column?")));
+	}
+	rte->rtekind = RTE_SUBQUERY;
+	rte->subquery = query;
+	rte->inFromCl = true;
+	rte->eref = makeAlias(name, names);
+	return rte;
+}
+
+/* "a UNION ALL b UNION ALL ...": branches with the same column types. */
+static Query *
+union_all(List *branches)
+{
+	Query	   *query = makeNode(Query);
+	Node	   *tree = NULL;
+	ListCell   *lc;
+	Query	   *first = linitial_node(Query, branches);
+
+	foreach(lc, branches)
+	{
+		RangeTblRef *ref = makeNode(RangeTblRef);
+		SetOperationStmt *op;
+
+		query->rtable = lappend(query->rtable, subquery_rte(lfirst_node(Query, lc), "branch"));
+		ref->rtindex = list_length(query->rtable);
+		if (tree == NULL)
+		{
+			tree = (Node *) ref;
+			continue;
+		}
+		op = makeNode(SetOperationStmt);
+		op->op = SETOP_UNION;
+		op->all = true;
+		op->larg = tree;
+		op->rarg = (Node *) ref;
+		tree = (Node *) op;
+	}
+	if (IsA(tree, RangeTblRef))
+		return first;
+
+	foreach(lc, first->targetList)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+		Node	   *expr = (Node *) tle->expr;
+		Var		   *var = makeVar(1, tle->resno, exprType(expr), exprTypmod(expr),
+								  exprCollation(expr), 0);
+
+		query->targetList = lappend(query->targetList,
+									makeTargetEntry((Expr *) var, tle->resno, tle->resname, false));
+		for (Node *node = tree; IsA(node, SetOperationStmt); node = ((SetOperationStmt *) node)->larg)
+		{
+			SetOperationStmt *op = (SetOperationStmt *) node;
+
+			op->colTypes = lappend_oid(op->colTypes, exprType(expr));
+			op->colTypmods = lappend_int(op->colTypmods, exprTypmod(expr));
+			op->colCollations = lappend_oid(op->colCollations, exprCollation(expr));
+		}
+	}
+	query->commandType = CMD_SELECT;
+	query->canSetTag = true;
+	query->jointree = makeFromExpr(NIL, NULL);
+	query->setOperations = tree;
+	return query;
+}
+
+/*
+ * A relation as it was before the batch.
+ */
+static RangeTblEntry *
+pre_state_rte(RangeTblEntry *rte, TupleDesc delta_desc, TermContext *context)
+{
+	int			natts = delta_desc->natts - 1;
+	Query	   *after = scan_query(rte, delta_desc, natts);
+	Query	   *undo = scan_query(derive_query_enr_rte(delta_name(rte->relid, rte->inh),
+													   delta_desc, context->ntuples),
+								  delta_desc, natts);
+	Var		   *weight = makeVar(1, natts + 1, INT8OID, -1, InvalidOid, 0);
+
+	append_weight(after, NULL);
+	append_weight(undo, (Expr *) makeFuncExpr(F_INT8UM, INT8OID, list_make1(weight),
+											  InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL));
+	return subquery_rte(union_all(list_make2(after, undo)), "before");
+}
+
+/* Rewrite one occurrence; the weight's attribute number, or 0 if it stays as it is. */
+static AttrNumber
+rewrite_relation(ListCell *cell, TermContext *context)
+{
+	RangeTblEntry *rte = lfirst_node(RangeTblEntry, cell);
+	int			number = context->next++;
+	Relation	rel;
+	TupleDesc	desc;
+
+	if (number != context->delta && !bms_is_member(number, context->before))
+		return 0;
+
+	rel = table_open(rte->relid, AccessShareLock);
+	desc = derive_delta_desc(RelationGetDescr(rel));
+	table_close(rel, NoLock);
+
+	if (number == context->delta)
+		lfirst(cell) = derive_query_enr_rte(delta_name(rte->relid, rte->inh), desc,
+											context->ntuples);
+	else
+		lfirst(cell) = pre_state_rte(rte, desc, context);
+	return derive_delta_weight_attno(desc);
+}
+
+static int
+count_occurrences(Query *query)
+{
+	Bitmapset  *used = derive_query_used(query);
+	int			count = 0;
+	int			i = -1;
+
+	while ((i = bms_next_member(used, i)) >= 0)
+	{
+		RangeTblEntry *rte = rt_fetch(i, query->rtable);
+
+		if (rte->rtekind == RTE_RELATION)
+			count++;
+		else if (rte->rtekind == RTE_SUBQUERY && derive_query_reads_relations(rte->subquery))
+			count += count_occurrences(rte->subquery);
+	}
+	return count;
+}
+
+/* A UNION ALL in FROM, none of whose branches holds the delta. */
+static AttrNumber
+rewrite_union_before(RangeTblEntry *rte, TermContext *context)
+{
+	List	   *branches = derive_query_union_branches(rte->subquery, NULL, NULL);
+	AttrNumber	attno = 0;
+	ListCell   *lc;
+
+	foreach(lc, branches)
+	{
+		Query	   *branch = lfirst_node(Query, lc);
+
+		attno = append_weight(branch, rewrite_query(branch, context));
+	}
+	rte->subquery = union_all(branches);
+	return attno;
+}
+
+/* A UNION ALL in FROM, one of whose branches holds the delta: the others vanish. */
+static AttrNumber
+rewrite_union_delta(RangeTblEntry *rte, TermContext *context)
+{
+	List	   *branches = derive_query_union_branches(rte->subquery, NULL, NULL);
+	ListCell   *lc;
+	AttrNumber	attno = 0;
+
+	foreach(lc, branches)
+	{
+		Query	   *branch = lfirst_node(Query, lc);
+		int			count = count_occurrences(branch);
+
+		if (context->delta < context->next || context->delta >= context->next + count)
+		{
+			context->next += count;
+			continue;
+		}
+		attno = append_weight(branch, rewrite_query(branch, context));
+		rte->subquery = branch;
+	}
+	Assert(attno != 0);
+	return attno;
+}
+
+static AttrNumber
+rewrite_subquery(RangeTblEntry *rte, TermContext *context)
+{
+	int			first = context->next;
+	int			count = count_occurrences(rte->subquery);
+	bool		has_delta = context->delta >= first && context->delta < first + count;
+	bool		has_before = false;
+	AttrNumber	attno;
+
+	for (int i = first; i < first + count; i++)
+		has_before |= bms_is_member(i, context->before);
+	if (!has_delta && !has_before)
+	{
+		context->next += count;
+		return 0;
+	}
+	if (rte->subquery->setOperations == NULL)
+		attno = append_weight(rte->subquery, rewrite_query(rte->subquery, context));
+	else if (has_delta)
+		attno = rewrite_union_delta(rte, context);
+	else
+		attno = rewrite_union_before(rte, context);
+
+	/* columns may have been added to a view since its alias list was made */
+	while (list_length(rte->eref->colnames) < attno - 1)
+		rte->eref->colnames = lappend(rte->eref->colnames, makeString(pstrdup("?column?")));
+	rte->eref->colnames = lappend(rte->eref->colnames, makeString(pstrdup("weight")));
+	return attno;
+}
+
+/* Rewrite all occurrences in a query without set operation; its weight, or NULL for 1. */
+static Expr *
+rewrite_query(Query *query, TermContext *context)
+{
+	Bitmapset  *used = derive_query_used(query);
+	Expr	   *weight = NULL;
+	int			i = -1;
+
+	Assert(query->setOperations == NULL);
+	while ((i = bms_next_member(used, i)) >= 0)
+	{
+		ListCell   *cell = list_nth_cell(query->rtable, i - 1);
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, cell);
+		AttrNumber	attno = 0;
+
+		if (rte->rtekind == RTE_RELATION)
+			attno = rewrite_relation(cell, context);
+		else if (rte->rtekind == RTE_SUBQUERY && derive_query_reads_relations(rte->subquery))
+			attno = rewrite_subquery(rte, context);
+		if (attno != 0)
+			weight = multiply(weight, (Expr *) makeVar(i, attno, INT8OID, -1, InvalidOid, 0));
+	}
+	return weight;
+}
+
+/* -------------------------------------------------------------------------
+ * Linear queries
+ * -------------------------------------------------------------------------
+ */
+
+static void
+collect_occurrences(Query *query, int branch, List **occurrences)
+{
+	Bitmapset  *used = derive_query_used(query);
+	int			i = -1;
+
+	while ((i = bms_next_member(used, i)) >= 0)
+	{
+		RangeTblEntry *rte = rt_fetch(i, query->rtable);
+
+		if (rte->rtekind == RTE_RELATION)
+		{
+			DeriveOccurrence *occurrence = palloc(sizeof(DeriveOccurrence));
+
+			occurrence->relid = rte->relid;
+			occurrence->inh = rte->inh;
+			occurrence->branch = branch;
+			*occurrences = lappend(*occurrences, occurrence);
+		}
+		else if (rte->rtekind == RTE_SUBQUERY && derive_query_reads_relations(rte->subquery))
+			collect_occurrences(rte->subquery, branch, occurrences);
+	}
+}
+
+DeriveLinear *
+derive_linear_create(List *branches)
+{
+	DeriveLinear *linear = palloc0(sizeof(DeriveLinear));
+	List	   *occurrences = NIL;
+	ListCell   *lc;
+
+	linear->cxt = CurrentMemoryContext;
+	linear->branches = branches;
+	linear->desc = derive_query_desc(linitial_node(Query, branches));
+	foreach(lc, branches)
+		collect_occurrences(lfirst_node(Query, lc), foreach_current_index(lc), &occurrences);
+
+	linear->noccurrences = list_length(occurrences);
+	linear->occurrences = palloc0(sizeof(DeriveOccurrence) * Max(linear->noccurrences, 1));
+	foreach(lc, occurrences)
+		linear->occurrences[foreach_current_index(lc)] = *(DeriveOccurrence *) lfirst(lc);
+	return linear;
+}
+
+TupleDesc
+derive_linear_desc(DeriveLinear *linear)
+{
+	return linear->desc;
+}
+
+List *
+derive_linear_branches(DeriveLinear *linear)
+{
+	return linear->branches;
+}
+
+int
+derive_linear_occurrences(DeriveLinear *linear, DeriveOccurrence **occurrences)
+{
+	*occurrences = linear->occurrences;
+	return linear->noccurrences;
+}
+
+static DeriveDelta *
+occurrence_delta(DeriveLinear *linear, int occurrence, DeriveBatch *batch)
+{
+	DeriveOccurrence *o = &linear->occurrences[occurrence];
+	DeriveDelta *delta = derive_batch_find(batch, o->relid, o->inh);
+
+	return delta && (delta->unknown || delta->nrows > 0) ? delta : NULL;
+}
+
+bool
+derive_linear_touched(DeriveLinear *linear, DeriveBatch *batch, const char **unknown)
+{
+	bool		touched = false;
+
+	*unknown = NULL;
+	for (int i = 0; i < linear->noccurrences; i++)
+	{
+		DeriveDelta *delta = occurrence_delta(linear, i, batch);
+
+		if (delta == NULL)
+			continue;
+		touched = true;
+		if (delta->unknown)
+			*unknown = delta->reason;
+	}
+	return touched;
+}
+
+/* -------------------------------------------------------------------------
+ * What is read
+ * -------------------------------------------------------------------------
+ */
+
+typedef struct SourcesContext
+{
+	List	   *queries;		/* enclosing queries, innermost first */
+	List	   *sources;		/* of DeriveSource * */
+} SourcesContext;
+
+static DeriveSource *
+find_source(List **sources, Oid relid, bool inh)
+{
+	DeriveSource *source;
+	ListCell   *lc;
+
+	foreach(lc, *sources)
+	{
+		source = lfirst(lc);
+		if (source->relid == relid && source->inh == inh)
+			return source;
+	}
+	source = palloc0(sizeof(DeriveSource));
+	source->relid = relid;
+	source->inh = inh;
+	*sources = lappend(*sources, source);
+	return source;
+}
+
+static bool
+sources_walker(Node *node, SourcesContext *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+	{
+		context->queries = lcons(node, context->queries);
+		/* a join's column list names every column; we want those that are used */
+		(void) query_tree_walker((Query *) node, sources_walker, context, QTW_IGNORE_JOINALIASES);
+		context->queries = list_delete_first(context->queries);
+		return false;
+	}
+	if (IsA(node, Var))
+	{
+		Var		   *var = (Var *) node;
+		Query	   *query = list_nth(context->queries, var->varlevelsup);
+		RangeTblEntry *rte = rt_fetch(var->varno, query->rtable);
+
+		if (rte->rtekind == RTE_RELATION)
+		{
+			DeriveSource *source = find_source(&context->sources, rte->relid, rte->inh);
+
+			Assert(var->varattno > 0);
+			source->columns = bms_add_member(source->columns, var->varattno);
+		}
+		else if (rte->rtekind == RTE_JOIN)
+		{
+			SourcesContext outer = {list_copy_tail(context->queries, var->varlevelsup), context->sources};
+
+			if (var->varattno > 0)
+				(void) sources_walker(list_nth(rte->joinaliasvars, var->varattno - 1), &outer);
+			else
+				(void) expression_tree_walker((Node *) rte->joinaliasvars, sources_walker, &outer);
+			context->sources = outer.sources;
+		}
+		return false;
+	}
+	return expression_tree_walker(node, sources_walker, context);
+}
+
+List *
+derive_linear_sources(DeriveLinear *linear, List *sources)
+{
+	SourcesContext context = {NIL, sources};
+	ListCell   *lc;
+
+	for (int i = 0; i < linear->noccurrences; i++)
+		(void) find_source(&context.sources, linear->occurrences[i].relid, linear->occurrences[i].inh);
+	foreach(lc, linear->branches)
+		(void) sources_walker(lfirst(lc), &context);
+	return context.sources;
+}
+
+/* -------------------------------------------------------------------------
+ * Terms
+ * -------------------------------------------------------------------------
+ */
+
+/* The cached plan of a term, made when first needed. */
+static DerivePlan *
+find_term(DeriveLinear *linear, int branch, int occurrence, Bitmapset *before, int size_class)
+{
+	MemoryContext old;
+	CachedTerm *term;
+	TermContext context;
+	Query	   *query;
+	ListCell   *lc;
+	int			options = 0;
+
+	foreach(lc, linear->terms)
+	{
+		term = lfirst(lc);
+		if (term->branch == branch && term->occurrence == occurrence &&
+			term->size_class == size_class && bms_equal(term->before, before))
+			return term->plan;
+	}
+
+	query = copyObject(list_nth_node(Query, linear->branches, branch));
+	if (occurrence < 0)
+		options = CURSOR_OPT_PARALLEL_OK;
+	else
+	{
+		context.next = 0;
+		while (linear->occurrences[context.next].branch != branch)
+			context.next++;
+		context.delta = occurrence;
+		context.before = before;
+		context.ntuples = size_classes[size_class].planned_for;
+		append_weight(query, rewrite_query(query, &context));
+	}
+
+	old = MemoryContextSwitchTo(linear->cxt);
+	term = palloc0(sizeof(CachedTerm));
+	term->branch = branch;
+	term->occurrence = occurrence;
+	term->before = bms_copy(before);
+	term->size_class = size_class;
+	term->plan = derive_plan_create(query, options);
+	linear->terms = lappend(linear->terms, term);
+	MemoryContextSwitchTo(old);
+	return term->plan;
+}
+
+static QueryEnvironment *
+delta_environment(DeriveLinear *linear, DeriveBatch *batch)
+{
+	QueryEnvironment *env = create_queryEnv();
+
+	for (int i = 0; i < linear->noccurrences; i++)
+	{
+		DeriveDelta *delta = occurrence_delta(linear, i, batch);
+		char	   *name;
+
+		if (delta == NULL)
+			continue;
+		name = delta_name(delta->relid, delta->inh);
+		if (get_visible_ENR_metadata(env, name) == NULL)
+			derive_env_register(env, name, delta->desc, delta->rows, delta->nrows);
+	}
+	return env;
+}
+
+/* The delta's layout is compiled into the plans; a change of it reloads the program first. */
+static void
+check_layout(DeriveDelta *delta)
+{
+	Relation	rel = table_open(delta->relid, AccessShareLock);
+	int			natts = RelationGetNumberOfAttributes(rel);
+
+	table_close(rel, NoLock);
+	if (natts + 1 != delta->desc->natts)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("relation %u changed its columns during a batch", delta->relid)));
+}
+
+void
+derive_linear_delta(DeriveLinear *linear, DeriveBatch *batch, DeriveRowSink sink, void *arg)
+{
+	QueryEnvironment *env = delta_environment(linear, batch);
+
+	for (int i = 0; i < linear->noccurrences; i++)
+	{
+		DeriveDelta *delta = occurrence_delta(linear, i, batch);
+		int			branch = linear->occurrences[i].branch;
+		Bitmapset  *before = NULL;
+		int			size_class = 0;
+
+		if (delta == NULL)
+			continue;
+		Assert(!delta->unknown);
+		check_layout(delta);
+		for (int j = i + 1; j < linear->noccurrences; j++)
+			if (linear->occurrences[j].branch == branch && occurrence_delta(linear, j, batch))
+				before = bms_add_member(before, j);
+		while (delta->nrows > size_classes[size_class].up_to)
+			size_class++;
+		derive_plan_run(find_term(linear, branch, i, before, size_class), env, true, sink, arg);
+	}
+}
+
+void
+derive_linear_full(DeriveLinear *linear, DeriveRowSink sink, void *arg)
+{
+	for (int branch = 0; branch < list_length(linear->branches); branch++)
+		derive_plan_run(find_term(linear, branch, -1, NULL, 0), NULL, false, sink, arg);
+}

@@ -1,0 +1,164 @@
+/*-------------------------------------------------------------------------
+ *
+ * internal.c
+ *	  The internal tables of a view: states and derived tables.
+ *
+ * They are members of the extension, so that pg_dump leaves them out and DROP
+ * EXTENSION takes them along.  A dependency on the view would be natural as
+ * well, but a member of an extension cannot be dropped through another object;
+ * so the drop hook calls derive_internal_drop().
+ *
+ * They belong to the extension's owner: the owner of the view can neither read
+ * nor change them, and needs no right to create anything in derive_state.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/dependency.h"
+#include "catalog/index.h"
+#include "catalog/namespace.h"
+#include "catalog/objectaddress.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_extension.h"
+#include "catalog/pg_namespace.h"
+#include "catalog/toasting.h"
+#include "commands/defrem.h"
+#include "commands/tablecmds.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+#include "base/compat.h"
+#include "base/gucs.h"
+#include "base/registry.h"
+#include "materialize/internal.h"
+
+typedef struct SavedUser
+{
+	Oid			userid;
+	int			sec_context;
+} SavedUser;
+
+/* The owner of schema derive_state, who owns the extension. */
+static Oid
+internal_owner(void)
+{
+	HeapTuple	tuple = SearchSysCache1(NAMESPACEOID,
+										ObjectIdGetDatum(derive_state_schema_oid(false)));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for schema derive_state");
+	owner = ((Form_pg_namespace) GETSTRUCT(tuple))->nspowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+/* Restored by the abort of the transaction or subtransaction in case of error. */
+static void
+become_internal_owner(SavedUser *saved)
+{
+	GetUserIdAndSecContext(&saved->userid, &saved->sec_context);
+	SetUserIdAndSecContext(internal_owner(), saved->sec_context | SECURITY_LOCAL_USERID_CHANGE);
+}
+
+static void
+become_saved_user(SavedUser *saved)
+{
+	SetUserIdAndSecContext(saved->userid, saved->sec_context);
+}
+
+Oid
+derive_internal_create(Oid view, int operator, char role, TupleDesc desc)
+{
+	CreateStmt *stmt = makeNode(CreateStmt);
+	char	   *name = psprintf("%s_%u_%d", role == 's' ? "state" : "rows", view, operator);
+	ObjectAddress table;
+	ObjectAddress extension;
+	SavedUser	saved;
+
+	stmt->relation = makeRangeVar("derive_state", name, -1);
+	stmt->oncommit = ONCOMMIT_NOOP;
+	stmt->options = list_make1(makeDefElem("fillfactor", (Node *) makeInteger(derive_fillfactor), -1));
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		char	   *column = role == 's' ? NameStr(att->attname) : psprintf("c%d", i + 1);
+
+		stmt->tableElts = lappend(stmt->tableElts,
+								  makeColumnDef(column, att->atttypid, att->atttypmod, att->attcollation));
+	}
+
+	become_internal_owner(&saved);
+	table = DefineRelation(stmt, RELKIND_RELATION, internal_owner(), NULL, NULL);
+	CommandCounterIncrement();
+	NewRelationCreateToastTable(table.objectId, (Datum) 0);
+	become_saved_user(&saved);
+
+	ObjectAddressSet(extension, ExtensionRelationId, derive_extension_oid(false));
+	recordDependencyOn(&table, &extension, DEPENDENCY_EXTENSION);
+	CommandCounterIncrement();
+	derive_registry_add_relation(view, operator, role, table.objectId);
+	return table.objectId;
+}
+
+void
+derive_internal_index_state(Oid relid)
+{
+	IndexStmt  *stmt = makeNode(IndexStmt);
+	IndexElem  *element = makeNode(IndexElem);
+	SavedUser	saved;
+
+	element->name = "h";
+	element->ordering = SORTBY_DEFAULT;
+	element->nulls_ordering = SORTBY_NULLS_DEFAULT;
+	stmt->relation = makeRangeVar("derive_state", get_rel_name(relid), -1);
+	stmt->accessMethod = DEFAULT_INDEX_TYPE;
+	stmt->indexParams = list_make1(element);
+	become_internal_owner(&saved);
+	(void) derive_compat_define_index(relid, stmt);
+	become_saved_user(&saved);
+	CommandCounterIncrement();
+}
+
+Oid
+derive_internal_index_locator(Oid relid, const DeriveLocator *locator)
+{
+	Relation	rel = table_open(relid, ShareLock);
+	SavedUser	saved;
+	Oid			index;
+
+	become_internal_owner(&saved);
+	index = derive_locator_create_index(rel, locator);
+	become_saved_user(&saved);
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
+	return index;
+}
+
+void
+derive_internal_drop(Oid view)
+{
+	ListCell   *lc;
+	List	   *relations = derive_registry_relations(view);
+
+	/* forget them first: dropping runs hooks that ask the registry */
+	derive_registry_delete(view);
+	CommandCounterIncrement();
+	foreach(lc, relations)
+	{
+		ObjectAddress object;
+
+		if (get_rel_relkind(lfirst_oid(lc)) == '\0')
+			continue;			/* an index that went with the view */
+		ObjectAddressSet(object, RelationRelationId, lfirst_oid(lc));
+		performDeletion(&object, DROP_CASCADE,
+						PERFORM_DELETION_INTERNAL | PERFORM_DELETION_SKIP_EXTENSIONS);
+	}
+}

@@ -1,0 +1,193 @@
+/*-------------------------------------------------------------------------
+ *
+ * wait.c
+ *	  Letting sessions wait until the views of a database have reached an LSN.
+ *
+ * The worker publishes one LSN per database: every transaction whose commit
+ * record starts before it is contained in all views that are ready.  A session
+ * that waits names the LSN that it needs and sleeps on a condition variable.
+ * The LSN alone is not the whole truth: a view may be paused, failed, under
+ * construction, or about to be recomputed; so each wait has a check of its own,
+ * called after every wake-up, which looks at the registry.
+ *
+ * LSNs come in two forms.  The insert position of the server is where the next
+ * record would start; where that is exactly behind a page header, the decoder
+ * never gets there, because it reports the end of the last record, which is
+ * before the header.  derive_wait_target() brings every LSN to the decoder's
+ * form.
+ *
+ * Silent deadlocks: a session that holds a lock and waits for the worker, which
+ * waits for that lock, would wait for ever, unseen by the deadlock detector.
+ * Workers therefore announce what they wait for, and waiting sessions check
+ * whether it is theirs.  A worker never waits for a lock while it holds another
+ * one, so this cycle of two is the only one possible.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "access/xlog_internal.h"
+#include "base/compat.h"
+#include "miscadmin.h"
+#include "notify/wait.h"
+#include "pgstat.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "utils/lsyscache.h"
+#include "utils/timestamp.h"
+
+/* Look at the world this often even if nobody wakes us. */
+#define RECHECK_MS	500
+
+#define BLOCKED_ON_XACTS	PG_UINT64_MAX
+
+static void raise_to(pg_atomic_uint64 *value, uint64 to);
+
+void
+derive_wait_point_init(DeriveWaitPoint *point)
+{
+	pg_atomic_init_u64(&point->applied_lsn, InvalidXLogRecPtr);
+	pg_atomic_init_u64(&point->wanted_lsn, InvalidXLogRecPtr);
+	pg_atomic_init_u64(&point->blocked_on, 0);
+	ConditionVariableInit(&point->cv);
+}
+
+/* *value = max(*value, to) */
+static void
+raise_to(pg_atomic_uint64 *value, uint64 to)
+{
+	uint64		seen = pg_atomic_read_u64(value);
+
+	while (seen < to && !pg_atomic_compare_exchange_u64(value, &seen, to))
+		;
+}
+
+void
+derive_wait_publish(DeriveWaitPoint *point, XLogRecPtr lsn)
+{
+	raise_to(&point->applied_lsn, lsn);
+	ConditionVariableBroadcast(&point->cv);
+}
+
+XLogRecPtr
+derive_wait_target(XLogRecPtr lsn)
+{
+	uint32		header;
+
+	if (XLogRecPtrIsInvalid(lsn))
+		lsn = GetXLogInsertRecPtr();
+
+	header = XLogSegmentOffset(lsn, wal_segment_size) < XLOG_BLCKSZ ?
+		SizeOfXLogLongPHD : SizeOfXLogShortPHD;
+	if (lsn % XLOG_BLCKSZ == header)
+		lsn -= header;
+	return lsn;
+}
+
+bool
+derive_wait_until(DeriveWaitPoint *point, XLogRecPtr lsn, int64 timeout_ms,
+				  DeriveWaitCheck check, void *arg)
+{
+	TimestampTz start = GetCurrentTimestamp();
+	bool		result = false;
+
+	raise_to(&point->wanted_lsn, lsn);
+
+	/* From here on no broadcast is missed. */
+	ConditionVariablePrepareToSleep(&point->cv);
+	for (;;)
+	{
+		long		sleep_ms = RECHECK_MS;
+
+		CHECK_FOR_INTERRUPTS();
+
+		if (check(arg, pg_atomic_read_u64(&point->applied_lsn) >= lsn))
+		{
+			result = true;
+			break;
+		}
+		derive_blocked_check(&point->blocked_on);
+
+		if (timeout_ms >= 0)
+		{
+			int64		left = timeout_ms -
+				(GetCurrentTimestamp() - start) / 1000;
+
+			if (left <= 0)
+				break;
+			sleep_ms = Min(sleep_ms, left);
+		}
+		(void) ConditionVariableTimedSleep(&point->cv, sleep_ms, PG_WAIT_EXTENSION);
+	}
+	ConditionVariableCancelSleep();
+	return result;
+}
+
+
+/* ----------------------------------------------------------------
+ *		Who waits for what
+ * ----------------------------------------------------------------
+ */
+
+void
+derive_blocked_set(pg_atomic_uint64 *blocked_on, Oid relid, LOCKMODE mode)
+{
+	pg_atomic_write_u64(blocked_on, ((uint64) relid << 8) | (uint64) mode);
+}
+
+void
+derive_blocked_set_xacts(pg_atomic_uint64 *blocked_on)
+{
+	pg_atomic_write_u64(blocked_on, BLOCKED_ON_XACTS);
+}
+
+void
+derive_blocked_clear(pg_atomic_uint64 *blocked_on)
+{
+	pg_atomic_write_u64(blocked_on, 0);
+}
+
+void
+derive_blocked_check(pg_atomic_uint64 *blocked_on)
+{
+	uint64		what = pg_atomic_read_u64(blocked_on);
+	Oid			relid = (Oid) (what >> 8);
+	LOCKMODE	wanted = (LOCKMODE) (what & 0xFF);
+	LOCKTAG		tag;
+	LOCKMODE	mode;
+	char	   *name;
+
+	if (what == 0)
+		return;
+
+	if (what == BLOCKED_ON_XACTS)
+	{
+		if (TransactionIdIsValid(GetTopTransactionIdIfAny()))
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_DEADLOCK_DETECTED),
+					 errmsg("cannot wait for maintained views in a transaction that has changed data"),
+					 errdetail("The worker process of this database waits for this very transaction to end, in order to create its replication slot."),
+					 errhint("Commit first, then wait.")));
+		return;
+	}
+
+	SET_LOCKTAG_RELATION(tag, MyDatabaseId, relid);
+	for (mode = AccessShareLock; mode <= AccessExclusiveLock; mode++)
+	{
+		if (!DoLockModesConflict(mode, wanted) ||
+			!derive_lock_held_by_me(&tag, mode))
+			continue;
+
+		name = get_rel_name(relid);
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_DEADLOCK_DETECTED),
+				 errmsg("cannot wait for maintained views while holding a lock on relation \"%s\"",
+						name ? name : "?"),
+				 errdetail("The worker process waits for %s on it, and this transaction holds %s.",
+						   GetLockmodeName(DEFAULT_LOCKMETHOD, wanted),
+						   GetLockmodeName(DEFAULT_LOCKMETHOD, mode)),
+				 errhint("Commit first, then wait.")));
+	}
+}

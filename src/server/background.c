@@ -1,0 +1,261 @@
+/*-------------------------------------------------------------------------
+ *
+ * background.c
+ *	  What every background process of ours does: connecting, taking locks
+ *	  without ever waiting while holding, and setting replica identities.
+ *
+ * Locks.  A batch needs locks on many relations at once, and people take locks
+ * on the same relations in any order.  If a background process waited for one
+ * while holding others, it would sooner or later deadlock with somebody's
+ * transaction, and the detector might well choose that one as the victim.  So
+ * our processes only ever take a lock if it is free.  If it is not, they give
+ * up the whole transaction, wait for this one lock in a transaction of its own
+ * (so they get their turn in the queue), let it go, and begin again.
+ *
+ * Replica identity.  REPLICA IDENTITY FULL makes the log carry the old image of
+ * updated and deleted rows.  Setting it needs AccessExclusiveLock for a moment,
+ * and everybody who comes while we wait for it queues up behind us.  Hence the
+ * lock timeout, a transaction per table, and later another try.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "base/compat.h"
+#include "base/gucs.h"
+#include "catalog/pg_class.h"
+#include "commands/tablecmds.h"
+#include "libpq/pqsignal.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "notify/wait.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "replication/origin.h"
+#include "server/background.h"
+#include "storage/lmgr.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+bool		derive_is_worker = false;
+
+/* Settings of all our processes, whatever the database or the file says. */
+static const struct
+{
+	const char *name;
+	const char *value;
+}			settings[] =
+{
+	{"search_path", "pg_catalog, pg_temp"},
+	{"synchronous_commit", "off"},
+	{"statement_timeout", "0"},
+	{"lock_timeout", "0"},
+	{"idle_in_transaction_session_timeout", "0"},
+	{"default_transaction_read_only", "off"},
+	{"default_transaction_isolation", "read committed"},
+	{"default_transaction_deferrable", "off"},
+	{"row_security", "on"},
+};
+
+static bool set_identity_full(Oid relid, pg_atomic_uint64 *blocked_on);
+
+void
+derive_background_start(Oid dboid)
+{
+	int			i;
+
+	derive_is_worker = true;
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+
+	BackgroundWorkerInitializeConnectionByOid(dboid, InvalidOid, 0);
+
+	for (i = 0; i < lengthof(settings); i++)
+		SetConfigOption(settings[i].name, settings[i].value, PGC_SUSET, PGC_S_OVERRIDE);
+#if PG_VERSION_NUM >= 170000
+	SetConfigOption("transaction_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
+#endif
+}
+
+void
+derive_background_begin(void)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	XactIsoLevel = XACT_REPEATABLE_READ;
+	replorigin_session_origin = DoNotReplicateId;
+}
+
+void
+derive_background_commit(void)
+{
+	CommitTransactionCommand();
+	replorigin_session_origin = InvalidRepOriginId;
+}
+
+void
+derive_background_abort(void)
+{
+	AbortOutOfAnyTransaction();
+	replorigin_session_origin = InvalidRepOriginId;
+}
+
+
+/* ----------------------------------------------------------------
+ *		Locks
+ * ----------------------------------------------------------------
+ */
+
+bool
+derive_lock_all(List *relids, LOCKMODE mode, Oid *busy)
+{
+	ListCell   *lc;
+
+	foreach(lc, relids)
+	{
+		if (!ConditionalLockRelationOid(lfirst_oid(lc), mode))
+		{
+			*busy = lfirst_oid(lc);
+			return false;
+		}
+	}
+	return true;
+}
+
+void
+derive_lock_wait(Oid relid, LOCKMODE mode, pg_atomic_uint64 *blocked_on)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	derive_blocked_set(blocked_on, relid, mode);
+	PG_TRY();
+	{
+		LockRelationOid(relid, mode);
+	}
+	PG_FINALLY();
+	{
+		derive_blocked_clear(blocked_on);
+	}
+	PG_END_TRY();
+	CommitTransactionCommand();
+}
+
+
+/* ----------------------------------------------------------------
+ *		Replica identity
+ * ----------------------------------------------------------------
+ */
+
+List *
+derive_identity_missing(List *relids)
+{
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	foreach(lc, relids)
+	{
+		HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(lfirst_oid(lc)));
+		Form_pg_class form;
+
+		if (!HeapTupleIsValid(tuple))
+			continue;
+		form = (Form_pg_class) GETSTRUCT(tuple);
+		if (form->relkind == RELKIND_RELATION &&
+			form->relreplident != REPLICA_IDENTITY_FULL)
+			result = list_append_unique_oid(result, lfirst_oid(lc));
+		ReleaseSysCache(tuple);
+	}
+	return result;
+}
+
+bool
+derive_identity_set(List *relids, pg_atomic_uint64 *blocked_on)
+{
+	bool		all = true;
+	ListCell   *lc;
+
+	foreach(lc, relids)
+	{
+		if (!set_identity_full(lfirst_oid(lc), blocked_on))
+			all = false;
+	}
+	return all;
+}
+
+static bool
+set_identity_full(Oid relid, pg_atomic_uint64 *blocked_on)
+{
+	MemoryContext oldcontext = CurrentMemoryContext;
+	bool		result = true;
+
+	PG_TRY();
+	{
+		AlterTableCmd *cmd;
+		ReplicaIdentityStmt *identity;
+		char		timeout[32];
+
+		SetCurrentStatementStartTimestamp();
+		StartTransactionCommand();
+		snprintf(timeout, sizeof(timeout), "%d", derive_lock_timeout);
+		(void) set_config_option("lock_timeout", timeout, PGC_SUSET, PGC_S_OVERRIDE,
+								 GUC_ACTION_LOCAL, true, 0, false);
+
+		derive_blocked_set(blocked_on, relid, AccessExclusiveLock);
+		LockRelationOid(relid, AccessExclusiveLock);
+		derive_blocked_clear(blocked_on);
+
+		/* It may have been dropped, or set, meanwhile. */
+		if (derive_identity_missing(list_make1_oid(relid)) != NIL)
+		{
+			PushActiveSnapshot(GetTransactionSnapshot());
+			identity = makeNode(ReplicaIdentityStmt);
+			identity->identity_type = REPLICA_IDENTITY_FULL;
+			cmd = makeNode(AlterTableCmd);
+			cmd->subtype = AT_ReplicaIdentity;
+			cmd->def = (Node *) identity;
+			AlterTableInternal(relid, list_make1(cmd), false);
+			PopActiveSnapshot();
+		}
+		CommitTransactionCommand();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata;
+
+		derive_blocked_clear(blocked_on);
+		MemoryContextSwitchTo(oldcontext);
+		edata = CopyErrorData();
+		if (edata->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
+			PG_RE_THROW();
+		FlushErrorState();
+		AbortOutOfAnyTransaction();
+		FreeErrorData(edata);
+		result = false;
+	}
+	PG_END_TRY();
+
+	MemoryContextSwitchTo(oldcontext);
+	return result;
+}
+
+
+bool
+derive_error_is_transient(int sqlerrcode)
+{
+	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
+	{
+		case ERRCODE_TO_CATEGORY(ERRCODE_TRANSACTION_ROLLBACK):
+		case ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_RESOURCES):
+		case ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION):
+		case ERRCODE_TO_CATEGORY(ERRCODE_SYSTEM_ERROR):
+			return true;
+		default:
+			return sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
+	}
+}

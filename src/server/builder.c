@@ -1,0 +1,458 @@
+/*-------------------------------------------------------------------------
+ *
+ * builder.c
+ *	  Filling a new view in a process of its own.
+ *
+ * The worker starts one builder per view, several at once.  Neither writers nor
+ * the maintenance of other views stand still meanwhile.  Steps, each of which
+ * ends in a commit or in a word in shared memory:
+ *
+ *	1. identity		REPLICA IDENTITY FULL where the view's base tables lack it
+ *	2. tracking		ask the worker to capture the changes of these tables and to
+ *					keep them (the backlog); wait until it says that every
+ *					transaction not yet visible is captured
+ *	3. filling		lock, take the snapshot S_b, run the query, write the rows
+ *	4. hand-over	the view's row says: state 'catching up', position S_b, and
+ *					which life of the worker has its backlog; commit
+ *
+ * The worker's next batch applies what its own snapshot S covers and S_b does
+ * not, and the view is ready.  The order is what makes it exact: identity
+ * before tracking, so that every captured old image is complete (writers from
+ * before held the ALTER TABLE up and are therefore in S_b); tracking before
+ * S_b, so that nothing falls between.
+ *
+ * If anything fails for reasons of the view, it is marked as failed.  If the
+ * reason lies elsewhere (a lock, a worker that restarted, shutdown), the view
+ * stays 'building' and the worker starts another builder.  A transaction of a
+ * builder that dies leaves nothing behind.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "base/compat.h"
+#include "base/debug_point.h"
+#include "base/registry.h"
+#include "common/hashfn.h"
+#include "catalog/pg_class.h"
+#include "delta/stream.h"
+#include "materialize/program.h"
+#include "miscadmin.h"
+#include "notify/wait.h"
+#include "pgstat.h"
+#include "postmaster/interrupt.h"
+#include "server/background.h"
+#include "server/builder.h"
+#include "storage/ipc.h"
+#include "storage/lmgr.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+/* What the worker passes to the builder, in bgw_extra. */
+typedef struct BuilderArgs
+{
+	int			slot;
+	Oid			dboid;
+	Oid			view;
+	int64		epoch;
+} BuilderArgs;
+
+/* This process's slot and database. */
+static DeriveBuild *build = NULL;
+static DeriveDatabase *database = NULL;
+static BuilderArgs args;
+
+static void detach(int code, Datum arg);
+static void set_phase(const char *phase);
+static bool ensure_identity(void);
+static bool await_tracking(void);
+static bool fill(void);
+static bool load_relations(List **reads, List **writes, List **without_identity);
+static void show_progress(void *arg, const char *phase, int64 tuples_done);
+static double expected_tuples(DeriveProgram *program);
+static void mark_failed(ErrorData *edata);
+
+
+BackgroundWorkerHandle *
+derive_builder_start(DeriveBuild *slot)
+{
+	BackgroundWorker worker;
+	BackgroundWorkerHandle *handle;
+	BuilderArgs extra;
+
+	memset(&extra, 0, sizeof(extra));
+	extra.slot = slot - derive_shared()->builds;
+	extra.dboid = slot->dboid;
+	extra.view = slot->view;
+	extra.epoch = slot->epoch;
+	StaticAssertStmt(sizeof(BuilderArgs) <= BGW_EXTRALEN, "builder arguments do not fit");
+
+	memset(&worker, 0, sizeof(worker));
+	snprintf(worker.bgw_name, BGW_MAXLEN, "pg_derive builder for view %u", slot->view);
+	snprintf(worker.bgw_type, BGW_MAXLEN, "pg_derive builder");
+	snprintf(worker.bgw_library_name, BGW_MAXLEN, "pg_derive");
+	snprintf(worker.bgw_function_name, BGW_MAXLEN, "derive_builder_main");
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	worker.bgw_notify_pid = MyProcPid;
+	memcpy(worker.bgw_extra, &extra, sizeof(extra));
+
+	if (!RegisterDynamicBackgroundWorker(&worker, &handle))
+		return NULL;
+	return handle;
+}
+
+void
+derive_builder_main(Datum arg)
+{
+	MemoryContext context;
+
+	memcpy(&args, MyBgworkerEntry->bgw_extra, sizeof(args));
+	build = &derive_shared()->builds[args.slot];
+	database = derive_database_find(args.dboid);
+
+	/* Is the slot still meant for us? */
+	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
+	if (database == NULL || build->view != args.view || build->dboid != args.dboid ||
+		build->epoch != args.epoch || build->pid != 0)
+	{
+		LWLockRelease(derive_shared()->lock);
+		proc_exit(0);
+	}
+	build->pid = MyProcPid;
+	LWLockRelease(derive_shared()->lock);
+	on_shmem_exit(detach, (Datum) 0);
+
+	derive_background_start(args.dboid);
+	pgstat_report_appname("pg_derive builder");
+
+	context = AllocSetContextCreate(TopMemoryContext, "pg_derive builder",
+									ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(context);
+
+	PG_TRY();
+	{
+		if (ensure_identity() && await_tracking())
+			while (!fill())
+				CHECK_FOR_INTERRUPTS();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata;
+
+		HOLD_INTERRUPTS();
+		MemoryContextSwitchTo(context);
+		edata = CopyErrorData();
+		EmitErrorReport();
+		FlushErrorState();
+		derive_background_abort();
+		RESUME_INTERRUPTS();
+
+		if (!derive_error_is_transient(edata->sqlerrcode))
+			mark_failed(edata);
+	}
+	PG_END_TRY();
+
+	pgstat_report_stat(true);
+	proc_exit(0);
+}
+
+/* However we end: give the slot back, and let the worker look. */
+static void
+detach(int code, Datum arg)
+{
+	derive_blocked_clear(&build->blocked_on);
+	derive_build_free(build);
+	derive_database_wake(database);
+}
+
+static void
+set_phase(const char *phase)
+{
+	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
+	strlcpy(build->phase, phase, DERIVE_PHASE_LENGTH);
+	LWLockRelease(derive_shared()->lock);
+	pgstat_report_activity(STATE_RUNNING, phase);
+}
+
+/* Is the worker that keeps our backlog still alive? */
+static bool
+worker_is_ours(void)
+{
+	bool		result;
+
+	LWLockAcquire(derive_shared()->lock, LW_SHARED);
+	result = (database->worker_pid != 0 && database->epoch == args.epoch);
+	LWLockRelease(derive_shared()->lock);
+	return result;
+}
+
+
+/* ----------------------------------------------------------------
+ *		1. Identity
+ * ----------------------------------------------------------------
+ */
+
+/* The view's row, if it is still to be built. */
+static DeriveViewRow *
+row_to_build(void)
+{
+	DeriveViewRow *row;
+
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(args.view)))
+		return NULL;
+	row = derive_registry_get(args.view);
+	return row != NULL && row->state == DERIVE_VIEW_BUILDING ? row : NULL;
+}
+
+/*
+ * Learn, in a transaction of its own, which relations the view's program reads
+ * and writes, and which tables they stand for.  The lists are made in
+ * CurrentMemoryContext.  False if there is nothing to build any more.
+ */
+static bool
+load_relations(List **reads, List **writes, List **without_identity)
+{
+	MemoryContext context = CurrentMemoryContext;
+	DeriveProgram *program;
+	List	   *members = NIL;
+	ListCell   *lc;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	if (row_to_build() == NULL)
+	{
+		CommitTransactionCommand();
+		MemoryContextSwitchTo(context);
+		return false;
+	}
+	PushActiveSnapshot(GetTransactionSnapshot());
+	program = derive_program_load(args.view, CurrentMemoryContext);
+	foreach(lc, program->sources)
+	{
+		DeriveSource *source = lfirst(lc);
+
+		members = list_concat_unique_oid(members,
+										 derive_source_members(source->relid, source->inh));
+	}
+
+	MemoryContextSwitchTo(context);
+	*reads = list_copy(derive_program_read_relations(program));
+	*writes = list_copy(derive_program_write_relations(program));
+	*without_identity = list_copy(derive_identity_missing(members));
+	derive_program_free(program);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
+	return true;
+}
+
+/* False if it cannot be had now, or there is nothing to build. */
+static bool
+ensure_identity(void)
+{
+	List	   *reads;
+	List	   *writes;
+	List	   *missing;
+
+	set_phase("setting replica identity");
+	if (!load_relations(&reads, &writes, &missing))
+		return false;
+	DERIVE_DEBUG_POINT("build-before-identity");
+	return derive_identity_set(missing, &build->blocked_on);
+}
+
+
+/* ----------------------------------------------------------------
+ *		2. Tracking
+ * ----------------------------------------------------------------
+ */
+
+/* False if the worker went away. */
+static bool
+await_tracking(void)
+{
+	set_phase("waiting for change capture");
+	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
+	build->tracking_requested = true;
+	LWLockRelease(derive_shared()->lock);
+	derive_database_wake(database);
+
+	for (;;)
+	{
+		bool		ready;
+
+		LWLockAcquire(derive_shared()->lock, LW_SHARED);
+		ready = build->tracking_ready;
+		LWLockRelease(derive_shared()->lock);
+		if (ready || !worker_is_ours())
+		{
+			ConditionVariableCancelSleep();
+			return ready;
+		}
+		(void) ConditionVariableTimedSleep(&build->cv, 1000, PG_WAIT_EXTENSION);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+
+/* ----------------------------------------------------------------
+ *		3. Filling, and 4. hand-over
+ * ----------------------------------------------------------------
+ */
+
+/* Give up this attempt; if a lock was not free, wait for it first. */
+static void
+retreat(MemoryContext context, Oid busy, LOCKMODE mode)
+{
+	derive_background_abort();
+	MemoryContextSwitchTo(context);
+	if (OidIsValid(busy))
+		derive_lock_wait(busy, mode, &build->blocked_on);
+	MemoryContextSwitchTo(context);
+}
+
+/*
+ * True when done, or when there is nothing to do any more; false to begin
+ * again, because a lock was not free or the world has changed.
+ */
+static bool
+fill(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+	DeriveProgram *program;
+	DeriveViewRow *row;
+	List	   *reads;
+	List	   *writes;
+	List	   *missing;
+	Oid			busy = InvalidOid;
+
+	set_phase("taking locks");
+	if (!load_relations(&reads, &writes, &missing))
+		return true;
+
+	derive_background_begin();
+	if (!derive_lock_all(reads, AccessShareLock, &busy))
+	{
+		retreat(context, busy, AccessShareLock);
+		return false;
+	}
+	if (!derive_lock_all(writes, RowExclusiveLock, &busy))
+	{
+		retreat(context, busy, RowExclusiveLock);
+		return false;
+	}
+	row = row_to_build();
+	if (row == NULL)
+	{
+		retreat(context, InvalidOid, NoLock);
+		return true;
+	}
+
+	/* S_b.  What was locked above must be all that the query reads now. */
+	PushActiveSnapshot(GetTransactionSnapshot());
+	row->position = derive_position_from_snapshot(GetActiveSnapshot());
+	program = derive_program_load(args.view, CurrentMemoryContext);
+	if (list_difference_oid(derive_program_read_relations(program), reads) != NIL ||
+		list_difference_oid(derive_program_write_relations(program), writes) != NIL)
+	{
+		retreat(context, InvalidOid, NoLock);
+		return false;
+	}
+
+	set_phase("running the query");
+	pg_atomic_write_u64(&build->tuples_total, (uint64) expected_tuples(program));
+	DERIVE_DEBUG_POINT("build-before-fill");
+	(void) derive_program_build(program, show_progress, NULL);
+	DERIVE_DEBUG_POINT("build-after-fill");
+
+	row->state = DERIVE_VIEW_CATCHUP;
+	row->rebuild = false;
+	row->epoch = args.epoch;
+	row->members = (int64) derive_sources_digest(program);
+	derive_registry_update(row);
+
+	PopActiveSnapshot();
+	set_phase("handing over");
+	derive_background_commit();
+	MemoryContextSwitchTo(context);
+	return true;
+}
+
+uint64
+derive_sources_digest(DeriveProgram *program)
+{
+	uint64		result = 0;
+	ListCell   *lc;
+
+	foreach(lc, program->sources)
+	{
+		DeriveSource *source = lfirst(lc);
+
+		if (!list_member_oid(program->view_sources, source->relid))
+			result = hash_combine64(result, derive_source_members_digest(source));
+	}
+	return result;
+}
+
+static void
+show_progress(void *arg, const char *phase, int64 tuples_done)
+{
+	if (strncmp(build->phase, phase, DERIVE_PHASE_LENGTH - 1) != 0)
+		set_phase(phase);
+	pg_atomic_write_u64(&build->tuples_done, (uint64) tuples_done);
+}
+
+/*
+ * A guess at the number of tuples to be read: what the statistics say of the
+ * sources.  For people who look at derive.progress.
+ */
+static double
+expected_tuples(DeriveProgram *program)
+{
+	double		result = 0;
+	ListCell   *lc;
+	ListCell   *lc2;
+
+	foreach(lc, program->sources)
+	{
+		DeriveSource *source = lfirst(lc);
+
+		foreach(lc2, derive_source_members(source->relid, source->inh))
+		{
+			HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(lfirst_oid(lc2)));
+
+			if (!HeapTupleIsValid(tuple))
+				continue;
+			result += Max(((Form_pg_class) GETSTRUCT(tuple))->reltuples, 0);
+			ReleaseSysCache(tuple);
+		}
+	}
+	return result;
+}
+
+/*
+ * The query itself cannot be run.  If the lock on the view is not free then
+ * somebody changes or drops it right now; the worker will try again.
+ */
+static void
+mark_failed(ErrorData *edata)
+{
+	DeriveViewRow *row;
+
+	derive_background_begin();
+	if (ConditionalLockRelationOid(args.view, RowExclusiveLock) &&
+		(row = row_to_build()) != NULL)
+	{
+		row->state = DERIVE_VIEW_FAILED;
+		row->error = edata->message;
+		row->error_at = GetCurrentTimestamp();
+		derive_registry_update(row);
+	}
+	derive_background_commit();
+}

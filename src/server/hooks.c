@@ -1,0 +1,444 @@
+/*-------------------------------------------------------------------------
+ *
+ * hooks.c
+ *	  What people do with ordinary SQL to maintained views and their databases.
+ *
+ *	REFRESH MATERIALIZED VIEW	would replace the rows behind the worker's back;
+ *								the worker recomputes the view instead
+ *	DROP MATERIALIZED VIEW		registry rows and internal tables go with it
+ *	DROP DATABASE and others	need a database without sessions: its worker and
+ *								builders are sent away meanwhile
+ *	COMMIT, COMMIT PREPARED		wake the worker
+ *
+ * Dropping.  The object access hook sees a view while it is dropped, in the
+ * middle of a deletion whose list of objects is already complete; deleting more
+ * objects there could delete something twice.  So the hook only takes notes,
+ * and the internal tables are dropped when the utility command is done.
+ *
+ * Waking.  The moment is after the transaction has become visible, has sent
+ * its invalidation messages and has released its locks, so that the worker
+ * which wakes up finds all of it done: that is the last phase of the release of
+ * the transaction's resources, not the commit callback, which comes earlier.
+ *
+ * Everything else that people do to a view (ALTER, CREATE INDEX, VACUUM FULL,
+ * GRANT, ...) needs no help: it is an ordinary materialized view.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "access/xact.h"
+#include "base/compat.h"
+#include "base/registry.h"
+#include "catalog/dependency.h"
+#include "catalog/namespace.h"
+#include "catalog/objectaccess.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_database.h"
+#include "commands/dbcommands.h"
+#include "commands/defrem.h"
+#include "miscadmin.h"
+#include "notify/wait.h"
+#include "pgstat.h"
+#include "server/background.h"
+#include "server/hooks.h"
+#include "server/request.h"
+#include "server/shmem.h"
+#include "storage/ipc.h"
+#include "tcop/utility.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/syscache.h"
+
+/* A worker that has not left by then is told by signal. */
+#define POLITE_MS 500
+
+static ProcessUtility_hook_type prev_process_utility = NULL;
+static object_access_hook_type prev_object_access = NULL;
+
+/* Maintained views dropped by the utility command that is running; in TopTransactionContext. */
+static List *dropped_views = NIL;
+
+/* What is to be done when the transaction's resources are released. */
+static bool want_worker = false;
+static bool committed_changes = false;
+
+static void process_utility(PlannedStmt *pstmt, const char *query_string,
+							bool read_only_tree, ProcessUtilityContext context,
+							ParamListInfo params, QueryEnvironment *query_env,
+							DestReceiver *dest, QueryCompletion *qc);
+static void object_access(ObjectAccessType access, Oid class_id, Oid object_id,
+						  int sub_id, void *arg);
+static void at_transaction_end(XactEvent event, void *arg);
+static void at_resource_release(ResourceReleasePhase phase, bool is_commit,
+								bool is_top_level, void *arg);
+static bool refresh_maintained(RefreshMatViewStmt *stmt);
+static Oid	database_to_empty(Node *stmt);
+static void send_away(DeriveDatabase *db);
+static void release_hold(int code, Datum arg);
+static void wake_worker(void);
+
+
+void
+derive_hooks_install(void)
+{
+	prev_process_utility = ProcessUtility_hook;
+	ProcessUtility_hook = process_utility;
+	prev_object_access = object_access_hook;
+	object_access_hook = object_access;
+	RegisterXactCallback(at_transaction_end, NULL);
+	RegisterResourceReleaseCallback(at_resource_release, NULL);
+}
+
+
+/* ----------------------------------------------------------------
+ *		Utility commands
+ * ----------------------------------------------------------------
+ */
+
+/* Whoever comes after us in the chain. */
+static void
+process_further(PlannedStmt *pstmt, const char *query_string,
+				bool read_only_tree, ProcessUtilityContext context,
+				ParamListInfo params, QueryEnvironment *query_env,
+				DestReceiver *dest, QueryCompletion *qc)
+{
+	if (prev_process_utility)
+		prev_process_utility(pstmt, query_string, read_only_tree, context,
+							 params, query_env, dest, qc);
+	else
+		standard_ProcessUtility(pstmt, query_string, read_only_tree, context,
+								params, query_env, dest, qc);
+}
+
+static void
+process_utility(PlannedStmt *pstmt, const char *query_string,
+				bool read_only_tree, ProcessUtilityContext context,
+				ParamListInfo params, QueryEnvironment *query_env,
+				DestReceiver *dest, QueryCompletion *qc)
+{
+	Node	   *stmt = pstmt->utilityStmt;
+	DeriveDatabase *db = NULL;
+
+	/* The statement may be freed by the time it has been executed. */
+	bool		is_drop_database = IsA(stmt, DropdbStmt);
+	bool		is_commit_prepared = IsA(stmt, TransactionStmt) &&
+		((TransactionStmt *) stmt)->kind == TRANS_STMT_COMMIT_PREPARED;
+
+	if (IsA(stmt, RefreshMatViewStmt) && refresh_maintained((RefreshMatViewStmt *) stmt))
+	{
+		if (qc)
+			SetQueryCompletion(qc, CMDTAG_REFRESH_MATERIALIZED_VIEW, 0);
+		return;
+	}
+
+	if (IsA(stmt, DropdbStmt) || IsA(stmt, CreatedbStmt) ||
+		IsA(stmt, AlterDatabaseStmt) || IsA(stmt, RenameStmt))
+	{
+		Oid			dboid = database_to_empty(stmt);
+
+		if (OidIsValid(dboid))
+			db = derive_database_find(dboid);
+	}
+
+	if (db != NULL)
+	{
+		LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
+		db->holds++;
+		LWLockRelease(derive_shared()->lock);
+		PG_ENSURE_ERROR_CLEANUP(release_hold, PointerGetDatum(db));
+		{
+			send_away(db);
+			process_further(pstmt, query_string, read_only_tree, context,
+							params, query_env, dest, qc);
+			if (is_drop_database)
+			{
+				LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
+				db->wanted = false;
+				LWLockRelease(derive_shared()->lock);
+			}
+		}
+		PG_END_ENSURE_ERROR_CLEANUP(release_hold, PointerGetDatum(db));
+		release_hold(0, PointerGetDatum(db));
+		return;
+	}
+
+	PG_TRY();
+	{
+		process_further(pstmt, query_string, read_only_tree, context,
+						params, query_env, dest, qc);
+		if (dropped_views != NIL)
+		{
+			List	   *views = dropped_views;
+			ListCell   *lc;
+
+			dropped_views = NIL;
+			CommandCounterIncrement();
+			foreach(lc, views)
+				derive_forget_view(lfirst_oid(lc));
+		}
+	}
+	PG_CATCH();
+	{
+		dropped_views = NIL;
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+
+	/* Its own transaction has no xid: what became visible is another one. */
+	if (is_commit_prepared)
+	{
+		wake_worker();
+		if (!derive_is_worker && OidIsValid(derive_extension_oid(true)) &&
+			derive_registry_all() != NIL)
+			(void) derive_database_want(MyDatabaseId);
+	}
+}
+
+/*
+ * REFRESH MATERIALIZED VIEW of a maintained view.  False: not ours, or an error
+ * that the server itself reports best.
+ */
+static bool
+refresh_maintained(RefreshMatViewStmt *stmt)
+{
+	Oid			relid = RangeVarGetRelid(stmt->relation, NoLock, true);
+
+	if (!OidIsValid(relid) || get_rel_relkind(relid) != RELKIND_MATVIEW ||
+		!derive_may_refresh(relid, GetUserId()) ||
+		derive_registry_get(relid) == NULL)
+		return false;
+
+	PreventCommandIfReadOnly("REFRESH MATERIALIZED VIEW");
+	PreventCommandDuringRecovery("REFRESH MATERIALIZED VIEW");
+	if (stmt->skipData)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot empty the maintained view \"%s\"", get_rel_name(relid)),
+				 errhint("Call derive.release() for the view first.")));
+	derive_repair_view(relid);
+	return true;
+}
+
+
+/* ----------------------------------------------------------------
+ *		Commands on whole databases
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * The database in which the command tolerates no sessions, if the user may do
+ * that to it at all.
+ */
+static Oid
+database_to_empty(Node *stmt)
+{
+	const char *name = NULL;
+	Oid			dboid;
+	ListCell   *lc;
+
+	if (IsA(stmt, DropdbStmt))
+		name = ((DropdbStmt *) stmt)->dbname;
+	else if (IsA(stmt, RenameStmt))
+	{
+		if (((RenameStmt *) stmt)->renameType == OBJECT_DATABASE)
+			name = ((RenameStmt *) stmt)->subname;
+	}
+	else if (IsA(stmt, AlterDatabaseStmt))
+	{
+		foreach(lc, ((AlterDatabaseStmt *) stmt)->options)
+		{
+			if (strcmp(lfirst_node(DefElem, lc)->defname, "tablespace") == 0)
+				name = ((AlterDatabaseStmt *) stmt)->dbname;
+		}
+	}
+	else if (IsA(stmt, CreatedbStmt))
+	{
+		name = "template1";
+		foreach(lc, ((CreatedbStmt *) stmt)->options)
+		{
+			DefElem    *option = lfirst_node(DefElem, lc);
+
+			if (strcmp(option->defname, "template") == 0 && option->arg != NULL)
+				name = defGetString(option);
+		}
+	}
+	if (name == NULL)
+		return InvalidOid;
+
+	dboid = get_database_oid(name, true);
+	if (!OidIsValid(dboid) || dboid == MyDatabaseId ||
+		!derive_owns_database(dboid, GetUserId()))
+		return InvalidOid;
+	return dboid;
+}
+
+/* Is any process of ours left there?  Optionally signal them. */
+static bool
+is_inhabited(DeriveDatabase *db, bool signal_them)
+{
+	DeriveShared *shared = derive_shared();
+	Oid			dboid = pg_atomic_read_u32(&db->dboid);
+	bool		result = false;
+	int			i;
+
+	LWLockAcquire(shared->lock, LW_SHARED);
+	if (db->worker_pid != 0)
+	{
+		result = true;
+		if (signal_them)
+			kill(db->worker_pid, SIGTERM);
+	}
+	for (i = 0; i < DERIVE_MAX_BUILD_SLOTS; i++)
+	{
+		DeriveBuild *build = &shared->builds[i];
+
+		if (!OidIsValid(build->view) || build->dboid != dboid || build->pid == 0)
+			continue;
+		result = true;
+		kill(build->pid, SIGTERM);
+	}
+	LWLockRelease(shared->lock);
+	return result;
+}
+
+/* Wait until our processes have left the database; the caller holds them away. */
+static void
+send_away(DeriveDatabase *db)
+{
+	TimestampTz start = GetCurrentTimestamp();
+
+	derive_database_wake(db);
+	ConditionVariablePrepareToSleep(&db->point.cv);
+	while (is_inhabited(db, TimestampDifferenceExceeds(start, GetCurrentTimestamp(), POLITE_MS)))
+	{
+		CHECK_FOR_INTERRUPTS();
+		(void) ConditionVariableTimedSleep(&db->point.cv, 100, PG_WAIT_EXTENSION);
+	}
+	ConditionVariableCancelSleep();
+}
+
+static void
+release_hold(int code, Datum arg)
+{
+	DeriveDatabase *db = (DeriveDatabase *) DatumGetPointer(arg);
+
+	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
+	db->holds--;
+	LWLockRelease(derive_shared()->lock);
+	derive_launcher_wake();
+}
+
+
+/* ----------------------------------------------------------------
+ *		Dropping
+ * ----------------------------------------------------------------
+ */
+
+static void
+object_access(ObjectAccessType access, Oid class_id, Oid object_id,
+			  int sub_id, void *arg)
+{
+	if (prev_object_access)
+		prev_object_access(access, class_id, object_id, sub_id, arg);
+
+	if (access == OAT_DROP && class_id == RelationRelationId && sub_id == 0 &&
+		get_rel_relkind(object_id) == RELKIND_MATVIEW &&
+		derive_registry_get(object_id) != NULL)
+	{
+		MemoryContext oldcontext = MemoryContextSwitchTo(TopTransactionContext);
+
+		dropped_views = lappend_oid(dropped_views, object_id);
+		MemoryContextSwitchTo(oldcontext);
+	}
+}
+
+void
+derive_forget_view(Oid view)
+{
+	List	   *relations;
+	ListCell   *lc;
+
+	if (!OidIsValid(derive_extension_oid(true)))
+		return;					/* it took everything with it */
+
+	relations = derive_registry_relations(view);
+	derive_registry_delete(view);
+	foreach(lc, relations)
+	{
+		ObjectAddress object;
+
+		if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(lfirst_oid(lc))))
+			continue;			/* an index of the view */
+		ObjectAddressSet(object, RelationRelationId, lfirst_oid(lc));
+		performDeletion(&object, DROP_CASCADE,
+						PERFORM_DELETION_INTERNAL | PERFORM_DELETION_QUIETLY |
+						PERFORM_DELETION_SKIP_EXTENSIONS);
+	}
+	derive_stats_forget(view);
+}
+
+
+/* ----------------------------------------------------------------
+ *		Waking
+ * ----------------------------------------------------------------
+ */
+
+void
+derive_want_worker_at_commit(void)
+{
+	want_worker = true;
+}
+
+static void
+at_transaction_end(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_COMMIT:
+			committed_changes = !derive_is_worker &&
+				TransactionIdIsValid(GetTopTransactionIdIfAny());
+			dropped_views = NIL;
+			break;
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PREPARE:
+			committed_changes = false;
+			want_worker = false;
+			dropped_views = NIL;
+			break;
+		default:
+			break;
+	}
+}
+
+static void
+at_resource_release(ResourceReleasePhase phase, bool is_commit,
+					bool is_top_level, void *arg)
+{
+	if (phase != RESOURCE_RELEASE_AFTER_LOCKS || !is_top_level || !is_commit ||
+		!committed_changes)
+		return;
+	committed_changes = false;
+	wake_worker();
+	if (want_worker)
+	{
+		want_worker = false;
+		(void) derive_database_want(MyDatabaseId);
+	}
+}
+
+/* Something has become visible in this database. */
+static void
+wake_worker(void)
+{
+	DeriveDatabase *db = derive_database_mine();
+
+	if (db == NULL)
+		return;
+	pg_atomic_fetch_add_u64(&db->commits, 1);
+	if (pg_atomic_read_u32(&db->sleeping) != 0)
+		derive_database_wake(db);
+}

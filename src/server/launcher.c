@@ -1,0 +1,362 @@
+/*-------------------------------------------------------------------------
+ *
+ * launcher.c
+ *	  The one static process: starts a worker for each database that needs one.
+ *
+ * Which databases have maintained views is known only inside each of them.  So
+ * after the server has started, the launcher lists the databases and probes
+ * them one after another: it marks the database as wanted and starts a worker
+ * there, which clears the mark and exits at once if it finds no views.  From
+ * then on sessions say when a worker is wanted (the first view of a database,
+ * or a session that waits and sees no worker), so nothing is polled.
+ *
+ * Per database, in shared memory:
+ *
+ *		wanted, no worker	-> start one, unless a session holds it away
+ *		wanted, worker died	-> start again, after 1 s, 2 s, ... 30 s
+ *		not wanted, no worker -> give the slot back
+ *
+ * The worker clears "wanted" before its last look at the registry, and a
+ * session sets it after its commit, so a view is never overlooked.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "base/compat.h"
+#include "catalog/pg_database.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "server/background.h"
+#include "server/launcher.h"
+#include "server/shmem.h"
+#include "storage/ipc.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#define FIRST_DELAY_MS	1000
+#define LAST_DELAY_MS	30000
+
+/* A worker that lived this long did not fail at its start. */
+#define HEALTHY_MS		60000
+
+/* What we know of the worker in each slot of shared memory. */
+typedef struct Child
+{
+	BackgroundWorkerHandle *handle; /* NULL if none */
+	Oid			dboid;
+	TimestampTz started_at;
+	TimestampTz retry_at;
+	int			failures;
+} Child;
+
+static Child *children;
+static List *to_probe;			/* Oids of databases, still to be looked at */
+
+static List *list_databases(void);
+static void probe_next(void);
+static long tend(int slot);
+static void start_worker(int slot);
+static void detach(int code, Datum arg);
+
+
+void
+derive_launcher_register(void)
+{
+	BackgroundWorker worker;
+
+	memset(&worker, 0, sizeof(worker));
+	snprintf(worker.bgw_name, BGW_MAXLEN, "pg_derive launcher");
+	snprintf(worker.bgw_type, BGW_MAXLEN, "pg_derive launcher");
+	snprintf(worker.bgw_library_name, BGW_MAXLEN, "pg_derive");
+	snprintf(worker.bgw_function_name, BGW_MAXLEN, "derive_launcher_main");
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = 5;
+	RegisterBackgroundWorker(&worker);
+}
+
+void
+derive_launcher_main(Datum arg)
+{
+	DeriveShared *shared = derive_shared();
+	int			i;
+
+	derive_is_worker = true;
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	pgstat_report_appname("pg_derive launcher");
+
+	if (wal_level < WAL_LEVEL_LOGICAL)
+		ereport(LOG,
+				(errmsg("pg_derive maintains no views because \"wal_level\" is not \"logical\""),
+				 errhint("Set \"wal_level\" to \"logical\" and restart the server.")));
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	shared->launcher_latch = MyLatch;
+	LWLockRelease(shared->lock);
+	before_shmem_exit(detach, (Datum) 0);
+
+	children = MemoryContextAllocZero(TopMemoryContext,
+									  sizeof(Child) * shared->ndatabases);
+	to_probe = list_databases();
+
+	for (;;)
+	{
+		long		sleep_ms = -1;
+
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+
+		if (wal_level >= WAL_LEVEL_LOGICAL)
+		{
+			probe_next();
+			for (i = 0; i < shared->ndatabases; i++)
+			{
+				long		ms = tend(i);
+
+				if (ms >= 0 && (sleep_ms < 0 || ms < sleep_ms))
+					sleep_ms = ms;
+			}
+		}
+
+		(void) WaitLatch(MyLatch,
+						 WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (sleep_ms >= 0 ? WL_TIMEOUT : 0),
+						 sleep_ms, PG_WAIT_EXTENSION);
+	}
+}
+
+static void
+detach(int code, Datum arg)
+{
+	DeriveShared *shared = derive_shared();
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	shared->launcher_latch = NULL;
+	LWLockRelease(shared->lock);
+}
+
+/* All databases that can be connected to, in TopMemoryContext. */
+static List *
+list_databases(void)
+{
+	List	   *result = NIL;
+	Relation	rel;
+	TableScanDesc scan;
+	HeapTuple	tuple;
+
+	StartTransactionCommand();
+	(void) GetTransactionSnapshot();
+	rel = table_open(DatabaseRelationId, AccessShareLock);
+	scan = table_beginscan_catalog(rel, 0, NULL);
+	while (HeapTupleIsValid(tuple = heap_getnext(scan, ForwardScanDirection)))
+	{
+		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
+		MemoryContext oldcontext;
+
+		if (!form->datallowconn || form->datistemplate)
+			continue;
+		oldcontext = MemoryContextSwitchTo(TopMemoryContext);
+		result = lappend_oid(result, form->oid);
+		MemoryContextSwitchTo(oldcontext);
+	}
+	table_endscan(scan);
+	table_close(rel, AccessShareLock);
+	CommitTransactionCommand();
+	return result;
+}
+
+/*
+ * If no probe is under way, begin the next one.  A probe is under way while
+ * the worker of a database has neither exited nor come to life.
+ */
+static void
+probe_next(void)
+{
+	static DeriveDatabase *probed = NULL;
+	DeriveShared *shared = derive_shared();
+
+	while (to_probe != NIL || probed != NULL)
+	{
+		Oid			dboid;
+
+		if (probed != NULL)
+		{
+			bool		undecided;
+
+			LWLockAcquire(shared->lock, LW_SHARED);
+			undecided = probed->wanted && probed->epoch == 0 &&
+				probed->start_failures == 0 && probed->holds == 0;
+			LWLockRelease(shared->lock);
+			if (undecided)
+				return;
+			probed = NULL;
+			continue;
+		}
+
+		dboid = linitial_oid(to_probe);
+		if (derive_database_find(dboid) == NULL && derive_database_find(InvalidOid) == NULL)
+		{
+			static bool warned = false;
+
+			/* Slots of databases without views come free as we tend them. */
+			if (!warned && derive_database_find(InvalidOid) == NULL)
+			{
+				int			i;
+				bool		any_unwanted = false;
+
+				LWLockAcquire(shared->lock, LW_SHARED);
+				for (i = 0; i < shared->ndatabases; i++)
+					if (!shared->databases[i].wanted)
+						any_unwanted = true;
+				LWLockRelease(shared->lock);
+				if (!any_unwanted)
+				{
+					warned = true;
+					ereport(WARNING,
+							(errmsg("pg_derive cannot look for maintained views in all databases"),
+							 errhint("Increase \"pg_derive.max_databases\" and restart the server.")));
+				}
+			}
+			return;
+		}
+		to_probe = list_delete_first(to_probe);
+		probed = derive_database_want(dboid);
+		return;
+	}
+}
+
+/*
+ * Bring one slot forward.  Returns in how many ms to look again, -1 if only
+ * when the latch is set.
+ */
+static long
+tend(int slot)
+{
+	DeriveShared *shared = derive_shared();
+	DeriveDatabase *db = &shared->databases[slot];
+	Child	   *child = &children[slot];
+	Oid			dboid = pg_atomic_read_u32(&db->dboid);
+	TimestampTz now = GetCurrentTimestamp();
+	bool		wanted;
+	bool		held;
+	bool		alive;
+	pid_t		pid;
+
+	if (child->handle != NULL)
+	{
+		if (GetBackgroundWorkerPid(child->handle, &pid) != BGWH_STOPPED)
+			return -1;
+		pfree(child->handle);
+		child->handle = NULL;
+	}
+	if (!OidIsValid(dboid))
+		return -1;
+
+	LWLockAcquire(shared->lock, LW_SHARED);
+	wanted = db->wanted;
+	held = db->holds > 0;
+	alive = db->worker_pid != 0;
+	LWLockRelease(shared->lock);
+
+	if (child->dboid != dboid)
+	{
+		child->dboid = dboid;
+		child->failures = 0;
+		child->started_at = child->retry_at = 0;
+	}
+
+	if (!wanted)
+	{
+		child->failures = 0;
+		child->started_at = child->retry_at = 0;
+		if (derive_database_free(db))
+			SetLatch(MyLatch);	/* a probe may wait for the slot */
+		return -1;
+	}
+	if (held)
+	{
+		child->started_at = 0;	/* it ended because it had to */
+		return -1;
+	}
+	if (alive)
+		return -1;				/* started by an earlier life of the launcher */
+
+	/* It was there and ended although it was wanted. */
+	if (child->started_at != 0)
+	{
+		long		delay;
+
+		if (TimestampDifferenceExceeds(child->started_at, now, HEALTHY_MS))
+			child->failures = 0;
+		delay = Min(FIRST_DELAY_MS << Min(child->failures, 5), LAST_DELAY_MS);
+		child->failures++;
+		child->retry_at = TimestampTzPlusMilliseconds(now, delay);
+		child->started_at = 0;
+		LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+		db->start_failures = child->failures;
+		LWLockRelease(shared->lock);
+	}
+	if (now < child->retry_at)
+		return TimestampDifferenceMilliseconds(now, child->retry_at) + 1;
+
+	start_worker(slot);
+	return child->handle == NULL ? FIRST_DELAY_MS : -1;
+}
+
+static void
+start_worker(int slot)
+{
+	DeriveShared *shared = derive_shared();
+	DeriveDatabase *db = &shared->databases[slot];
+	Child	   *child = &children[slot];
+	BackgroundWorker worker;
+	MemoryContext oldcontext;
+
+	memset(&worker, 0, sizeof(worker));
+	snprintf(worker.bgw_name, BGW_MAXLEN, "pg_derive worker for database %u", child->dboid);
+	snprintf(worker.bgw_type, BGW_MAXLEN, "pg_derive worker");
+	snprintf(worker.bgw_library_name, BGW_MAXLEN, "pg_derive");
+	snprintf(worker.bgw_function_name, BGW_MAXLEN, "derive_worker_main");
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	worker.bgw_notify_pid = MyProcPid;
+	worker.bgw_main_arg = ObjectIdGetDatum(child->dboid);
+
+	oldcontext = MemoryContextSwitchTo(TopMemoryContext);
+	if (RegisterDynamicBackgroundWorker(&worker, &child->handle))
+	{
+		child->started_at = GetCurrentTimestamp();
+	}
+	else
+	{
+		child->handle = NULL;
+		if (child->failures++ == 0)
+			ereport(WARNING,
+					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+					 errmsg("pg_derive cannot start a worker process for database %u", child->dboid),
+					 errhint("Increase \"max_worker_processes\".")));
+		LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+		db->start_failures = child->failures;
+		LWLockRelease(shared->lock);
+	}
+	MemoryContextSwitchTo(oldcontext);
+}

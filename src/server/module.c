@@ -1,0 +1,37 @@
+/*-------------------------------------------------------------------------
+ *
+ * module.c
+ *	  Loading the library.
+ *
+ * Preloaded at server start, it brings shared memory, hooks and the launcher.
+ * Loaded later, by a function call or as an output plugin, it brings settings
+ * and functions only; the functions that need a worker then say so.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "base/gucs.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "server/hooks.h"
+#include "server/launcher.h"
+#include "server/shmem.h"
+
+PG_MODULE_MAGIC;
+
+extern PGDLLEXPORT void _PG_init(void);
+
+void
+_PG_init(void)
+{
+	derive_define_gucs();
+
+	/* pg_upgrade's servers must not be changed by us. */
+	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
+		return;
+
+	derive_shmem_install_hooks();
+	derive_hooks_install();
+	derive_launcher_register();
+}

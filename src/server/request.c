@@ -1,0 +1,333 @@
+/*-------------------------------------------------------------------------
+ *
+ * request.c
+ *	  A session's side: asking the worker of its database for something, and
+ *	  waiting for it.
+ *
+ * Whoever waits here looks at the world after every wake-up: that a worker runs
+ * (if not, the launcher is asked for one), that no worker or builder waits for
+ * a lock of this very session, and, for waits on views, what the registry says.
+ * All waits end on a cancel, and a request that was given up is taken back.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "base/registry.h"
+#include "miscadmin.h"
+#include "notify/wait.h"
+#include "server/request.h"
+#include "server/shmem.h"
+#include "storage/ipc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+/* So many failed starts of the worker, and it is said aloud. */
+#define TOO_MANY_STARTS 3
+
+typedef struct ViewWait
+{
+	DeriveDatabase *db;
+	Oid			view;			/* InvalidOid: all */
+	MemoryContext cxt;			/* reset with every look */
+} ViewWait;
+
+typedef struct RequestWait
+{
+	DeriveDatabase *db;
+	DeriveRequest *request;
+} RequestWait;
+
+static DeriveDatabase *find_service(void);
+static void check_service(DeriveDatabase *db);
+static bool check_view_row(const DeriveViewRow *row);
+static bool view_reached(void *arg, bool reached);
+static bool request_answered(void *arg, bool reached);
+static void give_up_request(int code, Datum arg);
+static void run_request(DeriveRequestKind kind, Oid view, DeriveRequest *answer);
+static void refuse_uncommitted(Oid view);
+
+
+void
+derive_require_service(void)
+{
+	if (derive_shared() == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("library \"pg_derive\" is not loaded at server start"),
+				 errdetail("Views are maintained by background processes, which run only then."),
+				 errhint("Add \"pg_derive\" to \"shared_preload_libraries\" and restart the server.")));
+	if (wal_level < WAL_LEVEL_LOGICAL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("\"wal_level\" is not \"logical\""),
+				 errdetail("Views are maintained from the write-ahead log, which must carry the rows."),
+				 errhint("Set \"wal_level\" to \"logical\" and restart the server.")));
+	if (RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("views are not maintained on a standby server"),
+				 errhint("Call this function on the primary server.")));
+}
+
+/* The shared-memory slot of this database, made if need be. */
+static DeriveDatabase *
+find_service(void)
+{
+	DeriveDatabase *db;
+
+	derive_require_service();
+	db = derive_database_mine();
+	if (db == NULL || !derive_database_has_worker(db))
+		db = derive_database_want(MyDatabaseId);
+	if (db == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("too many databases with maintained views"),
+				 errhint("Increase \"pg_derive.max_databases\" and restart the server.")));
+	return db;
+}
+
+/* While waiting: is there somebody who can do it, and free to do so? */
+static void
+check_service(DeriveDatabase *db)
+{
+	DeriveShared *shared = derive_shared();
+	bool		alive;
+	int			failures;
+	int			i;
+
+	if (pg_atomic_read_u32(&db->dboid) != MyDatabaseId)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("no worker process maintains the views of this database"),
+				 errhint("Call the function again.")));
+
+	LWLockAcquire(shared->lock, LW_SHARED);
+	alive = db->worker_pid != 0;
+	failures = db->start_failures;
+	LWLockRelease(shared->lock);
+
+	if (!alive)
+	{
+		if (failures >= TOO_MANY_STARTS)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("the worker process that maintains the views of this database cannot be started"),
+					 errhint("See the server log; \"max_worker_processes\" may be too small.")));
+		(void) derive_database_want(MyDatabaseId);
+	}
+
+	for (i = 0; i < DERIVE_MAX_BUILD_SLOTS; i++)
+	{
+		if (shared->builds[i].dboid == MyDatabaseId && OidIsValid(shared->builds[i].view))
+			derive_blocked_check(&shared->builds[i].blocked_on);
+	}
+}
+
+
+/* ----------------------------------------------------------------
+ *		Waiting for views
+ * ----------------------------------------------------------------
+ */
+
+/* What this transaction has declared, nobody else can see. */
+static void
+refuse_uncommitted(Oid view)
+{
+	if (derive_registry_changed_here(view))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot wait for view \"%s\" in the transaction that declared or changed it",
+						get_rel_name(view)),
+				 errdetail("Its maintenance begins when this transaction commits."),
+				 errhint("Commit first, then wait.")));
+}
+
+/* Is the view where it should be?  ERROR if it will not get there. */
+static bool
+check_view_row(const DeriveViewRow *row)
+{
+	switch (row->state)
+	{
+		case DERIVE_VIEW_READY:
+			return !row->rebuild;
+		case DERIVE_VIEW_BUILDING:
+		case DERIVE_VIEW_CATCHUP:
+			return false;
+		case DERIVE_VIEW_PAUSED:
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("maintenance of view \"%s\" is paused", get_rel_name(row->relid)),
+					 errhint("Call derive.resume() for the view.")));
+			break;
+		case DERIVE_VIEW_FAILED:
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("maintenance of view \"%s\" has failed", get_rel_name(row->relid)),
+					 row->error ? errdetail("The error was: %s", row->error) : 0,
+					 errhint("Remove the cause, then call derive.repair() for the view.")));
+			break;
+	}
+	return false;
+}
+
+static bool
+view_reached(void *arg, bool reached)
+{
+	ViewWait   *wait = arg;
+	MemoryContext oldcontext = MemoryContextSwitchTo(wait->cxt);
+	bool		result = true;
+
+	check_service(wait->db);
+	if (OidIsValid(wait->view))
+	{
+		DeriveViewRow *row = derive_registry_get(wait->view);
+
+		if (row == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("the view is no longer maintained")));
+		result = check_view_row(row);
+	}
+	else
+	{
+		ListCell   *lc;
+
+		foreach(lc, derive_registry_all())
+		{
+			if (!check_view_row(lfirst(lc)))
+				result = false;
+		}
+	}
+	MemoryContextSwitchTo(oldcontext);
+	MemoryContextReset(wait->cxt);
+
+	if (!(result && reached) && pg_atomic_read_u32(&wait->db->sleeping) != 0)
+		derive_database_wake(wait->db);
+	return result && reached;
+}
+
+bool
+derive_wait_for_view(Oid view, XLogRecPtr lsn, int64 timeout_ms)
+{
+	ViewWait	wait;
+	List	   *rows;
+	ListCell   *lc;
+	bool		result;
+
+	lsn = derive_wait_target(lsn);
+	if (OidIsValid(view))
+		refuse_uncommitted(view);
+	else
+	{
+		rows = derive_registry_all();
+		if (rows == NIL)
+			return true;
+		foreach(lc, rows)
+			refuse_uncommitted(((DeriveViewRow *) lfirst(lc))->relid);
+	}
+
+	wait.db = find_service();
+	wait.view = view;
+	wait.cxt = AllocSetContextCreate(CurrentMemoryContext, "pg_derive wait",
+									 ALLOCSET_SMALL_SIZES);
+	result = derive_wait_until(&wait.db->point, lsn, timeout_ms, view_reached, &wait);
+	MemoryContextDelete(wait.cxt);
+	return result;
+}
+
+
+/* ----------------------------------------------------------------
+ *		Requests
+ * ----------------------------------------------------------------
+ */
+
+static bool
+request_answered(void *arg, bool reached)
+{
+	RequestWait *wait = arg;
+	bool		result;
+
+	LWLockAcquire(derive_shared()->lock, LW_SHARED);
+	result = wait->request->status == DERIVE_REQUEST_DONE ||
+		wait->request->status == DERIVE_REQUEST_ERROR;
+	LWLockRelease(derive_shared()->lock);
+	if (!result)
+	{
+		check_service(wait->db);
+		if (pg_atomic_read_u32(&wait->db->sleeping) != 0)
+			derive_database_wake(wait->db);
+	}
+	return result;
+}
+
+static void
+give_up_request(int code, Datum arg)
+{
+	derive_request_release((DeriveRequest *) DatumGetPointer(arg));
+}
+
+/* Submit, wait, copy the answer, release. */
+static void
+run_request(DeriveRequestKind kind, Oid view, DeriveRequest *answer)
+{
+	RequestWait wait;
+
+	wait.db = find_service();
+	wait.request = derive_request_submit(wait.db, kind, view);
+	PG_ENSURE_ERROR_CLEANUP(give_up_request, PointerGetDatum(wait.request));
+	{
+		(void) derive_wait_until(&wait.db->point, InvalidXLogRecPtr, -1,
+								 request_answered, &wait);
+		*answer = *wait.request;
+	}
+	PG_END_ENSURE_ERROR_CLEANUP(give_up_request, PointerGetDatum(wait.request));
+	derive_request_release(wait.request);
+}
+
+void
+derive_verify_view(Oid view, int64 *missing, int64 *extra)
+{
+	DeriveRequest answer;
+
+	refuse_uncommitted(view);
+	run_request(DERIVE_REQUEST_VERIFY, view, &answer);
+	if (answer.status == DERIVE_REQUEST_ERROR)
+		ereport(ERROR,
+				(errcode(answer.sqlerrcode),
+				 errmsg("could not verify view \"%s\"", get_rel_name(view)),
+				 errdetail_internal("%s", answer.error)));
+	*missing = answer.missing;
+	*extra = answer.extra;
+}
+
+void
+derive_repair_view(Oid view)
+{
+	DeriveViewRow *row = derive_registry_get(view);
+	DeriveRequest answer;
+
+	if (derive_registry_changed_here(view))
+	{
+		ereport(NOTICE,
+				(errmsg("view \"%s\" is filled when this transaction has committed",
+						get_rel_name(view))));
+		return;
+	}
+
+	if (row->state != DERIVE_VIEW_BUILDING && row->state != DERIVE_VIEW_CATCHUP)
+	{
+		run_request(DERIVE_REQUEST_REPAIR, view, &answer);
+		if (answer.status == DERIVE_REQUEST_ERROR)
+			ereport(ERROR,
+					(errcode(answer.sqlerrcode),
+					 errmsg("could not recompute view \"%s\"", get_rel_name(view)),
+					 errdetail_internal("%s", answer.error)));
+	}
+
+	/* Done, unless it has to be built first. */
+	(void) derive_wait_for_view(view, InvalidXLogRecPtr, -1);
+}

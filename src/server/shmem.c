@@ -1,0 +1,442 @@
+/*-------------------------------------------------------------------------
+ *
+ * shmem.c
+ *	  Everything that the processes of pg_derive share: making it, and the
+ *	  small operations on it.
+ *
+ * The header documents each field.  Nothing here survives a restart of the
+ * server, and nothing has to: what must is in the tables of derive_state.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "base/gucs.h"
+#include "miscadmin.h"
+#include "server/shmem.h"
+#include "storage/ipc.h"
+#include "storage/shmem.h"
+#include "utils/hsearch.h"
+
+#define TRANCHE_NAME "pg_derive"
+
+static DeriveShared *shared = NULL;
+static HTAB *stats_table = NULL;
+
+static shmem_request_hook_type prev_shmem_request_hook = NULL;
+static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
+
+static void request_shared_memory(void);
+static void startup_shared_memory(void);
+static Size shared_size(void);
+
+
+/* ----------------------------------------------------------------
+ *		Making it
+ * ----------------------------------------------------------------
+ */
+
+void
+derive_shmem_install_hooks(void)
+{
+	prev_shmem_request_hook = shmem_request_hook;
+	shmem_request_hook = request_shared_memory;
+	prev_shmem_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = startup_shared_memory;
+}
+
+static Size
+shared_size(void)
+{
+	return add_size(offsetof(DeriveShared, databases),
+					mul_size(derive_max_databases, sizeof(DeriveDatabase)));
+}
+
+static void
+request_shared_memory(void)
+{
+	if (prev_shmem_request_hook)
+		prev_shmem_request_hook();
+
+	RequestAddinShmemSpace(MAXALIGN(shared_size()));
+	RequestAddinShmemSpace(hash_estimate_size(derive_max_views, sizeof(DeriveStats)));
+	RequestNamedLWLockTranche(TRANCHE_NAME, 2);
+}
+
+static void
+startup_shared_memory(void)
+{
+	HASHCTL		info;
+	bool		found;
+	int			i;
+
+	if (prev_shmem_startup_hook)
+		prev_shmem_startup_hook();
+
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+
+	shared = ShmemInitStruct("pg_derive", shared_size(), &found);
+	if (!found)
+	{
+		LWLockPadded *locks = GetNamedLWLockTranche(TRANCHE_NAME);
+
+		memset(shared, 0, shared_size());
+		shared->lock = &locks[0].lock;
+		shared->stats_lock = &locks[1].lock;
+		pg_atomic_init_u32(&shared->generation, 1);
+		for (i = 0; i < DERIVE_MAX_BUILD_SLOTS; i++)
+		{
+			pg_atomic_init_u64(&shared->builds[i].tuples_done, 0);
+			pg_atomic_init_u64(&shared->builds[i].tuples_total, 0);
+			pg_atomic_init_u64(&shared->builds[i].blocked_on, 0);
+			ConditionVariableInit(&shared->builds[i].cv);
+		}
+		shared->ndatabases = derive_max_databases;
+		for (i = 0; i < shared->ndatabases; i++)
+		{
+			DeriveDatabase *db = &shared->databases[i];
+
+			pg_atomic_init_u32(&db->dboid, InvalidOid);
+			pg_atomic_init_u32(&db->sleeping, 0);
+			pg_atomic_init_u64(&db->commits, 0);
+			pg_atomic_init_u64(&db->commits_applied, 0);
+			pg_atomic_init_u64(&db->covered_at, 0);
+			derive_wait_point_init(&db->point);
+		}
+	}
+
+	memset(&info, 0, sizeof(info));
+	info.keysize = sizeof(DeriveStatsKey);
+	info.entrysize = sizeof(DeriveStats);
+	stats_table = ShmemInitHash("pg_derive statistics", derive_max_views, derive_max_views,
+								&info, HASH_ELEM | HASH_BLOBS);
+
+	LWLockRelease(AddinShmemInitLock);
+}
+
+DeriveShared *
+derive_shared(void)
+{
+	return shared;
+}
+
+
+/* ----------------------------------------------------------------
+ *		Databases
+ * ----------------------------------------------------------------
+ */
+
+DeriveDatabase *
+derive_database_find(Oid dboid)
+{
+	int			i;
+
+	if (shared == NULL)
+		return NULL;
+	for (i = 0; i < shared->ndatabases; i++)
+	{
+		if (pg_atomic_read_u32(&shared->databases[i].dboid) == dboid)
+			return &shared->databases[i];
+	}
+	return NULL;
+}
+
+DeriveDatabase *
+derive_database_mine(void)
+{
+	static uint32 cached_generation = 0;
+	static DeriveDatabase *cached = NULL;
+	uint32		generation;
+
+	if (shared == NULL || !OidIsValid(MyDatabaseId))
+		return NULL;
+	generation = pg_atomic_read_u32(&shared->generation);
+	if (generation != cached_generation)
+	{
+		cached = derive_database_find(MyDatabaseId);
+		cached_generation = generation;
+	}
+	return cached;
+}
+
+DeriveDatabase *
+derive_database_want(Oid dboid)
+{
+	DeriveDatabase *db;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	db = derive_database_find(dboid);
+	if (db == NULL && (db = derive_database_find(InvalidOid)) != NULL)
+	{
+		db->holds = 0;
+		db->worker_pid = 0;
+		db->worker_latch = NULL;
+		db->epoch = 0;
+		db->start_failures = 0;
+		pg_atomic_write_u32(&db->sleeping, 0);
+		pg_atomic_write_u64(&db->commits, 0);
+		pg_atomic_write_u64(&db->commits_applied, 0);
+		pg_atomic_write_u64(&db->covered_at, 0);
+		derive_wait_point_init(&db->point);
+		pg_atomic_write_u32(&db->dboid, dboid);
+		pg_atomic_fetch_add_u32(&shared->generation, 1);
+	}
+	if (db != NULL)
+		db->wanted = true;
+	LWLockRelease(shared->lock);
+
+	if (db != NULL)
+	{
+		derive_database_wake(db);
+		derive_launcher_wake();
+	}
+	return db;
+}
+
+/*
+ * Sessions may still look at the slot, but only for what is atomic or under
+ * the lock, and they check the dboid again.
+ */
+bool
+derive_database_free(DeriveDatabase *db)
+{
+	bool		result = false;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	if (!db->wanted && db->holds == 0 && db->worker_pid == 0)
+	{
+		pg_atomic_write_u32(&db->dboid, InvalidOid);
+		pg_atomic_fetch_add_u32(&shared->generation, 1);
+		result = true;
+	}
+	LWLockRelease(shared->lock);
+	return result;
+}
+
+void
+derive_database_wake(DeriveDatabase *db)
+{
+	Latch	   *latch;
+
+	LWLockAcquire(shared->lock, LW_SHARED);
+	latch = db->worker_latch;
+	LWLockRelease(shared->lock);
+	if (latch)
+		SetLatch(latch);
+}
+
+void
+derive_launcher_wake(void)
+{
+	Latch	   *latch;
+
+	LWLockAcquire(shared->lock, LW_SHARED);
+	latch = shared->launcher_latch;
+	LWLockRelease(shared->lock);
+	if (latch)
+		SetLatch(latch);
+}
+
+bool
+derive_database_has_worker(DeriveDatabase *db)
+{
+	bool		result;
+
+	LWLockAcquire(shared->lock, LW_SHARED);
+	result = (db->worker_pid != 0);
+	LWLockRelease(shared->lock);
+	return result;
+}
+
+
+/* ----------------------------------------------------------------
+ *		Requests
+ * ----------------------------------------------------------------
+ */
+
+DeriveRequest *
+derive_request_submit(DeriveDatabase *db, DeriveRequestKind kind, Oid view)
+{
+	DeriveRequest *result = NULL;
+	int			i;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	for (i = 0; i < DERIVE_MAX_REQUESTS && result == NULL; i++)
+	{
+		DeriveRequest *request = &shared->requests[i];
+
+		if (request->status != DERIVE_REQUEST_FREE)
+			continue;
+		memset(request, 0, sizeof(*request));
+		request->status = DERIVE_REQUEST_PENDING;
+		request->kind = kind;
+		request->dboid = pg_atomic_read_u32(&db->dboid);
+		request->view = view;
+		request->caller_pid = MyProcPid;
+		result = request;
+	}
+	LWLockRelease(shared->lock);
+
+	if (result == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("too many calls that verify or repair views at the same time"),
+				 errhint("Try again later.")));
+	derive_database_wake(db);
+	return result;
+}
+
+void
+derive_request_release(DeriveRequest *request)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	if (request->status == DERIVE_REQUEST_RUNNING)
+		request->status = DERIVE_REQUEST_ABANDONED;
+	else
+		request->status = DERIVE_REQUEST_FREE;
+	LWLockRelease(shared->lock);
+}
+
+
+/* ----------------------------------------------------------------
+ *		Builds
+ * ----------------------------------------------------------------
+ */
+
+DeriveBuild *
+derive_build_take(Oid dboid, Oid view, int64 epoch)
+{
+	DeriveBuild *result = NULL;
+	int			i;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	for (i = 0; i < DERIVE_MAX_BUILD_SLOTS && result == NULL; i++)
+	{
+		DeriveBuild *build = &shared->builds[i];
+
+		if (OidIsValid(build->view))
+			continue;
+		build->view = view;
+		build->dboid = dboid;
+		build->epoch = epoch;
+		build->pid = 0;
+		build->started_at = GetCurrentTimestamp();
+		strlcpy(build->phase, "starting", DERIVE_PHASE_LENGTH);
+		build->tracking_requested = false;
+		build->tracking_ready = false;
+		pg_atomic_write_u64(&build->tuples_done, 0);
+		pg_atomic_write_u64(&build->tuples_total, 0);
+		pg_atomic_write_u64(&build->blocked_on, 0);
+		result = build;
+	}
+	LWLockRelease(shared->lock);
+	return result;
+}
+
+DeriveBuild *
+derive_build_find(Oid dboid, Oid view)
+{
+	DeriveBuild *result = NULL;
+	int			i;
+
+	LWLockAcquire(shared->lock, LW_SHARED);
+	for (i = 0; i < DERIVE_MAX_BUILD_SLOTS && result == NULL; i++)
+	{
+		if (shared->builds[i].view == view && shared->builds[i].dboid == dboid)
+			result = &shared->builds[i];
+	}
+	LWLockRelease(shared->lock);
+	return result;
+}
+
+void
+derive_build_free(DeriveBuild *build)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	build->view = InvalidOid;
+	LWLockRelease(shared->lock);
+	ConditionVariableBroadcast(&build->cv);
+}
+
+
+/* ----------------------------------------------------------------
+ *		Statistics
+ * ----------------------------------------------------------------
+ */
+
+void
+derive_stats_add(Oid view, const DeriveStats *add)
+{
+	DeriveStatsKey key = {MyDatabaseId, view};
+	DeriveStats *entry;
+	bool		found;
+
+	LWLockAcquire(shared->stats_lock, LW_SHARED);
+	entry = hash_search(stats_table, &key, HASH_FIND, NULL);
+	if (entry == NULL)
+	{
+		LWLockRelease(shared->stats_lock);
+		LWLockAcquire(shared->stats_lock, LW_EXCLUSIVE);
+		if (hash_get_num_entries(stats_table) >= derive_max_views)
+		{
+			LWLockRelease(shared->stats_lock);
+			return;				/* a view without statistics */
+		}
+		entry = hash_search(stats_table, &key, HASH_ENTER_NULL, &found);
+		if (entry == NULL)
+		{
+			LWLockRelease(shared->stats_lock);
+			return;
+		}
+		if (!found)
+		{
+			memset(entry, 0, sizeof(*entry));
+			entry->key = key;
+			SpinLockInit(&entry->mutex);
+		}
+	}
+	SpinLockAcquire(&entry->mutex);
+	entry->batches += add->batches;
+	entry->changes_in += add->changes_in;
+	entry->inserted += add->inserted;
+	entry->updated += add->updated;
+	entry->deleted += add->deleted;
+	entry->delta_ms += add->delta_ms;
+	entry->apply_ms += add->apply_ms;
+	entry->last_batch_ms = add->delta_ms + add->apply_ms;
+	entry->last_batch_at = add->last_batch_at;
+	SpinLockRelease(&entry->mutex);
+	LWLockRelease(shared->stats_lock);
+}
+
+bool
+derive_stats_get(Oid view, DeriveStats *result)
+{
+	DeriveStatsKey key = {MyDatabaseId, view};
+	DeriveStats *entry;
+
+	if (shared == NULL)
+		return false;
+	LWLockAcquire(shared->stats_lock, LW_SHARED);
+	entry = hash_search(stats_table, &key, HASH_FIND, NULL);
+	if (entry != NULL)
+	{
+		SpinLockAcquire(&entry->mutex);
+		*result = *entry;
+		SpinLockRelease(&entry->mutex);
+	}
+	LWLockRelease(shared->stats_lock);
+	return entry != NULL;
+}
+
+void
+derive_stats_forget(Oid view)
+{
+	DeriveStatsKey key = {MyDatabaseId, view};
+
+	if (shared == NULL)
+		return;
+	LWLockAcquire(shared->stats_lock, LW_EXCLUSIVE);
+	hash_search(stats_table, &key, HASH_REMOVE, NULL);
+	LWLockRelease(shared->stats_lock);
+}

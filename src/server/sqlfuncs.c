@@ -1,0 +1,630 @@
+/*-------------------------------------------------------------------------
+ *
+ * sqlfuncs.c
+ *	  The functions of schema derive: check arguments and rights, call one
+ *	  function of another file, return.
+ *
+ * Everybody may call them; each one checks here whether the caller may do this
+ * to this view:
+ *
+ *	create_view					as CREATE MATERIALIZED VIEW, which it runs
+ *	maintain, release, pause,	owner of the view
+ *	resume, repair
+ *	verify						who may read the view
+ *	wait, explain				anyone who knows its name
+ *
+ * What they change is in the tables of derive_state, in the caller's
+ * transaction.  The worker learns of it by the invalidation message at commit,
+ * so all of it can be rolled back.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "base/compat.h"
+#include "base/gucs.h"
+#include "base/registry.h"
+#include "catalog/dependency.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "materialize/program.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "nodes/parsenodes.h"
+#include "notify/wait.h"
+#include "parser/parser.h"
+#include "server/hooks.h"
+#include "server/request.h"
+#include "server/shmem.h"
+#include "storage/lmgr.h"
+#include "tcop/tcopprot.h"
+#include "tcop/utility.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/pg_lsn.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+#include "utils/tuplestore.h"
+#include "utils/varlena.h"
+
+PG_FUNCTION_INFO_V1(derive_create_view_sql);
+PG_FUNCTION_INFO_V1(derive_maintain_sql);
+PG_FUNCTION_INFO_V1(derive_release_sql);
+PG_FUNCTION_INFO_V1(derive_pause_sql);
+PG_FUNCTION_INFO_V1(derive_resume_sql);
+PG_FUNCTION_INFO_V1(derive_repair_sql);
+PG_FUNCTION_INFO_V1(derive_wait_sql);
+PG_FUNCTION_INFO_V1(derive_verify_sql);
+PG_FUNCTION_INFO_V1(derive_explain_sql);
+PG_FUNCTION_INFO_V1(derive_counters_sql);
+PG_FUNCTION_INFO_V1(derive_service_sql);
+PG_FUNCTION_INFO_V1(derive_builds_sql);
+
+static void declare(Oid view);
+static Oid	create_matview(const char *name, const char *query);
+static void transpose_error_position(void *arg);
+static void check_is_matview(Oid view);
+static void check_ownership(Oid view);
+static DeriveViewRow *lock_and_get_row(Oid view, LOCKMODE mode);
+
+
+/* ----------------------------------------------------------------
+ *		Checks
+ * ----------------------------------------------------------------
+ */
+
+static void
+check_is_matview(Oid view)
+{
+	char	   *name = get_rel_name(view);
+
+	if (name == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", view)));
+	if (get_rel_relkind(view) != RELKIND_MATVIEW)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not a materialized view", name)));
+}
+
+static void
+check_ownership(Oid view)
+{
+	if (!derive_owns_relation(view, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_MATVIEW, get_rel_name(view));
+}
+
+static void
+not_maintained(Oid view)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("materialized view \"%s\" is not maintained", get_rel_name(view)),
+			 errhint("Call derive.maintain() for the view.")));
+}
+
+/*
+ * For the owner's functions: check, lock the view against the worker, check
+ * again, and read its row.
+ */
+static DeriveViewRow *
+lock_and_get_row(Oid view, LOCKMODE mode)
+{
+	DeriveViewRow *row;
+
+	PreventCommandDuringRecovery("changing a maintained view");
+	check_is_matview(view);
+	check_ownership(view);
+	LockRelationOid(view, mode);
+	check_is_matview(view);
+	check_ownership(view);
+	row = derive_registry_get(view);
+	if (row == NULL)
+		not_maintained(view);
+	return row;
+}
+
+/* For the others: check and read. */
+static DeriveViewRow *
+get_row(Oid view)
+{
+	DeriveViewRow *row;
+
+	check_is_matview(view);
+	row = derive_registry_get(view);
+	if (row == NULL)
+		not_maintained(view);
+	return row;
+}
+
+
+/* ----------------------------------------------------------------
+ *		Declaring views
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * Put a materialized view, on which we hold AccessExclusiveLock, under
+ * maintenance.
+ */
+static void
+declare(Oid view)
+{
+	DeriveProgram *program;
+	DeriveViewRow row;
+	List	   *advice;
+	ListCell   *lc;
+
+	if (derive_registry_get(view) != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("materialized view \"%s\" is already maintained", get_rel_name(view))));
+
+	memset(&row, 0, sizeof(row));
+	row.relid = view;
+	row.state = DERIVE_VIEW_BUILDING;
+	row.created_at = GetCurrentTimestamp();
+	derive_registry_insert(&row);
+
+	program = derive_program_create(view);
+	advice = derive_program_index_advice(program);
+	foreach(lc, advice)
+		ereport(NOTICE,
+				(errmsg("maintaining view \"%s\" would be faster with another index",
+						get_rel_name(view)),
+				 errhint("%s", (char *) lfirst(lc))));
+	derive_program_free(program);
+	derive_want_worker_at_commit();
+}
+
+/* A syntax error's position counts in the query, not in the statement around it. */
+static void
+transpose_error_position(void *arg)
+{
+	int			position = geterrposition();
+
+	if (position > 0)
+	{
+		errposition(0);
+		internalerrposition(position);
+		internalerrquery((const char *) arg);
+	}
+}
+
+/*
+ * CREATE MATERIALIZED VIEW name WITH (fillfactor) AS query WITH NO DATA, run as
+ * the caller's own command, so that all rules and rights are the server's.
+ */
+static Oid
+create_matview(const char *name, const char *query)
+{
+	RangeVar   *relation = makeRangeVarFromNameList(textToQualifiedNameList(cstring_to_text(name)));
+	ErrorContextCallback errcallback;
+	List	   *parsed;
+	List	   *plans;
+	RawStmt    *raw;
+	IntoClause *into;
+	CreateTableAsStmt *stmt;
+	Oid			schema;
+	Oid			result;
+
+	errcallback.callback = transpose_error_position;
+	errcallback.arg = unconstify(char *, query);
+	errcallback.previous = error_context_stack;
+	error_context_stack = &errcallback;
+
+	parsed = raw_parser(query, RAW_PARSE_DEFAULT);
+	if (list_length(parsed) != 1 ||
+		!IsA(linitial_node(RawStmt, parsed)->stmt, SelectStmt) ||
+		((SelectStmt *) linitial_node(RawStmt, parsed)->stmt)->intoClause != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("the query of a view must be one SELECT or VALUES statement")));
+
+	into = makeNode(IntoClause);
+	into->rel = relation;
+	into->options = list_make1(makeDefElem("fillfactor",
+										   (Node *) makeInteger(derive_fillfactor), -1));
+	into->onCommit = ONCOMMIT_NOOP;
+	into->skipData = true;
+
+	stmt = makeNode(CreateTableAsStmt);
+	stmt->query = linitial_node(RawStmt, parsed)->stmt;
+	stmt->into = into;
+	stmt->objtype = OBJECT_MATVIEW;
+
+	raw = makeNode(RawStmt);
+	raw->stmt = (Node *) stmt;
+
+	plans = pg_plan_queries(pg_analyze_and_rewrite_fixedparams(raw, query, NULL, 0, NULL),
+							query, 0, NULL);
+	error_context_stack = errcallback.previous;
+
+	/* Where it will be created, as the command itself decides. */
+	schema = RangeVarGetCreationNamespace(relation);
+
+	ProcessUtility(linitial_node(PlannedStmt, plans), query, false,
+				   PROCESS_UTILITY_QUERY, NULL, NULL, None_Receiver, NULL);
+	CommandCounterIncrement();
+
+	result = get_relname_relid(relation->relname, schema);
+	if (!OidIsValid(result))
+		elog(ERROR, "could not find the materialized view just created");
+	return result;
+}
+
+Datum
+derive_create_view_sql(PG_FUNCTION_ARGS)
+{
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char	   *query = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	Oid			view;
+
+	PreventCommandIfReadOnly("derive.create_view()");
+	derive_require_service();
+	view = create_matview(name, query);
+	LockRelationOid(view, AccessExclusiveLock);
+	declare(view);
+	PG_RETURN_OID(view);
+}
+
+Datum
+derive_maintain_sql(PG_FUNCTION_ARGS)
+{
+	Oid			view = PG_GETARG_OID(0);
+
+	PreventCommandIfReadOnly("derive.maintain()");
+	derive_require_service();
+	check_is_matview(view);
+	check_ownership(view);
+	LockRelationOid(view, AccessExclusiveLock);
+	check_is_matview(view);
+	check_ownership(view);
+	declare(view);
+	PG_RETURN_OID(view);
+}
+
+Datum
+derive_release_sql(PG_FUNCTION_ARGS)
+{
+	Oid			view = PG_GETARG_OID(0);
+
+	PreventCommandIfReadOnly("derive.release()");
+	(void) lock_and_get_row(view, AccessExclusiveLock);
+	derive_program_drop(view);
+	derive_registry_delete(view);
+	derive_stats_forget(view);
+	PG_RETURN_VOID();
+}
+
+
+/* ----------------------------------------------------------------
+ *		Pausing
+ * ----------------------------------------------------------------
+ */
+
+Datum
+derive_pause_sql(PG_FUNCTION_ARGS)
+{
+	Oid			view = PG_GETARG_OID(0);
+	DeriveViewRow *row;
+
+	PreventCommandIfReadOnly("derive.pause()");
+	row = lock_and_get_row(view, ShareRowExclusiveLock);
+	switch (row->state)
+	{
+		case DERIVE_VIEW_BUILDING:
+		case DERIVE_VIEW_CATCHUP:
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("materialized view \"%s\" is being built", get_rel_name(view)),
+					 errhint("Wait for it with derive.wait(), or give it up with derive.release().")));
+			break;
+		case DERIVE_VIEW_PAUSED:
+			break;
+		case DERIVE_VIEW_READY:
+		case DERIVE_VIEW_FAILED:
+			/* It stands where the database's views stand now. */
+			if (row->position == NULL)
+				row->position = derive_registry_position(NULL);
+			row->state = DERIVE_VIEW_PAUSED;
+			derive_registry_update(row);
+			break;
+	}
+	PG_RETURN_VOID();
+}
+
+Datum
+derive_resume_sql(PG_FUNCTION_ARGS)
+{
+	Oid			view = PG_GETARG_OID(0);
+	DeriveViewRow *row;
+
+	PreventCommandIfReadOnly("derive.resume()");
+	row = lock_and_get_row(view, ShareRowExclusiveLock);
+	if (row->state == DERIVE_VIEW_PAUSED || row->state == DERIVE_VIEW_FAILED)
+	{
+		HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(view));
+		bool		populated = ((Form_pg_class) GETSTRUCT(tuple))->relispopulated;
+
+		ReleaseSysCache(tuple);
+
+		/* The log since it stood still has not been kept for it: compute it anew. */
+		row->state = populated ? DERIVE_VIEW_READY : DERIVE_VIEW_BUILDING;
+		row->rebuild = populated;
+		row->error = NULL;
+		row->error_at = 0;
+		row->position = NULL;
+		row->epoch = 0;
+		derive_registry_update(row);
+		derive_want_worker_at_commit();
+	}
+	PG_RETURN_VOID();
+}
+
+Datum
+derive_repair_sql(PG_FUNCTION_ARGS)
+{
+	Oid			view = PG_GETARG_OID(0);
+
+	PreventCommandIfReadOnly("derive.repair()");
+	derive_require_service();
+	check_is_matview(view);
+	check_ownership(view);
+	(void) get_row(view);
+	derive_repair_view(view);
+	PG_RETURN_VOID();
+}
+
+
+/* ----------------------------------------------------------------
+ *		Waiting and verifying
+ * ----------------------------------------------------------------
+ */
+
+Datum
+derive_wait_sql(PG_FUNCTION_ARGS)
+{
+	Oid			view = PG_ARGISNULL(0) ? InvalidOid : PG_GETARG_OID(0);
+	XLogRecPtr	lsn = PG_ARGISNULL(1) ? InvalidXLogRecPtr : PG_GETARG_LSN(1);
+	int64		timeout_ms = -1;
+
+	derive_require_service();
+	if (!PG_ARGISNULL(2))
+	{
+		Interval   *timeout = PG_GETARG_INTERVAL_P(2);
+
+		timeout_ms = timeout->time / 1000 +
+			((int64) timeout->day + (int64) timeout->month * DAYS_PER_MONTH) *
+			(int64) SECS_PER_DAY * 1000;
+		if (timeout_ms < 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("timeout must not be negative")));
+	}
+	if (OidIsValid(view))
+		(void) get_row(view);
+	PG_RETURN_BOOL(derive_wait_for_view(view, lsn, timeout_ms));
+}
+
+/* The views that a call is about: the given one, or all that are maintained. */
+static List *
+views_to_verify(Oid view)
+{
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	if (OidIsValid(view))
+	{
+		AclResult	aclresult;
+
+		(void) get_row(view);
+		aclresult = pg_class_aclcheck(view, GetUserId(), ACL_SELECT);
+		if (aclresult != ACLCHECK_OK)
+			aclcheck_error(aclresult, OBJECT_MATVIEW, get_rel_name(view));
+		return list_make1_oid(view);
+	}
+
+	foreach(lc, derive_registry_all())
+	{
+		DeriveViewRow *row = lfirst(lc);
+
+		if (pg_class_aclcheck(row->relid, GetUserId(), ACL_SELECT) != ACLCHECK_OK)
+			continue;
+		if (row->state != DERIVE_VIEW_READY)
+			ereport(WARNING,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("view \"%s\" was not verified because it is %s",
+							get_rel_name(row->relid),
+							row->state == DERIVE_VIEW_PAUSED ? "paused" :
+							row->state == DERIVE_VIEW_FAILED ? "failed" : "being built")));
+		else
+			result = lappend_oid(result, row->relid);
+	}
+	return result;
+}
+
+Datum
+derive_verify_sql(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	List	   *views;
+	ListCell   *lc;
+
+	derive_require_service();
+	InitMaterializedSRF(fcinfo, 0);
+	views = views_to_verify(PG_ARGISNULL(0) ? InvalidOid : PG_GETARG_OID(0));
+	foreach(lc, views)
+	{
+		int64		missing;
+		int64		extra;
+		Datum		values[3];
+		bool		nulls[3] = {false, false, false};
+
+		derive_verify_view(lfirst_oid(lc), &missing, &extra);
+		values[0] = ObjectIdGetDatum(lfirst_oid(lc));
+		values[1] = Int64GetDatum(missing);
+		values[2] = Int64GetDatum(extra);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+Datum
+derive_explain_sql(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Oid			view = PG_GETARG_OID(0);
+	DeriveProgram *program;
+	ListCell   *lc;
+
+	(void) get_row(view);
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+
+	LockRelationOid(view, AccessShareLock);
+	program = derive_program_load(view, CurrentMemoryContext);
+	foreach(lc, derive_program_explain(program))
+	{
+		Datum		value = CStringGetTextDatum((char *) lfirst(lc));
+		bool		null = false;
+
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, &value, &null);
+	}
+	derive_program_free(program);
+	return (Datum) 0;
+}
+
+
+/* ----------------------------------------------------------------
+ *		What the views derive.stats and derive.progress show
+ * ----------------------------------------------------------------
+ */
+
+/* derive_state.counters(): one row per view that has taken part in a batch. */
+Datum
+derive_counters_sql(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	ListCell   *lc;
+
+	InitMaterializedSRF(fcinfo, 0);
+	foreach(lc, derive_registry_all())
+	{
+		Oid			view = ((DeriveViewRow *) lfirst(lc))->relid;
+		DeriveStats stats;
+		Datum		values[10];
+		bool		nulls[10] = {false};
+
+		if (!derive_stats_get(view, &stats))
+			continue;
+		values[0] = ObjectIdGetDatum(view);
+		values[1] = Int64GetDatum(stats.batches);
+		values[2] = Int64GetDatum(stats.changes_in);
+		values[3] = Int64GetDatum(stats.inserted);
+		values[4] = Int64GetDatum(stats.updated);
+		values[5] = Int64GetDatum(stats.deleted);
+		values[6] = Float8GetDatum(stats.delta_ms);
+		values[7] = Float8GetDatum(stats.apply_ms);
+		values[8] = Float8GetDatum(stats.last_batch_ms);
+		values[9] = TimestampTzGetDatum(stats.last_batch_at);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+/*
+ * derive_state.service(): this database's worker, and how far behind it is.
+ * Nothing is behind as long as no transaction has committed since the last
+ * batch's snapshot; otherwise everything since that snapshot may be.
+ */
+Datum
+derive_service_sql(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	DeriveDatabase *db = derive_database_mine();
+	XLogRecPtr	applied;
+	TimestampTz covered_at;
+	bool		current;
+	int			pid;
+	Datum		values[4];
+	bool		nulls[4] = {false};
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (db == NULL)
+		return (Datum) 0;
+
+	LWLockAcquire(derive_shared()->lock, LW_SHARED);
+	pid = (int) db->worker_pid;
+	LWLockRelease(derive_shared()->lock);
+	applied = pg_atomic_read_u64(&db->point.applied_lsn);
+	covered_at = (TimestampTz) pg_atomic_read_u64(&db->covered_at);
+	current = pg_atomic_read_u64(&db->commits) == pg_atomic_read_u64(&db->commits_applied) &&
+		pid != 0;
+
+	values[0] = Int32GetDatum(pid);
+	nulls[0] = (pid == 0);
+	values[1] = LSNGetDatum(applied);
+	nulls[1] = XLogRecPtrIsInvalid(applied);
+	values[2] = Int64GetDatum(current ? 0 : (int64) (GetXLogInsertRecPtr() - applied));
+	nulls[2] = XLogRecPtrIsInvalid(applied);
+	if (covered_at == 0)
+		nulls[3] = true;
+	else
+	{
+		Interval   *lag = palloc0(sizeof(Interval));
+
+		lag->time = current ? 0 : Max(GetCurrentTimestamp() - covered_at, 0);
+		values[3] = IntervalPGetDatum(lag);
+	}
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	return (Datum) 0;
+}
+
+/* derive_state.builds(): the builders at work in this database. */
+Datum
+derive_builds_sql(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	DeriveShared *shared = derive_shared();
+	int			i;
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (shared == NULL)
+		return (Datum) 0;
+
+	for (i = 0; i < DERIVE_MAX_BUILD_SLOTS; i++)
+	{
+		DeriveBuild *build = &shared->builds[i];
+		char		phase[DERIVE_PHASE_LENGTH];
+		Datum		values[6];
+		bool		nulls[6] = {false};
+		uint64		total;
+		bool		used;
+
+		LWLockAcquire(shared->lock, LW_SHARED);
+		used = OidIsValid(build->view) && build->dboid == MyDatabaseId;
+		values[0] = ObjectIdGetDatum(build->view);
+		values[1] = Int32GetDatum((int) build->pid);
+		nulls[1] = (build->pid == 0);
+		strlcpy(phase, build->phase, sizeof(phase));
+		values[5] = TimestampTzGetDatum(build->started_at);
+		LWLockRelease(shared->lock);
+		if (!used)
+			continue;
+
+		values[2] = CStringGetTextDatum(phase);
+		values[3] = Int64GetDatum((int64) pg_atomic_read_u64(&build->tuples_done));
+		total = pg_atomic_read_u64(&build->tuples_total);
+		values[4] = Int64GetDatum((int64) total);
+		nulls[4] = (total == 0);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}

@@ -1,0 +1,486 @@
+"""Random changes: transactions of writers, and everything else that people do
+to tables and views while they are in use.
+
+All random choices of a transaction are drawn before it is run, so that a
+session's statements depend on the seed alone, not on how others interleave.
+"""
+
+import time
+
+from fuzz_schema import literal
+from fuzz_server import Lost
+
+# What may go wrong for a writer beside others, without anybody being at fault.
+TOLERATED = (
+    '22',       # data exceptions
+    '23',       # constraints
+    '40',       # serialization failures, deadlocks
+    '25P02',    # a transaction that already failed
+    '3B001',    # a savepoint that is gone
+    '55P03',    # lock timeout
+    '55006', '55000',
+    '57014',    # cancelled
+    '42P01', '42703', '42704',  # renamed or dropped a moment ago
+    '42P07', '42701', '42710',
+    '2BP01',    # others depend on it
+    '08', '57P',
+    '21000',    # ON CONFLICT or MERGE met a row twice
+    '44000',
+)
+CONCURRENT_DDL = ('tuple concurrently', 'could not open relation with OID', 'cache lookup failed',
+                  'could not open relation', 'relation with OID')
+
+
+def tolerated(result):
+    if result.ok or result.sqlstate.startswith(TOLERATED):
+        return True
+    return result.sqlstate == 'XX000' and any(text in result.message for text in CONCURRENT_DDL)
+
+
+class Writer:
+    """One session's stream of transactions."""
+
+    def __init__(self, rng, session, schema, tag, prepared):
+        self.rng = rng
+        self.session = session
+        self.schema = schema
+        self.tag = tag
+        self.prepared = prepared
+        self.transactions = 0
+        self.open_gids = []
+        self.complaints = []
+
+    # ---- statements
+
+    def target(self, table):
+        if table.leaves and self.rng.random() < 0.12:
+            return self.rng.choice(table.leaves)
+        return table.name
+
+    def where(self, t):
+        r = self.rng
+        choices = ['k = %d' % r.randint(0, 30), 'k BETWEEN %d AND %d' % ((lambda a: (a, a + 4))(r.randint(0, 28))),
+                   'k IS NULL', 'k %% 5 = %d' % r.randint(0, 4)]
+        if t.pk:
+            choices += ['id = %d' % r.randint(0, 250)] * 2 + ['id IN (%s)' % ', '.join(
+                str(r.randint(0, 250)) for _ in range(6))]
+        return r.choice(choices)
+
+    def assignment(self, t):
+        r = self.rng
+        c = r.choice(t.writable())
+        if c.name == 'k':
+            return 'k = ' + r.choice(['k + 1', 'k - 1', '%d' % r.randint(0, 30), 'least(k * 2, 30)', 'k'])
+        if c.name == 'id':
+            return 'id = ' + r.choice(['id + 1000', 'id', 'id - 1000', str(r.randint(0, 250))])
+        if r.random() < 0.1:
+            return '%s = %s' % (c.name, c.name)
+        return '%s = %s' % (c.name, literal(r, c.key, c.toast, 0 if c.notnull else 0.12))
+
+    def assignments(self, t):
+        made = {}
+        for _ in range(self.rng.choice([1, 1, 2, 3])):
+            a = self.assignment(t)
+            made[a.split(' =')[0]] = a
+        return ', '.join(made.values())
+
+    def statement(self):
+        r = self.rng
+        t = r.choice(self.schema.tables)
+        name = self.target(t)
+        c = r.random()
+        if c < 0.28:
+            rows = ', '.join(t.row(r) for _ in range(r.choice([1, 1, 2, 5])))
+            tail = ''
+            if t.pk and not t.deferrable and r.random() < 0.5:
+                other = [x for x in t.writable() if x.name not in ('id', 'k')]
+                tail = ' ON CONFLICT DO NOTHING'
+                if name == t.name and other and r.random() < 0.6:
+                    x = r.choice(other)
+                    tail = ' ON CONFLICT (%s) DO UPDATE SET %s = EXCLUDED.%s' % (', '.join(t.pk), x.name, x.name)
+            return 'INSERT INTO %s (%s) VALUES %s%s' % (name, t.names(), rows, tail)
+        if c < 0.55:
+            return 'UPDATE %s SET %s WHERE %s' % (name, self.assignments(t), self.where(t))
+        if c < 0.58:
+            return 'UPDATE %s SET %s' % (name, self.assignments(t))
+        if c < 0.74:
+            return 'DELETE FROM %s WHERE %s' % (name, self.where(t))
+        if c < 0.80:
+            return 'DELETE FROM %s WHERE (SELECT count(*) > 150 FROM %s) AND coalesce(k, 1) %% 2 = %d' % (
+                t.name, t.name, r.randint(0, 1))
+        if c < 0.83:
+            low = r.randint(0, 100)
+            values = []
+            for x in t.writable():
+                if x.name == 'id':
+                    values.append('i')
+                elif x.name == 'k':
+                    values.append('i % 31')
+                else:
+                    values.append(literal(r, x.key, x.toast, 0 if x.notnull else 0.12))
+            tail = ' ON CONFLICT DO NOTHING' if t.pk and not t.deferrable else ''
+            return 'INSERT INTO %s (%s) SELECT %s FROM generate_series(%d, %d) i%s' % (
+                name, t.names(), ', '.join(values), low, low + r.choice([30, 80, 150]), tail)
+        if c < 0.87:
+            o = r.choice(self.schema.tables)
+            x = r.choice([x for x in t.writable() if x.name != 'id'])
+            value = 'o.k' if x.name == 'k' else literal(r, x.key, x.toast, 0 if x.notnull else 0.12)
+            return 'UPDATE %s SET %s = %s FROM %s o WHERE %s.k = o.k + %d AND o.k = %d' % (
+                t.name, x.name, value, o.name, t.name, r.randint(0, 1), r.randint(0, 30))
+        if c < 0.90 and t.pk:
+            other = [x for x in t.writable() if x.name not in ('id', 'k')]
+            update = 'UPDATE SET %s = %s' % (other[0].name, literal(r, other[0].key, nulls=0)) if other else 'DO NOTHING'
+            low = r.randint(0, 200)
+            return ('MERGE INTO %s m USING (SELECT i, i %% 31 AS j FROM generate_series(%d, %d) i) s '
+                    'ON m.id = s.i AND m.k = s.j WHEN MATCHED AND s.i %% 3 = 0 THEN DELETE WHEN MATCHED THEN %s'
+                    % (t.name, low, low + 20, update))
+        if c < 0.93 and t.pk and not t.partition:
+            a, b = r.randint(0, 100), r.randint(101, 250)
+            if t.deferrable:
+                return 'UPDATE %s SET id = CASE id WHEN %d THEN %d ELSE %d END WHERE id IN (%d, %d)' % (t.name, a, b, a, a, b)
+            return ('DO $$ BEGIN UPDATE %s SET id = -1 WHERE id = %d; UPDATE %s SET id = %d WHERE id = %d; '
+                    'UPDATE %s SET id = %d WHERE id = -1; END $$' % (t.name, a, t.name, a, b, t.name, b))
+        if c < 0.95:
+            columns = [x for x in t.writable() if x.name in ('id', 'k')]
+            if all(x.name in ('id', 'k') for x in t.writable() if x.notnull):
+                lines = ''.join(','.join(str(r.randint(0, 250) if x.name == 'id' else r.randint(0, 30))
+                                         for x in columns) + '\\n' for _ in range(4))
+                return "COPY %s (%s) FROM PROGRAM 'printf ''%s''' (FORMAT csv)" % (
+                    t.name, ', '.join(x.name for x in columns), lines)
+        if c < 0.965:
+            return 'TRUNCATE %s' % (', '.join(sorted({t.name, r.choice(self.schema.tables).name}))
+                                    if r.random() < 0.3 else name)
+        if c < 0.985:
+            n = r.choice([3, 5, 70])
+            return ('DO $$ BEGIN FOR i IN 1..%d LOOP BEGIN INSERT INTO %s (%s) VALUES %s; '
+                    'IF i %% 3 = 0 THEN RAISE EXCEPTION USING errcode = \'P0001\'; END IF; '
+                    'EXCEPTION WHEN OTHERS THEN NULL; END; END LOOP; END $$' % (n, t.name, t.names(), t.row(r)))
+        if c < 0.99:
+            return 'SELECT 1 FROM %s WHERE %s FOR UPDATE' % (t.name, self.where(t))
+        return 'SELECT pg_current_xact_id()'
+
+    # ---- transactions
+
+    def draw(self):
+        """A transaction as a list of statements."""
+        r = self.rng
+        c = r.random()
+        if c < 0.45:
+            return [self.statement()]
+        body = ['BEGIN']
+        if r.random() < 0.1:
+            body[0] += ' ISOLATION LEVEL REPEATABLE READ'
+        if r.random() < 0.2:
+            body.append('SET LOCAL synchronous_commit = off')
+        points = []
+        for _ in range(r.choice([1, 2, 3, 5, 8])):
+            x = r.random()
+            if x < 0.2:
+                points.append('sp%d' % r.randint(0, 2))
+                body.append('SAVEPOINT ' + points[-1])
+            elif x < 0.32 and points:
+                body.append('ROLLBACK TO ' + r.choice(points))
+            elif x < 0.37 and points:
+                body.append('RELEASE ' + r.choice(points))
+            elif x < 0.42:
+                t = r.choice(self.schema.tables)
+                body += ['TRUNCATE ' + t.name, 'INSERT INTO %s (%s) VALUES %s' % (t.name, t.names(), t.row(r))] \
+                    if x < 0.39 else []
+            else:
+                body.append(self.statement())
+        if self.prepared and r.random() < 0.12:
+            gid = '%s_%d' % (self.tag, self.transactions)
+            body.append("PREPARE TRANSACTION '%s'" % gid)
+            finish = "%s PREPARED '%s'" % (r.choice(['COMMIT', 'COMMIT', 'ROLLBACK']), gid)
+            self.open_gids.append(gid)
+            return body + [self.statement() for _ in range(r.randint(0, 2))] + [finish]
+        body.append(r.choice(['COMMIT'] * 5 + ['ROLLBACK']))
+        return body
+
+    def sql(self, text):
+        """False if the connection was lost; it is there again then."""
+        try:
+            result = self.session.run(text)
+        except Lost:
+            self.session.connect()
+            return False
+        if not tolerated(result):
+            self.complaints.append((text, result))
+        return True
+
+    def run(self, count):
+        for _ in range(count):
+            body = self.draw()
+            self.transactions += 1
+            for text in body:
+                if not self.sql(text):
+                    break
+            if len(body) > 1:
+                # an error on the way may have left us inside
+                self.sql('ROLLBACK')
+                if 'PREPARED' in body[-1]:
+                    self.sql("ROLLBACK PREPARED '%s'" % self.open_gids[-1])
+
+
+class Chaos:
+    """DDL, maintenance, slow readers, functions of the extension, broken workers."""
+
+    def __init__(self, rng, session, reader, round, engine, violent):
+        self.rng = rng
+        self.session = session
+        self.reader = reader
+        self.round = round          # schema, views, create_view(), ...
+        self.engine = engine
+        self.violent = violent
+        self.complaints = []
+        self.findings = []
+        self.serial = 0
+        self.reading = False
+
+    def sql(self, text, also=(), timeout=300):
+        try:
+            result = self.session.run(text, timeout)
+        except Lost:
+            self.session.connect()
+            return None
+        if not tolerated(result) and not result.sqlstate.startswith(tuple(also) or ('-',)):
+            self.complaints.append((text, result))
+        return result
+
+    def run(self, count):
+        actions = [(8, self.create_index), (4, self.drop_index), (4, self.reindex), (5, self.rewrite), (4, self.vacuum),
+                   (4, self.columns), (3, self.rename), (2, self.settings), (6, self.partition), (4, self.slow_reader),
+                   (2, self.sequence_of_rows)]
+        if self.engine and self.round.gentle:
+            actions += [(8, self.verify), (20, self.consistent), (3, self.view_ddl)]
+        elif self.engine:
+            actions += [(8, self.verify), (3, self.pause), (3, self.repair), (4, self.refresh), (3, self.view_again),
+                        (3, self.view_ddl), (2, self.terminate), (1, self.identity)]
+        if self.violent:
+            actions += [(6, self.kill)]
+        functions = [f for weight, f in actions for _ in range(weight)]
+        for _ in range(count):
+            self.rng.choice(functions)()
+        self.end_reader()
+
+    def table(self):
+        return self.rng.choice(self.round.schema.tables)
+
+    def column(self, t):
+        usable = [c for c in t.columns if c.key not in ('json', 'xml', 'point') and not c.toast]
+        return self.rng.choice(usable)
+
+    # ---- base tables
+
+    def create_index(self):
+        t = self.table()
+        self.serial += 1
+        concurrently = 'CONCURRENTLY ' if not t.partition and self.rng.random() < 0.5 else ''
+        self.sql('CREATE INDEX %sx%d ON %s (%s)' % (concurrently, self.serial, t.name, self.column(t).name))
+
+    def drop_index(self):
+        if self.serial:
+            name = 'x%d' % self.rng.randint(1, self.serial)
+            self.sql('DROP INDEX %sIF EXISTS %s' % (self.rng.choice(['', 'CONCURRENTLY ']), name), also=('0A000',))
+
+    def reindex(self):
+        t = self.table()
+        self.sql('REINDEX TABLE %s%s' % (self.rng.choice(['', 'CONCURRENTLY ']), t.name))
+
+    def rewrite(self):
+        t = self.table()
+        if t.pk and not t.partition and self.rng.random() < 0.5:
+            self.sql('CLUSTER %s USING %s_pkey' % (t.name, t.name))
+        else:
+            self.sql('VACUUM FULL %s' % t.name)
+
+    def vacuum(self):
+        self.sql(self.rng.choice(['VACUUM %s', 'ANALYZE %s', 'VACUUM (FREEZE) %s']) % self.table().name)
+
+    def columns(self):
+        t = self.table()
+        self.serial += 1
+        name = 'extra%d' % self.serial
+        kind = self.rng.choice(['integer', 'integer DEFAULT 5', 'text DEFAULT clock_timestamp()::text',
+                                'bigint GENERATED ALWAYS AS (k * 2) STORED'])
+        self.sql('ALTER TABLE %s ADD COLUMN %s %s' % (t.name, name, kind))
+        if self.rng.random() < 0.7:
+            self.sql('UPDATE %s SET k = k WHERE k < 4' % t.name)
+            self.sql('ALTER TABLE %s DROP COLUMN %s' % (t.name, name))
+
+    def rename(self):
+        t = self.table()
+        c = self.column(t).name
+        if self.rng.random() < 0.5:
+            self.sql('ALTER TABLE %s RENAME COLUMN %s TO renamed' % (t.name, c))
+            self.sql('UPDATE %s SET renamed = renamed' % t.name, also=('428C9',))
+            self.again('ALTER TABLE %s RENAME COLUMN renamed TO %s' % (t.name, c))
+        else:
+            self.sql('ALTER TABLE %s RENAME TO renamed' % t.name)
+            self.again('ALTER TABLE renamed RENAME TO %s' % t.name)
+
+    def again(self, text):
+        """A statement that puts a name back, until it has done so."""
+        for _ in range(50):
+            result = self.sql(text)
+            if self.reading and not (result and result.ok):
+                self.end_reader()
+            if result and (result.ok or not result.sqlstate.startswith(('55P03', '40', '57', '08'))):
+                return
+
+    def settings(self):
+        t = self.table()
+        c = self.column(t).name
+        self.sql(self.rng.choice(['ALTER TABLE %s ALTER %s SET STATISTICS 50' % (t.name, c),
+                                  'ALTER TABLE %s ALTER %s SET DEFAULT NULL' % (t.name, c)]), also=('42601',))
+
+    def partition(self):
+        parts = [t for t in self.round.schema.tables if t.spare]
+        if not parts:
+            return
+        t = self.rng.choice(parts)
+        self.serial += 1
+        name = '%s_spare%d' % (t.name, self.serial)
+        row = t.row(self.rng)
+        self.sql('CREATE TABLE %s (LIKE %s INCLUDING ALL)' % (name, t.name))
+        self.sql('INSERT INTO %s (%s) VALUES %s' % (name, t.names(), row))
+        self.sql('UPDATE %s SET k = 99' % name)
+        attached = self.sql('ALTER TABLE %s ATTACH PARTITION %s FOR VALUES %s' % (t.name, name, t.spare))
+        if attached and attached.ok:
+            self.sql('INSERT INTO %s (%s) SELECT %s FROM %s LIMIT 1' % (
+                t.name, t.names(), t.names(), name))
+            self.again('ALTER TABLE %s DETACH PARTITION %s%s' % (t.name, name, self.rng.choice(['', '', ' CONCURRENTLY'])))
+            if self.rng.random() < 0.5:
+                self.sql('UPDATE %s SET k = 7' % name)
+        self.again('DROP TABLE %s' % name)
+
+    def sequence_of_rows(self):
+        """Many rows in one transaction, so that decoding spills; most are gone at its end."""
+        t = self.table()
+        if all(c.name == 'k' for c in t.writable() if c.notnull):
+            self.sql('BEGIN')
+            self.sql('INSERT INTO %s (k) SELECT 1000 + i FROM generate_series(1, 3000) i' % t.name)
+            self.sql('UPDATE %s SET k = k + 5000 WHERE k >= 1000' % t.name)
+            self.sql('DELETE FROM %s WHERE k > 6020' % t.name)
+            self.sql('COMMIT')
+            self.sql('ROLLBACK')
+
+    # ---- readers
+
+    def slow_reader(self):
+        """Opens or closes a transaction with an old snapshot."""
+        if self.reading:
+            self.end_reader()
+            return
+        try:
+            self.reader.run('BEGIN ISOLATION LEVEL REPEATABLE READ')
+            # mostly without a lock on any table, which would hold up all DDL
+            self.reader.run('SELECT count(*) FROM %s' % (self.table().name if self.rng.random() < 0.2 else 'pg_class'))
+            self.reading = True
+        except Lost:
+            self.reader.connect()
+
+    def end_reader(self):
+        self.reading = False
+        try:
+            self.reader.run('ROLLBACK')
+        except Lost:
+            self.reader.connect()
+
+    # ---- the extension
+
+    def view(self):
+        names = sorted(self.round.views)
+        return self.rng.choice(names) if names else None
+
+    def verify(self):
+        result = self.sql('SELECT view, missing, extra FROM derive.verify() WHERE missing <> 0 OR extra <> 0')
+        if result and result.ok and result.rows:
+            self.findings.append('derive.verify() during the load: %s' % result.rows)
+
+    def consistent(self):
+        """A view of views agrees with them in any snapshot (nothing is paused in gentle rounds)."""
+        names = sorted(n for n in self.round.views if n in self.round.above)
+        if not names:
+            return
+        v = self.rng.choice(names)
+        q = self.round.views[v]
+        result = self.sql('SELECT (SELECT count(*) FROM ((SELECT * FROM %s EXCEPT ALL SELECT * FROM (%s) x) UNION ALL '
+                          '(SELECT * FROM (%s) x EXCEPT ALL SELECT * FROM %s)) d), '
+                          "(SELECT count(*) FROM derive.views WHERE state <> 'ready')" % (v, q, q, v), also=('42883',))
+        if result and result.ok and result.rows[0][1] == '0' and result.rows[0][0] != '0':
+            self.findings.append('%s and the views it reads differ in one snapshot: %s rows\n%s' % (v, result.value(), q))
+
+    def pause(self):
+        v = self.view()
+        if v:
+            self.sql("SELECT derive.pause('%s')" % v)
+            self.sql('UPDATE %s SET k = k WHERE k > 20' % self.table().name)
+            self.again("SELECT derive.resume('%s')" % v)
+
+    def repair(self):
+        v = self.view()
+        if v:
+            self.sql("SELECT derive.repair('%s')" % v)
+
+    def refresh(self):
+        v = self.view()
+        if v:
+            self.sql('REFRESH MATERIALIZED VIEW %s%s' % (self.rng.choice(['', 'CONCURRENTLY ']), v))
+
+    def view_again(self):
+        v = self.view()
+        if not v:
+            return
+        if self.rng.random() < 0.3:
+            self.round.add_view(self.sql)
+            return
+        dropped = self.sql('DROP MATERIALIZED VIEW %s' % v)
+        if dropped and dropped.ok:
+            query = self.round.views.pop(v)
+            made = self.sql("SELECT derive.create_view('%s', $fuzz$%s$fuzz$)" % (v, query), also=('0A000',))
+            if made is None or made.ok:
+                self.round.views[v] = query
+
+    def view_ddl(self):
+        v = self.view()
+        if not v:
+            return
+        self.serial += 1
+        c = self.rng.choice(['VACUUM FULL %s' % v, 'VACUUM %s' % v, 'ANALYZE %s' % v, 'GRANT SELECT ON %s TO PUBLIC' % v,
+                             "COMMENT ON MATERIALIZED VIEW %s IS 'x'" % v, 'REINDEX TABLE %s' % v,
+                             'REINDEX TABLE CONCURRENTLY %s' % v,
+                             'ALTER MATERIALIZED VIEW %s SET (fillfactor = 50)' % v,
+                             'CREATE INDEX y%d ON %s ((%s IS NULL))' % (self.serial, v, v),
+                             'RENAME'])
+        if c == 'RENAME':
+            self.sql('ALTER MATERIALIZED VIEW %s RENAME TO renamed_view' % v)
+            self.again('ALTER MATERIALIZED VIEW renamed_view RENAME TO %s' % v)
+        else:
+            self.sql(c)
+
+    def identity(self):
+        self.sql('ALTER TABLE %s REPLICA IDENTITY DEFAULT' % self.table().name)
+
+    # ---- violence
+
+    def worker(self):
+        result = self.sql("SELECT active_pid FROM pg_replication_slots WHERE plugin = 'pg_derive' "
+                          "AND database = current_database() AND active_pid IS NOT NULL")
+        return result.value() if result else None
+
+    def terminate(self):
+        pid = self.worker()
+        if pid:
+            self.sql('SELECT pg_terminate_backend(%s)' % pid, also=('42501',))
+
+    def kill(self):
+        self.round.violence(self)
+
+
+def settle(session, round):
+    """After the load: nothing open, nothing paused."""
+    session.run('ROLLBACK')
+    session.must('RESET ROLE')
+    for row in session.must('SELECT gid FROM pg_prepared_xacts').rows:
+        session.run("ROLLBACK PREPARED '%s'" % row[0])

@@ -1,0 +1,270 @@
+# What the TAP tests share: a server that has pg_derive, and the oracle.
+#
+# DERIVE_DESTDIR names the DESTDIR of "make install" where the library was not
+# installed into the server's own folders.
+package DeriveTest;
+
+use strict;
+use warnings;
+
+use Exporter 'import';
+use IPC::Run;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(usleep);
+
+our @EXPORT = qw(
+  derive_node start_again wait_derived is_exact worker_pid kill_process
+  load_tables start_load stop_load has_debug_points set_debug_point
+  waits_at background log_is_clean derive_wait_state
+);
+
+my $timeout = $PostgreSQL::Test::Utils::timeout_default;
+
+# The oracle, from outside: the view minus its query and the query minus the
+# view, both as multisets, columns without an equality operator as text.
+my $oracle = q{
+CREATE FUNCTION oracle(v regclass) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+	def text := rtrim(pg_get_viewdef(v), ';');
+	cols text;
+	n bigint;
+BEGIN
+	SELECT string_agg(quote_ident(attname) ||
+					  CASE WHEN atttypid IN ('json'::regtype, 'xml'::regtype, 'point'::regtype) THEN '::text' ELSE '' END, ', ' ORDER BY attnum)
+	  INTO cols FROM pg_attribute WHERE attrelid = v AND attnum > 0 AND NOT attisdropped;
+	EXECUTE format('SELECT count(*) FROM ((SELECT %1$s FROM %2$s EXCEPT ALL SELECT %1$s FROM (%3$s) q)
+					 UNION ALL (SELECT %1$s FROM (%3$s) q EXCEPT ALL SELECT %1$s FROM %2$s)) d', cols, v, def) INTO n;
+	RETURN n;
+END $$;
+};
+
+# A started server with the extension in database postgres.  Options:
+# conf => text, preload => 0, wal_level => ..., extension => 0, initdb => [...]
+sub derive_node
+{
+	my ($name, %opt) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+	my $pkglibdir = $node->config_data('--pkglibdir');
+	my $bindir = $node->config_data('--bindir');
+
+	$node->init(extra => $opt{initdb} // []);
+	my $conf = "wal_level = " . ($opt{wal_level} // 'logical') . "\n";
+	$conf .= "max_replication_slots = 8\nmax_wal_senders = 4\nmax_worker_processes = 24\n";
+	$conf .= "max_prepared_transactions = 10\nlog_line_prefix = '%m [%p] %b %e '\n";
+	$conf .= "timezone = 'UTC'\nlog_min_messages = warning\n";
+	$conf .= "shared_preload_libraries = 'pg_derive'\n" if $opt{preload} // 1;
+	$conf .= "output_plugin_libraries = 'pgoutput, test_decoding, pg_derive'\n"
+	  if `$bindir/postgres --describe-config` =~ /^output_plugin_libraries\b/m;
+	if (my $destdir = $ENV{DERIVE_DESTDIR})
+	{
+		$conf .= "dynamic_library_path = '$destdir$pkglibdir:\$libdir'\n";
+		if ($node->pg_version >= 18)
+		{
+			my $sharedir = $node->config_data('--sharedir');
+			$conf .= "extension_control_path = '$destdir$sharedir:\$system'\n";
+		}
+		else
+		{
+			$conf .= "extension_destdir = '$destdir'\n";
+		}
+	}
+	$node->append_conf('postgresql.conf', $conf . ($opt{conf} // ''));
+	$node->start;
+	if ($opt{extension} // 1)
+	{
+		$node->safe_psql('postgres', 'CREATE EXTENSION pg_derive');
+		$node->safe_psql('postgres', $oracle);
+	}
+	return $node;
+}
+
+# Start after a crash: the children of a killed postmaster need a moment to go.
+sub start_again
+{
+	my ($node) = @_;
+	for my $i (1 .. 10 * $timeout)
+	{
+		last if $node->start(fail_ok => 1);
+		usleep(100_000);
+		$node->stop('fast', fail_ok => 1);
+	}
+	$node->poll_query_until('postgres', 'SELECT 1', '1') or die 'server does not come back';
+	return;
+}
+
+# Everything committed so far is in every view.
+sub wait_derived
+{
+	my ($node, $label, $db) = @_;
+	my ($rc, $out, $err);
+	for my $i (1 .. 60)
+	{
+		($rc, $out, $err) = $node->psql($db // 'postgres', "SELECT derive.wait(NULL, NULL, '${timeout}s')");
+		# a server in crash recovery is not an answer
+		last if $rc == 0 || $err !~ /recovery|starting up|shutting down|terminated|lost|closed/;
+		usleep(500_000);
+	}
+	is("$rc $out", '0 t', $label // 'views caught up') or diag($err . state($node, $db));
+	return;
+}
+
+sub state
+{
+	my ($node, $db) = @_;
+	my ($rc, $out) = $node->psql($db // 'postgres', 'SELECT * FROM derive.views; SELECT * FROM derive.stats;');
+	return $out;
+}
+
+sub derive_wait_state
+{
+	my ($node, $view, $state, $label) = @_;
+	ok( $node->poll_query_until(
+			'postgres', "SELECT state = '$state' FROM derive.views WHERE name::regclass = '$view'::regclass"),
+		$label // "$view is $state") or diag(state($node));
+	return;
+}
+
+# After wait_derived(): every view equals its query, and derive.verify() agrees.
+sub is_exact
+{
+	my ($node, $label, $db) = @_;
+	$db //= 'postgres';
+	my $views = $node->safe_psql($db,
+		q{SELECT count(*) FILTER (WHERE state = 'ready') > 0, count(*) FILTER (WHERE state <> 'ready') FROM derive.views});
+	is($views, 't|0', "$label: every view is ready") or diag(state($node, $db));
+	is( $node->safe_psql($db, 'SELECT name, oracle(name::regclass) FROM derive.views WHERE oracle(name::regclass) <> 0'),
+		'', "$label: every view equals its query");
+	is( $node->safe_psql($db, 'SELECT * FROM derive.verify() WHERE missing <> 0 OR extra <> 0'),
+		'', "$label: derive.verify()");
+	return;
+}
+
+# The worker of a database, known by its slot.
+sub worker_pid
+{
+	my ($node, $db) = @_;
+	$db //= 'postgres';
+	my $pid = '';
+	for my $i (1 .. 10 * $timeout)
+	{
+		my ($rc, $out) = $node->psql('postgres',
+			"SELECT active_pid FROM pg_replication_slots WHERE plugin = 'pg_derive' AND database = '$db' AND active_pid IS NOT NULL");
+		$pid = $out // '';
+		last if $pid =~ /^\d+$/;
+		usleep(100_000);
+	}
+	die "no worker for database $db" unless $pid =~ /^\d+$/;
+	return $pid;
+}
+
+sub kill_process
+{
+	my ($pid) = @_;
+	return kill('KILL', $pid);
+}
+
+# Tables, rows and views for the tests under load.
+sub load_tables
+{
+	my ($node) = @_;
+	$node->safe_psql('postgres', q{
+CREATE TABLE accounts (id integer PRIMARY KEY, branch integer, balance bigint NOT NULL, note text);
+CREATE TABLE history (account integer, delta integer, at timestamptz DEFAULT now());
+CREATE TABLE branches (branch integer, name text);
+CREATE INDEX ON history (account);
+INSERT INTO accounts SELECT i, i % 10, 100, CASE WHEN i % 3 = 0 THEN 'x' || i % 7 END FROM generate_series(1, 5000) i;
+INSERT INTO branches SELECT i, 'branch ' || i FROM generate_series(0, 9) i;
+INSERT INTO branches VALUES (3, 'again'), (NULL, 'none');
+SELECT derive.create_view('by_branch', 'SELECT branch, count(*) AS n, sum(balance), avg(balance), min(balance), max(note) FROM accounts GROUP BY branch');
+SELECT derive.create_view('joined', 'SELECT a.id, b.name, h.delta FROM accounts a JOIN branches b USING (branch) JOIN history h ON h.account = a.id');
+SELECT derive.create_view('names', 'SELECT DISTINCT note, branch % 2 AS odd FROM accounts WHERE balance <> 100');
+SELECT derive.create_view('totals', 'SELECT count(*), sum(n), max(sum) FROM by_branch');
+});
+	return;
+}
+
+my $script = q{
+\set a random(1, 5000)
+\set b random(0, 9)
+\set d random(-50, 50)
+BEGIN;
+UPDATE accounts SET balance = balance + :d, branch = CASE WHEN :d % 5 = 0 THEN :b ELSE branch END WHERE id = :a;
+INSERT INTO history (account, delta) VALUES (:a, :d);
+SAVEPOINT s;
+DELETE FROM history WHERE account = :a + 1;
+UPDATE accounts SET note = 'never' WHERE id = :a;
+ROLLBACK TO s;
+DELETE FROM history WHERE account = :a - 7;
+COMMIT;
+};
+
+# pgbench in the background; it may die with the server.
+sub start_load
+{
+	my ($node, $seconds) = @_;
+	my $file = "$PostgreSQL::Test::Utils::tmp_check/load_$$.sql";
+	open my $out, '>', $file or die $!;
+	print $out $script;
+	close $out;
+	my ($stdout, $stderr) = ('', '');
+	my $bin = $node->installed_command('pgbench');
+	return IPC::Run::start(
+		[ $bin, '-n', '-c', '4', '-j', '2', '-T', $seconds, '--max-tries=10', '-f', $file, '-h', $node->host, '-p', $node->port, 'postgres' ],
+		'<' => \'', '>' => \$stdout, '2>' => \$stderr);
+}
+
+sub stop_load
+{
+	my ($load) = @_;
+	eval { $load->kill_kill(grace => 1) };
+	return;
+}
+
+sub has_debug_points
+{
+	my ($node) = @_;
+	return $node->safe_psql('postgres', q{SELECT count(*) FROM pg_settings WHERE name = 'pg_derive.debug_point'}) eq '1';
+}
+
+# Where processes should stop or fail; '' for nowhere.
+sub set_debug_point
+{
+	my ($node, $value) = @_;
+	$node->safe_psql('postgres', "ALTER SYSTEM SET pg_derive.debug_point = '$value'");
+	$node->safe_psql('postgres', 'SELECT pg_reload_conf()');
+	return;
+}
+
+# The process that waits at a debug point with action "wait", once it does.
+sub waits_at
+{
+	my ($node, $point) = @_;
+	my $sql = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted "
+	  . "AND objid = (hashtext('$point')::bigint & 4294967295)::oid LIMIT 1";
+	$node->poll_query_until('postgres', "SELECT EXISTS ($sql)") or die "nobody waits at $point";
+	return $node->safe_psql('postgres', $sql);
+}
+
+# A psql that stays, for statements of one session.
+sub background
+{
+	my ($node, %opt) = @_;
+	return $node->background_psql($opt{db} // 'postgres', on_error_stop => 0, %opt);
+}
+
+# No line in the log that must never be there.
+sub log_is_clean
+{
+	my ($node) = @_;
+	my $log = slurp_file($node->logfile);
+	my @bad = grep {
+		/\bPANIC:|TRAP:|problem in alloc set|signal (?:6|11)\b/
+		  || (/WARNING:/ && /leak|own a lock|not active/)
+	} split /\n/, $log;
+	is(join("\n", @bad), '', 'server log of ' . $node->name);
+	return;
+}
+
+1;

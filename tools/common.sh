@@ -1,0 +1,178 @@
+# common.sh: what quickstart, tools/test and .ci/run share.  To be sourced by bash.
+#
+# Three questions, answered in one place: which PostgreSQL do we use, what has
+# to be installed for it, and as which user does a server run (PostgreSQL
+# refuses to run as root).
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+supported_versions="18 17 16 15"
+
+die()
+{
+	printf '%s: %s\n' "$(basename "$0")" "$1" >&2
+	shift
+	[ $# -eq 0 ] || printf '  %s\n' "$@" >&2
+	exit 1
+}
+
+# --- which PostgreSQL -------------------------------------------------------
+
+# A pg_config is good for us if it has a server, PGXS and a version we support.
+usable_pg_config()
+{
+	local version
+
+	command -v "$1" >/dev/null 2>&1 || return 1
+	version=$("$1" --version 2>/dev/null | sed -n 's/^PostgreSQL \([0-9]*\).*/\1/p')
+	case " $supported_versions " in *" ${version:-none} "*) ;; *) return 1 ;; esac
+	[ -x "$("$1" --bindir)/postgres" ] && [ -f "$("$1" --pgxs)" ]
+}
+
+# Sets PG_CONFIG, pg_version and pg_bin; fails where there is none.
+find_postgres()
+{
+	local candidate
+
+	for candidate in "${PG_CONFIG:-}" pg_config \
+		$(printf '/usr/lib/postgresql/%s/bin/pg_config ' $supported_versions); do
+		if [ -n "$candidate" ] && usable_pg_config "$candidate"; then
+			PG_CONFIG=$candidate
+			pg_bin=$("$PG_CONFIG" --bindir)
+			pg_version=$("$PG_CONFIG" --version | sed 's/^PostgreSQL \([0-9]*\).*/\1/')
+			export PG_CONFIG
+			return 0
+		fi
+	done
+	return 1
+}
+
+# --- what has to be installed -----------------------------------------------
+
+# The major version to install: one whose server is here already, else the
+# newest that the package lists offer.
+debian_postgres_version()
+{
+	local version
+
+	for version in $supported_versions; do
+		[ -x "/usr/lib/postgresql/$version/bin/postgres" ] && echo "$version" && return
+	done
+	for version in $supported_versions; do
+		apt-cache show "postgresql-server-dev-$version" >/dev/null 2>&1 && echo "$version" && return
+	done
+}
+
+# Debian packages that are missing for these purposes: build, test, fuzz, lint.
+missing_packages()
+{
+	local purpose
+
+	command -v gcc >/dev/null || echo gcc
+	[ -f /usr/include/stdio.h ] || echo libc6-dev
+	command -v make >/dev/null || echo make
+	if ! find_postgres; then
+		echo "postgresql-@ postgresql-server-dev-@"	# the version is filled in later
+	fi
+	for purpose in "$@"; do
+		case $purpose in
+			test)
+				perl -MIPC::Run -e 1 2>/dev/null || echo libipc-run-perl
+				perl -MTest::More -e 1 2>/dev/null || echo perl
+				;;
+			fuzz) command -v python3 >/dev/null || echo python3 ;;
+			lint) command -v pg_bsd_indent >/dev/null || echo pg-bsd-indent ;;
+		esac
+	done
+}
+
+# Set sudo to what apt-get needs in front; fail where we may not install.
+may_install()
+{
+	sudo=
+	command -v apt-get >/dev/null || return 1
+	[ "$(id -u)" -eq 0 ] && return 0
+	sudo=sudo
+	command -v sudo >/dev/null && { sudo -n true 2>/dev/null || [ -t 0 ]; }
+}
+
+apt_install()
+{
+	local log status
+
+	echo "  installing: $*"
+	log=$(mktemp)
+	$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@" >"$log" 2>&1 </dev/null
+	status=$?
+	[ $status -eq 0 ] || tail -n 20 "$log" >&2
+	rm -f "$log"
+	return $status
+}
+
+# Install what is missing for some purposes, or say what to install.
+install_prerequisites()
+{
+	local packages sudo version
+
+	packages=$(missing_packages "$@" | xargs)
+	if [ -n "$packages" ]; then
+		may_install || die "some packages are missing, and only root may install them" \
+			"As root: apt-get install ${packages//@/15}"
+		$sudo apt-get update -q >/dev/null || echo "apt-get update failed; trying with the lists that are there" >&2
+		version=$(debian_postgres_version)
+		packages=${packages//@/${version:-15}}
+		# shellcheck disable=SC2086
+		apt_install $packages || die "could not install: $packages"
+	fi
+	find_postgres || die "no PostgreSQL server between 15 and 18 with its development files was found" \
+		"Set PG_CONFIG to the pg_config of one, or install postgresql-15 and postgresql-server-dev-15."
+}
+
+# --- as which user ----------------------------------------------------------
+
+# The user that runs servers: ourselves, or as root an ordinary one.
+server_user()
+{
+	if [ "$(id -u)" -ne 0 ]; then
+		id -un
+	elif id postgres >/dev/null 2>&1; then
+		echo postgres
+	else
+		echo nobody
+	fi
+}
+
+# Run a command as that user.  The environment stays, except for what belongs
+# to root's own sessions.
+as_server_user()
+{
+	if [ "$(id -u)" -ne 0 ]; then
+		"$@"
+	else
+		runuser -u "$(server_user)" -- "$@"
+	fi
+}
+
+# --- settings of a private server -------------------------------------------
+
+# Lines of postgresql.conf that make a server find an extension installed with
+# DESTDIR=$1, whatever the version.  Unknown settings stop a server from
+# starting, so the server is asked which ones it has.
+private_install_settings()
+{
+	local inst=$1 known
+
+	known=$(cd / && as_server_user "$pg_bin/postgres" --describe-config | cut -f 1)
+	if grep -qx extension_destdir <<<"$known"; then
+		echo "extension_destdir = '$inst'"
+	elif grep -qx extension_control_path <<<"$known"; then
+		echo "extension_control_path = '$inst$("$PG_CONFIG" --sharedir):\$system'"
+	else
+		die "this PostgreSQL server cannot use an extension from a private folder" \
+			"Debian's packages of 15 to 18 can, and every server from 18 on." \
+			"Otherwise: make install, then make installcheck (see CONTRIBUTING.md)."
+	fi
+	echo "dynamic_library_path = '$inst$("$PG_CONFIG" --pkglibdir):\$libdir'"
+	if grep -qx output_plugin_libraries <<<"$known"; then
+		echo "output_plugin_libraries = 'pgoutput, test_decoding, pg_derive'"
+	fi
+}

@@ -19,7 +19,7 @@ SELECT derive.create_view('g_minmax', 'SELECT g, min(i4) i, max(n) n, min(s) s, 
 SELECT derive.create_view('g_bool', 'SELECT g, bool_and(b), bool_or(b), every(i4 > 5) AS ev FROM t GROUP BY g');
 SELECT derive.create_view('g_bit', 'SELECT g, bit_and(i4), bit_or(i8), bit_xor(bits) AS x FROM t GROUP BY g');
 SELECT derive.create_view('g_var', 'SELECT g, variance(i4) v4, stddev(n) sn, var_pop(i8) v8, stddev_samp(i2) s2, stddev_pop(n2) p FROM t GROUP BY g');
-SELECT derive.create_view('g_float', 'SELECT g, sum(f) sf, avg(f) af, sum(r) sr, stddev(f) sd, regr_slope(f, r) rs, corr(f, r) c FROM t GROUP BY g');
+SELECT derive.create_view('g_float', 'SELECT g, sum(f) sf, avg(f) af, sum(r) sr, stddev(f ORDER BY f) sd, regr_slope(f, r ORDER BY f, r) rs, corr(f, r ORDER BY f, r) c FROM t GROUP BY g');
 SELECT derive.create_view('g_distinct', 'SELECT g, count(DISTINCT s) AS c, sum(DISTINCT i2) s, avg(DISTINCT n2) a, max(DISTINCT i4) m FROM t GROUP BY g');
 SELECT derive.create_view('g_array', $$SELECT g, array_agg(s ORDER BY id) a, string_agg(s, ',' ORDER BY id DESC) s, jsonb_agg(j ORDER BY id) j,
 	jsonb_object_agg(id, s) o FROM t WHERE id IS NOT NULL GROUP BY g$$);

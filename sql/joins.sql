@@ -39,7 +39,7 @@ SELECT * FROM oracle_all();
 -- everything at once, in one transaction, so that deltas meet deltas
 BEGIN;
 INSERT INTO a SELECT i % 20, i % 7, 'again' || i FROM generate_series(1, 10) i;
-UPDATE b SET x = (x + 1) % 5, tags = tags || 'more';
+UPDATE b SET x = (x + 1) % 5, tags = tags || ARRAY['more'];
 DELETE FROM c WHERE y > 4;
 INSERT INTO c VALUES (2, 2), (2, 2), (3, NULL);
 UPDATE a SET id = NULL WHERE x = 2;

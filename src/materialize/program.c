@@ -332,24 +332,14 @@ add_to_target(void *arg, TupleTableSlot *row, int64 weight)
 	derive_target_add((DeriveTarget *) arg, row, weight);
 }
 
-static void
-free_delta(void *arg)
-{
-	derive_delta_free((DeriveDelta *) arg);
-}
-
 /* A delta for an operator's changes, which goes with the current memory context. */
 static DeriveDelta *
 create_output(DeriveOperator *op)
 {
 	Relation	rel = table_open(op->table, AccessShareLock);
 	DeriveDelta *output = derive_delta_create(op->table, false, RelationGetDescr(rel));
-	MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
 
 	table_close(rel, NoLock);
-	callback->func = free_delta;
-	callback->arg = output;
-	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
 	return output;
 }
 

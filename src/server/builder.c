@@ -74,7 +74,7 @@ static bool fill(void);
 static bool load_relations(List **reads, List **writes, List **without_identity);
 static void show_progress(void *arg, const char *phase, int64 tuples_done);
 static double expected_tuples(DeriveProgram *program);
-static void mark_failed(ErrorData *edata);
+static void report_failure(ErrorData *edata);
 
 
 BackgroundWorkerHandle *
@@ -148,13 +148,10 @@ derive_builder_main(Datum arg)
 		HOLD_INTERRUPTS();
 		MemoryContextSwitchTo(context);
 		edata = CopyErrorData();
-		EmitErrorReport();
 		FlushErrorState();
 		derive_background_abort();
 		RESUME_INTERRUPTS();
-
-		if (!derive_error_is_transient(edata->sqlerrcode))
-			mark_failed(edata);
+		report_failure(edata);
 	}
 	PG_END_TRY();
 
@@ -437,22 +434,33 @@ expected_tuples(DeriveProgram *program)
 }
 
 /*
- * The query itself cannot be run.  If the lock on the view is not free then
- * somebody changes or drops it right now; the worker will try again.
+ * Say why it did not work, and mark the view as failed if the reason is its
+ * own.  If the lock on the view is not free then somebody changes or drops it
+ * right now; the worker will try again.  If it is gone, there is nothing to say.
  */
 static void
-mark_failed(ErrorData *edata)
+report_failure(ErrorData *edata)
 {
+	bool		transient = derive_error_is_transient(edata->sqlerrcode);
 	DeriveViewRow *row;
 
 	derive_background_begin();
 	if (ConditionalLockRelationOid(args.view, RowExclusiveLock) &&
 		(row = row_to_build()) != NULL)
 	{
-		row->state = DERIVE_VIEW_FAILED;
-		row->error = edata->message;
-		row->error_at = GetCurrentTimestamp();
-		derive_registry_update(row);
+		ereport(transient ? LOG : WARNING,
+				(errcode(edata->sqlerrcode),
+				 errmsg("could not build view \"%s\": %s",
+						get_rel_name(args.view), edata->message),
+				 edata->detail ? errdetail_internal("%s", edata->detail) : 0,
+				 edata->context ? errcontext("%s", edata->context) : 0));
+		if (!transient)
+		{
+			row->state = DERIVE_VIEW_FAILED;
+			row->error = edata->message;
+			row->error_at = GetCurrentTimestamp();
+			derive_registry_update(row);
+		}
 	}
 	derive_background_commit();
 }

@@ -127,6 +127,8 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 	bool		is_drop_database = IsA(stmt, DropdbStmt);
 	bool		is_commit_prepared = IsA(stmt, TransactionStmt) &&
 		((TransactionStmt *) stmt)->kind == TRANS_STMT_COMMIT_PREPARED;
+	char	   *copy_name = IsA(stmt, CreatedbStmt) ?
+		pstrdup(((CreatedbStmt *) stmt)->dbname) : NULL;
 
 	if (IsA(stmt, RefreshMatViewStmt) && refresh_maintained((RefreshMatViewStmt *) stmt))
 	{
@@ -159,6 +161,14 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 				LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
 				db->wanted = false;
 				LWLockRelease(derive_shared()->lock);
+			}
+			if (copy_name != NULL)
+			{
+				/* The copy has the views, too. */
+				Oid			copy = get_database_oid(copy_name, true);
+
+				if (OidIsValid(copy))
+					(void) derive_database_want(copy);
 			}
 		}
 		PG_END_ENSURE_ERROR_CLEANUP(release_hold, PointerGetDatum(db));

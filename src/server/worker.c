@@ -840,15 +840,21 @@ fail_view(WorkerView *view, const char *message, int sqlerrcode)
 {
 	char	   *name = get_rel_name(view->relid);
 
+	/* Dropped or released at this very moment: not a failure. */
+	if (name == NULL || derive_registry_get(view->relid) == NULL)
+	{
+		me.reload = true;
+		return;
+	}
 	if (!ConditionalLockRelationOid(view->relid, RowExclusiveLock))
 		ereport(ERROR,
 				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 				 errmsg("could not mark view \"%s\" as failed because it is locked: %s",
-						name ? name : "?", message)));
+						name, message)));
 
 	ereport(WARNING,
 			(errcode(sqlerrcode),
-			 errmsg("maintenance of view \"%s\" has failed: %s", name ? name : "?", message),
+			 errmsg("maintenance of view \"%s\" has failed: %s", name, message),
 			 errhint("Remove the cause, then call derive.repair() for the view.")));
 
 	view->row->state = DERIVE_VIEW_FAILED;
@@ -917,6 +923,17 @@ static void
 load_program(WorkerView *view)
 {
 	ErrorData  *edata;
+
+	if (!ConditionalLockRelationOid(view->relid, AccessShareLock))
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("could not obtain lock on view with OID %u", view->relid)));
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(view->relid)))
+	{
+		view->seen = false;		/* dropped meanwhile */
+		me.reload = true;
+		return;
+	}
 
 	me.loading = view;
 	view->dirty = false;

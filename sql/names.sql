@@ -11,7 +11,7 @@ SELECT derive.create_view('UnQuoted', $$SELECT "select" FROM "Sche ma""s"."Ta'bl
 SELECT derive.create_view('trailing', $$SELECT "select" FROM "Sche ma""s"."Ta'ble"; $$);
 SELECT * FROM oracle_all();
 SELECT view, state FROM derive.views ORDER BY view::text;
-SELECT regexp_replace(derive.explain, '_\d+_', '_N_', 'g') FROM derive.explain('"Sche ma""s"."My View"');
-SELECT regexp_replace(derive.explain, '_\d+_', '_N_', 'g') FROM derive.explain('"Sche ma""s"."Join ""it"""');
+SELECT regexp_replace(line, '_\d+_', '_N_', 'g') FROM derive.explain('"Sche ma""s"."My View"') AS line;
+SELECT regexp_replace(line, '_\d+_', '_N_', 'g') FROM derive.explain('"Sche ma""s"."Join ""it"""') AS line;
 DROP SCHEMA "Sche ma""s" CASCADE;
 SELECT count(*) FROM derive.views;

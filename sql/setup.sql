@@ -25,7 +25,7 @@ BEGIN
 	IF NOT derive.wait(view, timeout => '60 s') THEN
 		RETURN 'timeout';
 	END IF;
-	SELECT string_agg(CASE WHEN atttypid::regtype::text IN ('json', 'xml', 'point', 'json[]')
+	SELECT string_agg(CASE WHEN atttypid::regtype::text IN ('json', 'xml', 'point', 'box', 'json[]')
 					  THEN quote_ident(attname) || '::text' ELSE quote_ident(attname) END, ', ' ORDER BY attnum)
 	INTO columns FROM pg_attribute WHERE attrelid = view AND attnum > 0 AND NOT attisdropped;
 	EXECUTE format('SELECT count(*) FROM ((SELECT %1$s FROM %2$s EXCEPT ALL SELECT %1$s FROM (%3$s) q)

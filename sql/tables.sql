@@ -113,7 +113,6 @@ UPDATE u SET id = id + 1;
 SELECT * FROM oracle_all();
 -- rewritten by maintenance
 VACUUM FULL u;
-CLUSTER d USING d_pkey;
 CREATE INDEX d_a ON d (a);
 CLUSTER d USING d_a;
 INSERT INTO d VALUES (7, 'seven');

@@ -3,14 +3,14 @@ CREATE TYPE pair AS (a int, b text);
 CREATE DOMAIN positive AS int CHECK (VALUE > 0);
 CREATE TYPE color AS ENUM ('red', 'green', 'blue');
 CREATE TABLE t (id int, js json, x xml, pt point, jb jsonb, arr int[], r int4range, mr nummultirange, dom positive, co pair, en color,
-	u uuid, ip inet, by bytea, iv interval, tv tsvector, bx box, big text, gen int GENERATED ALWAYS AS (id * 2) STORED,
-	ch char(5), vb varbit, nm name, tt timetz, f8 float8, arr2 pair[]);
+	u uuid, ip inet, by bytea, iv interval, tv tsvector, bx box, big text,
+	ch char(5), vb varbit, nm name, tt timetz, f8 float8, arr2 pair[], gen int GENERATED ALWAYS AS (id * 2) STORED);
 ALTER TABLE t ALTER big SET STORAGE EXTERNAL;
 CREATE FUNCTION fill_types(lo int, hi int) RETURNS void LANGUAGE sql AS $$
 	INSERT INTO t SELECT i, json_build_object('k', i), xmlparse(CONTENT '<a>' || i || '</a>'), point(i, i), jsonb_build_object('k', i % 3),
 	ARRAY[i, NULL, i % 2], int4range(i, i + 5), nummultirange(numrange(i, i + 1)), i + 1, ROW(i % 3, 'p')::pair, (ARRAY['red', 'green', 'blue'])[1 + i % 3]::color,
 	('00000000-0000-0000-0000-0000000000' || lpad((i % 10)::text, 2, '0'))::uuid, ('10.0.0.' || i % 5)::inet, decode(lpad(to_hex(i % 4), 2, '0'), 'hex'),
-	i * interval '1 day', to_tsvector('simple', 'word' || i % 3), box(point(0, 0), point(i, i)), repeat('x' || i % 2, 5000), DEFAULT,
+	i * interval '1 day', to_tsvector('simple', 'word' || i % 3), box(point(0, 0), point(i, i)), repeat('x' || i % 2, 5000),
 	'c' || i % 3, (i % 16)::bit(4)::varbit, 'n' || i % 3, '12:00+00'::timetz + i % 3 * interval '1 hour', i / 2.0, ARRAY[ROW(i % 2, 'e')::pair]
 	FROM generate_series(lo, hi) i $$;
 SELECT fill_types(1, 12);

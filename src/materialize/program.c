@@ -168,8 +168,8 @@ compile(Oid view, MemoryContext parent, DeriveTableResolver resolve)
 				 errmsg("\"%s\" is not a materialized view", RelationGetRelationName(rel))));
 	table_close(rel, NoLock);
 
-	check_privileges(view, program->owner);
 	program->body->operators = derive_compile(view, program->owner, resolve, &view, &program->body->query);
+	check_privileges(view, program->owner);
 	collect_sources(program);
 	((DeriveOperator *) llast(program->body->operators))->table = view;
 	MemoryContextSwitchTo(old);
@@ -371,7 +371,7 @@ run_operator(DeriveProgram *program, DeriveOperator *op, DeriveBatch *batch, boo
 	}
 	else
 		op->routine->apply(op, batch, target);
-	DERIVE_DEBUG_POINT("mid_apply");
+	DERIVE_DEBUG_POINT("batch-mid-apply");
 	derive_target_close(target, is_view ? counts : NULL);
 	PopActiveSnapshot();
 

@@ -106,6 +106,7 @@
 #include "utils/syscache.h"
 
 #define IDLE_MS				10000	/* look at the WAL of other databases this often */
+#define RELOAD_MS			100		/* look again at a view that is locked while it is built */
 #define RETRY_MS			1000	/* after a lock or process could not be had */
 #define FIRST_BACKOFF_MS	100
 #define LAST_BACKOFF_MS		10000
@@ -187,6 +188,7 @@ static struct
 	Oid			registry_oid;	/* derive_state.views */
 	volatile bool reload;		/* the registry changed; set in callbacks */
 	volatile bool any_dirty;	/* some view is dirty; set in callbacks */
+	TimestampTz reload_at;		/* reload then, 0: need not */
 	WorkerView *loading;		/* whose program is being loaded */
 	uint64		decode_counter; /* SharedInvalidMessageCounter when decoding began */
 	bool		decoding;
@@ -406,6 +408,8 @@ main_loop(void)
 		{
 			MemoryContextSwitchTo(me.batch_cxt);
 			mark_repairs();
+			if (me.reload_at != 0 && GetCurrentTimestamp() >= me.reload_at)
+				me.reload = true;
 			if (me.reload || me.any_dirty)
 				load_registry();
 			if (me.leave)
@@ -573,6 +577,8 @@ idle(void)
 
 	if (me.without_identity != NIL)
 		timeout = Min(timeout, RETRY_MS);
+	if (me.reload_at != 0)
+		timeout = Min(timeout, RELOAD_MS);
 	foreach(lc, me.views)
 	{
 		WorkerView *view = lfirst(lc);
@@ -915,7 +921,7 @@ load_program_guarded(void *arg)
 }
 
 /*
- * Compile the view.  If it cannot be done for reasons of the view then only
+ * Compile the view, again if need be.  If it cannot be done for reasons of the view then only
  * this view has failed; if for others (a lock), nobody can go on, because a
  * batch without this view would lose its changes.
  */
@@ -924,10 +930,13 @@ load_program(WorkerView *view)
 {
 	ErrorData  *edata;
 
-	if (!ConditionalLockRelationOid(view->relid, AccessShareLock))
-		ereport(ERROR,
-				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-				 errmsg("could not obtain lock on view with OID %u", view->relid)));
+	/* The others were locked before; see load_registry(). */
+	if (view->row->state == DERIVE_VIEW_BUILDING &&
+		!ConditionalLockRelationOid(view->relid, AccessShareLock))
+	{
+		me.reload_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RELOAD_MS);
+		return;
+	}
 	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(view->relid)))
 	{
 		view->seen = false;		/* dropped meanwhile */
@@ -935,6 +944,7 @@ load_program(WorkerView *view)
 		return;
 	}
 
+	unload_program(view);
 	me.loading = view;
 	view->dirty = false;
 	edata = guarded(load_program_guarded, view);
@@ -1004,6 +1014,7 @@ load_registry(void)
 	char		timeout[32];
 
 	me.reload = false;
+	me.reload_at = 0;
 	me.any_dirty = false;
 
 	SetCurrentStatementStartTimestamp();
@@ -1034,6 +1045,7 @@ load_registry(void)
 		{
 			me.reload = true;
 			AbortCurrentTransaction();
+			MemoryContextSwitchTo(me.batch_cxt);
 			derive_lock_wait(busy, AccessShareLock, &me.db->point.blocked_on);
 			return;
 		}
@@ -1044,6 +1056,23 @@ load_registry(void)
 									   ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(config_cxt);
 	rows = derive_registry_all();
+	foreach(lc, rows)
+	{
+		DeriveViewRow *row = lfirst(lc);
+
+		/* One that does not move yet can wait, for its builder perhaps. */
+		if (row->state != DERIVE_VIEW_BUILDING &&
+			!ConditionalLockRelationOid(row->relid, AccessShareLock))
+		{
+			Oid			busy = row->relid;
+
+			me.reload = true;
+			AbortCurrentTransaction();
+			MemoryContextSwitchTo(me.batch_cxt);
+			derive_lock_wait(busy, AccessShareLock, &me.db->point.blocked_on);
+			return;
+		}
+	}
 	load_views(rows);
 	order_views();
 
@@ -1100,9 +1129,7 @@ load_views(List *rows)
 		}
 		view->seen = true;
 		view->row = row;
-		if (view->program != NULL && (view->dirty || !needs_program(view)))
-			unload_program(view);
-		if (view->program == NULL && needs_program(view))
+		if (needs_program(view) && (view->program == NULL || view->dirty))
 			load_program(view);
 		if (view->program != NULL && !needs_program(view))
 			unload_program(view);
@@ -2031,6 +2058,7 @@ run_batch(void)
 	uint64		commits = pg_atomic_read_u64(&me.db->commits);
 	TimestampTz taken_at;
 	DerivePosition *to;
+	DerivePosition *next;
 	DeriveBatch *batch;
 	XLogRecPtr	upto;
 	XLogRecPtr	covered;
@@ -2088,22 +2116,22 @@ run_batch(void)
 	if (wrote)
 		derive_registry_set_position(to, covered);
 	PopActiveSnapshot();
+	MemoryContextSwitchTo(me.cxt);
+	next = derive_position_copy(to);
 	derive_background_commit();
-	MemoryContextSwitchTo(me.batch_cxt);
+
+	/*
+	 * The batch is done, whatever happens now.  Nothing that can raise ERROR
+	 * may stand before its rows are forgotten and our position is moved.
+	 */
+	derive_stream_end_batch(me.stream);
+	if (me.position)
+		pfree(me.position);
+	me.position = next;
 	me.phase = PHASE_OTHER;
+	MemoryContextSwitchTo(me.batch_cxt);
 	DERIVE_DEBUG_POINT("batch-committed");
 
-	/* The batch is done, whatever happens now. */
-	{
-		DerivePosition *old = me.position;
-		MemoryContext oldcontext = MemoryContextSwitchTo(me.cxt);
-
-		me.position = derive_position_copy(to);
-		MemoryContextSwitchTo(oldcontext);
-		if (old)
-			pfree(old);
-	}
-	derive_stream_end_batch(me.stream);
 	me.commits_seen = commits;
 	me.careful = false;
 	me.failures = 0;

@@ -34,7 +34,10 @@ OBJS = \
 	src/delta/target.o \
 	src/derive/aggclass.o \
 	src/derive/aggcompile.o \
+	src/derive/agggroups.o \
+	src/derive/aggredo.o \
 	src/derive/aggregate.o \
+	src/derive/aggstate.o \
 	src/derive/check.o \
 	src/derive/compile.o \
 	src/derive/exactsum.o \
@@ -67,16 +70,17 @@ REGRESS = \
 	types \
 	tables \
 	refusals \
-	names
+	names \
+	large
 ISOLATION = \
 	setup \
-	commit_order \
-	create_view \
-	locks \
-	maintenance \
-	prepared \
 	snapshot \
-	truncate
+	create_view \
+	truncate \
+	locks \
+	commit_order \
+	prepared \
+	maintenance
 ISOLATION_OPTS = --inputdir=$(srcdir)/test/isolation
 TAP_TESTS = 1
 PROVE_TESTS = test/t/*.pl

@@ -467,11 +467,35 @@ make_extension_own(Oid extension_oid, Oid relid, char role)
 		recordDependencyOn(&object, &extension, DEPENDENCY_EXTENSION);
 }
 
+/* A copy of the row with this key, or NULL. */
+static HeapTuple
+find_relation_tuple(Names names, Relation relations, Oid view, int operator, char role)
+{
+	ScanKeyData key[3];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key[0], Anum_relations_view, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(view));
+	ScanKeyInit(&key[1], Anum_relations_operator, BTEqualStrategyNumber, F_INT4EQ,
+				Int32GetDatum(operator));
+	ScanKeyInit(&key[2], Anum_relations_role, BTEqualStrategyNumber, F_CHAREQ,
+				CharGetDatum(role));
+	scan = systable_beginscan(relations, names.relations_pkey, true, NULL, 3, key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		tuple = heap_copytuple(tuple);
+	systable_endscan(scan);
+	return tuple;
+}
+
 void
-derive_registry_add_relation(Oid view, int operator, char role, Oid relid)
+derive_registry_set_relation(Oid view, int operator, char role, Oid relid)
 {
 	Names		names;
 	Relation	relations;
+	HeapTuple	existing;
+	HeapTuple	tuple;
 	Datum		values[Natts_relations];
 	bool		nulls[Natts_relations];
 
@@ -483,8 +507,12 @@ derive_registry_add_relation(Oid view, int operator, char role, Oid relid)
 	values[Anum_relations_relid - 1] = ObjectIdGetDatum(relid);
 
 	relations = table_open(names.relations, RowExclusiveLock);
-	CatalogTupleInsert(relations,
-					   heap_form_tuple(RelationGetDescr(relations), values, nulls));
+	tuple = heap_form_tuple(RelationGetDescr(relations), values, nulls);
+	existing = find_relation_tuple(names, relations, view, operator, role);
+	if (existing != NULL)
+		CatalogTupleUpdate(relations, &existing->t_self, tuple);
+	else
+		CatalogTupleInsert(relations, tuple);
 	table_close(relations, NoLock);
 
 	/* Its pg_class row may have been made by this very command. */
@@ -498,29 +526,19 @@ derive_registry_relation(Oid view, int operator, char role)
 {
 	Names		names;
 	Relation	relations;
-	ScanKeyData key[3];
-	SysScanDesc scan;
 	HeapTuple	tuple;
 	Oid			result = InvalidOid;
 
 	names = require_names();
 	relations = table_open(names.relations, AccessShareLock);
-	ScanKeyInit(&key[0], Anum_relations_view, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(view));
-	ScanKeyInit(&key[1], Anum_relations_operator, BTEqualStrategyNumber, F_INT4EQ,
-				Int32GetDatum(operator));
-	ScanKeyInit(&key[2], Anum_relations_role, BTEqualStrategyNumber, F_CHAREQ,
-				CharGetDatum(role));
-	scan = systable_beginscan(relations, names.relations_pkey, true, NULL, 3, key);
-	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple))
+	tuple = find_relation_tuple(names, relations, view, operator, role);
+	if (tuple != NULL)
 	{
 		bool		isnull;
 
 		result = DatumGetObjectId(heap_getattr(tuple, Anum_relations_relid,
 											   RelationGetDescr(relations), &isnull));
 	}
-	systable_endscan(scan);
 	table_close(relations, AccessShareLock);
 	return result;
 }

@@ -80,7 +80,8 @@ extern List *derive_registry_all(void); /* of DeriveViewRow *, ascending relid *
 /* Was the view's row written by the current, uncommitted transaction, so that workers cannot see it yet? */
 extern bool derive_registry_changed_here(Oid view);
 
-extern void derive_registry_add_relation(Oid view, int operator, char role, Oid relid);
+/* Enter an internal relation, in place of the one that had this role. */
+extern void derive_registry_set_relation(Oid view, int operator, char role, Oid relid);
 extern Oid	derive_registry_relation(Oid view, int operator, char role);	/* InvalidOid if none */
 extern List *derive_registry_relations(Oid view);	/* of Oid, all roles */
 extern Oid	derive_registry_owner_of(Oid relid);	/* the view an internal relation belongs to, or InvalidOid */

@@ -136,7 +136,7 @@ derive_aggregate_class_name(DeriveAggClass cls)
 		case DERIVE_AGG_INVERTIBLE:
 			return "added and removed by its moving-aggregate functions";
 		case DERIVE_AGG_EXTREMUM:
-			return "kept; the group is recomputed when its extremum goes";
+			return "kept; looked up when the extremum goes";
 		case DERIVE_AGG_BOOL:
 			return "counted";
 		case DERIVE_AGG_RECOMPUTE:

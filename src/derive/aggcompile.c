@@ -409,9 +409,12 @@ input_rte(Query *core)
 	return rte;
 }
 
-/* "input.key = keys.key", for each key that can be compared. */
+/*
+ * "input.key = keys.key", for each key that can be compared; the keys are range
+ * table entry keys_varno of the query this many levels up.
+ */
 static List *
-key_conditions(DeriveAggregation *agg, bool with_nulls)
+key_conditions(DeriveAggregation *agg, bool with_nulls, int keys_varno, Index keys_level)
 {
 	List	   *conditions = NIL;
 
@@ -424,7 +427,7 @@ key_conditions(DeriveAggregation *agg, bool with_nulls)
 			continue;			/* depends on the others */
 		op = (OpExpr *) make_opclause(key->eqop, BOOLOID, false,
 									  (Expr *) makeVar(1, i + 1, key->type, key->typmod, key->collation, 0),
-									  (Expr *) makeVar(2, i + 1, key->type, key->typmod, key->collation, 0),
+									  (Expr *) makeVar(keys_varno, i + 1, key->type, key->typmod, key->collation, keys_level),
 									  InvalidOid, key->collation);
 		set_opfuncid(op);
 		if (with_nulls)
@@ -458,7 +461,7 @@ empty_query_over_input(DeriveAggregation *agg, bool restricted, bool with_nulls)
 		query->rtable = lappend(query->rtable,
 								derive_query_enr_rte(DERIVE_KEYS_ENR, derive_aggregation_key_desc(agg), 10));
 		query->jointree->fromlist = lappend(query->jointree->fromlist, ref);
-		quals = (Node *) make_ands_explicit(key_conditions(agg, with_nulls));
+		quals = (Node *) make_ands_explicit(key_conditions(agg, with_nulls, 2, 0));
 	}
 	query->jointree->quals = quals;
 	return query;
@@ -569,5 +572,65 @@ derive_aggregation_block(DeriveAggregation *agg, bool restricted, bool with_null
 									makeTargetEntry((Expr *) aggref_over_input(agg, &agg->calls[i]),
 													++resno, psprintf("a%d", i + 1), false));
 	query->hasAggs = true;
+	return query;
+}
+
+/* "SELECT max(argument) FROM input WHERE input.key = keys.key", keys being outside. */
+static Query *
+extremum_query(DeriveAggregation *agg, DeriveAggCall *call, bool with_nulls)
+{
+	Query	   *query = empty_query_over_input(agg, false, false);
+	Aggref	   *aggref = aggref_over_input(agg, call);
+	List	   *conditions = key_conditions(agg, with_nulls, 1, 1);
+
+	/* the planner takes an index for min() and max() without FILTER only */
+	if (call->filter >= 0)
+		conditions = lappend(conditions, aggref->aggfilter);
+	aggref->aggfilter = NULL;
+	query->jointree->quals = conditions ? (Node *) make_ands_explicit(conditions) : NULL;
+	query->targetList = list_make1(makeTargetEntry((Expr *) aggref, 1, pstrdup("extremum"), false));
+	query->hasAggs = true;
+	return query;
+}
+
+/* The keys, and for each of them every min() and max() of the block, each by a sub-query. */
+Query *
+derive_aggregation_extrema(DeriveAggregation *agg, bool with_nulls)
+{
+	Query	   *query = makeNode(Query);
+	AttrNumber	resno = 0;
+
+	query->commandType = CMD_SELECT;
+	query->canSetTag = true;
+	query->jointree = makeFromExpr(NIL, NULL);
+	if (agg->grouped)
+	{
+		RangeTblRef *ref = makeNode(RangeTblRef);
+
+		ref->rtindex = 1;
+		query->rtable = list_make1(derive_query_enr_rte(DERIVE_KEYS_ENR, derive_aggregation_key_desc(agg), 10));
+		query->jointree->fromlist = list_make1(ref);
+	}
+	for (int i = 0; i < agg->nkeys; i++)
+	{
+		DeriveKey  *key = &agg->keys[i];
+
+		query->targetList = lappend(query->targetList,
+									makeTargetEntry((Expr *) makeVar(1, i + 1, key->type, key->typmod, key->collation, 0),
+													++resno, psprintf("k%d", i + 1), false));
+	}
+	for (int i = 0; i < agg->ncalls; i++)
+	{
+		SubLink    *sublink = makeNode(SubLink);
+
+		if (agg->calls[i].function->cls != DERIVE_AGG_EXTREMUM)
+			continue;
+		sublink->subLinkType = EXPR_SUBLINK;
+		sublink->subselect = (Node *) extremum_query(agg, &agg->calls[i], with_nulls);
+		sublink->location = -1;
+		query->targetList = lappend(query->targetList,
+									makeTargetEntry((Expr *) sublink, ++resno, psprintf("a%d", i + 1), false));
+	}
+	query->hasSubLinks = true;
 	return query;
 }

@@ -59,8 +59,8 @@ typedef struct DeriveAggregation
 	Oid			state_table;
 	Query	   *core;			/* the input as a query, or NULL if it has several branches */
 
-	/* plans made when first needed; see aggregate.c */
-	DerivePlan *restricted[2];	/* for keys without NULLs, for keys with */
+	/* plans made when first needed; see aggredo.c */
+	DerivePlan *redo_plans[2][2];	/* whole groups, extrema; keys without NULLs, with */
 	DerivePlan *full;
 } DeriveAggregation;
 
@@ -77,9 +77,10 @@ typedef Oid (*DeriveStateResolver) (void *arg, int operator, char role, TupleDes
 extern void derive_aggregation_compile(DeriveOperator *op, Query *block, DeriveStateResolver resolve, void *arg);
 extern void derive_aggregation_distinct(DeriveOperator *op, List *branches, DeriveStateResolver resolve, void *arg);
 
-/* The key's query: for aggregate.c and aggcompile.c only. */
+/* Queries for a set of keys (tuplestore DERIVE_KEYS_ENR), see aggredo.c. */
 extern Query *derive_aggregation_input(DeriveAggregation *agg, bool restricted, bool with_nulls);
 extern Query *derive_aggregation_block(DeriveAggregation *agg, bool restricted, bool with_nulls);
+extern Query *derive_aggregation_extrema(DeriveAggregation *agg, bool with_nulls);
 extern TupleDesc derive_aggregation_key_desc(DeriveAggregation *agg);
 
 #define DERIVE_KEYS_ENR "derive_keys"

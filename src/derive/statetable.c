@@ -21,6 +21,7 @@
 #include "catalog/indexing.h"
 #include "executor/executor.h"
 #include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
@@ -40,14 +41,15 @@ DeriveStateTable *
 derive_state_open(Oid relid)
 {
 	DeriveStateTable *table = palloc0(sizeof(DeriveStateTable));
-	List	   *indexes;
+	ListCell   *lc;
 
 	table->rel = table_open(relid, RowExclusiveLock);
-	indexes = RelationGetIndexList(table->rel);
-	if (list_length(indexes) != 1)
-		elog(ERROR, "state table \"%s\" has %d indexes",
-			 RelationGetRelationName(table->rel), list_length(indexes));
-	table->index = index_open(linitial_oid(indexes), RowExclusiveLock);
+	/* there are two for a while when people run REINDEX CONCURRENTLY */
+	foreach(lc, RelationGetIndexList(table->rel))
+		if (table->index == NULL && get_index_isvalid(lfirst_oid(lc)))
+			table->index = index_open(lfirst_oid(lc), RowExclusiveLock);
+	if (table->index == NULL)
+		elog(ERROR, "state table \"%s\" has no index", RelationGetRelationName(table->rel));
 	table->indexes = CatalogOpenIndexes(table->rel);
 	table->found = table_slot_create(table->rel, NULL);
 	table->row = MakeSingleTupleTableSlot(RelationGetDescr(table->rel), &TTSOpsVirtual);

@@ -40,6 +40,7 @@
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
+#include "parser/parse_oper.h"
 #include "parser/parsetree.h"
 #include "storage/lmgr.h"
 #include "tcop/dest.h"
@@ -946,4 +947,26 @@ derive_linear_full(DeriveLinear *linear, DeriveRowSink sink, void *arg)
 {
 	for (int branch = 0; branch < list_length(linear->branches); branch++)
 		derive_plan_run(find_term(linear, branch, -1, NULL, 0), NULL, false, sink, arg);
+}
+
+bool
+derive_linear_sorted(DeriveLinear *linear, int nkeys, DeriveRowSink sink, void *arg)
+{
+	Query	   *all = union_all(copyObject(linear->branches));
+	Query	   *query = scan_query(subquery_rte(all, "input"), linear->desc, linear->desc->natts);
+
+	for (int i = 0; i < nkeys; i++)
+	{
+		SortGroupClause *clause = makeNode(SortGroupClause);
+		TargetEntry *tle = list_nth_node(TargetEntry, query->targetList, i);
+
+		get_sort_group_operators(exprType((Node *) tle->expr), false, false, false,
+								 &clause->sortop, &clause->eqop, NULL, &clause->hashable);
+		if (!OidIsValid(clause->sortop))
+			return false;
+		tle->ressortgroupref = clause->tleSortGroupRef = i + 1;
+		query->sortClause = lappend(query->sortClause, clause);
+	}
+	derive_query_run(query, NULL, sink, arg);
+	return true;
 }

@@ -50,6 +50,9 @@ extern void derive_linear_delta(DeriveLinear *linear, DeriveBatch *batch, Derive
 /* The whole result, each row with weight 1. */
 extern void derive_linear_full(DeriveLinear *linear, DeriveRowSink sink, void *arg);
 
+/* The same, sorted by the first nkeys columns, so that equal ones are adjacent; false if they cannot be sorted. */
+extern bool derive_linear_sorted(DeriveLinear *linear, int nkeys, DeriveRowSink sink, void *arg);
+
 /*
  * Plan and run one query (not cached) with the tuplestores of env, under the
  * active snapshot.  The sink's rows have the query's columns; weight is 1.

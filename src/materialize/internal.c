@@ -104,7 +104,7 @@ derive_internal_create(Oid view, int operator, char role, TupleDesc desc)
 	ObjectAddressSet(extension, ExtensionRelationId, derive_extension_oid(false));
 	recordDependencyOn(&table, &extension, DEPENDENCY_EXTENSION);
 	CommandCounterIncrement();
-	derive_registry_add_relation(view, operator, role, table.objectId);
+	derive_registry_set_relation(view, operator, role, table.objectId);
 	return table.objectId;
 }
 

@@ -21,6 +21,7 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
@@ -257,7 +258,7 @@ static void
 create_locator_index(DeriveProgram *program, DeriveOperator *op)
 {
 	op->index = derive_internal_index_locator(op->table, &op->locator);
-	derive_registry_add_relation(program->view, op->number, 'i', op->index);
+	derive_registry_set_relation(program->view, op->number, 'i', op->index);
 }
 
 DeriveProgram *
@@ -343,10 +344,38 @@ create_output(DeriveOperator *op)
 	return output;
 }
 
+/* An index of the operator's table that can serve as its locator, or InvalidOid. */
+static Oid
+find_locator_index(DeriveOperator *op)
+{
+	Relation	rel = table_open(op->table, AccessShareLock);
+	Oid			result = InvalidOid;
+	ListCell   *lc;
+
+	foreach(lc, RelationGetIndexList(rel))
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+
+		if (derive_locator_matches(index, &op->locator))
+			result = lfirst_oid(lc);
+		index_close(index, NoLock);
+		if (OidIsValid(result))
+			break;
+	}
+	table_close(rel, NoLock);
+	return result;
+}
+
+/* REINDEX CONCURRENTLY puts another index in the place of ours; people may drop it. */
 static void
 ensure_index(DeriveProgram *program, DeriveOperator *op)
 {
-	if (!OidIsValid(op->index) || get_rel_relkind(op->index) == '\0')
+	if (OidIsValid(op->index) && get_rel_relkind(op->index) != '\0' && get_index_isvalid(op->index))
+		return;
+	op->index = find_locator_index(op);
+	if (OidIsValid(op->index))
+		derive_registry_set_relation(program->view, op->number, 'i', op->index);
+	else
 		create_locator_index(program, op);
 }
 

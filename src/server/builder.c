@@ -260,7 +260,7 @@ ensure_identity(void)
 	set_phase("setting replica identity");
 	if (!load_relations(&reads, &writes, &missing))
 		return false;
-	DERIVE_DEBUG_POINT("build-before-identity");
+	DERIVE_DEBUG_POINT("build_before_identity");
 	return derive_identity_set(missing, &build->blocked_on);
 }
 
@@ -364,9 +364,9 @@ fill(void)
 
 	set_phase("running the query");
 	pg_atomic_write_u64(&build->tuples_total, (uint64) expected_tuples(program));
-	DERIVE_DEBUG_POINT("build-before-fill");
+	DERIVE_DEBUG_POINT("build_before_fill");
 	(void) derive_program_build(program, show_progress, NULL);
-	DERIVE_DEBUG_POINT("build-after-fill");
+	DERIVE_DEBUG_POINT("build_after_fill");
 
 	row->state = DERIVE_VIEW_CATCHUP;
 	row->rebuild = false;

@@ -931,7 +931,7 @@ load_program(WorkerView *view)
 	ErrorData  *edata;
 
 	/* The others were locked before; see load_registry(). */
-	if (view->row->state == DERIVE_VIEW_BUILDING &&
+	if (view->row->state != DERIVE_VIEW_READY && view->row->state != DERIVE_VIEW_CATCHUP &&
 		!ConditionalLockRelationOid(view->relid, AccessShareLock))
 	{
 		me.reload_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RELOAD_MS);
@@ -1061,7 +1061,7 @@ load_registry(void)
 		DeriveViewRow *row = lfirst(lc);
 
 		/* One that does not move yet can wait, for its builder perhaps. */
-		if (row->state != DERIVE_VIEW_BUILDING &&
+		if ((row->state == DERIVE_VIEW_READY || row->state == DERIVE_VIEW_CATCHUP) &&
 			!ConditionalLockRelationOid(row->relid, AccessShareLock))
 		{
 			Oid			busy = row->relid;
@@ -1701,7 +1701,7 @@ advance(void *arg)
 		settled = false;
 	}
 	PopActiveSnapshot();
-	DERIVE_DEBUG_POINT("batch-view-applied");
+	DERIVE_DEBUG_POINT("batch_view_applied");
 
 	if (settled)
 	{
@@ -2086,7 +2086,7 @@ run_batch(void)
 		derive_background_abort();
 		return;
 	}
-	DERIVE_DEBUG_POINT("batch-locked");
+	DERIVE_DEBUG_POINT("batch_locked");
 	me.unfinished = false;
 
 	/* Now, and not earlier, S. */
@@ -2097,9 +2097,9 @@ run_batch(void)
 
 	/* capture */
 	me.phase = PHASE_CAPTURE;
-	DERIVE_DEBUG_POINT("batch-snapshot");
+	DERIVE_DEBUG_POINT("batch_snapshot");
 	covered = capture(to, &upto);
-	DERIVE_DEBUG_POINT("batch-decoded");
+	DERIVE_DEBUG_POINT("batch_decoded");
 
 	/* delta */
 	me.phase = PHASE_APPLY;
@@ -2112,7 +2112,7 @@ run_batch(void)
 	if (advance_views(batch, &stats, INSTR_TIME_GET_MILLISEC(duration)))
 		wrote = true;
 	verify_views();
-	DERIVE_DEBUG_POINT("batch-applied");
+	DERIVE_DEBUG_POINT("batch_applied");
 	if (wrote)
 		derive_registry_set_position(to, covered);
 	PopActiveSnapshot();
@@ -2130,7 +2130,7 @@ run_batch(void)
 	me.position = next;
 	me.phase = PHASE_OTHER;
 	MemoryContextSwitchTo(me.batch_cxt);
-	DERIVE_DEBUG_POINT("batch-committed");
+	DERIVE_DEBUG_POINT("batch_committed");
 
 	me.commits_seen = commits;
 	me.careful = false;

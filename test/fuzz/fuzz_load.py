@@ -5,6 +5,8 @@ All random choices of a transaction are drawn before it is run, so that a
 session's statements depend on the seed alone, not on how others interleave.
 """
 
+import os
+import signal
 import time
 
 from fuzz_schema import literal
@@ -256,6 +258,8 @@ class Chaos:
         elif self.engine:
             actions += [(8, self.verify), (3, self.pause), (3, self.repair), (4, self.refresh), (3, self.view_again),
                         (3, self.view_ddl), (2, self.terminate), (1, self.identity)]
+        if self.engine:
+            actions += [(8, self.freeze)]
         if self.violent:
             actions += [(6, self.kill)]
         functions = [f for weight, f in actions for _ in range(weight)]
@@ -468,6 +472,18 @@ class Chaos:
         result = self.sql("SELECT active_pid FROM pg_replication_slots WHERE plugin = 'pg_derive' "
                           "AND database = current_database() AND active_pid IS NOT NULL")
         return result.value() if result else None
+
+    def freeze(self):
+        """Stop the worker for a moment, so that a batch has many changes of many tables."""
+        pid = self.worker()
+        if not pid:
+            return
+        try:
+            os.kill(int(pid), signal.SIGSTOP)
+            time.sleep(self.rng.choice([0.1, 0.3, 0.8]))
+            os.kill(int(pid), signal.SIGCONT)
+        except ProcessLookupError:
+            pass
 
     def terminate(self):
         pid = self.worker()

@@ -133,7 +133,7 @@ class Server:
                     share = subprocess.check_output(
                         [os.path.join(self.bindir, 'pg_config'), '--sharedir'], text=True).strip()
                     conf['extension_control_path'] = "'%s%s:$system'" % (destdir, share)
-                else:
+                elif re.search(r'^extension_destdir\b', describe, re.M):
                     conf['extension_destdir'] = "'%s'" % destdir
         conf.update(self.settings)
         with open(os.path.join(self.datadir, 'postgresql.conf'), 'a') as f:

@@ -1,0 +1,32 @@
+-- Batches and builds that outgrow memory: the test server has 64 kB of it.
+CREATE TABLE big (id int PRIMARY KEY, g int, h text, v numeric, w float8);
+CREATE INDEX ON big (g, id);
+INSERT INTO big SELECT i, i % 5000, 'text ' || i % 3000, i, i / 4.0 FROM generate_series(1, 20000) i;
+SELECT derive.create_view('l_groups', 'SELECT g, count(*), sum(v), min(id), max(id), sum(w) AS w FROM big GROUP BY g');
+SELECT derive.create_view('l_text', 'SELECT h, count(*), avg(v) FROM big GROUP BY h');
+SELECT derive.create_view('l_distinct', 'SELECT DISTINCT g % 2500 AS g, h FROM big');
+SELECT derive.create_view('l_recompute', 'SELECT g, count(DISTINCT h), string_agg(h, $$,$$ ORDER BY id) AS s FROM big GROUP BY g');
+SELECT derive.create_view('l_union', 'SELECT g FROM big UNION SELECT id FROM big');
+SELECT derive.create_view('l_all', 'SELECT * FROM big');
+SELECT derive.create_view('l_self', 'SELECT a.id, b.h FROM big a JOIN big b ON a.id = b.g');
+SELECT * FROM oracle_all();
+INSERT INTO big SELECT i, i % 7000, 'text ' || i % 3000, i / 3.0, i FROM generate_series(20001, 40000) i;
+SELECT * FROM oracle_all();
+-- every group changes, all extrema go, some inverse transitions give up
+UPDATE big SET v = v + 0.001 WHERE id % 7 = 0;
+DELETE FROM big WHERE id <= 5000 OR id > 33000;
+SELECT * FROM oracle_all();
+BEGIN;
+UPDATE big SET g = g + 1;
+DELETE FROM big WHERE id % 3 = 0;
+INSERT INTO big SELECT i, i % 9000, 'new ' || i % 100, i, -i FROM generate_series(50001, 60000) i;
+COMMIT;
+SELECT * FROM oracle_all();
+DELETE FROM big WHERE id % 10 <> 0;
+SELECT * FROM oracle_all();
+-- one extremum of a large group: looked up in the index
+UPDATE big SET g = 1;
+SELECT oracle('l_groups');
+DELETE FROM big WHERE id IN (SELECT max(id) FROM big UNION SELECT min(id) FROM big);
+SELECT oracle('l_groups');
+DROP TABLE big CASCADE;

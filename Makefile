@@ -3,7 +3,7 @@
 #	make, make install		the extension, by PostgreSQL's PGXS
 #	make installcheck		its tests, against the server you run (see CONTRIBUTING.md)
 #	make test				every test, against private temporary servers; installs what is missing
-#	make fuzz				the random differential tester; FUZZ_SECONDS, FUZZ_SEED
+#	make fuzz				the random differential tester; FUZZ_SECONDS, FUZZ_SEED, FUZZ_ROUND
 #	make lint				layers, formatting, exported symbols, lists that must agree
 #	make indent				format the sources
 #
@@ -51,6 +51,7 @@ OBJS = \
 	src/notify/wait.o \
 	src/server/background.o \
 	src/server/builder.o \
+	src/server/dependents.o \
 	src/server/hooks.o \
 	src/server/launcher.o \
 	src/server/module.o \
@@ -69,9 +70,12 @@ REGRESS = \
 	blocks \
 	types \
 	tables \
+	generated \
 	refusals \
 	names \
-	large
+	definitions \
+	large \
+	found
 ISOLATION = \
 	setup \
 	snapshot \
@@ -87,6 +91,7 @@ PROVE_TESTS = test/t/*.pl
 
 FUZZ_SECONDS = 600
 FUZZ_SEED =
+FUZZ_ROUND =
 
 PG_CPPFLAGS = -I$(srcdir)/src -I$(srcdir)/include
 EXTRA_CLEAN = $(OBJS:.o=.d) build output_iso tmp_check
@@ -111,7 +116,7 @@ vpath %.sql $(srcdir)
 endif
 
 # PGXS as packaged does not track which headers an object was made from.
-CFLAGS += -MMD -MP
+override CFLAGS += -MMD -MP
 -include $(OBJS:.o=.d)
 # Bitcode is made anew whenever its object is.
 $(OBJS:.o=.bc): %.bc: %.o
@@ -132,7 +137,7 @@ clean:
 endif
 
 # Tests and checks.  tools/test says what it does; its lists come from here.
-export REGRESS ISOLATION PROVE_TESTS FUZZ_SECONDS FUZZ_SEED PG_CONFIG
+export REGRESS ISOLATION PROVE_TESTS FUZZ_SECONDS FUZZ_SEED FUZZ_ROUND PG_CONFIG
 
 .PHONY: assert-build test fuzz lint indent dist
 assert-build:

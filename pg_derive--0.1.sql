@@ -152,6 +152,7 @@ COMMENT ON FUNCTION derive_state.builds() IS 'views being built; see derive.prog
  * ----------------------------------------------------------------
  */
 
+CREATE SCHEMA derive;
 COMMENT ON SCHEMA derive IS 'materialized views that follow their tables';
 
 CREATE FUNCTION derive.create_view(name text, query text) RETURNS regclass

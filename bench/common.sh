@@ -9,6 +9,15 @@
 database=bench
 keep=${BENCH_KEEP:-}
 
+# End the benchmark, also from inside of $(...).
+eval "$(declare -f die | sed '1s/die/complain/')"
+die()
+{
+	( complain "$@" )
+	[ "$BASHPID" = $$ ] || kill -TERM $$
+	exit 1
+}
+
 note() { printf '%s\n' "$*" >&2; }
 heading() { printf '\n%s\n' "$1"; }
 
@@ -61,7 +70,7 @@ start_server()
 		echo "max_wal_size = '32GB'"
 		echo "checkpoint_timeout = '1h'"
 		private_install_settings "$work/inst"
-		printf '%s\n' "$@"
+		printf '%s\n' "$@" "${BENCH_SETTINGS:-}"
 	} >"$work/settings" || exit 1
 	(
 		cd / &&
@@ -76,7 +85,7 @@ start_server()
 }
 
 psql() { "$pg_bin/psql" -X -q -v ON_ERROR_STOP=1 -h "$socket" -d "$database" "$@"; }
-value() { psql -At -c "$1" || exit 1; }
+value() { psql -At -c "$1" || die "failed: $1"; }
 sql() { psql -o /dev/null -c 'SET client_min_messages = warning' -c "$1" || die "failed: $1"; }
 load() { "$pg_bin/pgbench" -h "$socket" -n "$@" "$database" 2>"$work/pgbench.log" || { cat "$work/pgbench.log" >&2; die "pgbench failed"; }; }
 caught_up() { sql "SELECT derive.wait()"; }
@@ -120,7 +129,7 @@ counters()
 
 calc() { awk "BEGIN { printf \"%.${2:-3}f\", $1 }"; }
 median() { printf '%s\n' "$@" | sort -g | awk '{ a[NR] = $1 } END { printf "%s", (NR % 2) ? a[(NR + 1) / 2] : (a[NR / 2] + a[NR / 2 + 1]) / 2 }'; }
-seconds() { local start=$EPOCHREALTIME; "$@" || exit 1; calc "$EPOCHREALTIME - $start"; }
+seconds() { local start=$EPOCHREALTIME; "$@" || die "failed: $*"; calc "$EPOCHREALTIME - $start"; }
 
 # claim WHAT FIGURE at-most|at-least LIMIT [UNIT]
 claim()

@@ -132,6 +132,8 @@ ALTER TABLE u2 DROP COLUMN extra;
 ALTER TABLE u2 ADD COLUMN more text DEFAULT 'm';
 UPDATE u2 SET more = 'n', n = n + 1;
 SELECT * FROM oracle_all();
+-- refused by PostgreSQL's own dependency check (which of the views it names varies)
+\set VERBOSITY terse
 ALTER TABLE u2 ALTER COLUMN n TYPE bigint;
 ALTER TABLE u2 DROP COLUMN n;
 ALTER TABLE u2 REPLICA IDENTITY DEFAULT;
@@ -142,5 +144,6 @@ UPDATE u2 SET n = n + 1;
 SELECT * FROM oracle_all();
 ALTER TABLE u2 DROP CONSTRAINT u_pkey;
 DROP TABLE u2;
+\set VERBOSITY default
 DROP TABLE d, u2 CASCADE;
 SELECT count(*) FROM derive.views;

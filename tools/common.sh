@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # common.sh: what quickstart, tools/test and .ci/run share.  To be sourced by bash.
 #
 # Three questions, answered in one place: which PostgreSQL do we use, what has
@@ -28,7 +29,7 @@ usable_pg_config()
 	[ -x "$("$1" --bindir)/postgres" ] && [ -f "$("$1" --pgxs)" ]
 }
 
-# Sets PG_CONFIG, pg_version and pg_bin; fails where there is none.
+# Sets PG_CONFIG and pg_bin; fails where there is none.
 find_postgres()
 {
 	local candidate
@@ -38,7 +39,6 @@ find_postgres()
 		if [ -n "$candidate" ] && usable_pg_config "$candidate"; then
 			PG_CONFIG=$candidate
 			pg_bin=$("$PG_CONFIG" --bindir)
-			pg_version=$("$PG_CONFIG" --version | sed 's/^PostgreSQL \([0-9]*\).*/\1/')
 			export PG_CONFIG
 			return 0
 		fi

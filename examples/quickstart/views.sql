@@ -5,7 +5,9 @@ SELECT derive.create_view('airport_delays', $$
     FROM flights f JOIN airports a ON a.iata = f.origin
     GROUP BY a.iata, a.city, a.state $$);
 
--- A view of that view, moving in the same instant.
+-- A view of that view, moving in the same instant.  With this index the worst delay
+-- of a state is found at once when the flight that had it goes.
+CREATE INDEX ON airport_delays (state, worst);
 SELECT derive.create_view('state_delays', $$
     SELECT state, count(*) AS airports, sum(flights) AS flights, max(worst) AS worst
     FROM airport_delays GROUP BY state $$);

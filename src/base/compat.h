@@ -13,6 +13,7 @@
 #include "executor/executor.h"
 #include "nodes/parsenodes.h"
 #include "optimizer/optimizer.h"
+#include "parser/parse_relation.h"
 
 #if PG_VERSION_NUM < 150000 || PG_VERSION_NUM >= 190000
 #error "pg_derive supports PostgreSQL 15 to 18"
@@ -24,9 +25,26 @@
 #include "utils/acl.h"
 #include "utils/guc.h"
 
+/* 16 took the macros for variable-length values out of postgres.h (commit d952373a9). */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+/*
+ * 18 replaced pg_attribute_noreturn(), which stood at the end of a declaration,
+ * by pg_noreturn at its beginning.
+ */
+#if PG_VERSION_NUM >= 180000
+#define DERIVE_NORETURN pg_noreturn
+#else
+#define DERIVE_NORETURN pg_attribute_noreturn()
+#endif
+
 /*
  * 16 moved permission checks from range table entries to RTEPermissionInfo
- * (commit a61b1f748).
+ * (commit a61b1f748).  The planner wants one for each relation it scans, so
+ * "no permission needed" is an entry that asks for none.  Also to be called for
+ * queries made by hand, and when an entry moved to another query.
  */
 #if PG_VERSION_NUM >= 160000
 static inline void
@@ -36,7 +54,13 @@ derive_compat_strip_permissions(Query *query)
 
 	query->rteperminfos = NIL;
 	foreach(lc, query->rtable)
-		lfirst_node(RangeTblEntry, lc)->perminfoindex = 0;
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+		rte->perminfoindex = 0;
+		if (rte->rtekind == RTE_RELATION)
+			(void) addRTEPermissionInfo(&query->rteperminfos, rte);
+	}
 }
 
 static inline void
@@ -69,17 +93,29 @@ derive_compat_check_permissions(PlannedStmt *stmt)
 
 /*
  * 18 represents grouped columns by Vars of an RTE_GROUP entry (commit
- * 247dea89f); we want the expressions themselves, as before.
+ * 247dea89f); we want the expressions themselves, as before.  The entry stays
+ * in the range table, since others come after it perhaps, but as one that
+ * means nothing: the planner expects RTE_GROUP only where hasGroupRTE is set.
  */
 static inline void
 derive_compat_flatten_groups(Query *query)
 {
 #if PG_VERSION_NUM >= 180000
-	if (query->hasGroupRTE)
+	ListCell   *lc;
+
+	if (!query->hasGroupRTE)
+		return;
+	query->targetList = (List *) flatten_group_exprs(NULL, query, (Node *) query->targetList);
+	query->havingQual = flatten_group_exprs(NULL, query, query->havingQual);
+	query->hasGroupRTE = false;
+	foreach(lc, query->rtable)
 	{
-		query->targetList = (List *) flatten_group_exprs(NULL, query, (Node *) query->targetList);
-		query->havingQual = flatten_group_exprs(NULL, query, query->havingQual);
-		query->hasGroupRTE = false;
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+		if (rte->rtekind != RTE_GROUP)
+			continue;
+		rte->rtekind = RTE_RESULT;
+		rte->groupexprs = NIL;
 	}
 #endif
 }
@@ -295,6 +331,65 @@ derive_compat_flatten_join_aliases(Query *query, Node *node)
 	return flatten_join_alias_vars(NULL, query, node);
 #else
 	return flatten_join_alias_vars(query, node);
+#endif
+}
+
+/* 17 added transaction_timeout (commit 51efe38cb); no background process may have one. */
+static inline void
+derive_compat_no_transaction_timeout(void)
+{
+#if PG_VERSION_NUM >= 170000
+	SetConfigOption("transaction_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
+#endif
+}
+
+/* 18 gave expandRTE() the kind of row in RETURNING (commit 80feb727c). */
+static inline void
+derive_compat_expand_rte(RangeTblEntry *rte, int rtindex, int sublevels_up, int location,
+						 bool include_dropped, List **names, List **vars)
+{
+#if PG_VERSION_NUM >= 180000
+	expandRTE(rte, rtindex, sublevels_up, VAR_RETURNING_DEFAULT, location, include_dropped,
+			  names, vars);
+#else
+	expandRTE(rte, rtindex, sublevels_up, location, include_dropped, names, vars);
+#endif
+}
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "rewrite/rewriteHandler.h"
+#include "rewrite/rewriteManip.h"
+
+/*
+ * 18 has generated columns that are computed when they are read (commit
+ * 83ea6c540): what a reference to one stands for.
+ */
+static inline Node *
+derive_compat_virtual_column(Oid relid, Var *var)
+{
+#if PG_VERSION_NUM >= 180000
+	Relation	rel = table_open(relid, AccessShareLock);
+	Node	   *expr = build_generation_expression(rel, var->varattno);
+
+	table_close(rel, NoLock);
+	ChangeVarNodes(expr, 1, var->varno, 0);
+	if (var->varlevelsup > 0)
+		IncrementVarSublevelsUp(expr, var->varlevelsup, 0);
+	return expr;
+#else
+	return (Node *) var;
+#endif
+}
+
+/* 18 lets a copied minimal tuple have space in front of it. */
+static inline MinimalTuple
+derive_compat_copy_minimal_tuple(MinimalTuple tuple)
+{
+#if PG_VERSION_NUM >= 180000
+	return heap_copy_minimal_tuple(tuple, 0);
+#else
+	return heap_copy_minimal_tuple(tuple);
 #endif
 }
 

@@ -120,7 +120,8 @@ derive_registry_reset(void)
 static void
 forget_on_invalidation(Datum arg, Oid relid)
 {
-	if (!OidIsValid(relid) || relid == known.views)
+	/* what happens to an index is announced for its table */
+	if (!OidIsValid(relid) || relid == known.views || relid == known.relations)
 		derive_registry_reset();
 }
 

@@ -100,7 +100,11 @@ image_kind(Oid type, Oid *element)
 	return IMAGE_PLAIN;
 }
 
-/* Put a composite value together again from expanded fields. */
+/*
+ * Put a composite value together again from expanded fields, without the NULLs
+ * at its end: ALTER TYPE ... ADD ATTRIBUTE must not change the image of a value
+ * that is stored somewhere.
+ */
 static Datum
 normalise_record(Datum value)
 {
@@ -126,6 +130,9 @@ normalise_record(Datum value)
 		else if (!nulls[i] && att->attlen == -1)
 			values[i] = normalise_datum(values[i], att->atttypid);
 	}
+
+	while (desc->natts > 0 && nulls[desc->natts - 1])
+		desc->natts--;
 
 	return PointerGetDatum(heap_form_tuple(desc, values, nulls)->t_data);
 }

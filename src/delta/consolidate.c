@@ -114,10 +114,10 @@ struct DeriveConsolidator
  * Preparing
  */
 
-/* Does the type's btree say that its equality is that of the image? */
-static bool
-equality_is_image(TypeCacheEntry *type, Oid collation)
+bool
+derive_equality_is_image(Oid typid, Oid collation)
 {
+	TypeCacheEntry *type = lookup_type_cache(typid, TYPECACHE_EQ_OPR | TYPECACHE_BTREE_OPFAMILY);
 	Oid			proc;
 
 	if (!OidIsValid(type->btree_opf))
@@ -144,8 +144,7 @@ init_rule(ColumnRule *rule, Form_pg_attribute att)
 		return;
 
 	type = lookup_type_cache(att->atttypid,
-							 TYPECACHE_EQ_OPR | TYPECACHE_HASH_PROC | TYPECACHE_HASH_EXTENDED_PROC |
-							 TYPECACHE_BTREE_OPFAMILY);
+							 TYPECACHE_EQ_OPR | TYPECACHE_HASH_PROC | TYPECACHE_HASH_EXTENDED_PROC);
 	if (!OidIsValid(type->eq_opr))
 		return;
 
@@ -161,7 +160,7 @@ init_rule(ColumnRule *rule, Form_pg_attribute att)
 		rule->how = HASH_BY_FUNCTION;
 		fmgr_info(type->hash_proc, &rule->hash);
 	}
-	else if (!equality_is_image(type, att->attcollation))
+	else if (!derive_equality_is_image(att->atttypid, att->attcollation))
 		rule->how = HASH_NOTHING;
 }
 

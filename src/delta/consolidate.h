@@ -39,4 +39,7 @@ extern void derive_consolidate_add(DeriveConsolidator *c, TupleTableSlot *row, i
 /* Report every net change, then free all. */
 extern void derive_consolidate_finish(DeriveConsolidator *c, DeriveNetChange callback, void *arg);
 
+/* Does the type's btree say that equal values are the same bits? */
+extern bool derive_equality_is_image(Oid typid, Oid collation);
+
 #endif							/* DERIVE_CONSOLIDATE_H */

@@ -197,6 +197,8 @@ setup_invertible(DeriveAggFunction *f, Aggref *aggref, const AggCatalog *catalog
 	{
 		fmgr_info(form->aggserialfn, &f->serialfn);
 		fmgr_info(form->aggdeserialfn, &f->deserialfn);
+		if (OidIsValid(form->aggcombinefn))
+			fmgr_info(form->aggcombinefn, &f->combinefn);
 		f->stored_type = BYTEAOID;
 	}
 	else

@@ -44,6 +44,7 @@ typedef struct DeriveAggFunction
 	int			final_nargs;
 	FmgrInfo	serialfn;		/* only for internal states */
 	FmgrInfo	deserialfn;
+	FmgrInfo	combinefn;		/* fn_oid InvalidOid: none */
 	FmgrInfo	better;			/* EXTREMUM: is the first strictly better than the second? */
 	bool		bool_or;		/* BOOL: any rather than all */
 	Oid			collation;

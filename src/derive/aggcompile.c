@@ -43,6 +43,7 @@
 #include "utils/typcache.h"
 
 #include "base/compat.h"
+#include "delta/consolidate.h"
 #include "derive/aggregate.h"
 #include "derive/check.h"
 #include "derive/query.h"
@@ -219,6 +220,8 @@ describe(DeriveAggregation *agg)
 		if (agg->recompute || OidIsValid(call->function->stored_type))
 			call->value_attno = ++nstate;
 	}
+	if (agg->loose && !agg->recompute)
+		agg->same_attno = ++nstate;
 
 	agg->group_desc = CreateTemplateTupleDesc(agg->nkeys + agg->ncalls);
 	agg->state_desc = CreateTemplateTupleDesc(nstate);
@@ -246,6 +249,8 @@ describe(DeriveAggregation *agg)
 		add_attribute(agg->group_desc, agg->nkeys + i + 1, psprintf("a%d", i + 1),
 					  f->result_type, f->result_typmod, f->result_collation);
 	}
+	if (agg->same_attno)
+		add_attribute(agg->state_desc, agg->same_attno, "r", INT8OID, -1, InvalidOid);
 }
 
 static TupleDesc
@@ -265,12 +270,18 @@ static void
 finish(DeriveOperator *op, DeriveAggregation *agg, List *branches,
 	   DeriveStateResolver resolve, void *arg)
 {
+	for (int i = 0; i < agg->nkeys; i++)
+		agg->loose |= OidIsValid(agg->keys[i].eqop) &&
+			!derive_equality_is_image(agg->keys[i].type, agg->keys[i].collation);
 	describe(agg);
 	op->routine = &derive_aggregate_routine;
 	op->aggregation = agg;
 	op->input = derive_linear_create(branches);
 	op->desc = targets_desc(agg->targets);
-	agg->core = list_length(branches) == 1 ? linitial_node(Query, branches) : NULL;
+	if (list_length(branches) == 1)
+		agg->core = linitial_node(Query, branches);
+	else if (agg->loose)
+		agg->core = derive_linear_query(op->input);
 	if (agg->recompute)
 		(void) derive_aggregation_block(agg, false, false); /* refuse now what would fail later */
 	agg->state_table = resolve(arg, op->number, 's', agg->state_desc);

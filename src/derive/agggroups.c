@@ -16,6 +16,8 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
+#include "base/compat.h"
+#include "base/rowhash.h"
 #include "derive/aggrun.h"
 
 typedef struct GroupEntry
@@ -90,6 +92,12 @@ hash_keys(DeriveAggregation *agg, Datum *values, bool *isnull)
 		hash = hash_combine(hash, one);
 	}
 	return murmurhash32(hash);
+}
+
+uint32
+derive_agg_hash(AggRun *run, TupleTableSlot *row)
+{
+	return hash_keys(run->agg, row->tts_values, row->tts_isnull);
 }
 
 /* -------------------------------------------------------------------------
@@ -184,6 +192,8 @@ load_group(AggRun *run, TouchedGroup *group)
 		group->stored = true;
 		group->tid = stored->tts_tid;
 		group->nrows = DatumGetInt64(slot_getattr(stored, DERIVE_STATE_ROWS, &isnull));
+		if (run->agg->same_attno)
+			group->nsame = DatumGetInt64(slot_getattr(stored, run->agg->same_attno, &isnull));
 		/* the stored representative of the key is the one that the output shows */
 		for (int i = 0; i < run->agg->nkeys; i++)
 		{
@@ -257,12 +267,59 @@ derive_agg_find_group(AggRun *run, TupleTableSlot *row)
 	return group;
 }
 
+/* Does the row have the very key that the group shows? */
+static bool
+same_key(AggRun *run, TouchedGroup *group, TupleTableSlot *row)
+{
+	TupleDesc	desc = run->agg->group_desc;
+
+	for (int i = 0; i < run->agg->nkeys; i++)
+		if (!group->key.isnull[i] &&
+			!derive_datum_equal(TupleDescAttr(desc, i), group->key.values[i], row->tts_values[i]))
+			return false;
+	return true;
+}
+
+/* Show the row's key, which is equal to that of the group, from now on. */
+static void
+adopt_key(AggRun *run, TouchedGroup *group, TupleTableSlot *row)
+{
+	MemoryContext old = MemoryContextSwitchTo(run->cxt);
+
+	for (int i = 0; i < run->agg->nkeys; i++)
+		group->key.values[i] = derive_agg_copy_datum(row->tts_values[i], row->tts_isnull[i],
+													 run->agg->keys[i].byval, run->agg->keys[i].len);
+	MemoryContextSwitchTo(old);
+}
+
+/* Keep track of whether the key that the group shows still occurs. */
+static void
+count_same(AggRun *run, TouchedGroup *group, TupleTableSlot *row, int64 weight)
+{
+	bool		same = same_key(run, group, row);
+
+	if (!same && group->nrows == weight && weight > 0)
+	{
+		/* the first row of a group that is computed afresh */
+		adopt_key(run, group, row);
+		group->nsame = 0;
+		same = true;
+	}
+	if (same)
+		group->nsame += weight;
+	/* what is removed comes last, so it does not come back */
+	if (weight < 0 && group->nsame <= 0 && group->nrows > 0)
+		group->redo = true;
+}
+
 void
 derive_agg_fold(AggRun *run, TouchedGroup *group, TupleTableSlot *row, int64 weight)
 {
 	if (group->redo)
 		return;
 	group->nrows += weight;
+	if (run->agg->same_attno)
+		count_same(run, group, row, weight);
 	for (int i = 0; i < run->agg->ncalls && !group->redo; i++)
 		derive_agg_advance(run, group, &run->agg->calls[i], &group->states[i], row, weight);
 }
@@ -274,6 +331,8 @@ derive_agg_take_results(AggRun *run, TouchedGroup *group, TupleTableSlot *row)
 	DeriveAggregation *agg = run->agg;
 	MemoryContext old = MemoryContextSwitchTo(run->cxt);
 
+	if (agg->loose && !same_key(run, group, row))
+		adopt_key(run, group, row);
 	group->nrows = DatumGetInt64(row->tts_values[agg->nkeys]);
 	for (int i = 0; i < agg->ncalls; i++)
 	{
@@ -355,7 +414,7 @@ derive_agg_groups_forget(AggRun *run, bool keep_unfinished)
 		group->tid = entry->group->tid;
 		group->redo = true;
 		if (entry->group->before)
-			group->before = heap_copy_minimal_tuple(entry->group->before);
+			group->before = derive_compat_copy_minimal_tuple(entry->group->before);
 		groups_insert(run->groups, &group->key, &found)->group = group;
 	}
 	MemoryContextSwitchTo(caller);

@@ -12,8 +12,9 @@
  *			transition gave up
  *	extrema	only what min() or max() are now, one sub-query for each of them
  *			and each key, which the planner answers from an index where there
- *			is one on the keys and the argument.  For few groups only; many
- *			are read as a whole, in one pass
+ *			is one on the keys and the argument.  Only where the planner
+ *			thinks that this is less work than to read the groups as a whole,
+ *			in one pass
  *
  * All of them read the base tables under the batch's snapshot, that is, as
  * they are after the batch, so whatever deltas are still to come for such a
@@ -28,9 +29,6 @@
 
 #include "base/gucs.h"
 #include "derive/aggrun.h"
-
-/* Look extrema up one by one for at most this many groups. */
-#define MAX_LOOKUPS 1000
 
 /* Keys without NULLs, which equality finds, and keys with. */
 typedef struct KeySets
@@ -87,7 +85,7 @@ count_patches(AggRun *run, TouchedGroup *group, void *arg)
 		(*(int64 *) arg)++;
 }
 
-/* Too many to look up: compute these groups as a whole. */
+/* Do not look up: compute these groups as a whole. */
 static void
 promote_patch(AggRun *run, TouchedGroup *group, void *arg)
 {
@@ -102,7 +100,7 @@ collect_redo(AggRun *run, TouchedGroup *group, void *arg)
 		return;
 	add_key(arg, group);
 	group->redo = group->patch = false;
-	group->nrows = 0;
+	group->nrows = group->nsame = 0;
 	if (!run->agg->recompute)
 		derive_agg_reset_states(run, group);
 }
@@ -218,15 +216,28 @@ run_redo(AggRun *run, RedoWay way, DeriveGroupFunction collect)
 	end_key_sets(&sets);
 }
 
+/*
+ * Is looking up extrema less work than reading the groups?  Both plans were
+ * made for the same number of keys.
+ */
+static bool
+lookups_pay(DeriveAggregation *agg)
+{
+	return derive_plan_stmt(redo_plan(agg, REDO_EXTREMA, 0))->planTree->total_cost <=
+		derive_plan_stmt(redo_plan(agg, REDO_INPUT, 0))->planTree->total_cost;
+}
+
 void
 derive_agg_redo(AggRun *run)
 {
 	int64		patches = 0;
+	bool		look_up;
 
 	derive_agg_groups_each(run, count_patches, &patches);
-	if (patches > MAX_LOOKUPS)
+	look_up = patches > 0 && lookups_pay(run->agg);
+	if (!look_up)
 		derive_agg_groups_each(run, promote_patch, NULL);
 	run_redo(run, run->agg->recompute ? REDO_BLOCK : REDO_INPUT, collect_redo);
-	if (patches > 0 && patches <= MAX_LOOKUPS)
+	if (look_up)
 		run_redo(run, REDO_EXTREMA, collect_patch);
 }

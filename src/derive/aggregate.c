@@ -14,8 +14,10 @@
  *			the base tables (aggredo.c)
  *	write	new state; and old and new output row to the target
  *
- * If the groups of a batch outgrow memory, those that are complete so far are
- * written early and met again as any other stored group.
+ * If the groups of a batch outgrow memory, nothing has been written yet: it
+ * starts over with the batch's rows sorted by group, and writes groups as they
+ * become complete.  A group that is half-way is never written or shown: HAVING
+ * and the output's expressions may fail on values that never were.
  *
  * Building from nothing folds all rows of the input and has nothing to load.
  * If the groups outgrow memory there, the build starts over with its input
@@ -25,7 +27,7 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
+#include "catalog/pg_operator_d.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
@@ -35,13 +37,13 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/regproc.h"
+#include "utils/tuplesort.h"
+#include "utils/typcache.h"
 
 #include "base/gucs.h"
 #include "base/rowhash.h"
 #include "delta/fill.h"
 #include "derive/aggrun.h"
-
-static void flush_groups(AggRun *run);
 
 /* -------------------------------------------------------------------------
  * A run
@@ -54,7 +56,7 @@ begin_run(DeriveOperator *op, bool fresh)
 	DeriveAggregation *agg = op->aggregation;
 	AggRun	   *run = palloc0(sizeof(AggRun));
 	TupleDesc	input_desc = derive_linear_desc(op->input);
-	TupleDesc	removal_desc = CreateTemplateTupleDesc(input_desc->natts + 1);
+	TupleDesc	removal_desc = CreateTemplateTupleDesc(input_desc->natts + 2);
 	ListCell   *lc;
 
 	run->op = op;
@@ -70,6 +72,7 @@ begin_run(DeriveOperator *op, bool fresh)
 	for (int i = 1; i <= input_desc->natts; i++)
 		TupleDescCopyEntry(removal_desc, i, input_desc, i);
 	TupleDescInitEntry(removal_desc, input_desc->natts + 1, "weight", INT8OID, -1, 0);
+	TupleDescInitEntry(removal_desc, input_desc->natts + 2, "hash", INT4OID, -1, 0);
 	run->removals = tuplestore_begin_heap(false, false, derive_work_mem);
 	run->removal_slot = MakeSingleTupleTableSlot(removal_desc, &TTSOpsVirtual);
 	run->group_slot = MakeSingleTupleTableSlot(agg->group_desc, &TTSOpsVirtual);
@@ -109,9 +112,9 @@ end_run(AggRun *run)
  * -------------------------------------------------------------------------
  */
 
-/* Keep a row to be removed until everything was added. */
-static void
-put_aside(AggRun *run, TupleTableSlot *row, int64 weight)
+/* An input row with its weight and the hash of its group, to be kept for a while. */
+static TupleTableSlot *
+row_to_keep(AggRun *run, TupleTableSlot *row, int64 weight)
 {
 	int			natts = row->tts_tupleDescriptor->natts;
 	TupleTableSlot *slot = ExecClearTuple(run->removal_slot);
@@ -120,29 +123,41 @@ put_aside(AggRun *run, TupleTableSlot *row, int64 weight)
 	memcpy(slot->tts_isnull, row->tts_isnull, natts * sizeof(bool));
 	slot->tts_values[natts] = Int64GetDatum(weight);
 	slot->tts_isnull[natts] = false;
-	ExecStoreVirtualTuple(slot);
-	tuplestore_puttupleslot(run->removals, slot);
+	slot->tts_values[natts + 1] = Int32GetDatum((int32) derive_agg_hash(run, row));
+	slot->tts_isnull[natts + 1] = false;
+	return ExecStoreVirtualTuple(slot);
 }
 
 static void
 receive_delta(void *arg, TupleTableSlot *row, int64 weight)
 {
 	AggRun	   *run = arg;
+	MemoryContext old;
+
+	if (run->overflow)
+		return;
+	old = MemoryContextSwitchTo(run->tmp);
+	if (run->agg->recompute)
+		derive_agg_find_group(run, row)->redo = true;
+	else if (weight < 0)
+		tuplestore_puttupleslot(run->removals, row_to_keep(run, row, weight));
+	else
+		derive_agg_fold(run, derive_agg_find_group(run, row), row, weight);
+	run->overflow = derive_agg_groups_full(run);
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(run->tmp);
+}
+
+/* Fold a row that was kept. */
+static void
+fold_kept(AggRun *run, TupleTableSlot *slot)
+{
+	int			weight_column = slot->tts_tupleDescriptor->natts - 2;
 	MemoryContext old = MemoryContextSwitchTo(run->tmp);
 
-	if (run->agg->recompute)
-	{
-		if (!run->too_much)
-			derive_agg_find_group(run, row)->redo = true;
-		run->too_much = derive_agg_groups_full(run);
-	}
-	else if (weight < 0)
-		put_aside(run, row, weight);
-	else
-	{
-		derive_agg_fold(run, derive_agg_find_group(run, row), row, weight);
-		flush_groups(run);
-	}
+	slot_getallattrs(slot);
+	derive_agg_fold(run, derive_agg_find_group(run, slot), slot,
+					DatumGetInt64(slot->tts_values[weight_column]));
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(run->tmp);
 }
@@ -152,18 +167,11 @@ fold_removals(AggRun *run)
 {
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(run->removal_slot->tts_tupleDescriptor,
 													&TTSOpsMinimalTuple);
-	int			weight_column = slot->tts_tupleDescriptor->natts - 1;
 
-	while (tuplestore_gettupleslot(run->removals, true, false, slot))
+	while (!run->overflow && tuplestore_gettupleslot(run->removals, true, false, slot))
 	{
-		MemoryContext old = MemoryContextSwitchTo(run->tmp);
-
-		slot_getallattrs(slot);
-		derive_agg_fold(run, derive_agg_find_group(run, slot), slot,
-						DatumGetInt64(slot->tts_values[weight_column]));
-		flush_groups(run);
-		MemoryContextSwitchTo(old);
-		MemoryContextReset(run->tmp);
+		fold_kept(run, slot);
+		run->overflow = derive_agg_groups_full(run);
 	}
 	ExecDropSingleTupleTableSlot(slot);
 }
@@ -208,8 +216,7 @@ static void
 write_group(AggRun *run, TouchedGroup *group, void *arg)
 {
 	CHECK_FOR_INTERRUPTS();
-	if (group->redo || group->patch)
-		return;					/* not finished: an early write */
+	Assert(!group->redo && !group->patch);
 	if (group->nrows < 0)
 		ereport(ERROR,
 				(errcode(DERIVE_ERRCODE_DIVERGED),
@@ -219,24 +226,74 @@ write_group(AggRun *run, TouchedGroup *group, void *arg)
 	write_output(run, group);
 }
 
-/* Write what is held so far if it has outgrown memory. */
 static void
-flush_groups(AggRun *run)
+write_complete_group(AggRun *run, TouchedGroup *group, void *arg)
 {
-	MemoryContext tmp = run->tmp;
+	if (!group->redo && !group->patch)
+		write_group(run, group, arg);
+}
 
-	if (!derive_agg_groups_full(run))
-		return;
-	/* a context for the writing, since our caller is in the other one */
-	run->tmp = AllocSetContextCreate(tmp, "pg_derive flush", ALLOCSET_DEFAULT_SIZES);
-	derive_agg_groups_each(run, write_group, NULL);
-	MemoryContextDelete(run->tmp);
-	run->tmp = tmp;
+/*
+ * All rows of the groups that are held were folded.  Those to be computed
+ * afresh wait for all others like them, since that is one query then, and may
+ * grow by as much again.
+ */
+static void
+write_complete_groups(AggRun *run)
+{
+	derive_agg_groups_each(run, write_complete_group, NULL);
 	derive_agg_groups_forget(run, true);
-	CommandCounterIncrement();	/* so that rows just written can be changed again */
-
-	/* what is left are groups to be redone; let them grow by as much again */
 	run->memory_limit = Max(run->memory_limit, 2 * MemoryContextMemAllocated(run->cxt, true));
+}
+
+static void
+receive_to_sort(void *arg, TupleTableSlot *row, int64 weight)
+{
+	AggRun	   *run = arg;
+	MemoryContext old = MemoryContextSwitchTo(run->tmp);
+
+	tuplesort_puttupleslot(run->sort, row_to_keep(run, row, weight));
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(run->tmp);
+}
+
+/* Sort by group, what is added to it before what is removed. */
+static void
+begin_sort(AggRun *run)
+{
+	TupleDesc	desc = run->removal_slot->tts_tupleDescriptor;
+	AttrNumber	attnos[] = {desc->natts, desc->natts - 1};
+	Oid			operators[] = {Int4LessOperator, lookup_type_cache(INT8OID, TYPECACHE_GT_OPR)->gt_opr};
+	Oid			collations[] = {InvalidOid, InvalidOid};
+	bool		nulls_first[] = {false, false};
+
+	run->sort = tuplesort_begin_heap(desc, 2, attnos, operators, collations, nulls_first,
+									 derive_work_mem, NULL, TUPLESORT_NONE);
+}
+
+/* The batch's rows once more, a few groups at a time. */
+static void
+apply_sorted(AggRun *run, DeriveBatch *batch)
+{
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(run->removal_slot->tts_tupleDescriptor,
+													&TTSOpsMinimalTuple);
+	int			hash_column = slot->tts_tupleDescriptor->natts - 1;
+	int32		hash = 0;
+
+	derive_agg_groups_forget(run, false);
+	begin_sort(run);
+	derive_linear_delta(run->op->input, batch, receive_to_sort, run);
+	tuplesort_performsort(run->sort);
+	while (tuplesort_gettupleslot(run->sort, true, false, slot, NULL))
+	{
+		slot_getallattrs(slot);
+		if (DatumGetInt32(slot->tts_values[hash_column]) != hash && derive_agg_groups_full(run))
+			write_complete_groups(run);
+		hash = DatumGetInt32(slot->tts_values[hash_column]);
+		fold_kept(run, slot);
+	}
+	tuplesort_end(run->sort);
+	ExecDropSingleTupleTableSlot(slot);
 }
 
 static void
@@ -252,7 +309,7 @@ aggregate_apply(DeriveOperator *op, DeriveBatch *batch, DeriveTarget *target)
 
 	run->target = target;
 	derive_linear_delta(op->input, batch, receive_delta, run);
-	if (run->too_much)
+	if (run->overflow && run->agg->recompute)
 	{
 		/* nothing was changed yet: make the whole table equal to the result */
 		end_run(run);
@@ -261,6 +318,8 @@ aggregate_apply(DeriveOperator *op, DeriveBatch *batch, DeriveTarget *target)
 		return;
 	}
 	fold_removals(run);
+	if (run->overflow)
+		apply_sorted(run, batch);
 	derive_agg_redo(run);
 	derive_agg_groups_each(run, write_group, NULL);
 	end_run(run);

@@ -43,11 +43,16 @@ typedef struct DeriveAggCall
  * counted) and s<i> (transition state, or the result where the executor
  * recomputes it).  targets and having are expressions over a row of keys and
  * aggregate results.
+ *
+ * Of keys that are equal but not the same the group shows one that occurs: the
+ * last column, r int8, counts the rows that have it, so that another one takes
+ * its place when they are gone.
  */
 typedef struct DeriveAggregation
 {
 	bool		grouped;		/* false: one group, always there */
 	bool		recompute;		/* some aggregate is DERIVE_AGG_RECOMPUTE */
+	bool		loose;			/* keys may be equal without being the same: 1.0 and 1.00 */
 	int			nkeys;
 	DeriveKey  *keys;
 	int			ncalls;
@@ -56,8 +61,9 @@ typedef struct DeriveAggregation
 	Node	   *having;			/* or NULL */
 	TupleDesc	group_desc;		/* keys, then results */
 	TupleDesc	state_desc;
+	AttrNumber	same_attno;		/* in the state table: number of rows with the very key that is shown, 0 if not kept */
 	Oid			state_table;
-	Query	   *core;			/* the input as a query, or NULL if it has several branches */
+	Query	   *core;			/* the input as a query, or NULL if it is never needed */
 
 	/* plans made when first needed; see aggredo.c */
 	DerivePlan *redo_plans[2][2];	/* whole groups, extrema; keys without NULLs, with */

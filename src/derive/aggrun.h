@@ -15,6 +15,7 @@
 #include "derive/statetable.h"
 #include "executor/executor.h"
 #include "nodes/execnodes.h"
+#include "utils/tuplesort.h"
 #include "utils/tuplestore.h"
 
 typedef struct GroupKey
@@ -37,6 +38,7 @@ typedef struct TouchedGroup
 {
 	GroupKey	key;
 	int64		nrows;			/* rows of the input, weighted */
+	int64		nsame;			/* those with exactly this key, if agg->same_attno */
 	CallState  *states;
 	bool		stored;			/* there is a row in the state table */
 	ItemPointerData tid;		/* its place */
@@ -55,6 +57,7 @@ typedef struct AggRun
 	MemoryContext cxt;			/* groups and states */
 	MemoryContext tmp;			/* one row's work */
 	Size		memory_limit;	/* for cxt, bytes */
+	bool		overflow;		/* more groups than that: start over in another way */
 	struct groups_hash *groups;
 	DeriveStateTable *state;	/* NULL if fresh */
 	TupleTableSlot *group_slot; /* keys and results */
@@ -68,16 +71,15 @@ typedef struct AggRun
 
 	/* a batch */
 	DeriveTarget *target;
-	Tuplestorestate *removals;	/* rows with negative weight: columns, weight */
+	Tuplestorestate *removals;	/* rows with negative weight: columns, weight, hash */
+	Tuplesortstate *sort;		/* all rows, after an overflow */
 	TupleTableSlot *removal_slot;
-	bool		too_much;		/* more groups to recompute than memory */
 
 	/* a build */
 	DeriveRowSink sink;
 	void	   *sink_arg;
 	struct DeriveFill *fill;	/* of the state table */
 	TupleTableSlot *state_slot;
-	bool		overflow;		/* more groups than memory: sort instead */
 	TouchedGroup *current;		/* of sorted input */
 } AggRun;
 
@@ -97,6 +99,7 @@ extern void derive_agg_groups_create(AggRun *run);
 extern void derive_agg_groups_forget(AggRun *run, bool keep_unfinished);
 extern void derive_agg_groups_each(AggRun *run, DeriveGroupFunction function, void *arg);
 extern bool derive_agg_groups_full(AggRun *run);
+extern uint32 derive_agg_hash(AggRun *run, TupleTableSlot *row);
 extern TouchedGroup *derive_agg_find_group(AggRun *run, TupleTableSlot *row);
 extern bool derive_agg_same_group(AggRun *run, TouchedGroup *group, TupleTableSlot *row);
 extern TupleTableSlot *derive_agg_project(AggRun *run, TouchedGroup *group, TupleTableSlot *output);

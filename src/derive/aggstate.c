@@ -266,20 +266,44 @@ derive_agg_final_value(AggRun *run, DeriveAggFunction *f, CallState *state, bool
  */
 
 static Datum
-call_with_state(AggRun *run, FmgrInfo *function, Datum arg0, Datum arg1, int nargs)
+call_with_state(AggRun *run, FmgrInfo *function, NullableDatum *args, int nargs)
 {
 	LOCAL_FCINFO(fcinfo, 2);
 	Datum		result;
 
 	InitFunctionCallInfoData(*fcinfo, function, nargs, InvalidOid, (void *) run->caller, NULL);
-	fcinfo->args[0].value = arg0;
-	fcinfo->args[0].isnull = false;
-	fcinfo->args[1].value = arg1;
-	fcinfo->args[1].isnull = (nargs > 1);	/* deserialization's dummy argument */
+	for (int i = 0; i < nargs; i++)
+		fcinfo->args[i] = args[i];
 	result = FunctionCallInvoke(fcinfo);
 	if (fcinfo->isnull)
 		elog(ERROR, "function %u returned NULL for an aggregate state", function->fn_oid);
 	return result;
+}
+
+static Datum
+serialize_state(AggRun *run, DeriveAggFunction *f, Datum state)
+{
+	NullableDatum args[] = {{state, false}};
+
+	return call_with_state(run, &f->serialfn, args, 1);
+}
+
+/*
+ * A state as it was before serialize_state().  What a deserialization function
+ * returns need only be good as input of the combine function: in many releases
+ * (15.18 and 18.6 among them) that of variances leaves the sum of squares alone
+ * from then on.  Combined with nothing, it is a state like any other.
+ */
+static Datum
+deserialize_state(AggRun *run, DeriveAggFunction *f, Datum stored)
+{
+	NullableDatum args[] = {{stored, false}, {(Datum) 0, true}};
+	NullableDatum parts[] = {{(Datum) 0, true}, {(Datum) 0, false}};
+
+	parts[1].value = call_with_state(run, &f->deserialfn, args, 2);
+	if (!OidIsValid(f->combinefn.fn_oid))
+		return parts[1].value;
+	return call_with_state(run, &f->combinefn, parts, 2);
 }
 
 void
@@ -310,8 +334,7 @@ derive_agg_load_states(AggRun *run, TouchedGroup *group, TupleTableSlot *stored)
 			state->value = derive_agg_copy_datum(value, isnull, byval, len);
 		}
 		else if (f->state_type == INTERNALOID && !isnull)
-			state->value = call_with_state(run, &f->deserialfn,
-										   PointerGetDatum(PG_DETOAST_DATUM(value)), (Datum) 0, 2);
+			state->value = deserialize_state(run, f, PointerGetDatum(PG_DETOAST_DATUM(value)));
 		else
 			state->value = derive_agg_copy_datum(value, isnull, f->state_byval, f->state_len);
 		state->isnull = isnull;
@@ -333,6 +356,8 @@ derive_agg_store_states(AggRun *run, TouchedGroup *group, TupleTableSlot *slot)
 		slot->tts_values[DERIVE_STATE_FIRST_KEY - 1 + i] = group->key.values[i];
 		slot->tts_isnull[DERIVE_STATE_FIRST_KEY - 1 + i] = group->key.isnull[i];
 	}
+	if (agg->same_attno)
+		slot->tts_values[agg->same_attno - 1] = Int64GetDatum(group->nsame);
 	for (int i = 0; i < agg->ncalls; i++)
 	{
 		DeriveAggCall *call = &agg->calls[i];
@@ -345,7 +370,7 @@ derive_agg_store_states(AggRun *run, TouchedGroup *group, TupleTableSlot *slot)
 		slot->tts_isnull[call->value_attno - 1] = state->isnull;
 		if (!agg->recompute && call->function->state_type == INTERNALOID && !state->isnull)
 			slot->tts_values[call->value_attno - 1] =
-				call_with_state(run, &call->function->serialfn, state->value, (Datum) 0, 1);
+				serialize_state(run, call->function, state->value);
 		else
 			slot->tts_values[call->value_attno - 1] = state->value;
 	}

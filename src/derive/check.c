@@ -29,11 +29,14 @@
 #include "access/table.h"
 #include "access/transam.h"
 #include "catalog/catalog.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
+#include "optimizer/tlist.h"
 #include "parser/parse_relation.h"
 #include "parser/parsetree.h"
 #include "utils/builtins.h"
@@ -60,8 +63,8 @@ typedef struct CheckContext
 static const char *const unsafe_stable[] =
 {
 	"age", "col_description", "current_*", "cursor_to_xml*", "database_to_xml*", "enum_*",
-	"format_type", "getdatabaseencoding", "has_*", "inet_client_*", "inet_server_*",
-	"lo_get", "loread", "now", "obj_description", "pg_*", "query_to_xml*",
+	"format_type", "getdatabaseencoding", "getpgusername", "has_*", "inet_client_*", "inet_server_*",
+	"lo_get", "loread", "mxid_age", "now", "obj_description", "pg_*", "query_to_xml*",
 	"reg*", "row_security_active", "schema_to_xml*", "session_user", "shobj_description",
 	"statement_timestamp", "table_to_xml*", "to_reg*", "transaction_timestamp",
 	"ts_rewrite", "ts_stat", "txid_*", "user", "version",
@@ -89,8 +92,13 @@ static bool
 is_unsafe_stable(Oid funcid)
 {
 	char	   *name = get_func_name(funcid);
+	Oid		   *argtypes;
+	int			nargs;
 
 	if (name == NULL)
+		return true;
+	/* without a date, the offset of a time zone is that of today */
+	if (get_func_signature(funcid, &argtypes, &nargs) == TIMETZOID && argtypes[0] != TIMESTAMPTZOID)
 		return true;
 	for (int i = 0; unsafe_stable[i] != NULL; i++)
 	{
@@ -132,6 +140,41 @@ check_function(Oid funcid, void *context)
  * -------------------------------------------------------------------------
  */
 
+/* Does the log of this server carry the table's changes? */
+static void
+check_logged(Oid relid)
+{
+	const char *name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
+												  get_rel_name(relid));
+
+	if (get_rel_relkind(relid) == RELKIND_FOREIGN_TABLE)
+		derive_refuse(psprintf("a view over foreign table %s", name),
+					  "The write-ahead log of this server does not carry its changes.", NULL);
+	switch (get_rel_persistence(relid))
+	{
+		case RELPERSISTENCE_TEMP:
+			derive_refuse(psprintf("a view over temporary table %s", name),
+						  "The write-ahead log does not carry its changes.", NULL);
+			break;
+		case RELPERSISTENCE_UNLOGGED:
+			derive_refuse(psprintf("a view over unlogged table %s", name),
+						  "The write-ahead log does not carry its changes.",
+						  "Use ALTER TABLE ... SET LOGGED.");
+			break;
+	}
+}
+
+/* Partitions and inheritance children; other sessions' temporary ones are not read. */
+static void
+check_children(Oid relid)
+{
+	ListCell   *lc;
+
+	foreach(lc, find_all_inheritors(relid, NoLock, NULL))
+		if (lfirst_oid(lc) != relid && !isOtherTempNamespace(get_rel_namespace(lfirst_oid(lc))))
+			check_logged(lfirst_oid(lc));
+}
+
 static void
 check_relation(RangeTblEntry *rte, CheckContext *context)
 {
@@ -139,11 +182,8 @@ check_relation(RangeTblEntry *rte, CheckContext *context)
 	const char *name = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
 												  RelationGetRelationName(rel));
 	char		relkind = rel->rd_rel->relkind;
-	char		persistence = rel->rd_rel->relpersistence;
 
-	if (relkind == RELKIND_FOREIGN_TABLE)
-		derive_refuse(psprintf("a view over foreign table %s", name),
-					  "The write-ahead log of this server does not carry its changes.", NULL);
+	check_logged(rte->relid);
 	if (relkind == RELKIND_MATVIEW)
 	{
 		if (!context->is_maintained(rte->relid))
@@ -154,16 +194,11 @@ check_relation(RangeTblEntry *rte, CheckContext *context)
 	}
 	else if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE)
 		derive_refuse(psprintf("a view over %s, which is not a table,", name), NULL, NULL);
-	if (persistence == RELPERSISTENCE_TEMP)
-		derive_refuse(psprintf("a view over temporary table %s", name),
-					  "The write-ahead log does not carry its changes.", NULL);
-	if (persistence == RELPERSISTENCE_UNLOGGED)
-		derive_refuse(psprintf("a view over unlogged table %s", name),
-					  "The write-ahead log does not carry its changes.",
-					  "Use ALTER TABLE ... SET LOGGED.");
 	if (IsCatalogRelation(rel) || RelationIsUsedAsCatalogTable(rel))
 		derive_refuse(psprintf("a view over system catalog %s", name),
 					  "Logical decoding does not deliver changes of catalogs.", NULL);
+	if (rte->inh && has_subclass(rte->relid))
+		check_children(rte->relid);
 	if (check_enable_rls(rte->relid, context->owner, true) == RLS_ENABLED)
 		derive_refuse(psprintf("a view over %s, which has row-level security for the view's owner,", name),
 					  "The write-ahead log carries all rows, whatever the policies say.",
@@ -213,6 +248,23 @@ has_outer_join(Node *node)
 	return false;
 }
 
+/* Does ORDER BY multiply rows by a set-returning function that only it needs? */
+static bool
+has_junk_sets(Query *query)
+{
+	ListCell   *lc;
+
+	foreach(lc, query->targetList)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+
+		if (tle->resjunk && expression_returns_set((Node *) tle->expr) &&
+			get_sortgroupref_clause_noerr(tle->ressortgroupref, query->groupClause) == NULL)
+			return true;
+	}
+	return false;
+}
+
 /* What a query that reads tables may not contain. */
 static void
 check_block(Query *query)
@@ -237,6 +289,8 @@ check_block(Query *query)
 		{query->groupingSets != NIL, "GROUPING SETS, ROLLUP or CUBE", "No operator maintains it yet.",
 		"Declare one view for each grouping."},
 		{query->rowMarks != NIL, "FOR UPDATE or FOR SHARE", NULL, NULL},
+		{query->hasTargetSRFs && has_junk_sets(query), "a set-returning function in ORDER BY", NULL,
+		"Leave it out, or put it into the select list."},
 		{has_outer_join((Node *) query->jointree), "an outer join", "No operator maintains it yet.",
 		"Declare the inner join as a view and the other table beside it, and join them when reading."},
 	};
@@ -290,13 +344,6 @@ check_var(Var *var, CheckContext *context)
 		derive_refuse(psprintf("a view that uses system column \"%s\"",
 							   get_attname(rte->relid, var->varattno, false)),
 					  "System columns are not part of the rows that the write-ahead log carries.", NULL);
-	/* from PostgreSQL 18 on */
-	if (rte->rtekind == RTE_RELATION && var->varattno > 0 &&
-		get_attgenerated(rte->relid, var->varattno) == 'v')
-		derive_refuse(psprintf("a view that uses virtual generated column \"%s\"",
-							   get_attname(rte->relid, var->varattno, false)),
-					  "Virtual columns are not part of the rows that the write-ahead log carries.",
-					  "Use the expression itself, or a stored generated column.");
 }
 
 static bool
@@ -321,9 +368,13 @@ check_walker(Node *node, CheckContext *context)
 						  "The result changes without any change of the tables.",
 						  "Apply it when reading the view instead.");
 			break;
+		case T_Param:
+			/* "x IN (SELECT ..)" without any table: a column of the sub-query */
+			if (((Param *) node)->paramkind == PARAM_SUBLINK)
+				break;
+			/* FALLTHROUGH */
 		case T_NextValueExpr:
 		case T_CurrentOfExpr:
-		case T_Param:
 			derive_refuse("a view with parameters or sequences", NULL, NULL);
 			break;
 		default:
@@ -334,10 +385,12 @@ check_walker(Node *node, CheckContext *context)
 }
 
 /* -------------------------------------------------------------------------
- * Whole-row references
+ * Whole-row references and virtual generated columns
  *
  * A tuplestore of changes has no row type of its own and one column more than
  * the relation, so "t" and "t.*" as a value become ROW(t.a, t.b, ...)::t.
+ * Virtual columns are not part of the rows that the log carries either; they
+ * become the expressions that they stand for.
  * -------------------------------------------------------------------------
  */
 
@@ -361,6 +414,15 @@ expand_mutator(Node *node, ExpandContext *context)
 		context->queries = list_delete_first(context->queries);
 		return node;
 	}
+	if (IsA(node, Var) && ((Var *) node)->varattno > 0)
+	{
+		Var		   *var = (Var *) node;
+		Query	   *query = list_nth(context->queries, var->varlevelsup);
+		RangeTblEntry *rte = rt_fetch(var->varno, query->rtable);
+
+		if (rte->rtekind == RTE_RELATION && get_attgenerated(rte->relid, var->varattno) == 'v')
+			return derive_compat_virtual_column(rte->relid, var);
+	}
 	if (IsA(node, Var) && ((Var *) node)->varattno == InvalidAttrNumber)
 	{
 		Var		   *var = (Var *) node;
@@ -372,8 +434,9 @@ expand_mutator(Node *node, ExpandContext *context)
 			RowExpr    *row = makeNode(RowExpr);
 			List	   *names;
 
-			expandRTE(rte, var->varno, var->varlevelsup, var->location,
-					  var->vartype != RECORDOID, &names, &row->args);
+			derive_compat_expand_rte(rte, var->varno, var->varlevelsup, var->location,
+									 var->vartype != RECORDOID, &names, &row->args);
+			row->args = (List *) expand_mutator((Node *) row->args, context);
 			row->row_typeid = var->vartype;
 			row->row_format = COERCE_IMPLICIT_CAST;
 			row->colnames = var->vartype == RECORDOID ? names : NIL;
@@ -390,6 +453,6 @@ derive_check_query(Query *query, Oid owner, DeriveIsMaintained is_maintained)
 	CheckContext check = {owner, is_maintained, NIL};
 	ExpandContext expand = {NIL};
 
-	(void) check_walker((Node *) query, &check);
 	(void) expand_mutator((Node *) query, &expand);
+	(void) check_walker((Node *) query, &check);
 }

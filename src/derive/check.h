@@ -10,11 +10,13 @@
 
 #include "nodes/parsenodes.h"
 
+#include "base/compat.h"
+
 /*
  * Raise ERROR feature_not_supported with the construct in the message, why as
  * detail and what to do as hint (either may be NULL).
  */
-extern void derive_refuse(const char *construct, const char *detail, const char *hint) pg_attribute_noreturn();
+DERIVE_NORETURN extern void derive_refuse(const char *construct, const char *detail, const char *hint);
 
 /*
  * Check the whole rewritten query of a view, which is run as owner; also

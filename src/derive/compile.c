@@ -135,7 +135,7 @@ flatten_from(Compiler *compiler, Query *query)
 			flatten_from(compiler, rte->subquery);
 			continue;
 		}
-		if (contain_vars_of_level((Node *) rte->subquery, 1))
+		if (derive_query_refers_outside(rte->subquery))
 			derive_refuse("a LATERAL sub-query that groups or removes duplicates",
 						  "Its rows belong to one row of the outer query each; no operator maintains that yet.",
 						  "Group by the outer row's key in the sub-query and join on it.");

@@ -39,6 +39,7 @@
 #include "utils/fmgroids.h"
 #include "utils/syscache.h"
 
+#include "base/compat.h"
 #include "base/registry.h"
 #include "derive/exactsum.h"
 

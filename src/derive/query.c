@@ -49,6 +49,8 @@ static bool inline_ctes_walker(Node *node, void *context);
 static bool inline_cte_walker(Node *node, InlineContext *context);
 static bool strip_permissions_walker(Node *node, void *context);
 static bool reads_relations_walker(Node *node, void *context);
+static bool outer_reference_walker(Node *node, int *depth);
+static bool row_types_walker(Node *node, List **relids);
 static bool fix_order_walker(Node *node, void *context);
 
 /* -------------------------------------------------------------------------
@@ -254,6 +256,87 @@ derive_query_reads_relations(Query *query)
 }
 
 static bool
+outer_reference_walker(Node *node, int *depth)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+	{
+		bool		result;
+
+		(*depth)++;
+		result = query_tree_walker((Query *) node, outer_reference_walker, depth, 0);
+		(*depth)--;
+		return result;
+	}
+	if (IsA(node, Var) && ((Var *) node)->varlevelsup > *depth)
+		return true;
+	return expression_tree_walker(node, outer_reference_walker, depth);
+}
+
+bool
+derive_query_refers_outside(Query *query)
+{
+	int			depth = -1;
+
+	return outer_reference_walker((Node *) query, &depth);
+}
+
+static void
+add_row_types(Oid type, List **relids)
+{
+	Oid			element;
+	Oid			relid;
+	TupleDesc	desc;
+
+	type = getBaseType(type);
+	element = get_element_type(type);
+	if (OidIsValid(element))
+		add_row_types(element, relids);
+	relid = get_typ_typrelid(type);
+	if (!OidIsValid(relid) || list_member_oid(*relids, relid))
+		return;
+	*relids = lappend_oid(*relids, relid);
+	desc = lookup_rowtype_tupdesc_copy(type, -1);
+	for (int i = 0; i < desc->natts; i++)
+		if (!TupleDescAttr(desc, i)->attisdropped)
+			add_row_types(TupleDescAttr(desc, i)->atttypid, relids);
+}
+
+static bool
+row_types_walker(Node *node, List **relids)
+{
+	if (node == NULL)
+		return false;
+	switch (nodeTag(node))
+	{
+		case T_Query:
+			return query_tree_walker((Query *) node, row_types_walker, relids, QTW_IGNORE_JOINALIASES);
+		case T_Var:
+		case T_Const:
+		case T_FuncExpr:
+		case T_OpExpr:
+		case T_Aggref:
+		case T_RowExpr:
+		case T_CoerceViaIO:
+			add_row_types(exprType(node), relids);
+			break;
+		default:
+			break;
+	}
+	return expression_tree_walker(node, row_types_walker, relids);
+}
+
+List *
+derive_query_row_types(Query *query)
+{
+	List	   *relids = NIL;
+
+	(void) row_types_walker((Node *) query, &relids);
+	return relids;
+}
+
+static bool
 removes_duplicates(Node *setop)
 {
 	SetOperationStmt *op = (SetOperationStmt *) setop;
@@ -352,6 +435,7 @@ derive_query_scan(Oid relid, TupleDesc desc)
 	query->canSetTag = true;
 	query->rtable = list_make1(rte);
 	query->jointree = makeFromExpr(list_make1(ref), NULL);
+	derive_compat_strip_permissions(query);
 	return query;
 }
 

@@ -27,6 +27,16 @@ extern Bitmapset *derive_query_used(Query *query);
 /* Does the query, at any depth, read a relation?  If not, it is a function of the row. */
 extern bool derive_query_reads_relations(Query *query);
 
+/* Does the query, at any depth, use columns of a query around it? */
+extern bool derive_query_refers_outside(Query *query);
+
+/*
+ * The composite types, as OIDs of their relations, that values in the query
+ * have, or parts of them.  Their columns come and go, and change their names,
+ * while the query stays the same.
+ */
+extern List *derive_query_row_types(Query *query);
+
 /* Do these contain a set operation other than UNION ALL, an aggregate, GROUP BY, HAVING or DISTINCT? */
 extern bool derive_query_is_linear(Query *query);
 

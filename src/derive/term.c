@@ -42,6 +42,7 @@
 #include "nodes/nodeFuncs.h"
 #include "parser/parse_oper.h"
 #include "parser/parsetree.h"
+#include "rewrite/rewriteManip.h"
 #include "storage/lmgr.h"
 #include "tcop/dest.h"
 #include "tcop/tcopprot.h"
@@ -403,6 +404,7 @@ scan_query(RangeTblEntry *rte, TupleDesc desc, int natts)
 	query->canSetTag = true;
 	query->rtable = list_make1(rte);
 	query->jointree = makeFromExpr(list_make1(ref), NULL);
+	derive_compat_strip_permissions(query);
 	for (int i = 0; i < natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
@@ -569,6 +571,8 @@ rewrite_union_before(RangeTblEntry *rte, TermContext *context)
 		Query	   *branch = lfirst_node(Query, lc);
 
 		attno = append_weight(branch, rewrite_query(branch, context));
+		/* a branch now lies one level below the place that the set operation had */
+		IncrementVarSublevelsUp((Node *) branch, 1, 1);
 	}
 	rte->subquery = union_all(branches);
 	return attno;
@@ -949,10 +953,16 @@ derive_linear_full(DeriveLinear *linear, DeriveRowSink sink, void *arg)
 		derive_plan_run(find_term(linear, branch, -1, NULL, 0), NULL, false, sink, arg);
 }
 
+Query *
+derive_linear_query(DeriveLinear *linear)
+{
+	return union_all(copyObject(linear->branches));
+}
+
 bool
 derive_linear_sorted(DeriveLinear *linear, int nkeys, DeriveRowSink sink, void *arg)
 {
-	Query	   *all = union_all(copyObject(linear->branches));
+	Query	   *all = derive_linear_query(linear);
 	Query	   *query = scan_query(subquery_rte(all, "input"), linear->desc, linear->desc->natts);
 
 	for (int i = 0; i < nkeys; i++)

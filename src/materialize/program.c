@@ -29,6 +29,7 @@
 #include "catalog/objectaddress.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
+#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "rewrite/rewriteHandler.h"
@@ -40,6 +41,7 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/typcache.h"
 
 #include "base/compat.h"
 #include "base/debug_point.h"
@@ -170,6 +172,7 @@ compile(Oid view, MemoryContext parent, DeriveTableResolver resolve)
 	table_close(rel, NoLock);
 
 	program->body->operators = derive_compile(view, program->owner, resolve, &view, &program->body->query);
+	program->row_types = derive_query_row_types(program->body->query);
 	check_privileges(view, program->owner);
 	collect_sources(program);
 	((DeriveOperator *) llast(program->body->operators))->table = view;
@@ -301,6 +304,7 @@ derive_program_read_relations(DeriveProgram *program)
 		relations = list_concat_unique_oid(relations,
 										   derive_source_members(source->relid, source->inh));
 	}
+	relations = list_concat_unique_oid(relations, program->row_types);
 	list_sort(relations, list_oid_cmp);
 	return relations;
 }
@@ -312,6 +316,29 @@ derive_program_write_relations(DeriveProgram *program)
 
 	list_sort(relations, list_oid_cmp);
 	return relations;
+}
+
+uint64
+derive_program_row_types_digest(DeriveProgram *program)
+{
+	uint64		digest = 0;
+	ListCell   *lc;
+
+	foreach(lc, program->row_types)
+	{
+		TupleDesc	desc = lookup_rowtype_tupdesc(get_rel_type_id(lfirst_oid(lc)), -1);
+
+		for (int i = 0; i < desc->natts; i++)
+		{
+			Form_pg_attribute att = TupleDescAttr(desc, i);
+
+			digest = hash_combine64(digest, hash_bytes_extended((const unsigned char *) NameStr(att->attname),
+																strlen(NameStr(att->attname)),
+																att->atttypid));
+		}
+		ReleaseTupleDesc(desc);
+	}
+	return digest;
 }
 
 /* -------------------------------------------------------------------------

@@ -39,6 +39,7 @@ typedef struct DeriveProgram
 	Oid			owner;
 	List	   *sources;		/* of DeriveSource *: base tables and maintained views */
 	List	   *view_sources;	/* of Oid: those of them that are materialized views */
+	List	   *row_types;		/* of Oid: relations of the composite types in the view's query */
 	List	   *internal;		/* of Oid: state and derived tables of the program */
 	bool		exported;		/* set by the worker: another view reads this one */
 	MemoryContext cxt;			/* everything of the program; delete it to free */
@@ -69,6 +70,9 @@ extern void derive_program_free(DeriveProgram *program);
  */
 extern List *derive_program_read_relations(DeriveProgram *program);
 extern List *derive_program_write_relations(DeriveProgram *program);
+
+/* Changes when a column is added to, dropped from or renamed in one of program->row_types; 0 if there are none. */
+extern uint64 derive_program_row_types_digest(DeriveProgram *program);
 
 /*
  * Move the view from the batch's first position to its second (the active

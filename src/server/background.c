@@ -78,9 +78,7 @@ derive_background_start(Oid dboid)
 
 	for (i = 0; i < lengthof(settings); i++)
 		SetConfigOption(settings[i].name, settings[i].value, PGC_SUSET, PGC_S_OVERRIDE);
-#if PG_VERSION_NUM >= 170000
-	SetConfigOption("transaction_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
-#endif
+	derive_compat_no_transaction_timeout();
 }
 
 void
@@ -203,7 +201,7 @@ set_identity_full(Oid relid, pg_atomic_uint64 *blocked_on)
 		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
 		snprintf(timeout, sizeof(timeout), "%d", derive_lock_timeout);
-		(void) set_config_option("lock_timeout", timeout, PGC_SUSET, PGC_S_OVERRIDE,
+		(void) set_config_option("lock_timeout", timeout, PGC_SUSET, PGC_S_SESSION,
 								 GUC_ACTION_LOCAL, true, 0, false);
 
 		derive_blocked_set(blocked_on, relid, AccessExclusiveLock);

@@ -260,7 +260,7 @@ ensure_identity(void)
 	set_phase("setting replica identity");
 	if (!load_relations(&reads, &writes, &missing))
 		return false;
-	DERIVE_DEBUG_POINT("build_before_identity");
+	DERIVE_DEBUG_POINT("build-before-identity");
 	return derive_identity_set(missing, &build->blocked_on);
 }
 
@@ -364,9 +364,9 @@ fill(void)
 
 	set_phase("running the query");
 	pg_atomic_write_u64(&build->tuples_total, (uint64) expected_tuples(program));
-	DERIVE_DEBUG_POINT("build_before_fill");
+	DERIVE_DEBUG_POINT("build-before-fill");
 	(void) derive_program_build(program, show_progress, NULL);
-	DERIVE_DEBUG_POINT("build_after_fill");
+	DERIVE_DEBUG_POINT("build-after-fill");
 
 	row->state = DERIVE_VIEW_CATCHUP;
 	row->rebuild = false;
@@ -394,6 +394,8 @@ derive_sources_digest(DeriveProgram *program)
 		if (!list_member_oid(program->view_sources, source->relid))
 			result = hash_combine64(result, derive_source_members_digest(source));
 	}
+	if (program->row_types != NIL)
+		result = hash_combine64(result, derive_program_row_types_digest(program));
 	return result;
 }
 

@@ -6,6 +6,8 @@
  *	REFRESH MATERIALIZED VIEW	would replace the rows behind the worker's back;
  *								the worker recomputes the view instead
  *	DROP MATERIALIZED VIEW		registry rows and internal tables go with it
+ *	CREATE OR REPLACE VIEW, FUNCTION; ALTER of a generated column	that a
+ *								maintained view relies on: see dependents.c
  *	DROP DATABASE and others	need a database without sessions: its worker and
  *								builders are sent away meanwhile
  *	COMMIT, COMMIT PREPARED		wake the worker
@@ -37,12 +39,15 @@
 #include "catalog/objectaccess.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_rewrite.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
 #include "miscadmin.h"
 #include "notify/wait.h"
 #include "pgstat.h"
 #include "server/background.h"
+#include "server/dependents.h"
 #include "server/hooks.h"
 #include "server/request.h"
 #include "server/shmem.h"
@@ -61,6 +66,9 @@ static object_access_hook_type prev_object_access = NULL;
 
 /* Maintained views dropped by the utility command that is running; in TopTransactionContext. */
 static List *dropped_views = NIL;
+
+/* Rules, functions and generated columns that the current utility command defined: pairs of class and object. */
+static List *defined_objects = NIL;
 
 /* What is to be done when the transaction's resources are released. */
 static bool want_worker = false;
@@ -180,6 +188,15 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 	{
 		process_further(pstmt, query_string, read_only_tree, context,
 						params, query_env, dest, qc);
+		if (defined_objects != NIL)
+		{
+			List	   *objects = defined_objects;
+
+			defined_objects = NIL;
+			CommandCounterIncrement();
+			for (int i = 0; i < list_length(objects); i += 2)
+				derive_definition_changed(list_nth_oid(objects, i), list_nth_oid(objects, i + 1));
+		}
 		if (dropped_views != NIL)
 		{
 			List	   *views = dropped_views;
@@ -194,6 +211,7 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 	PG_CATCH();
 	{
 		dropped_views = NIL;
+		defined_objects = NIL;
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
@@ -355,6 +373,18 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id,
 	if (prev_object_access)
 		prev_object_access(access, class_id, object_id, sub_id, arg);
 
+	if (((access == OAT_POST_CREATE || access == OAT_POST_ALTER) &&
+		 (class_id == ProcedureRelationId || class_id == RewriteRelationId)) ||
+		(access == OAT_POST_ALTER && class_id == RelationRelationId && sub_id > 0 &&
+		 get_attgenerated(object_id, sub_id) != '\0'))
+	{
+		MemoryContext oldcontext = MemoryContextSwitchTo(TopTransactionContext);
+
+		defined_objects = lappend_oid(defined_objects, class_id);
+		defined_objects = lappend_oid(defined_objects, object_id);
+		MemoryContextSwitchTo(oldcontext);
+	}
+
 	if (access == OAT_DROP && class_id == RelationRelationId && sub_id == 0 &&
 		get_rel_relkind(object_id) == RELKIND_MATVIEW &&
 		derive_registry_get(object_id) != NULL)
@@ -412,12 +442,14 @@ at_transaction_end(XactEvent event, void *arg)
 			committed_changes = !derive_is_worker &&
 				TransactionIdIsValid(GetTopTransactionIdIfAny());
 			dropped_views = NIL;
+			defined_objects = NIL;
 			break;
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
 			committed_changes = false;
 			want_worker = false;
 			dropped_views = NIL;
+			defined_objects = NIL;
 			break;
 		default:
 			break;

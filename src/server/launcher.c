@@ -258,6 +258,7 @@ tend(int slot)
 	bool		wanted;
 	bool		held;
 	bool		alive;
+	bool		left;
 	pid_t		pid;
 
 	if (child->handle != NULL)
@@ -270,7 +271,9 @@ tend(int slot)
 	if (!OidIsValid(dboid))
 		return -1;
 
-	LWLockAcquire(shared->lock, LW_SHARED);
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	left = db->left;
+	db->left = false;
 	wanted = db->wanted;
 	held = db->holds > 0;
 	alive = db->worker_pid != 0;
@@ -291,6 +294,8 @@ tend(int slot)
 			SetLatch(MyLatch);	/* a probe may wait for the slot */
 		return -1;
 	}
+	if (left)
+		child->started_at = 0;	/* it had nothing to do then, but has now */
 	if (held)
 	{
 		child->started_at = 0;	/* it ended because it had to */

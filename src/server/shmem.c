@@ -172,6 +172,7 @@ derive_database_want(Oid dboid)
 		db->worker_pid = 0;
 		db->worker_latch = NULL;
 		db->epoch = 0;
+		db->left = false;
 		db->start_failures = 0;
 		pg_atomic_write_u32(&db->sleeping, 0);
 		pg_atomic_write_u64(&db->commits, 0);

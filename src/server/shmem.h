@@ -48,6 +48,9 @@ typedef struct DeriveDatabase
 	/* Which life of the worker this is, 0 until it has found views; written by the worker.  See worker.c. */
 	int64		epoch;
 
+	/* The last worker ended of its own accord; set by it, cleared by the launcher. */
+	bool		left;
+
 	/* Starts of the worker that failed in a row; written by the launcher. */
 	int			start_failures;
 

@@ -37,6 +37,7 @@
 #include "nodes/parsenodes.h"
 #include "notify/wait.h"
 #include "parser/parser.h"
+#include "server/dependents.h"
 #include "server/hooks.h"
 #include "server/request.h"
 #include "server/shmem.h"
@@ -295,9 +296,17 @@ Datum
 derive_release_sql(PG_FUNCTION_ARGS)
 {
 	Oid			view = PG_GETARG_OID(0);
+	List	   *readers;
 
 	PreventCommandIfReadOnly("derive.release()");
 	(void) lock_and_get_row(view, AccessExclusiveLock);
+	readers = derive_readers(view);
+	if (readers != NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+				 errmsg("cannot release materialized view \"%s\" because maintained view \"%s\" reads it",
+						get_rel_name(view), get_rel_name(linitial_oid(readers))),
+				 errhint("Release the views that read it first.")));
 	derive_program_drop(view);
 	derive_registry_delete(view);
 	derive_stats_forget(view);

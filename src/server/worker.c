@@ -52,12 +52,14 @@
  *
  * Errors.  Batches normally run all views without subtransactions.  After an
  * ERROR the batch is rolled back, while its deltas stay in the stream, and run
- * again in careful mode: each view in a subtransaction of its own.  A view that
- * fails there is marked with its message and stands still; the others go on.
- * A view whose rows are not what they must have been (DERIVE_ERRCODE_DIVERGED)
- * is recomputed instead.  Errors that say nothing about a view (no memory, no
- * disk) make the whole batch be tried again, later and later, before a view is
- * blamed for them; a batch that fails elsewhere is retried for ever.
+ * again in careful mode: each view in a subtransaction of its own.  A view whose
+ * deltas cannot be applied there is recomputed: its rows may not be what they
+ * must have been (DERIVE_ERRCODE_DIVERGED), and an expression may fail on rows
+ * that only a delta has.  If the query fails as well, the view is marked with
+ * the message and stands still; the others go on.  Errors that say nothing
+ * about a view (no memory, no disk) make the whole batch be tried again, later
+ * and later, before a view is blamed for them; a batch that fails elsewhere is
+ * retried for ever.
  *
  * Locks: see background.c.  The worker never waits for a lock while it holds
  * another one.
@@ -137,6 +139,7 @@ typedef struct WorkerView
 	bool		fill;			/* it is to be filled in the next batch, see can_fill_here() */
 	bool		diverged;		/* recompute it, in this batch and careful mode */
 	uint64		digest;			/* of the members of its sources, now */
+	bool		has_children;	/* some source has partitions or children */
 
 	/* While it is built by a builder. */
 	DeriveBuild *build;
@@ -334,6 +337,7 @@ worker_detach(int code, Datum arg)
 	me.db->worker_pid = 0;
 	me.db->worker_latch = NULL;
 	me.db->epoch = 0;
+	me.db->left = (code == 0);
 	LWLockRelease(shared->lock);
 	ConditionVariableBroadcast(&me.db->point.cv);
 	derive_launcher_wake();
@@ -916,6 +920,7 @@ load_program_guarded(void *arg)
 	view->reads = list_copy(derive_program_read_relations(program));
 	view->writes = list_copy(derive_program_write_relations(program));
 	view->digest = derive_sources_digest(program);
+	view->has_children = list_length(view->reads) > list_length(program->sources);
 	view->program = program;
 	MemoryContextSwitchTo(oldcontext);
 }
@@ -1034,7 +1039,7 @@ load_registry(void)
 	 * deadlock is broken.
 	 */
 	snprintf(timeout, sizeof(timeout), "%d", derive_lock_timeout);
-	(void) set_config_option("lock_timeout", timeout, PGC_SUSET, PGC_S_OVERRIDE,
+	(void) set_config_option("lock_timeout", timeout, PGC_SUSET, PGC_S_SESSION,
 							 GUC_ACTION_LOCAL, true, 0, false);
 	foreach(lc, me.views)
 	{
@@ -1683,7 +1688,7 @@ advance(void *arg)
 		counts.inserted = derive_program_build(program, NULL, NULL);
 		export_unknown(view, move->batch);
 	}
-	else if (row.state == DERIVE_VIEW_CATCHUP)
+	else if (row.state == DERIVE_VIEW_CATCHUP && !view->diverged)
 	{
 		DeriveBatch *batch = derive_stream_batch_since(me.stream, program->sources,
 													   row.position);
@@ -1701,7 +1706,7 @@ advance(void *arg)
 		settled = false;
 	}
 	PopActiveSnapshot();
-	DERIVE_DEBUG_POINT("batch_view_applied");
+	DERIVE_DEBUG_POINT("batch-view-applied");
 
 	if (settled)
 	{
@@ -1765,13 +1770,27 @@ advance_carefully(Move *move)
 	ErrorData  *edata;
 
 	edata = guarded(advance, move);
-	if (edata != NULL && edata->sqlerrcode == DERIVE_ERRCODE_DIVERGED &&
-		row.state == DERIVE_VIEW_READY)
+
+	/*
+	 * A delta has rows that no snapshot ever showed, such as one that was
+	 * inserted and changed in one transaction, or a new row beside an old one
+	 * of another table.  An expression may fail on them although the query
+	 * does not.  So let the query decide.
+	 */
+	if (edata != NULL && !derive_error_is_transient(edata->sqlerrcode) &&
+		(row.state == DERIVE_VIEW_CATCHUP ||
+		 (row.state == DERIVE_VIEW_READY && !row.rebuild && !view->repair)))
 	{
-		ereport(WARNING,
-				(errcode(edata->sqlerrcode),
-				 errmsg("view \"%s\" is computed anew because its contents were not as expected: %s",
-						get_rel_name(view->relid), edata->message)));
+		if (edata->sqlerrcode == DERIVE_ERRCODE_DIVERGED)
+			ereport(WARNING,
+					(errcode(edata->sqlerrcode),
+					 errmsg("view \"%s\" is computed anew because its contents were not as expected: %s",
+							get_rel_name(view->relid), edata->message)));
+		else
+			ereport(LOG,
+					(errcode(edata->sqlerrcode),
+					 errmsg("view \"%s\" is computed anew because its changes could not be computed: %s",
+							get_rel_name(view->relid), edata->message)));
 		move->batch->deltas = list_truncate(move->batch->deltas, ndeltas);
 		*move->stats = list_truncate(*move->stats, nstats);
 		*view->row = row;
@@ -2042,6 +2061,36 @@ advance_views(DeriveBatch *batch, List **stats, double delta_ms)
 	return wrote;
 }
 
+/*
+ * ATTACH PARTITION and the like are visible a moment before they are announced
+ * to us, and they do not wait for our locks.  A batch that may have read other
+ * partitions than it has changes of must not commit.
+ */
+static void
+check_members(void)
+{
+	ListCell   *lc;
+
+	AcceptInvalidationMessages();
+	InvalidateCatalogSnapshot();
+	foreach(lc, me.views)
+	{
+		WorkerView *view = lfirst(lc);
+
+		/* one without children so far may just have got its first */
+		if (!takes_part(view) || !(view->has_children || view->dirty))
+			continue;
+		if (derive_sources_digest(view->program) != view->digest)
+		{
+			me.reload = view->dirty = me.any_dirty = true;
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("partitions of a table that view \"%s\" reads changed during the batch",
+							get_rel_name(view->relid))));
+		}
+	}
+}
+
 /* Tell the slot, once what it would no longer deliver is safely on disk. */
 static void
 confirm_durable(void)
@@ -2086,7 +2135,7 @@ run_batch(void)
 		derive_background_abort();
 		return;
 	}
-	DERIVE_DEBUG_POINT("batch_locked");
+	DERIVE_DEBUG_POINT("batch-locked");
 	me.unfinished = false;
 
 	/* Now, and not earlier, S. */
@@ -2097,9 +2146,9 @@ run_batch(void)
 
 	/* capture */
 	me.phase = PHASE_CAPTURE;
-	DERIVE_DEBUG_POINT("batch_snapshot");
+	DERIVE_DEBUG_POINT("batch-snapshot");
 	covered = capture(to, &upto);
-	DERIVE_DEBUG_POINT("batch_decoded");
+	DERIVE_DEBUG_POINT("batch-decoded");
 
 	/* delta */
 	me.phase = PHASE_APPLY;
@@ -2112,7 +2161,9 @@ run_batch(void)
 	if (advance_views(batch, &stats, INSTR_TIME_GET_MILLISEC(duration)))
 		wrote = true;
 	verify_views();
-	DERIVE_DEBUG_POINT("batch_applied");
+	DERIVE_DEBUG_POINT("batch-applied");
+	if (wrote || me.requests != NIL)
+		check_members();
 	if (wrote)
 		derive_registry_set_position(to, covered);
 	PopActiveSnapshot();
@@ -2130,7 +2181,7 @@ run_batch(void)
 	me.position = next;
 	me.phase = PHASE_OTHER;
 	MemoryContextSwitchTo(me.batch_cxt);
-	DERIVE_DEBUG_POINT("batch_committed");
+	DERIVE_DEBUG_POINT("batch-committed");
 
 	me.commits_seen = commits;
 	me.careful = false;

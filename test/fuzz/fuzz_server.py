@@ -179,6 +179,10 @@ class Server:
                         problems.append(line)
                 elif 'WARNING:' in line and re.search(r'leak|own a lock|not active', line):
                     problems.append(line)
+                elif 'its contents were not as expected' in line:
+                    problems.append(line)
+                elif 'its changes could not be computed' in line and 'division by zero' not in line:
+                    problems.append(line)
                 elif 'FATAL:' in line and 'derive' in line and \
                         not re.search(r'due to administrator command|database system is|'
                                       r'due to unexpected postmaster exit|terminating background worker|'

@@ -7,6 +7,9 @@ package DeriveTest;
 use strict;
 use warnings;
 
+# Nothing here takes this long; before the modules below read it.
+BEGIN { $ENV{PG_TEST_TIMEOUT_DEFAULT} //= 60; }
+
 use Exporter 'import';
 use IPC::Run;
 use PostgreSQL::Test::Cluster;
@@ -15,8 +18,8 @@ use Test::More;
 use Time::HiRes qw(usleep);
 
 our @EXPORT = qw(
-  derive_node start_again wait_derived is_exact worker_pid kill_process
-  load_tables start_load stop_load has_debug_points set_debug_point
+  derive_node start_again comes_back wait_derived is_exact worker_pid kill_process
+  load_tables start_load stop_load latencies has_debug_points set_debug_point
   waits_at background log_is_clean derive_wait_state
 );
 
@@ -53,7 +56,7 @@ sub derive_node
 	my $conf = "wal_level = " . ($opt{wal_level} // 'logical') . "\n";
 	$conf .= "max_replication_slots = 8\nmax_wal_senders = 4\nmax_worker_processes = 24\n";
 	$conf .= "max_prepared_transactions = 10\nlog_line_prefix = '%m [%p] %b %e '\n";
-	$conf .= "timezone = 'UTC'\nlog_min_messages = warning\n";
+	$conf .= "timezone = 'UTC'\nlog_min_messages = warning\nrestart_after_crash = on\n";
 	$conf .= "shared_preload_libraries = 'pg_derive'\n" if $opt{preload} // 1;
 	$conf .= "output_plugin_libraries = 'pgoutput, test_decoding, pg_derive'\n"
 	  if `$bindir/postgres --describe-config` =~ /^output_plugin_libraries\b/m;
@@ -90,8 +93,22 @@ sub start_again
 		usleep(100_000);
 		$node->stop('fast', fail_ok => 1);
 	}
-	$node->poll_query_until('postgres', 'SELECT 1', '1') or die 'server does not come back';
+	comes_back($node);
 	return;
+}
+
+# Wait until a server that recovers from a crash lets sessions in again.  psql
+# may be gone before it has read its input, which is an exception to IPC::Run.
+sub comes_back
+{
+	my ($node) = @_;
+	for my $i (1 .. 10 * $timeout)
+	{
+		my ($rc, $out) = eval { $node->psql('postgres', 'SELECT 1') };
+		return if ($out // '') eq '1';
+		usleep(100_000);
+	}
+	die 'server does not come back';
 }
 
 # Everything committed so far is in every view.
@@ -101,7 +118,8 @@ sub wait_derived
 	my ($rc, $out, $err);
 	for my $i (1 .. 60)
 	{
-		($rc, $out, $err) = $node->psql($db // 'postgres', "SELECT derive.wait(NULL, NULL, '${timeout}s')");
+		($rc, $out, $err) = eval { $node->psql($db // 'postgres', "SELECT derive.wait(NULL, NULL, '${timeout}s')") };
+		($rc, $out, $err) = (-1, '', 'closed') unless defined $rc;
 		# a server in crash recovery is not an answer
 		last if $rc == 0 || $err !~ /recovery|starting up|shutting down|terminated|lost|closed/;
 		usleep(500_000);
@@ -121,7 +139,7 @@ sub derive_wait_state
 {
 	my ($node, $view, $state, $label) = @_;
 	ok( $node->poll_query_until(
-			'postgres', "SELECT state = '$state' FROM derive.views WHERE name::regclass = '$view'::regclass"),
+			'postgres', "SELECT state = '$state' FROM derive.views WHERE view = '$view'::regclass"),
 		$label // "$view is $state") or diag(state($node));
 	return;
 }
@@ -135,7 +153,7 @@ sub is_exact
 		q{SELECT count(*) FILTER (WHERE state = 'ready') > 0, count(*) FILTER (WHERE state <> 'ready') FROM derive.views});
 	is($views, 't|0', "$label: every view is ready") or diag(state($node, $db));
 	is( $node->safe_psql($db, q{
-		WITH v AS MATERIALIZED (SELECT name FROM derive.views), o AS MATERIALIZED (SELECT name, oracle(name::regclass) FROM v)
+		WITH v AS MATERIALIZED (SELECT view FROM derive.views), o AS MATERIALIZED (SELECT view, oracle(view) FROM v)
 		SELECT * FROM o WHERE oracle <> 0}), '', "$label: every view equals its query");
 	is( $node->safe_psql($db, 'SELECT * FROM derive.verify() WHERE missing <> 0 OR extra <> 0'),
 		'', "$label: derive.verify()");
@@ -201,18 +219,20 @@ DELETE FROM history WHERE account = :a - 7;
 COMMIT;
 };
 
-# pgbench in the background; it may die with the server.
+# pgbench in the background; it may die with the server.  With a log it can be
+# asked for latencies() later.
 sub start_load
 {
-	my ($node, $seconds) = @_;
+	my ($node, $seconds, $log) = @_;
 	my $file = "$PostgreSQL::Test::Utils::tmp_check/load_$$.sql";
 	open my $out, '>', $file or die $!;
 	print $out $script;
 	close $out;
 	my ($stdout, $stderr) = ('', '');
 	my $bin = $node->installed_command('pgbench');
+	my @log = $log ? ('-l', '--log-prefix', "$PostgreSQL::Test::Utils::tmp_check/$log") : ();
 	return IPC::Run::start(
-		[ $bin, '-n', '-c', '4', '-j', '2', '-T', $seconds, '--max-tries=10', '-f', $file, '-h', $node->host, '-p', $node->port, 'postgres' ],
+		[ $bin, '-n', '-c', '4', '-j', '2', '-T', $seconds, '--max-tries=10', @log, '-f', $file, '-h', $node->host, '-p', $node->port, 'postgres' ],
 		'<' => \'', '>' => \$stdout, '2>' => \$stderr);
 }
 
@@ -223,18 +243,33 @@ sub stop_load
 	return;
 }
 
+# Median, 99th percentile and maximum in ms, and the number, of a load's transactions.
+sub latencies
+{
+	my ($log) = @_;
+	my @us;
+	for my $file (glob("$PostgreSQL::Test::Utils::tmp_check/$log.*"))
+	{
+		push @us, map { (split ' ')[2] } split /\n/, slurp_file($file);
+	}
+	die "no latencies in $log" unless @us;
+	@us = sort { $a <=> $b } @us;
+	return (map({ sprintf '%.1f', $_ / 1000 } $us[ @us / 2 ], $us[ @us * 0.99 ], $us[-1]), scalar @us);
+}
+
 sub has_debug_points
 {
 	my ($node) = @_;
 	return $node->safe_psql('postgres', q{SELECT count(*) FROM pg_settings WHERE name = 'pg_derive.debug_point'}) eq '1';
 }
 
-# Where processes should stop or fail; '' for nowhere.
+# Where processes should stop or fail; '' for nowhere.  Works while the server
+# recovers, too.
 sub set_debug_point
 {
 	my ($node, $value) = @_;
-	$node->safe_psql('postgres', "ALTER SYSTEM SET pg_derive.debug_point = '$value'");
-	$node->safe_psql('postgres', 'SELECT pg_reload_conf()');
+	$node->append_conf('postgresql.conf', "pg_derive.debug_point = '$value'");
+	$node->reload;
 	return;
 }
 

@@ -61,7 +61,8 @@ wait_derived($node);
 is_exact($node, 'overflowed and committed');
 
 # A long transaction commits late, among many others
-$long->query_safe('BEGIN; UPDATE accounts SET branch = 1 WHERE id BETWEEN 3000 AND 3100');
+$node->safe_psql('postgres', 'INSERT INTO accounts SELECT i, i % 10, 7, NULL FROM generate_series(6000, 6100) i');
+$long->query_safe('BEGIN; UPDATE accounts SET branch = 1 WHERE id BETWEEN 6000 AND 6100');
 $load = start_load($node, 3);
 $load->finish;
 wait_derived($node);

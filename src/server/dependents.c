@@ -1,0 +1,202 @@
+/*-------------------------------------------------------------------------
+ *
+ * dependents.c
+ *	  Maintained views that rely on the definition of something else.
+ *
+ * What a view contains can change without any change of a table:
+ *
+ *	CREATE OR REPLACE VIEW		of a plain view inside the maintained one is
+ *								refused.  The program and its internal tables
+ *								were made for the old definition.
+ *	CREATE OR REPLACE FUNCTION	of a function that the view calls: rows that
+ *								the old one computed are wrong now, so the view
+ *								is recomputed.
+ *	ALTER COLUMN SET EXPRESSION	of a generated column (from PostgreSQL 17 on)
+ *								changes all rows without a word in the log: the
+ *								same.
+ *
+ * Who relies on what is in pg_depend, through plain views, operators, other
+ * functions with parsed bodies and so on.  What a function calls in a body that
+ * is a string is not known to anyone.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "base/registry.h"
+#include "catalog/dependency.h"
+#include "catalog/indexing.h"
+#include "catalog/objectaddress.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_depend.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_rewrite.h"
+#include "server/dependents.h"
+#include "storage/lmgr.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+/* The relation that a rewrite rule belongs to, or InvalidOid. */
+static Oid
+relation_of_rule(Oid rule)
+{
+	Relation	rewrite = table_open(RewriteRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	Oid			result = InvalidOid;
+
+	ScanKeyInit(&key, Anum_pg_rewrite_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(rule));
+	scan = systable_beginscan(rewrite, RewriteOidIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		result = ((Form_pg_rewrite) GETSTRUCT(tuple))->ev_class;
+	systable_endscan(scan);
+	table_close(rewrite, AccessShareLock);
+	return result;
+}
+
+/* Add to addresses what depends on the object, directly. */
+static void
+add_direct_dependents(const ObjectAddress *object, ObjectAddresses *addresses, List **found)
+{
+	Relation	depend = table_open(DependRelationId, AccessShareLock);
+	ScanKeyData key[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(object->classId));
+	ScanKeyInit(&key[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(object->objectId));
+	scan = systable_beginscan(depend, DependReferenceIndexId, true, NULL, 2, key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_depend row = (Form_pg_depend) GETSTRUCT(tuple);
+		ObjectAddress *dependent = palloc0(sizeof(ObjectAddress));
+
+		dependent->classId = row->classid;
+		dependent->objectId = row->objid;
+		if (row->classid == RewriteRelationId)
+		{
+			dependent->classId = RelationRelationId;
+			dependent->objectId = relation_of_rule(row->objid);
+		}
+		if (!OidIsValid(dependent->objectId) || object_address_present(dependent, addresses))
+			continue;
+		add_exact_object_address(dependent, addresses);
+		*found = lappend(*found, dependent);
+	}
+	systable_endscan(scan);
+	table_close(depend, AccessShareLock);
+}
+
+/* All other maintained views that depend on the object, through whatever lies between. */
+static List *
+dependent_views(Oid class_id, Oid object_id)
+{
+	ObjectAddresses *seen = new_object_addresses();
+	ObjectAddress *start = palloc0(sizeof(ObjectAddress));
+	List	   *todo = list_make1(start);
+	List	   *views = NIL;
+
+	ObjectAddressSet(*start, class_id, object_id);
+	add_exact_object_address(start, seen);
+	while (todo != NIL)
+	{
+		ObjectAddress *object = linitial(todo);
+
+		todo = list_delete_first(todo);
+		if (object != start && object->classId == RelationRelationId &&
+			get_rel_relkind(object->objectId) == RELKIND_MATVIEW &&
+			derive_registry_get(object->objectId) != NULL)
+			views = list_append_unique_oid(views, object->objectId);
+		else
+			add_direct_dependents(object, seen, &todo);
+	}
+	free_object_addresses(seen);
+	return views;
+}
+
+List *
+derive_readers(Oid view)
+{
+	return dependent_views(RelationRelationId, view);
+}
+
+static void
+refuse_for_views(Oid view, List *dependents)
+{
+	if (dependents == NIL)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+			 errmsg("cannot redefine view \"%s\" because maintained view \"%s\" reads it",
+					get_rel_name(view), get_rel_name(linitial_oid(dependents))),
+			 errhint("Call derive.release() for the maintained view first and derive.maintain() afterwards.")));
+}
+
+static void
+recompute_views(List *views)
+{
+	ListCell   *lc;
+
+	foreach(lc, views)
+	{
+		DeriveViewRow *row;
+
+		LockRelationOid(lfirst_oid(lc), ShareRowExclusiveLock);
+		row = derive_registry_get(lfirst_oid(lc));
+		if (row == NULL)
+			continue;
+		row->rebuild = (row->state == DERIVE_VIEW_READY);
+		derive_registry_update(row);
+	}
+}
+
+/* A generated column of a table; views may read it as a child or partition of another one. */
+static void
+recompute_readers(Oid relid)
+{
+	List	   *tables = list_make1_oid(relid);
+	Relation	inherits = table_open(InheritsRelationId, AccessShareLock);
+
+	for (int i = 0; i < list_length(tables); i++)
+	{
+		ScanKeyData key;
+		SysScanDesc scan;
+		HeapTuple	tuple;
+
+		recompute_views(dependent_views(RelationRelationId, list_nth_oid(tables, i)));
+		ScanKeyInit(&key, Anum_pg_inherits_inhrelid, BTEqualStrategyNumber, F_OIDEQ,
+					ObjectIdGetDatum(list_nth_oid(tables, i)));
+		scan = systable_beginscan(inherits, InheritsRelidSeqnoIndexId, true, NULL, 1, &key);
+		while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+			tables = list_append_unique_oid(tables, ((Form_pg_inherits) GETSTRUCT(tuple))->inhparent);
+		systable_endscan(scan);
+	}
+	table_close(inherits, AccessShareLock);
+}
+
+void
+derive_definition_changed(Oid class_id, Oid object_id)
+{
+	if (!OidIsValid(derive_extension_oid(true)))
+		return;
+	if (class_id == ProcedureRelationId)
+		recompute_views(dependent_views(class_id, object_id));
+	else if (class_id == RelationRelationId)
+		recompute_readers(object_id);
+	else if (class_id == RewriteRelationId)
+	{
+		Oid			relid = relation_of_rule(object_id);
+
+		if (get_rel_relkind(relid) == RELKIND_VIEW)
+			refuse_for_views(relid, dependent_views(RelationRelationId, relid));
+	}
+}

@@ -1,0 +1,23 @@
+/*-------------------------------------------------------------------------
+ *
+ * dependents.h
+ *	  Maintained views that rely on the definition of something else.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DERIVE_DEPENDENTS_H
+#define DERIVE_DEPENDENTS_H
+
+#include "nodes/pg_list.h"
+
+/*
+ * The object (of pg_rewrite or pg_proc; or of pg_class, a generated column of it)
+ * was created or redefined by the utility command that is now ending.  Raises ERROR dependent_objects_still_exist where
+ * a maintained view cannot follow, marks views to be recomputed where it can.
+ */
+extern void derive_definition_changed(Oid class_id, Oid object_id);
+
+/* The maintained views that read this one, of Oid. */
+extern List *derive_readers(Oid view);
+
+#endif							/* DERIVE_DEPENDENTS_H */

@@ -75,7 +75,8 @@ REGRESS = \
 	names \
 	definitions \
 	large \
-	found
+	found \
+	found2
 ISOLATION = \
 	setup \
 	snapshot \

@@ -117,7 +117,7 @@ CREATE FUNCTION derive_state.counters(
 	OUT last_batch_at timestamptz)
 	RETURNS SETOF record
 	AS 'MODULE_PATHNAME', 'derive_counters_sql'
-	LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
+	LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 20;
 COMMENT ON FUNCTION derive_state.counters() IS 'statistics of the views; see derive.stats';
 
 CREATE FUNCTION derive_state.service(
@@ -127,7 +127,7 @@ CREATE FUNCTION derive_state.service(
 	OUT lag interval)
 	RETURNS SETOF record
 	AS 'MODULE_PATHNAME', 'derive_service_sql'
-	LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
+	LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 1;
 COMMENT ON FUNCTION derive_state.service() IS
 	'the worker of this database and how far it is behind; see derive.stats';
 
@@ -140,7 +140,7 @@ CREATE FUNCTION derive_state.builds(
 	OUT started_at timestamptz)
 	RETURNS SETOF record
 	AS 'MODULE_PATHNAME', 'derive_builds_sql'
-	LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
+	LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 2;
 COMMENT ON FUNCTION derive_state.builds() IS 'views being built; see derive.progress';
 
 /* ----------------------------------------------------------------
@@ -233,7 +233,7 @@ CREATE VIEW derive.views AS
 	FROM derive_state.views v
 		JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) v.relid
 		JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
-		LEFT JOIN derive_state.position p ON true
+		LEFT JOIN (SELECT snapshot, lsn FROM derive_state.position LIMIT 1) p ON true
 		CROSS JOIN LATERAL (
 			SELECT pg_catalog.pg_has_role(c.relowner, 'USAGE')
 				OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE')) m(may_see);

@@ -53,3 +53,16 @@ DROP TABLE t CASCADE;
 DROP FUNCTION twice(int);
 DROP OPERATOR <+> (int, int);
 DROP FUNCTION plus(int, int);
+
+-- the values of an enum are renamed: texts made of them change
+CREATE TYPE mood AS ENUM ('sad', 'happy');
+CREATE TABLE moods (id int, m mood, ms mood[]);
+INSERT INTO moods VALUES (1, 'sad', '{sad,happy}'), (2, 'happy', NULL);
+SELECT derive.create_view('e_json', 'SELECT id, to_jsonb(m) AS j, ms::text AS t FROM moods');
+SELECT derive.create_view('e_group', 'SELECT m, count(*) FROM moods GROUP BY m');
+SELECT * FROM oracle_all();
+ALTER TYPE mood RENAME VALUE 'sad' TO 'gloomy';
+SELECT * FROM oracle_all();
+SELECT * FROM e_json ORDER BY id;
+DROP TABLE moods CASCADE;
+DROP TYPE mood;

@@ -115,3 +115,49 @@ SELECT derive.repair('logged');
 INSERT INTO p VALUES (4, 1);
 SELECT * FROM oracle_all();
 DROP TABLE p CASCADE;
+
+-- An aggregate that is maintained in another way from now on, a function that may not be called any more.
+CREATE TABLE t (id int PRIMARY KEY, g int, v int);
+INSERT INTO t SELECT i, i % 4, i % 7 FROM generate_series(1, 20) i;
+CREATE FUNCTION add(int, int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT coalesce($1, 0) + $2';
+CREATE FUNCTION take(int, int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 - $2';
+CREATE FUNCTION twice(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 * 2';
+CREATE AGGREGATE isum(int) (sfunc = add, stype = int, initcond = '0');
+SELECT derive.create_view('redefined', 'SELECT g, isum(v), count(*) FROM t GROUP BY g');
+SELECT derive.create_view('called', 'SELECT twice(v) FROM t');
+SELECT * FROM oracle_all();
+CREATE OR REPLACE AGGREGATE isum(int) (sfunc = add, stype = int, initcond = '0', msfunc = add, minvfunc = take, mstype = int, minitcond = '0');
+ALTER FUNCTION twice(int) VOLATILE;
+UPDATE t SET v = v + 1;
+SELECT derive.wait('redefined', timeout => '60 s');
+SELECT derive.wait('called', timeout => '60 s');
+SELECT derive.release('redefined');
+SELECT derive.maintain('redefined');
+ALTER FUNCTION twice(int) IMMUTABLE;
+SELECT derive.repair('called');
+UPDATE t SET v = v + 1 WHERE id < 5;
+SELECT * FROM oracle_all();
+DROP TABLE t CASCADE;
+DROP AGGREGATE isum(int);
+DROP FUNCTION add(int, int), take(int, int), twice(int);
+
+-- A value of a row type that is stored in the view, after a column was added to the type.
+CREATE TYPE pair AS (a int, b text);
+CREATE TABLE t (id int PRIMARY KEY, p pair);
+INSERT INTO t SELECT i, ROW(i % 3, 'b')::pair FROM generate_series(1, 9) i;
+SELECT derive.create_view('pair_group', 'SELECT p, count(*) FROM t GROUP BY p');
+SELECT derive.create_view('pair_rows', 'SELECT p FROM t');
+SELECT * FROM oracle_all();
+ALTER TYPE pair ADD ATTRIBUTE c int;
+UPDATE t SET p = ROW(1, 'b', NULL) WHERE id < 4;
+SELECT * FROM oracle_all();
+DELETE FROM t WHERE id IN (1, 6);
+SELECT * FROM oracle_all();
+DROP TABLE t CASCADE;
+DROP TYPE pair;
+
+-- Functions that tell what day it is, or who asks.
+CREATE TABLE t (id int PRIMARY KEY, at time);
+SELECT derive.create_view('today', 'SELECT at::timetz FROM t');
+SELECT derive.create_view('who', 'SELECT id, getpgusername() FROM t');
+DROP TABLE t;

@@ -74,3 +74,38 @@ INSERT INTO b SELECT i, i % 5, 'b' || i, ARRAY['t' || i % 3] FROM generate_serie
 COMMIT;
 SELECT * FROM oracle_all();
 DROP TABLE a, b, c CASCADE;
+
+-- the key of one table is enough where the others are joined by theirs
+CREATE TABLE fact (id int PRIMARY KEY, d1 int, d2 bigint, v int);
+CREATE TABLE dim1 (id int PRIMARY KEY, parent int, label text);
+CREATE TABLE dim2 (a int, b int, label text, PRIMARY KEY (a, b));
+CREATE TABLE dim3 (id bigint PRIMARY KEY, label text);
+INSERT INTO fact SELECT i, i % 5, i % 4, i FROM generate_series(1, 30) i;
+INSERT INTO dim1 SELECT i, i % 2, 'one ' || i FROM generate_series(0, 4) i;
+INSERT INTO dim2 SELECT i, j, 'two ' || i || j FROM generate_series(0, 4) i, generate_series(0, 3) j;
+INSERT INTO dim3 SELECT i, 'three ' || i FROM generate_series(0, 4) i;
+SELECT derive.create_view('k_star', 'SELECT f.id, f.v, x.label, y.label AS l2, z.label AS l3 FROM fact f JOIN dim1 x ON x.id = f.d1 JOIN dim2 y ON y.a = f.d1 AND y.b = f.d2, dim3 z WHERE z.id = f.d1');
+SELECT derive.create_view('k_chain', 'SELECT f.id AS fact, p.label FROM fact f JOIN dim1 x ON x.id = f.d1 JOIN dim1 p ON p.id = x.parent');
+SELECT derive.create_view('k_half', 'SELECT f.id, y.label FROM fact f JOIN dim2 y ON y.a = f.d1');
+SELECT derive.create_view('k_inequality', 'SELECT f.id, x.label FROM fact f JOIN dim1 x ON x.id <= f.d1');
+SELECT derive.create_view('k_cast', 'SELECT f.id, x.label FROM fact f JOIN dim1 x ON x.id = f.d2');
+SELECT derive.create_view('k_none', 'SELECT f.v, x.label FROM fact f JOIN dim1 x ON x.id = f.d1');
+SELECT v.name, line FROM derive.views v, derive.explain(v.view) line WHERE line LIKE '%Rows found%' ORDER BY 1;
+SELECT * FROM oracle_all();
+BEGIN;
+UPDATE fact SET d1 = (d1 + 1) % 5, v = v + 1;
+UPDATE dim1 SET label = label || '!', parent = 4 - parent WHERE id < 3;
+UPDATE dim2 SET b = b + 10 WHERE b = 3;
+UPDATE dim2 SET b = b - 10 WHERE b = 13 AND a < 3;
+DELETE FROM dim3 WHERE id = 2;
+COMMIT;
+SELECT * FROM oracle_all();
+UPDATE fact SET id = -id WHERE id % 2 = 0;
+UPDATE fact SET id = id + 100 WHERE id < 0;
+SELECT * FROM oracle_all();
+\set VERBOSITY terse
+ALTER TABLE dim3 DROP CONSTRAINT dim3_pkey;
+\set VERBOSITY default
+INSERT INTO dim3 VALUES (2, 'again');
+SELECT * FROM oracle_all();
+DROP TABLE fact, dim1, dim2, dim3 CASCADE;

@@ -20,6 +20,7 @@
 
 #include "base/gucs.h"
 
+int			derive_batch_interval = 5;
 char	   *derive_debug_point = NULL;
 int			derive_decoding_work_mem = 256 * 1024;
 int			derive_fillfactor = 80;
@@ -66,6 +67,13 @@ void
 derive_define_gucs(void)
 {
 	define_debug_gucs();
+	DefineCustomIntVariable("pg_derive.batch_interval",
+							"Sets the time from the start of one batch to that of the next while nobody waits for it.",
+							"Under load, batches of more than one transaction cost less; a commit after a pause is never delayed.",
+							&derive_batch_interval,
+							5, 0, 10000,
+							PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
 	DefineCustomIntVariable("pg_derive.decoding_work_mem",
 							"Sets the memory in which a worker collects running transactions before it spills them to disk.",
 							"It takes the place of logical_decoding_work_mem in the workers.",

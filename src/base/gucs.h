@@ -8,6 +8,7 @@
 #ifndef DERIVE_GUCS_H
 #define DERIVE_GUCS_H
 
+extern int	derive_batch_interval;	/* ms; from one batch to the next, while nobody waits */
 extern char *derive_debug_point;	/* test builds only, see debug_point.h */
 extern int	derive_decoding_work_mem;	/* kB; the worker's logical_decoding_work_mem */
 extern int	derive_fillfactor;		/* percent; for the tables of new views */

@@ -101,9 +101,9 @@ image_kind(Oid type, Oid *element)
 }
 
 /*
- * Put a composite value together again from expanded fields, without the NULLs
- * at its end: ALTER TYPE ... ADD ATTRIBUTE must not change the image of a value
- * that is stored somewhere.
+ * Put a composite value together again from expanded fields, as a row of no
+ * particular type and without the NULLs at its end: ALTER TYPE ... ADD ATTRIBUTE
+ * must not change the image of a value that is stored somewhere.
  */
 static Datum
 normalise_record(Datum value)
@@ -113,6 +113,8 @@ normalise_record(Datum value)
 												   HeapTupleHeaderGetTypMod(header));
 	Datum	   *values = palloc(sizeof(Datum) * desc->natts);
 	bool	   *nulls = palloc(sizeof(bool) * desc->natts);
+	int			natts = desc->natts;
+	TupleDesc	row_desc;
 	HeapTupleData tuple;
 
 	tuple.t_len = HeapTupleHeaderGetDatumLength(header);
@@ -131,10 +133,13 @@ normalise_record(Datum value)
 			values[i] = normalise_datum(values[i], att->atttypid);
 	}
 
-	while (desc->natts > 0 && nulls[desc->natts - 1])
-		desc->natts--;
+	while (natts > 0 && nulls[natts - 1])
+		natts--;
+	row_desc = CreateTemplateTupleDesc(natts);
+	for (int i = 1; i <= natts; i++)
+		TupleDescCopyEntry(row_desc, i, desc, i);
 
-	return PointerGetDatum(heap_form_tuple(desc, values, nulls)->t_data);
+	return PointerGetDatum(heap_form_tuple(row_desc, values, nulls)->t_data);
 }
 
 static Datum

@@ -35,10 +35,14 @@
 #include "access/detoast.h"
 #include "base/gucs.h"
 #include "catalog/pg_type.h"
+#include "delta/consolidate.h"
 #include "delta/delta.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
+
+/* Smaller deltas are not worth sorting. */
+#define NET_FROM_ROWS 64
 
 /* A delta and what only this file needs of it. */
 typedef struct PrivateDelta
@@ -50,6 +54,13 @@ typedef struct PrivateDelta
 	Datum	   *values;			/* one row, with weight */
 	bool	   *nulls;
 } PrivateDelta;
+
+/* A delta of a batch, and its net effect. */
+typedef struct NetDelta
+{
+	DeriveDelta *delta;
+	DeriveDelta *net;
+} NetDelta;
 
 /* A tuplestore and the context it lives in. */
 typedef struct OwnedStore
@@ -162,6 +173,7 @@ derive_delta_reset(DeriveDelta *delta)
 
 	delta->rows = NULL;
 	delta->nrows = 0;
+	delta->nremoved = 0;
 	delta->unknown = false;
 	delta->reason = NULL;
 	MemoryContextReset(private->rows_cxt);
@@ -223,6 +235,8 @@ derive_delta_add_values(DeriveDelta *delta, const Datum *values, const bool *nul
 	fetched = flatten_values(private);
 	tuplestore_putvalues(delta->rows, delta->desc, private->values, private->nulls);
 	delta->nrows++;
+	if (weight < 0)
+		delta->nremoved++;
 
 	if (fetched)
 		MemoryContextReset(private->flat_cxt);
@@ -317,4 +331,76 @@ derive_batch_add(DeriveBatch *batch, DeriveDelta *delta)
 		MemoryContextSwitchTo(batch->cxt);
 	batch->deltas = lappend(batch->deltas, delta);
 	MemoryContextSwitchTo(old);
+}
+
+static void
+add_net_change(void *arg, TupleTableSlot *old, TupleTableSlot *new, int64 count)
+{
+	if (old != NULL)
+		derive_delta_add_slot(arg, old, -count);
+	if (new != NULL)
+		derive_delta_add_slot(arg, new, count);
+}
+
+static DeriveDelta *
+make_net(DeriveDelta *delta)
+{
+	int			ncolumns = delta->desc->natts - 1;
+	TupleDesc	desc = CreateTemplateTupleDesc(ncolumns);
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(delta->desc, &TTSOpsMinimalTuple);
+	TupleTableSlot *row;
+	DeriveConsolidator *consolidator;
+	DeriveDelta *net;
+
+	for (int i = 1; i <= ncolumns; i++)
+		TupleDescCopyEntry(desc, i, delta->desc, i);
+	row = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
+	net = derive_delta_create(delta->relid, delta->inh, desc);
+	consolidator = derive_consolidate_begin(desc, 0, NULL, false);
+
+	derive_delta_rewind(delta);
+	while (derive_delta_next(delta, slot))
+	{
+		slot_getallattrs(slot);
+		ExecClearTuple(row);
+		memcpy(row->tts_values, slot->tts_values, sizeof(Datum) * ncolumns);
+		memcpy(row->tts_isnull, slot->tts_isnull, sizeof(bool) * ncolumns);
+		ExecStoreVirtualTuple(row);
+		derive_consolidate_add(consolidator, row, DatumGetInt64(slot->tts_values[ncolumns]));
+	}
+	derive_consolidate_finish(consolidator, add_net_change, net);
+
+	ExecDropSingleTupleTableSlot(row);
+	ExecDropSingleTupleTableSlot(slot);
+	return net;
+}
+
+DeriveDelta *
+derive_batch_net(DeriveBatch *batch, DeriveDelta *delta)
+{
+	ListCell   *lc;
+	MemoryContext old;
+	NetDelta   *pair;
+
+	/* Rows that were only added do not cancel out. */
+	if (delta->unknown || delta->nrows < NET_FROM_ROWS || delta->nremoved < delta->nrows / 8)
+		return delta;
+
+	foreach(lc, batch->nets)
+	{
+		pair = lfirst(lc);
+		if (pair->delta == delta)
+			return pair->net;
+	}
+
+	old = CurrentMemoryContext;
+	if (batch->cxt != NULL)
+		MemoryContextSwitchTo(batch->cxt);
+	pair = palloc(sizeof(NetDelta));
+	pair->delta = delta;
+	pair->net = make_net(delta);
+	batch->nets = lappend(batch->nets, pair);
+	MemoryContextSwitchTo(old);
+
+	return pair->net;
 }

@@ -41,6 +41,7 @@ typedef struct DeriveDelta
 	TupleDesc	desc;			/* the relation's columns, then "weight" int8 */
 	Tuplestorestate *rows;
 	int64		nrows;
+	int64		nremoved;		/* of these, with a negative weight */
 
 	/*
 	 * The log did not say what changed (TRUNCATE, an UPDATE without a full
@@ -92,10 +93,18 @@ extern Tuplestorestate *derive_tuplestore_create(int kilobytes);
 typedef struct DeriveBatch
 {
 	List	   *deltas;			/* of DeriveDelta *; small, searched linearly */
-	MemoryContext cxt;			/* where the list lives; NULL: CurrentMemoryContext */
+	List	   *nets;			/* see derive_batch_net() */
+	MemoryContext cxt;			/* where the lists live; NULL: CurrentMemoryContext */
 } DeriveBatch;
 
 extern DeriveDelta *derive_batch_find(DeriveBatch *batch, Oid relid, bool inh);
 extern void derive_batch_add(DeriveBatch *batch, DeriveDelta *delta);
+
+/*
+ * The same changes without those that cancel out, if that may be worth the
+ * sorting; else the delta itself.  Made once per batch.  For joins: what a row
+ * that changes a thousand times in a batch meets, it meets once.
+ */
+extern DeriveDelta *derive_batch_net(DeriveBatch *batch, DeriveDelta *delta);
 
 #endif							/* DERIVE_DELTA_H */

@@ -276,7 +276,8 @@ finish(DeriveOperator *op, DeriveAggregation *agg, List *branches,
 	describe(agg);
 	op->routine = &derive_aggregate_routine;
 	op->aggregation = agg;
-	op->input = derive_linear_create(branches);
+	/* its rows are folded by one process: gathering them from others costs more than it saves */
+	op->input = derive_linear_create(branches, false);
 	op->desc = targets_desc(agg->targets);
 	if (list_length(branches) == 1)
 		agg->core = linitial_node(Query, branches);

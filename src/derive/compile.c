@@ -29,16 +29,20 @@
  */
 #include "postgres.h"
 
+#include "access/stratnum.h"
 #include "access/sysattr.h"
 #include "catalog/pg_am_d.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_inherits.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
 #include "commands/defrem.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/typcache.h"
 
 #include "base/compat.h"
 #include "base/registry.h"
@@ -89,7 +93,7 @@ select_operator(Compiler *compiler, List *branches, const char *label)
 	DeriveOperator *op = new_operator(compiler, label);
 
 	op->routine = &derive_select_routine;
-	op->input = derive_linear_create(branches);
+	op->input = derive_linear_create(branches, true);
 	op->desc = derive_query_desc(linitial_node(Query, branches));
 	return add_operator(compiler, op);
 }
@@ -302,43 +306,185 @@ primary_key(Oid relid, Oid *constraint)
 	return attnos;
 }
 
-/* The primary keys of all joined tables, where the output shows them all. */
+/* One table of a join, on the way to a key of the result. */
+typedef struct JoinedTable
+{
+	int			varno;
+	List	   *key;			/* attribute numbers of the primary key */
+	Oid			constraint;
+	bool		determined;		/* by the result's key columns found so far */
+} JoinedTable;
+
+/*
+ * The tables of a join, all of them with a primary key; NIL if there is
+ * anything else in FROM that could multiply rows.
+ */
+static List *
+joined_tables(Query *query)
+{
+	Bitmapset  *used = derive_query_used(query);
+	List	   *tables = NIL;
+	int			i = -1;
+
+	while ((i = bms_next_member(used, i)) >= 0)
+	{
+		RangeTblEntry *rte = rt_fetch(i, query->rtable);
+		JoinedTable *table;
+
+		if (rte->rtekind == RTE_JOIN)
+			continue;
+		/* a partition or child may hold the same key again, unless the key is the tree's */
+		if (rte->rtekind != RTE_RELATION ||
+			(rte->relkind == RELKIND_RELATION && rte->inh && has_subclass(rte->relid)))
+			return NIL;
+		table = palloc0(sizeof(JoinedTable));
+		table->varno = i;
+		table->key = primary_key(rte->relid, &table->constraint);
+		if (table->key == NIL)
+			return NIL;
+		tables = lappend(tables, table);
+	}
+	return tables;
+}
+
+/* The output columns that show a table's primary key, or NIL if not all are shown. */
+static List *
+shown_key(Query *query, JoinedTable *table)
+{
+	List	   *attnos = NIL;
+	ListCell   *lc;
+
+	foreach(lc, table->key)
+	{
+		AttrNumber	attno = find_output(query->targetList, table->varno, lfirst_int(lc));
+
+		if (attno == 0)
+			return NIL;
+		attnos = list_append_unique_int(attnos, attno);
+	}
+	return attnos;
+}
+
+static bool
+is_determined(List *tables, int varno)
+{
+	ListCell   *lc;
+
+	foreach(lc, tables)
+	{
+		JoinedTable *table = lfirst(lc);
+
+		if (table->varno == varno)
+			return table->determined;
+	}
+	return false;
+}
+
+/* Do the join conditions equate this column, in the sense of its key, with one of a determined table? */
+static bool
+equated(List *conditions, List *tables, int varno, AttrNumber attno)
+{
+	ListCell   *lc;
+
+	foreach(lc, conditions)
+	{
+		OpExpr	   *op = lfirst(lc);
+
+		if (!IsA(op, OpExpr) || list_length(op->args) != 2)
+			continue;
+		for (int side = 0; side < 2; side++)
+		{
+			Var		   *mine = list_nth(op->args, side);
+			Var		   *other = list_nth(op->args, 1 - side);
+
+			if (IsA(mine, Var) && mine->varno == varno && mine->varattno == attno && mine->varlevelsup == 0 &&
+				IsA(other, Var) && other->varlevelsup == 0 && is_determined(tables, other->varno) &&
+				(!OidIsValid(mine->varcollid) || op->inputcollid == mine->varcollid) &&
+				get_opfamily_member(lookup_type_cache(mine->vartype, TYPECACHE_BTREE_OPFAMILY)->btree_opf,
+									exprType(linitial(op->args)), exprType(lsecond(op->args)),
+									BTEqualStrategyNumber) == op->opno)
+				return true;
+		}
+	}
+	return false;
+}
+
+static bool
+key_is_equated(List *conditions, List *tables, JoinedTable *table)
+{
+	ListCell   *lc;
+
+	foreach(lc, table->key)
+		if (!equated(conditions, tables, table->varno, lfirst_int(lc)))
+			return false;
+	return true;
+}
+
+/* All conditions that hold for every row of an inner join. */
+static List *
+join_conditions(Node *node)
+{
+	List	   *conditions = NIL;
+	ListCell   *lc;
+
+	if (IsA(node, JoinExpr))
+	{
+		JoinExpr   *join = (JoinExpr *) node;
+
+		return list_concat(make_ands_implicit((Expr *) join->quals),
+						   list_concat(join_conditions(join->larg), join_conditions(join->rarg)));
+	}
+	if (!IsA(node, FromExpr))
+		return NIL;
+	conditions = make_ands_implicit((Expr *) ((FromExpr *) node)->quals);
+	foreach(lc, ((FromExpr *) node)->fromlist)
+		conditions = list_concat(conditions, join_conditions(lfirst(lc)));
+	return conditions;
+}
+
+/*
+ * A key of a join's result: primary keys that the output shows, such that every
+ * other table joins by its whole primary key to tables that these determine.
+ */
 static List *
 join_key(DeriveOperator *op, List **constraints)
 {
 	List	   *branches = derive_linear_branches(op->input);
 	Query	   *query = linitial_node(Query, branches);
-	Bitmapset  *used = derive_query_used(query);
+	List	   *tables;
+	List	   *conditions;
 	List	   *attnos = NIL;
-	int			i = -1;
+	ListCell   *lc;
+	bool		progress = true;
 
 	if (list_length(branches) != 1 || query->hasTargetSRFs)
 		return NIL;
-	while ((i = bms_next_member(used, i)) >= 0)
+	tables = joined_tables(query);
+	foreach(lc, tables)
 	{
-		RangeTblEntry *rte = rt_fetch(i, query->rtable);
-		List	   *key;
-		ListCell   *lc;
-		Oid			constraint;
+		JoinedTable *table = lfirst(lc);
+		List	   *shown = shown_key(query, table);
 
-		if (rte->rtekind == RTE_JOIN)
-			continue;
-		/* a partition or child may hold the same key again, unless the key is the tree's */
-		if (rte->rtekind != RTE_RELATION || (rte->relkind == RELKIND_RELATION && rte->inh && has_subclass(rte->relid)))
-			return NIL;
-		key = primary_key(rte->relid, &constraint);
-		if (key == NIL)
-			return NIL;
-		foreach(lc, key)
-		{
-			AttrNumber	attno = find_output(query->targetList, i, lfirst_int(lc));
-
-			if (attno == 0)
-				return NIL;
-			attnos = list_append_unique_int(attnos, attno);
-		}
-		*constraints = list_append_unique_oid(*constraints, constraint);
+		table->determined = shown != NIL;
+		attnos = list_concat_unique_int(attnos, shown);
+		*constraints = list_append_unique_oid(*constraints, table->constraint);
 	}
+	query = copyObject(query);
+	conditions = join_conditions(derive_compat_flatten_join_aliases(query, (Node *) query->jointree));
+	while (progress)
+	{
+		progress = false;
+		foreach(lc, tables)
+		{
+			JoinedTable *table = lfirst(lc);
+
+			if (!table->determined && key_is_equated(conditions, tables, table))
+				table->determined = progress = true;
+		}
+	}
+	foreach(lc, tables)
+		if (!((JoinedTable *) lfirst(lc))->determined)
+			return NIL;
 	return attnos;
 }
 

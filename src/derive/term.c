@@ -95,6 +95,7 @@ struct DeriveLinear
 {
 	MemoryContext cxt;
 	List	   *branches;		/* of Query * */
+	bool		parallel;		/* for the whole result */
 	TupleDesc	desc;
 	int			noccurrences;
 	DeriveOccurrence *occurrences;
@@ -688,7 +689,7 @@ collect_occurrences(Query *query, int branch, List **occurrences)
 }
 
 DeriveLinear *
-derive_linear_create(List *branches)
+derive_linear_create(List *branches, bool parallel)
 {
 	DeriveLinear *linear = palloc0(sizeof(DeriveLinear));
 	List	   *occurrences = NIL;
@@ -696,6 +697,7 @@ derive_linear_create(List *branches)
 
 	linear->cxt = CurrentMemoryContext;
 	linear->branches = branches;
+	linear->parallel = parallel;
 	linear->desc = derive_query_desc(linitial_node(Query, branches));
 	foreach(lc, branches)
 		collect_occurrences(lfirst_node(Query, lc), foreach_current_index(lc), &occurrences);
@@ -733,6 +735,30 @@ occurrence_delta(DeriveLinear *linear, int occurrence, DeriveBatch *batch)
 	DeriveDelta *delta = derive_batch_find(batch, o->relid, o->inh);
 
 	return delta && (delta->unknown || delta->nrows > 0) ? delta : NULL;
+}
+
+/*
+ * The deltas that the terms read, by occurrence.  In a join each row costs as
+ * much as the rows that it meets, and where several relations changed, the
+ * product: so these are net changes.
+ */
+static DeriveDelta **
+deltas_to_read(DeriveLinear *linear, DeriveBatch *batch)
+{
+	DeriveDelta **result = palloc0(sizeof(DeriveDelta *) * linear->noccurrences);
+	bool		joins = linear->noccurrences > list_length(linear->branches);
+
+	for (int i = 0; i < linear->noccurrences; i++)
+	{
+		DeriveDelta *delta = occurrence_delta(linear, i, batch);
+
+		Assert(delta == NULL || !delta->unknown);
+		if (delta != NULL && joins)
+			delta = derive_batch_net(batch, delta);
+		if (delta != NULL && delta->nrows > 0)
+			result[i] = delta;
+	}
+	return result;
 }
 
 bool
@@ -864,7 +890,7 @@ find_term(DeriveLinear *linear, int branch, int occurrence, Bitmapset *before, i
 
 	query = copyObject(list_nth_node(Query, linear->branches, branch));
 	if (occurrence < 0)
-		options = CURSOR_OPT_PARALLEL_OK;
+		options = linear->parallel ? CURSOR_OPT_PARALLEL_OK : 0;
 	else
 	{
 		context.next = 0;
@@ -889,13 +915,13 @@ find_term(DeriveLinear *linear, int branch, int occurrence, Bitmapset *before, i
 }
 
 static QueryEnvironment *
-delta_environment(DeriveLinear *linear, DeriveBatch *batch)
+delta_environment(DeriveLinear *linear, DeriveDelta **deltas)
 {
 	QueryEnvironment *env = create_queryEnv();
 
 	for (int i = 0; i < linear->noccurrences; i++)
 	{
-		DeriveDelta *delta = occurrence_delta(linear, i, batch);
+		DeriveDelta *delta = deltas[i];
 		char	   *name;
 
 		if (delta == NULL)
@@ -924,21 +950,21 @@ check_layout(DeriveDelta *delta)
 void
 derive_linear_delta(DeriveLinear *linear, DeriveBatch *batch, DeriveRowSink sink, void *arg)
 {
-	QueryEnvironment *env = delta_environment(linear, batch);
+	DeriveDelta **deltas = deltas_to_read(linear, batch);
+	QueryEnvironment *env = delta_environment(linear, deltas);
 
 	for (int i = 0; i < linear->noccurrences; i++)
 	{
-		DeriveDelta *delta = occurrence_delta(linear, i, batch);
+		DeriveDelta *delta = deltas[i];
 		int			branch = linear->occurrences[i].branch;
 		Bitmapset  *before = NULL;
 		int			size_class = 0;
 
 		if (delta == NULL)
 			continue;
-		Assert(!delta->unknown);
 		check_layout(delta);
 		for (int j = i + 1; j < linear->noccurrences; j++)
-			if (linear->occurrences[j].branch == branch && occurrence_delta(linear, j, batch))
+			if (linear->occurrences[j].branch == branch && deltas[j] != NULL)
 				before = bms_add_member(before, j);
 		while (delta->nrows > size_classes[size_class].up_to)
 			size_class++;

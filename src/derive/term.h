@@ -30,9 +30,10 @@ typedef void (*DeriveRowSink) (void *arg, TupleTableSlot *row, int64 weight);
 /*
  * Prepare; branches (List of Query *, linear and normalized) and everything
  * else are kept in CurrentMemoryContext, which must outlive the result; deleting
- * it frees everything, cached plans included.
+ * it frees everything, cached plans included.  parallel: may the whole result be
+ * computed in parallel?
  */
-extern DeriveLinear *derive_linear_create(List *branches);
+extern DeriveLinear *derive_linear_create(List *branches, bool parallel);
 
 extern TupleDesc derive_linear_desc(DeriveLinear *linear);
 extern List *derive_linear_branches(DeriveLinear *linear);

@@ -96,6 +96,24 @@ create_table(void *arg, int operator, char role, TupleDesc desc)
 	return relid;
 }
 
+/*
+ * Was the table made for these columns?  How an aggregate is maintained, and
+ * so what is kept of it, changes with CREATE OR REPLACE AGGREGATE, for instance.
+ */
+static bool
+has_columns(Oid relid, TupleDesc desc)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	TupleDesc	stored = RelationGetDescr(rel);
+	bool		result = stored->natts == desc->natts;
+
+	for (int i = 0; result && i < desc->natts; i++)
+		result = !TupleDescAttr(stored, i)->attisdropped &&
+			TupleDescAttr(stored, i)->atttypid == TupleDescAttr(desc, i)->atttypid;
+	table_close(rel, NoLock);
+	return result;
+}
+
 static Oid
 find_table(void *arg, int operator, char role, TupleDesc desc)
 {
@@ -106,6 +124,12 @@ find_table(void *arg, int operator, char role, TupleDesc desc)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("an internal table of view \"%s\" is missing", get_rel_name(view)),
+				 errhint("Call derive.release() and derive.maintain().")));
+	if (!has_columns(relid, desc))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("view \"%s\" is maintained in another way than its internal tables were made for",
+						get_rel_name(view)),
 				 errhint("Call derive.release() and derive.maintain().")));
 	return relid;
 }

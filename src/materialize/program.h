@@ -65,7 +65,8 @@ extern void derive_program_free(DeriveProgram *program);
 
 /*
  * Relations to lock before the snapshot is taken: sources and all their
- * members in AccessShareLock, view and internal tables in RowExclusiveLock.
+ * members, and row types, in AccessShareLock, view and internal tables in
+ * RowExclusiveLock.
  * Returns OIDs in ascending order, in CurrentMemoryContext.
  */
 extern List *derive_program_read_relations(DeriveProgram *program);

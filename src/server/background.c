@@ -60,6 +60,7 @@ static const struct
 	{"default_transaction_isolation", "read committed"},
 	{"default_transaction_deferrable", "off"},
 	{"row_security", "on"},
+	{"temp_file_limit", "-1"},
 };
 
 static bool set_identity_full(Oid relid, pg_atomic_uint64 *blocked_on);

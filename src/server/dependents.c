@@ -11,6 +11,8 @@
  *	CREATE OR REPLACE FUNCTION	of a function that the view calls: rows that
  *								the old one computed are wrong now, so the view
  *								is recomputed.
+ *	ALTER TYPE ... RENAME VALUE	of an enum: likewise, since texts made of its
+ *								values change.
  *	ALTER COLUMN SET EXPRESSION	of a generated column (from PostgreSQL 17 on)
  *								changes all rows without a word in the log: the
  *								same.
@@ -35,6 +37,7 @@
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_rewrite.h"
+#include "catalog/pg_type.h"
 #include "server/dependents.h"
 #include "storage/lmgr.h"
 #include "utils/fmgroids.h"
@@ -188,7 +191,7 @@ derive_definition_changed(Oid class_id, Oid object_id)
 {
 	if (!OidIsValid(derive_extension_oid(true)))
 		return;
-	if (class_id == ProcedureRelationId)
+	if (class_id == ProcedureRelationId || class_id == TypeRelationId)
 		recompute_views(dependent_views(class_id, object_id));
 	else if (class_id == RelationRelationId)
 		recompute_readers(object_id);

@@ -41,10 +41,13 @@
 #include "catalog/pg_database.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_rewrite.h"
+#include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
 #include "miscadmin.h"
+#include "nodes/makefuncs.h"
 #include "notify/wait.h"
+#include "parser/parse_type.h"
 #include "pgstat.h"
 #include "server/background.h"
 #include "server/dependents.h"
@@ -83,6 +86,7 @@ static void object_access(ObjectAccessType access, Oid class_id, Oid object_id,
 static void at_transaction_end(XactEvent event, void *arg);
 static void at_resource_release(ResourceReleasePhase phase, bool is_commit,
 								bool is_top_level, void *arg);
+static Oid	enum_with_renamed_value(Node *stmt);
 static bool refresh_maintained(RefreshMatViewStmt *stmt);
 static Oid	database_to_empty(Node *stmt);
 static void send_away(DeriveDatabase *db);
@@ -137,6 +141,7 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 		((TransactionStmt *) stmt)->kind == TRANS_STMT_COMMIT_PREPARED;
 	char	   *copy_name = IsA(stmt, CreatedbStmt) ?
 		pstrdup(((CreatedbStmt *) stmt)->dbname) : NULL;
+	Oid			renamed_enum = enum_with_renamed_value(stmt);
 
 	if (IsA(stmt, RefreshMatViewStmt) && refresh_maintained((RefreshMatViewStmt *) stmt))
 	{
@@ -188,6 +193,8 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 	{
 		process_further(pstmt, query_string, read_only_tree, context,
 						params, query_env, dest, qc);
+		if (OidIsValid(renamed_enum))
+			derive_definition_changed(TypeRelationId, renamed_enum);
 		if (defined_objects != NIL)
 		{
 			List	   *objects = defined_objects;
@@ -224,6 +231,23 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 			derive_registry_all() != NIL)
 			(void) derive_database_want(MyDatabaseId);
 	}
+}
+
+/* The type, if this is ALTER TYPE ... RENAME VALUE; the server reports one that does not exist. */
+static Oid
+enum_with_renamed_value(Node *stmt)
+{
+	Type		type;
+	Oid			result;
+
+	if (!IsA(stmt, AlterEnumStmt) || ((AlterEnumStmt *) stmt)->oldVal == NULL)
+		return InvalidOid;
+	type = LookupTypeName(NULL, makeTypeNameFromNameList(((AlterEnumStmt *) stmt)->typeName), NULL, true);
+	if (type == NULL)
+		return InvalidOid;
+	result = typeTypeId(type);
+	ReleaseSysCache(type);
+	return result;
 }
 
 /*
@@ -481,6 +505,6 @@ wake_worker(void)
 	if (db == NULL)
 		return;
 	pg_atomic_fetch_add_u64(&db->commits, 1);
-	if (pg_atomic_read_u32(&db->sleeping) != 0)
+	if (pg_atomic_read_u32(&db->sleeping) == 1)
 		derive_database_wake(db);
 }

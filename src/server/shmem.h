@@ -54,7 +54,7 @@ typedef struct DeriveDatabase
 	/* Starts of the worker that failed in a row; written by the launcher. */
 	int			start_failures;
 
-	/* 1 while the worker sleeps and wants its latch set by commits; written by the worker. */
+	/* 1 while the worker sleeps and wants its latch set by commits, 2: only by who waits; written by the worker. */
 	pg_atomic_uint32 sleeping;
 
 	/* Transactions with an xid that became visible; added to by every backend's commit. */

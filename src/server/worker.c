@@ -230,6 +230,7 @@ static void tend_identity(void);
 static void run_batch(void);
 static void leave_database(void);
 static bool anything_to_do(void);
+static void gather(void);
 static void idle(void);
 static void confirm_durable(void);
 static void mark_repairs(void);
@@ -426,7 +427,10 @@ main_loop(void)
 			tend_identity();
 			tend_builds();
 			if (anything_to_do() && !me.reload && !me.any_dirty && !me.leave)
+			{
+				gather();
 				run_batch();
+			}
 		}
 		PG_CATCH();
 		{
@@ -553,6 +557,32 @@ anything_to_do(void)
 			return true;
 	}
 	return has_pending_request();
+}
+
+/*
+ * A batch costs little more for ten transactions than for one.  So while they
+ * come one upon the other and nobody waits for them, let some come together.
+ * Commits do not wake us from this (see DeriveDatabase.sleeping), who waits does.
+ */
+static void
+gather(void)
+{
+	TimestampTz started = (TimestampTz) pg_atomic_read_u64(&me.db->covered_at);
+	TimestampTz now = GetCurrentTimestamp();
+	long		passed = now < started ? LONG_MAX : (now - started) / 1000;
+
+	if (passed >= derive_batch_interval || me.unfinished)
+		return;
+
+	pg_atomic_write_u32(&me.db->sleeping, 2);
+	pg_memory_barrier();
+	if (pg_atomic_read_u64(&me.db->point.wanted_lsn) <= me.covered && !has_pending_request())
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 derive_batch_interval - passed, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+	}
+	pg_atomic_write_u32(&me.db->sleeping, 0);
 }
 
 /*
@@ -1134,7 +1164,8 @@ load_views(List *rows)
 		}
 		view->seen = true;
 		view->row = row;
-		if (needs_program(view) && (view->program == NULL || view->dirty))
+		/* a function that was redefined (dependents.c) may mean another program */
+		if (needs_program(view) && (view->program == NULL || view->dirty || row->rebuild))
 			load_program(view);
 		if (view->program != NULL && !needs_program(view))
 			unload_program(view);

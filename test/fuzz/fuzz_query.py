@@ -21,10 +21,11 @@ RESULT_OF_MINMAX = {'vc': 'text', 'dom': 'int4', 'num2': 'num'}
 class Relation:
     """Something that can stand in FROM by its name."""
 
-    def __init__(self, name, columns, kind='table'):
+    def __init__(self, name, columns, kind='table', degree=1):
         self.name = name
         self.columns = columns          # list of (name, type key)
         self.kind = kind
+        self.degree = degree            # how often tables are multiplied in it, at most
 
 
 class Query:
@@ -35,6 +36,7 @@ class Query:
         self.ctes = []
         self.columns = []
         self.reads = set()
+        self.degree = 0
         self.sql = None
         sql, columns = self.block(depth, top=True)
         if self.ctes:
@@ -311,6 +313,7 @@ class Query:
             return '%s AS %s' % (text.split(' ', 1)[0], a), usable(columns), a, False
         relation = r.choice(self.relations)
         self.reads.add(relation.name)
+        self.degree += relation.degree
         only = 'ONLY ' if relation.kind == 'table' and self.chance(0.01) else ''
         return '%s%s AS %s' % (only, relation.name, a), usable(relation.columns), a, False
 

@@ -17,6 +17,11 @@ load_tables($node);
 wait_derived($node, 'built');
 is_exact($node, 'at the start');
 
+my @young = (
+	'SELECT account, count(*), sum(delta) FROM history GROUP BY account',
+	'SELECT a.id, h.delta FROM accounts a JOIN history h ON h.account = a.id WHERE a.branch < 5',
+	'SELECT n % 7 AS k, count(*) FROM by_branch GROUP BY 1',
+	'SELECT DISTINCT note FROM accounts');
 for my $i (1 .. $rounds)
 {
 	# In the second half a crash also takes back what clients were told is committed.
@@ -29,6 +34,9 @@ for my $i (1 .. $rounds)
 	# until the load has changed something
 	my $n = $node->safe_psql('postgres', 'SELECT count(*) FROM history');
 	$node->poll_query_until('postgres', "SELECT count(*) > $n + 20 FROM history") or die 'no load';
+
+	# a view that is being built, or handed over, or just ready when it happens
+	$node->safe_psql('postgres', "SELECT derive.create_view('young', '$young[ $i % @young ]')") if $i % 3;
 	usleep(rand 400_000);
 	my $how = ('worker', 'postmaster', 'immediate', 'worker twice')[ $i % 4 ];
 	if ($how eq 'worker' || $how eq 'worker twice')
@@ -54,6 +62,7 @@ for my $i (1 .. $rounds)
 	stop_load($load);
 	wait_derived($node, "kill $i ($how): caught up");
 	is_exact($node, "kill $i ($how)");
+	$node->safe_psql('postgres', 'DROP MATERIALIZED VIEW IF EXISTS young');
 }
 
 # A backlog: the server goes down fast while writers are busy; and one is

@@ -453,7 +453,7 @@ class Query:
                                ' HAVING count(*) > %d' % r.randint(0, 4) if self.chance(0.2) else '')
         count = r.randint(1, 6)
         distinct = ''
-        keys = [k for _, k in scope]
+        keys = [k for _, k in scope] or ['int4']
         if self.chance(0.25):
             distinct = 'DISTINCT '
             keys = [k for k in keys if k in EQ] or ['int4']

@@ -28,7 +28,7 @@ int			derive_lock_timeout = 200;
 int			derive_max_builds = 2;
 int			derive_max_databases = 8;
 int			derive_max_views = 1024;
-int			derive_work_mem = 64 * 1024;
+int			derive_work_mem = 128 * 1024;
 
 static void
 define_postmaster_gucs(void)
@@ -108,7 +108,7 @@ derive_define_gucs(void)
 							"Sets the memory that each store of changes uses before it spills to disk.",
 							NULL,
 							&derive_work_mem,
-							64 * 1024, 64, MAX_KILOBYTES,
+							128 * 1024, 64, MAX_KILOBYTES,
 							PGC_SIGHUP, GUC_UNIT_KB,
 							NULL, NULL, NULL);
 

@@ -34,6 +34,7 @@
 
 #include "access/detoast.h"
 #include "base/gucs.h"
+#include "base/rowhash.h"
 #include "catalog/pg_type.h"
 #include "delta/consolidate.h"
 #include "delta/delta.h"
@@ -54,6 +55,14 @@ typedef struct PrivateDelta
 	Datum	   *values;			/* one row, with weight */
 	bool	   *nulls;
 } PrivateDelta;
+
+/* A delta of a batch, as seen by a reader of some of its columns. */
+typedef struct NarrowDelta
+{
+	DeriveDelta *delta;
+	Bitmapset  *columns;
+	DeriveDelta *narrow;
+} NarrowDelta;
 
 /* A delta of a batch, and its net effect. */
 typedef struct NetDelta
@@ -333,6 +342,18 @@ derive_batch_add(DeriveBatch *batch, DeriveDelta *delta)
 	MemoryContextSwitchTo(old);
 }
 
+/* The layout of the rows themselves, without the weight. */
+static TupleDesc
+row_desc(DeriveDelta *delta)
+{
+	int			ncolumns = delta->desc->natts - 1;
+	TupleDesc	desc = CreateTemplateTupleDesc(ncolumns);
+
+	for (int i = 1; i <= ncolumns; i++)
+		TupleDescCopyEntry(desc, i, delta->desc, i);
+	return desc;
+}
+
 static void
 add_net_change(void *arg, TupleTableSlot *old, TupleTableSlot *new, int64 count)
 {
@@ -346,14 +367,12 @@ static DeriveDelta *
 make_net(DeriveDelta *delta)
 {
 	int			ncolumns = delta->desc->natts - 1;
-	TupleDesc	desc = CreateTemplateTupleDesc(ncolumns);
+	TupleDesc	desc = row_desc(delta);
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(delta->desc, &TTSOpsMinimalTuple);
 	TupleTableSlot *row;
 	DeriveConsolidator *consolidator;
 	DeriveDelta *net;
 
-	for (int i = 1; i <= ncolumns; i++)
-		TupleDescCopyEntry(desc, i, delta->desc, i);
 	row = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
 	net = derive_delta_create(delta->relid, delta->inh, desc);
 	consolidator = derive_consolidate_begin(desc, 0, NULL, false);
@@ -403,4 +422,93 @@ derive_batch_net(DeriveBatch *batch, DeriveDelta *delta)
 	MemoryContextSwitchTo(old);
 
 	return pair->net;
+}
+
+/* The row that was read last, as it goes into another delta. */
+static int64
+take_row(DeriveDelta *delta, TupleTableSlot *slot, DeriveDelta *to)
+{
+	int			ncolumns = delta->desc->natts - 1;
+	int64		weight;
+
+	slot_getallattrs(slot);
+	weight = DatumGetInt64(slot->tts_values[ncolumns]);
+	if (to != NULL)
+		derive_delta_add_values(to, slot->tts_values, slot->tts_isnull, weight);
+	return weight;
+}
+
+static DeriveDelta *
+make_narrow(DeriveDelta *delta, int nattrs, const AttrNumber *attrs)
+{
+	TupleTableSlot *slots[2];
+	TupleTableSlot *held = NULL;	/* a removed row that may be added again at once */
+	int			which = 0;
+	DeriveDelta *narrow = derive_delta_create(delta->relid, delta->inh, row_desc(delta));
+
+	for (int i = 0; i < 2; i++)
+		slots[i] = MakeSingleTupleTableSlot(delta->desc, &TTSOpsMinimalTuple);
+	derive_delta_rewind(delta);
+	while (derive_delta_next(delta, slots[which]))
+	{
+		TupleTableSlot *slot = slots[which];
+		int64		weight = take_row(delta, slot, NULL);
+
+		if (held != NULL && weight == 1 && derive_row_equal(held, slot, nattrs, attrs))
+		{
+			held = NULL;
+			continue;
+		}
+		if (held != NULL)
+			(void) take_row(delta, held, narrow);
+		held = NULL;
+		if (weight == -1)
+		{
+			ExecMaterializeSlot(slot);
+			held = slot;
+			which = 1 - which;
+		}
+		else
+			(void) take_row(delta, slot, narrow);
+	}
+	if (held != NULL)
+		(void) take_row(delta, held, narrow);
+	for (int i = 0; i < 2; i++)
+		ExecDropSingleTupleTableSlot(slots[i]);
+	return narrow;
+}
+
+DeriveDelta *
+derive_batch_narrow(DeriveBatch *batch, DeriveDelta *delta, const Bitmapset *columns)
+{
+	MemoryContext old = CurrentMemoryContext;
+	NarrowDelta *entry;
+	AttrNumber *attrs;
+	int			nattrs = 0;
+	int			attno = -1;
+	ListCell   *lc;
+
+	if (delta->unknown || delta->nremoved == 0 || delta->columns == NULL ||
+		bms_subset_compare(columns, delta->columns) != BMS_SUBSET1 || bms_is_empty(columns))
+		return delta;
+	foreach(lc, batch->narrowed)
+	{
+		entry = lfirst(lc);
+		if (entry->delta == delta && bms_equal(entry->columns, columns))
+			return entry->narrow;
+	}
+
+	if (batch->cxt != NULL)
+		MemoryContextSwitchTo(batch->cxt);
+	attrs = palloc(sizeof(AttrNumber) * bms_num_members(columns));
+	while ((attno = bms_next_member(columns, attno)) >= 0)
+		attrs[nattrs++] = attno;
+	entry = palloc(sizeof(NarrowDelta));
+	entry->delta = delta;
+	entry->columns = bms_copy(columns);
+	entry->narrow = make_narrow(delta, nattrs, attrs);
+	batch->narrowed = lappend(batch->narrowed, entry);
+	MemoryContextSwitchTo(old);
+
+	return entry->narrow;
 }

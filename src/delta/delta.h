@@ -42,6 +42,7 @@ typedef struct DeriveDelta
 	Tuplestorestate *rows;
 	int64		nrows;
 	int64		nremoved;		/* of these, with a negative weight */
+	Bitmapset  *columns;		/* those that hold values, or NULL: all */
 
 	/*
 	 * The log did not say what changed (TRUNCATE, an UPDATE without a full
@@ -93,12 +94,20 @@ extern Tuplestorestate *derive_tuplestore_create(int kilobytes);
 typedef struct DeriveBatch
 {
 	List	   *deltas;			/* of DeriveDelta *; small, searched linearly */
+	List	   *narrowed;		/* see derive_batch_narrow() */
 	List	   *nets;			/* see derive_batch_net() */
 	MemoryContext cxt;			/* where the lists live; NULL: CurrentMemoryContext */
 } DeriveBatch;
 
 extern DeriveDelta *derive_batch_find(DeriveBatch *batch, Oid relid, bool inh);
 extern void derive_batch_add(DeriveBatch *batch, DeriveDelta *delta);
+
+/*
+ * The same changes for a reader of only some columns: without UPDATEs that
+ * left all of these alone (a row removed, and right after it an equal one
+ * added).  Returns the delta itself where it holds no other columns.
+ */
+extern DeriveDelta *derive_batch_narrow(DeriveBatch *batch, DeriveDelta *delta, const Bitmapset *columns);
 
 /*
  * The same changes without those that cancel out, if that may be worth the

@@ -99,6 +99,7 @@ struct DeriveLinear
 	TupleDesc	desc;
 	int			noccurrences;
 	DeriveOccurrence *occurrences;
+	List	   *sources;		/* of DeriveSource *; made when first needed */
 	List	   *terms;			/* of CachedTerm * */
 };
 
@@ -660,127 +661,6 @@ rewrite_query(Query *query, TermContext *context)
 }
 
 /* -------------------------------------------------------------------------
- * Linear queries
- * -------------------------------------------------------------------------
- */
-
-static void
-collect_occurrences(Query *query, int branch, List **occurrences)
-{
-	Bitmapset  *used = derive_query_used(query);
-	int			i = -1;
-
-	while ((i = bms_next_member(used, i)) >= 0)
-	{
-		RangeTblEntry *rte = rt_fetch(i, query->rtable);
-
-		if (rte->rtekind == RTE_RELATION)
-		{
-			DeriveOccurrence *occurrence = palloc(sizeof(DeriveOccurrence));
-
-			occurrence->relid = rte->relid;
-			occurrence->inh = rte->inh;
-			occurrence->branch = branch;
-			*occurrences = lappend(*occurrences, occurrence);
-		}
-		else if (rte->rtekind == RTE_SUBQUERY && derive_query_reads_relations(rte->subquery))
-			collect_occurrences(rte->subquery, branch, occurrences);
-	}
-}
-
-DeriveLinear *
-derive_linear_create(List *branches, bool parallel)
-{
-	DeriveLinear *linear = palloc0(sizeof(DeriveLinear));
-	List	   *occurrences = NIL;
-	ListCell   *lc;
-
-	linear->cxt = CurrentMemoryContext;
-	linear->branches = branches;
-	linear->parallel = parallel;
-	linear->desc = derive_query_desc(linitial_node(Query, branches));
-	foreach(lc, branches)
-		collect_occurrences(lfirst_node(Query, lc), foreach_current_index(lc), &occurrences);
-
-	linear->noccurrences = list_length(occurrences);
-	linear->occurrences = palloc0(sizeof(DeriveOccurrence) * Max(linear->noccurrences, 1));
-	foreach(lc, occurrences)
-		linear->occurrences[foreach_current_index(lc)] = *(DeriveOccurrence *) lfirst(lc);
-	return linear;
-}
-
-TupleDesc
-derive_linear_desc(DeriveLinear *linear)
-{
-	return linear->desc;
-}
-
-List *
-derive_linear_branches(DeriveLinear *linear)
-{
-	return linear->branches;
-}
-
-int
-derive_linear_occurrences(DeriveLinear *linear, DeriveOccurrence **occurrences)
-{
-	*occurrences = linear->occurrences;
-	return linear->noccurrences;
-}
-
-static DeriveDelta *
-occurrence_delta(DeriveLinear *linear, int occurrence, DeriveBatch *batch)
-{
-	DeriveOccurrence *o = &linear->occurrences[occurrence];
-	DeriveDelta *delta = derive_batch_find(batch, o->relid, o->inh);
-
-	return delta && (delta->unknown || delta->nrows > 0) ? delta : NULL;
-}
-
-/*
- * The deltas that the terms read, by occurrence.  In a join each row costs as
- * much as the rows that it meets, and where several relations changed, the
- * product: so these are net changes.
- */
-static DeriveDelta **
-deltas_to_read(DeriveLinear *linear, DeriveBatch *batch)
-{
-	DeriveDelta **result = palloc0(sizeof(DeriveDelta *) * linear->noccurrences);
-	bool		joins = linear->noccurrences > list_length(linear->branches);
-
-	for (int i = 0; i < linear->noccurrences; i++)
-	{
-		DeriveDelta *delta = occurrence_delta(linear, i, batch);
-
-		Assert(delta == NULL || !delta->unknown);
-		if (delta != NULL && joins)
-			delta = derive_batch_net(batch, delta);
-		if (delta != NULL && delta->nrows > 0)
-			result[i] = delta;
-	}
-	return result;
-}
-
-bool
-derive_linear_touched(DeriveLinear *linear, DeriveBatch *batch, const char **unknown)
-{
-	bool		touched = false;
-
-	*unknown = NULL;
-	for (int i = 0; i < linear->noccurrences; i++)
-	{
-		DeriveDelta *delta = occurrence_delta(linear, i, batch);
-
-		if (delta == NULL)
-			continue;
-		touched = true;
-		if (delta->unknown)
-			*unknown = delta->reason;
-	}
-	return touched;
-}
-
-/* -------------------------------------------------------------------------
  * What is read
  * -------------------------------------------------------------------------
  */
@@ -862,6 +742,145 @@ derive_linear_sources(DeriveLinear *linear, List *sources)
 	foreach(lc, linear->branches)
 		(void) sources_walker(lfirst(lc), &context);
 	return context.sources;
+}
+
+/* -------------------------------------------------------------------------
+ * Linear queries
+ * -------------------------------------------------------------------------
+ */
+
+static void
+collect_occurrences(Query *query, int branch, List **occurrences)
+{
+	Bitmapset  *used = derive_query_used(query);
+	int			i = -1;
+
+	while ((i = bms_next_member(used, i)) >= 0)
+	{
+		RangeTblEntry *rte = rt_fetch(i, query->rtable);
+
+		if (rte->rtekind == RTE_RELATION)
+		{
+			DeriveOccurrence *occurrence = palloc(sizeof(DeriveOccurrence));
+
+			occurrence->relid = rte->relid;
+			occurrence->inh = rte->inh;
+			occurrence->branch = branch;
+			*occurrences = lappend(*occurrences, occurrence);
+		}
+		else if (rte->rtekind == RTE_SUBQUERY && derive_query_reads_relations(rte->subquery))
+			collect_occurrences(rte->subquery, branch, occurrences);
+	}
+}
+
+DeriveLinear *
+derive_linear_create(List *branches, bool parallel)
+{
+	DeriveLinear *linear = palloc0(sizeof(DeriveLinear));
+	List	   *occurrences = NIL;
+	ListCell   *lc;
+
+	linear->cxt = CurrentMemoryContext;
+	linear->branches = branches;
+	linear->parallel = parallel;
+	linear->desc = derive_query_desc(linitial_node(Query, branches));
+	foreach(lc, branches)
+		collect_occurrences(lfirst_node(Query, lc), foreach_current_index(lc), &occurrences);
+
+	linear->noccurrences = list_length(occurrences);
+	linear->occurrences = palloc0(sizeof(DeriveOccurrence) * Max(linear->noccurrences, 1));
+	foreach(lc, occurrences)
+		linear->occurrences[foreach_current_index(lc)] = *(DeriveOccurrence *) lfirst(lc);
+	return linear;
+}
+
+TupleDesc
+derive_linear_desc(DeriveLinear *linear)
+{
+	return linear->desc;
+}
+
+List *
+derive_linear_branches(DeriveLinear *linear)
+{
+	return linear->branches;
+}
+
+int
+derive_linear_occurrences(DeriveLinear *linear, DeriveOccurrence **occurrences)
+{
+	*occurrences = linear->occurrences;
+	return linear->noccurrences;
+}
+
+static DeriveDelta *
+occurrence_delta(DeriveLinear *linear, int occurrence, DeriveBatch *batch)
+{
+	DeriveOccurrence *o = &linear->occurrences[occurrence];
+	DeriveDelta *delta = derive_batch_find(batch, o->relid, o->inh);
+
+	return delta && (delta->unknown || delta->nrows > 0) ? delta : NULL;
+}
+
+/* The columns of an occurrence's relation that the query reads anywhere. */
+static Bitmapset *
+source_columns(DeriveLinear *linear, int occurrence)
+{
+	DeriveOccurrence *o = &linear->occurrences[occurrence];
+
+	if (linear->sources == NIL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(linear->cxt);
+
+		linear->sources = derive_linear_sources(linear, NIL);
+		MemoryContextSwitchTo(old);
+	}
+	return find_source(&linear->sources, o->relid, o->inh)->columns;
+}
+
+/*
+ * The deltas that the terms read, by occurrence: only what changed in columns
+ * that are read.  In a join each row costs as much as the rows that it meets,
+ * and where several relations changed, the product: so these are net changes.
+ */
+static DeriveDelta **
+deltas_to_read(DeriveLinear *linear, DeriveBatch *batch)
+{
+	DeriveDelta **result = palloc0(sizeof(DeriveDelta *) * linear->noccurrences);
+	bool		joins = linear->noccurrences > list_length(linear->branches);
+
+	for (int i = 0; i < linear->noccurrences; i++)
+	{
+		DeriveDelta *delta = occurrence_delta(linear, i, batch);
+
+		Assert(delta == NULL || !delta->unknown);
+		if (delta != NULL)
+			delta = derive_batch_narrow(batch, delta, source_columns(linear, i));
+		if (delta != NULL && joins)
+			delta = derive_batch_net(batch, delta);
+		if (delta != NULL && delta->nrows > 0)
+			result[i] = delta;
+	}
+	return result;
+}
+
+bool
+derive_linear_touched(DeriveLinear *linear, DeriveBatch *batch, const char **unknown)
+{
+	bool		touched = false;
+
+	*unknown = NULL;
+	for (int i = 0; i < linear->noccurrences; i++)
+	{
+		DeriveDelta *delta = occurrence_delta(linear, i, batch);
+
+		if (delta == NULL)
+			continue;
+		touched = true;
+		if (delta->unknown)
+			*unknown = delta->reason;
+	}
+	return touched;
 }
 
 /* -------------------------------------------------------------------------

@@ -61,6 +61,7 @@ is(as('bob', q{SELECT derive.create_view('b.s', 'SELECT id FROM public.shared');
 # The owner and the superuser
 for my $role (qw(alice postgres))
 {
+	wait_derived($node);
 	for my $call (
 		q{SELECT derive.pause('a.mine')}, q{SELECT derive.resume('a.mine')}, q{SELECT derive.repair('a.mine')},
 		q{REFRESH MATERIALIZED VIEW a.mine}, q{SELECT * FROM derive.verify('a.mine')}, q{SELECT derive.explain('a.mine')},

@@ -10,24 +10,33 @@
 #ifndef DERIVE_COMPAT_H
 #define DERIVE_COMPAT_H
 
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_database.h"
+#include "commands/defrem.h"
 #include "executor/executor.h"
 #include "nodes/parsenodes.h"
 #include "optimizer/optimizer.h"
 #include "parser/parse_relation.h"
-
-#if PG_VERSION_NUM < 150000 || PG_VERSION_NUM >= 190000
-#error "pg_derive supports PostgreSQL 15 to 18"
-#endif
-
-#include "catalog/pg_class.h"
-#include "catalog/pg_database.h"
+#include "replication/reorderbuffer.h"
+#include "replication/slot.h"
+#include "rewrite/rewriteHandler.h"
+#include "rewrite/rewriteManip.h"
 #include "storage/lock.h"
 #include "utils/acl.h"
 #include "utils/guc.h"
-
+#include "utils/relcache.h"
+#include "utils/snapmgr.h"
 /* 16 took the macros for variable-length values out of postgres.h (commit d952373a9). */
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
+#endif
+
+#if PG_VERSION_NUM < 150000 || PG_VERSION_NUM >= 190000
+#error "pg_derive supports PostgreSQL 15 to 18"
 #endif
 
 /*
@@ -131,9 +140,6 @@ derive_compat_executor_run(QueryDesc *desc)
 #endif
 }
 
-#include "replication/reorderbuffer.h"
-#include "replication/slot.h"
-
 /* 17: ReorderBufferChange holds plain HeapTuples, no ReorderBufferTupleBuf. */
 static inline HeapTuple
 derive_change_oldtuple(ReorderBufferChange *change)
@@ -230,12 +236,6 @@ derive_may_refresh(Oid relid, Oid role)
 	return derive_owns_relation(relid, role);
 #endif
 }
-
-#include "access/genam.h"
-#include "access/tableam.h"
-#include "commands/defrem.h"
-#include "utils/relcache.h"
-#include "utils/snapmgr.h"
 
 /* 18 gave index_beginscan() a place for statistics of the scan (commit 0fbceae84). */
 static inline IndexScanDesc
@@ -355,11 +355,6 @@ derive_compat_expand_rte(RangeTblEntry *rte, int rtindex, int sublevels_up, int 
 	expandRTE(rte, rtindex, sublevels_up, location, include_dropped, names, vars);
 #endif
 }
-
-#include "access/htup_details.h"
-#include "access/table.h"
-#include "rewrite/rewriteHandler.h"
-#include "rewrite/rewriteManip.h"
 
 /*
  * 18 has generated columns that are computed when they are read (commit

@@ -42,7 +42,7 @@ typedef struct DeriveDelta
 	Tuplestorestate *rows;
 	int64		nrows;
 	int64		nremoved;		/* of these, with a negative weight */
-	Bitmapset  *columns;		/* those that hold values, or NULL: all */
+	const Bitmapset *columns;	/* those that hold values, or NULL: all; not owned */
 
 	/*
 	 * The log did not say what changed (TRUNCATE, an UPDATE without a full

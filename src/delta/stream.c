@@ -957,8 +957,10 @@ derive_stream_batch(DeriveStream *stream)
 	{
 		Source	   *source = lfirst(lc);
 
-		if (source->current != NULL && (source->current->nrows > 0 || source->current->unknown))
-			derive_batch_add(batch, source->current);
+		if (source->current == NULL || (source->current->nrows == 0 && !source->current->unknown))
+			continue;
+		source->current->columns = source->pub.columns;
+		derive_batch_add(batch, source->current);
 	}
 	MemoryContextSwitchTo(old);
 
@@ -994,6 +996,7 @@ derive_stream_batch_since(DeriveStream *stream, List *sources, const DerivePosit
 
 		delta = create_delta(stream->views_cxt, source);
 		copy_from_backlog(source->backlog, since, delta, NULL);
+		delta->columns = source->pub.columns;
 		if (delta->nrows > 0 || delta->unknown)
 			derive_batch_add(batch, delta);
 		else

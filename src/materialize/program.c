@@ -250,7 +250,7 @@ check_identity(DeriveProgram *program)
 
 			if (rel->rd_rel->relkind != RELKIND_MATVIEW &&
 				rel->rd_rel->relreplident != REPLICA_IDENTITY_FULL &&
-				!derive_compat_owns_relation(RelationGetRelid(rel), GetUserId()))
+				!derive_owns_relation(RelationGetRelid(rel), GetUserId()))
 				ereport(ERROR,
 						(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						 errmsg("table \"%s\" does not have replica identity FULL",

@@ -27,9 +27,12 @@ OBJS = \
 	src/capture/decoder.o \
 	src/capture/json_stream.o \
 	src/capture/output_plugin.o \
+	src/delta/backlog.o \
 	src/delta/consolidate.o \
 	src/delta/delta.o \
 	src/delta/fill.o \
+	src/delta/sink.o \
+	src/delta/sources.o \
 	src/delta/stream.o \
 	src/delta/target.o \
 	src/derive/aggclass.o \
@@ -49,15 +52,20 @@ OBJS = \
 	src/materialize/internal.o \
 	src/materialize/program.o \
 	src/notify/wait.o \
+	src/server/advance.o \
 	src/server/background.o \
 	src/server/builder.o \
 	src/server/dependents.o \
 	src/server/hooks.o \
 	src/server/launcher.o \
 	src/server/module.o \
+	src/server/reading.o \
 	src/server/request.o \
+	src/server/serve.o \
 	src/server/shmem.o \
 	src/server/sqlfuncs.o \
+	src/server/tend.o \
+	src/server/views.o \
 	src/server/worker.o
 
 # Tests in the order in which they run; the first one creates the extension.

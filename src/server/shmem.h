@@ -45,7 +45,7 @@ typedef struct DeriveDatabase
 	pid_t		worker_pid;
 	Latch	   *worker_latch;
 
-	/* Which life of the worker this is, 0 until it has found views; written by the worker.  See worker.c. */
+	/* Which life of the worker this is, 0 until it has found views; written by the worker.  See reading.c. */
 	int64		epoch;
 
 	/* The last worker ended of its own accord; set by it, cleared by the launcher. */

@@ -1,0 +1,316 @@
+/*-------------------------------------------------------------------------
+ *
+ * sink.c
+ *	  What the decoder delivers, transaction by transaction and row by row.
+ *
+ * The position of a batch decides the fate of a transaction when it begins: skip
+ * what the views contain already, what the batch covers goes to the current deltas,
+ * and the rest is pending.  Its rows then take the routes of their table to each
+ * source that the table is a member of.
+ *
+ * All of this runs inside decoding, with the catalog of the past: it copies tuples,
+ * and runs no type's own code.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "delta/stream.h"
+#include "delta/stream_state.h"
+#include "utils/datum.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+#define REASON_TRUNCATE		"it was truncated"
+#define REASON_OLD_ROW		"an UPDATE or DELETE was logged without the old row"
+#define REASON_NEW_ROW		"a row was logged without its out-of-line values"
+
+static bool
+sink_begin(void *arg, FullTransactionId xid, XLogRecPtr commit_lsn, TimestampTz commit_time)
+{
+	DeriveStream *stream = arg;
+	Delivery   *delivery = &stream->delivery;
+
+	derive_stream_forget_interrupted(stream);
+
+	delivery->fate = FATE_SKIP;
+	delivery->xid = xid;
+	delivery->number = ++stream->ndelivered;
+	delivery->commit_lsn = commit_lsn;
+	delivery->commit_time = commit_time;
+	if (commit_lsn <= stream->last_commit_lsn || derive_position_covers(stream->from, xid))
+		delivery->fate = FATE_SKIP;
+	else if (derive_position_covers(stream->to, xid))
+		delivery->fate = FATE_CURRENT;
+	else
+	{
+		MemoryContext cxt = AllocSetContextCreate(stream->cxt, "pg_derive pending transaction",
+												  ALLOCSET_SMALL_SIZES);
+		MemoryContext old = MemoryContextSwitchTo(stream->cxt);
+		Pending    *pending = MemoryContextAllocZero(cxt, sizeof(Pending));
+		ListCell   *lc;
+
+		pending->cxt = cxt;
+		pending->xid = xid;
+		pending->number = delivery->number;
+		pending->commit_lsn = commit_lsn;
+		pending->commit_time = commit_time;
+		stream->pending = lappend(stream->pending, pending);
+		MemoryContextSwitchTo(old);
+
+		delivery->fate = FATE_PENDING;
+		delivery->pending = pending;
+		foreach(lc, stream->sources)
+			((Source *) lfirst(lc))->pending = NULL;
+	}
+	delivery->active = true;
+
+	return delivery->fate != FATE_SKIP;
+}
+
+static bool
+sink_wants(void *arg, Oid relid)
+{
+	DeriveStream *stream = arg;
+
+	return stream->members != NULL &&
+		hash_search(stream->members, &relid, HASH_FIND, NULL) != NULL;
+}
+
+/* The delta that the transaction's changes of a source go to. */
+static DeriveDelta *
+delivery_delta(DeriveStream *stream, Source *source)
+{
+	source->touched_by = stream->delivery.number;
+	if (stream->delivery.fate == FATE_CURRENT)
+		return derive_stream_current_delta(stream, source);
+
+	if (source->pending == NULL)
+		source->pending = derive_stream_pending_delta(stream->delivery.pending, source);
+
+	return source->pending;
+}
+
+static void
+deliver_row(DeriveStream *stream, Source *source, const Datum *values, const bool *nulls, int64 weight)
+{
+	DeriveDelta *delta = delivery_delta(stream, source);
+
+	/* rows of an unknown delta are of no use to anyone */
+	if (!delta->unknown)
+		derive_delta_add_values(delta, values, nulls, weight);
+	if (stream->delivery.fate == FATE_CURRENT && source->backlog != NULL)
+		derive_backlog_add(source->backlog, stream->delivery.xid, values, nulls, weight);
+}
+
+static void
+deliver_unknown(DeriveStream *stream, Source *source, const char *reason)
+{
+	derive_delta_mark_unknown(delivery_delta(stream, source), reason);
+	if (stream->delivery.fate == FATE_CURRENT && source->backlog != NULL)
+		derive_backlog_mark(source->backlog, stream->delivery.xid, reason);
+}
+
+static void
+ensure_scratch(DeriveStream *stream, int natts)
+{
+	MemoryContext old;
+
+	if (natts <= stream->natts)
+		return;
+
+	old = MemoryContextSwitchTo(stream->cxt);
+	stream->natts = natts;
+	stream->oldvalues = palloc(sizeof(Datum) * natts);
+	stream->oldnulls = palloc(sizeof(bool) * natts);
+	stream->newvalues = palloc(sizeof(Datum) * natts);
+	stream->newnulls = palloc(sizeof(bool) * natts);
+	MemoryContextSwitchTo(old);
+}
+
+/* Is this a pointer into a TOAST table, which we may not follow here? */
+static inline bool
+is_out_of_line(Form_pg_attribute att, Datum value)
+{
+	return att->attlen == -1 && VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(value));
+}
+
+/*
+ * Take the tracked columns of a member's row; false if the log lacks the value
+ * of one of them.
+ */
+static bool
+take_columns(Route *route, TupleDesc desc, const Datum *values, const bool *nulls,
+			 Datum *tovalues, bool *tonulls)
+{
+	for (int i = 0; i < route->ncolumns; i++)
+	{
+		int			from = route->from[i] - 1;
+		int			to = route->to[i] - 1;
+
+		if (from >= desc->natts || nulls[from] || TupleDescAttr(desc, from)->attisdropped)
+		{
+			tonulls[to] = true;
+			continue;
+		}
+		if (is_out_of_line(TupleDescAttr(desc, from), values[from]))
+			return false;
+		tovalues[to] = values[from];
+		tonulls[to] = false;
+	}
+
+	return true;
+}
+
+/* Compare without looking into composite values: to take equal for different does no harm. */
+static bool
+same_value(Form_pg_attribute att, Datum a, Datum b)
+{
+	if (att->attlen == -1)
+	{
+		Size		size = VARSIZE_ANY(DatumGetPointer(a));
+
+		if (size == VARSIZE_ANY(DatumGetPointer(b)) &&
+			memcmp(DatumGetPointer(a), DatumGetPointer(b), size) == 0)
+			return true;
+	}
+
+	return datum_image_eq(a, b, att->attbyval, att->attlen);
+}
+
+/* Are the source's old and new rows the same in all tracked columns? */
+static bool
+nothing_changed(Route *route)
+{
+	Source	   *source = route->source;
+
+	for (int i = 0; i < route->ncolumns; i++)
+	{
+		int			attno = route->to[i] - 1;
+
+		if (source->oldnulls[attno] != source->nulls[attno])
+			return false;
+		if (!source->nulls[attno] &&
+			!same_value(TupleDescAttr(source->desc, attno),
+						source->oldvalues[attno], source->values[attno]))
+			return false;
+	}
+
+	return true;
+}
+
+/* One change, for one source. */
+static void
+deliver_change(DeriveStream *stream, Route *route, TupleDesc desc, bool has_old, bool old_complete, bool has_new)
+{
+	Source	   *source = route->source;
+
+	/* where no column is read there is nothing that could be missing */
+	if (has_old && !old_complete && route->ncolumns > 0)
+	{
+		deliver_unknown(stream, source, REASON_OLD_ROW);
+		return;
+	}
+	if (has_old && !take_columns(route, desc, stream->oldvalues, stream->oldnulls,
+								 source->oldvalues, source->oldnulls))
+	{
+		deliver_unknown(stream, source, REASON_OLD_ROW);
+		return;
+	}
+	if (has_new && !take_columns(route, desc, stream->newvalues, stream->newnulls,
+								 source->values, source->nulls))
+	{
+		deliver_unknown(stream, source, REASON_NEW_ROW);
+		return;
+	}
+
+	if (has_old && has_new && nothing_changed(route))
+		return;
+	if (has_old)
+		deliver_row(stream, source, source->oldvalues, source->oldnulls, -1);
+	if (has_new)
+		deliver_row(stream, source, source->values, source->nulls, 1);
+}
+
+static void
+sink_change(void *arg, DeriveChangeKind kind, Relation relation,
+			HeapTuple oldtuple, bool old_complete, HeapTuple newtuple, bool new_complete)
+{
+	DeriveStream *stream = arg;
+	TupleDesc	desc = RelationGetDescr(relation);
+	Oid			relid = RelationGetRelid(relation);
+	bool		has_old = (kind != DERIVE_INSERT);
+	bool		has_new = (kind != DERIVE_DELETE);
+	Member	   *member;
+	ListCell   *lc;
+
+	if (stream->delivery.fate == FATE_SKIP || stream->members == NULL)
+		return;
+	member = hash_search(stream->members, &relid, HASH_FIND, NULL);
+	if (member == NULL)
+		return;
+
+	ensure_scratch(stream, desc->natts);
+	if (has_old && oldtuple != NULL)
+		heap_deform_tuple(oldtuple, desc, stream->oldvalues, stream->oldnulls);
+	else
+		memset(stream->oldnulls, true, sizeof(bool) * desc->natts);
+	if (has_new)
+	{
+		Assert(newtuple != NULL);
+		heap_deform_tuple(newtuple, desc, stream->newvalues, stream->newnulls);
+	}
+
+	/*
+	 * new_complete is about all columns; take_columns() looks at those that
+	 * count
+	 */
+	foreach(lc, member->routes)
+		deliver_change(stream, lfirst(lc), desc, has_old, old_complete && oldtuple != NULL, has_new);
+}
+
+static void
+sink_truncate(void *arg, int nrelations, Relation *relations)
+{
+	DeriveStream *stream = arg;
+
+	if (stream->delivery.fate == FATE_SKIP || stream->members == NULL)
+		return;
+
+	for (int i = 0; i < nrelations; i++)
+	{
+		Oid			relid = RelationGetRelid(relations[i]);
+		Member	   *member = hash_search(stream->members, &relid, HASH_FIND, NULL);
+		ListCell   *lc;
+
+		if (member == NULL)
+			continue;
+		foreach(lc, member->routes)
+			deliver_unknown(stream, ((Route *) lfirst(lc))->source, REASON_TRUNCATE);
+	}
+}
+
+static void
+sink_commit(void *arg, XLogRecPtr end_lsn)
+{
+	DeriveStream *stream = arg;
+	Delivery   *delivery = &stream->delivery;
+
+	stream->last_commit_lsn = Max(stream->last_commit_lsn, delivery->commit_lsn);
+	if (delivery->fate == FATE_CURRENT)
+		stream->commit_time = Max(stream->commit_time, delivery->commit_time);
+	memset(delivery, 0, sizeof(Delivery));
+}
+
+void
+derive_stream_set_sink(DeriveStream *stream)
+{
+	stream->sink.begin = sink_begin;
+	stream->sink.change = sink_change;
+	stream->sink.wants = sink_wants;
+	stream->sink.truncate = sink_truncate;
+	stream->sink.commit = sink_commit;
+	stream->sink.arg = stream;
+}

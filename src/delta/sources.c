@@ -1,0 +1,410 @@
+/*-------------------------------------------------------------------------
+ *
+ * sources.c
+ *	  The sources that a stream follows, and the tables whose rows they get.
+ *
+ * From a decoded row to a source
+ *
+ *	A source is a relation as a query reads it: with or without its partitions
+ *	and children.  A decoded row comes from one table, a member of any number
+ *	of sources.  For each of these a Route says which attribute of the member
+ *	gives which column of the source.  Routes are made from today's catalog and
+ *	used on rows of the past; this is right because an attribute number never
+ *	changes its meaning.  An attribute that a row of the past does not have yet
+ *	was added later; whoever reads it was built later still and contains the
+ *	row already, so NULL will do.
+ *
+ * When the set changes
+ *
+ *	A new set is made beside the old one, from the catalog, which may fail.  Then
+ *	what is held for a source moves to its successor, is copied if the layout of
+ *	the table is another, and becomes unknown where a type changed.
+ *
+ *	A changed set of members makes everything held for the source unknown,
+ *	pending transactions included: rows that they wrote to a new member before
+ *	it was known were not captured.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "common/hashfn.h"
+#include "delta/stream.h"
+#include "delta/stream_state.h"
+#include "utils/hsearch.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/relcache.h"
+
+/* In a set of columns: the existence of rows, which count(*) reads. */
+#define ROWS_THEMSELVES 0
+
+#define REASON_MEMBERS		"its partitions or child tables changed"
+#define REASON_LAYOUT		"the type of a column changed"
+
+/*
+ * Members of a source
+ */
+
+List *
+derive_source_members(Oid relid, bool inh)
+{
+	List	   *all = inh ? find_all_inheritors(relid, NoLock, NULL) : list_make1_oid(relid);
+	List	   *members = NIL;
+	ListCell   *lc;
+
+	foreach(lc, all)
+	{
+		char		relkind = get_rel_relkind(lfirst_oid(lc));
+
+		if (relkind == RELKIND_RELATION || relkind == RELKIND_MATVIEW)
+			members = lappend_oid(members, lfirst_oid(lc));
+	}
+	list_sort(members, list_oid_cmp);
+
+	return members;
+}
+
+uint64
+derive_source_members_digest(const DeriveSource *source)
+{
+	uint64		digest = 0;
+	ListCell   *lc;
+
+	foreach(lc, derive_source_members(source->relid, source->inh))
+		digest = hash_combine64(digest, hash_bytes_uint32_extended(lfirst_oid(lc), 0));
+
+	return digest;
+}
+
+/*
+ * Making a set of sources
+ */
+
+/* A source as the catalog has it now, with nothing held for it. */
+static Source *
+make_source(DeriveSource *wanted)
+{
+	Relation	rel = RelationIdGetRelation(wanted->relid);
+	Source	   *source;
+
+	/* dropped: whoever reads it will find out */
+	if (rel == NULL)
+		return NULL;
+
+	source = palloc0(sizeof(Source));
+	source->pub.relid = wanted->relid;
+	source->pub.inh = wanted->inh;
+	source->is_view = (rel->rd_rel->relkind == RELKIND_MATVIEW);
+	source->desc = CreateTupleDescCopy(RelationGetDescr(rel));
+	source->values = palloc0(sizeof(Datum) * source->desc->natts);
+	source->oldvalues = palloc0(sizeof(Datum) * source->desc->natts);
+	source->nulls = palloc(sizeof(bool) * source->desc->natts);
+	source->oldnulls = palloc(sizeof(bool) * source->desc->natts);
+	memset(source->nulls, true, sizeof(bool) * source->desc->natts);
+	memset(source->oldnulls, true, sizeof(bool) * source->desc->natts);
+	if (!source->is_view)
+		source->members = derive_source_members(wanted->relid, wanted->inh);
+	RelationClose(rel);
+
+	return source;
+}
+
+static List *
+make_sources(List *wanted, List *keep_backlog)
+{
+	List	   *sources = NIL;
+	ListCell   *lc;
+
+	foreach(lc, wanted)
+	{
+		DeriveSource *w = lfirst(lc);
+		Source	   *source = derive_stream_find_source(sources, w->relid, w->inh);
+
+		if (source == NULL)
+		{
+			source = make_source(w);
+			if (source == NULL)
+				continue;
+			sources = lappend(sources, source);
+		}
+		source->pub.columns = bms_add_members(source->pub.columns, w->columns);
+		source->pub.columns = bms_add_member(source->pub.columns, ROWS_THEMSELVES);
+	}
+
+	foreach(lc, keep_backlog)
+	{
+		DeriveSource *k = lfirst(lc);
+		Source	   *source = derive_stream_find_source(sources, k->relid, k->inh);
+
+		if (source != NULL && !source->is_view)
+			source->keep = true;
+	}
+
+	return sources;
+}
+
+static Route *
+make_route(Source *source, Relation member)
+{
+	TupleDesc	desc = RelationGetDescr(member);
+	Route	   *route = palloc0(sizeof(Route));
+	int			n = bms_num_members(source->pub.columns);
+	int			attno = 0;
+
+	route->source = source;
+	route->from = palloc(sizeof(AttrNumber) * n);
+	route->to = palloc(sizeof(AttrNumber) * n);
+	while ((attno = bms_next_member(source->pub.columns, attno)) > 0)
+	{
+		Form_pg_attribute att;
+		AttrNumber	from = 0;
+
+		if (attno > source->desc->natts)
+			continue;
+		att = TupleDescAttr(source->desc, attno - 1);
+		if (att->attisdropped)
+			continue;
+		if (RelationGetRelid(member) == source->pub.relid)
+			from = attno;
+		else
+			from = get_attnum(RelationGetRelid(member), NameStr(att->attname));
+		if (from <= 0 || from > desc->natts)
+			continue;
+
+		route->from[route->ncolumns] = from;
+		route->to[route->ncolumns] = attno;
+		route->ncolumns++;
+	}
+
+	return route;
+}
+
+/* Fill the table of members, from the point of view of decoded rows. */
+static HTAB *
+make_members(List *sources)
+{
+	HASHCTL		ctl = {0};
+	HTAB	   *members;
+	ListCell   *lc;
+
+	ctl.keysize = sizeof(Oid);
+	ctl.entrysize = sizeof(Member);
+	ctl.hcxt = CurrentMemoryContext;
+	members = hash_create("pg_derive members", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+
+	foreach(lc, sources)
+	{
+		Source	   *source = lfirst(lc);
+		ListCell   *lc2;
+
+		foreach(lc2, source->members)
+		{
+			Oid			relid = lfirst_oid(lc2);
+			Relation	rel = RelationIdGetRelation(relid);
+			Member	   *member;
+			bool		found;
+
+			if (rel == NULL)
+				continue;
+			member = hash_search(members, &relid, HASH_ENTER, &found);
+			if (!found)
+				member->routes = NIL;
+			member->routes = lappend(member->routes, make_route(source, rel));
+			RelationClose(rel);
+		}
+	}
+
+	return members;
+}
+
+/*
+ * Taking over what is held
+ */
+
+/* Did a column that was tracked get another type?  Its held values are of no use then. */
+static bool
+tracked_type_changed(Source *old, Source *new)
+{
+	int			attno = 0;
+
+	while ((attno = bms_next_member(old->pub.columns, attno)) > 0)
+	{
+		Form_pg_attribute a;
+		Form_pg_attribute b;
+
+		if (attno > old->desc->natts || attno > new->desc->natts)
+			continue;
+		a = TupleDescAttr(old->desc, attno - 1);
+		b = TupleDescAttr(new->desc, attno - 1);
+		if (!a->attisdropped && !b->attisdropped && a->atttypid != b->atttypid)
+			return true;
+	}
+
+	return false;
+}
+
+/* Make everything that is held for a source unknown. */
+static void
+mark_all_unknown(DeriveStream *stream, Source *source, const char *reason)
+{
+	ListCell   *lc;
+
+	derive_delta_mark_unknown(derive_stream_current_delta(stream, source), reason);
+	if (source->backlog != NULL)
+		derive_backlog_mark(source->backlog, InvalidFullTransactionId, reason);
+	foreach(lc, stream->pending)
+		derive_delta_mark_unknown(derive_stream_pending_delta(lfirst(lc), source), reason);
+}
+
+/* Rows that are held have the old layout: copy them. */
+static void
+convert_rows(DeriveStream *stream, Source *source)
+{
+	ListCell   *lc;
+
+	if (source->current != NULL)
+	{
+		DeriveDelta *converted = derive_stream_create_delta(stream->cxt, source);
+
+		derive_delta_append(converted, source->current);
+		derive_delta_free(source->current);
+		source->current = converted;
+	}
+
+	if (source->backlog != NULL)
+	{
+		Backlog    *converted = derive_backlog_create(stream, source);
+
+		derive_backlog_copy(source->backlog, NULL, NULL, converted);
+		derive_backlog_free(source->backlog);
+		source->backlog = converted;
+	}
+
+	foreach(lc, stream->pending)
+	{
+		Pending    *pending = lfirst(lc);
+		DeriveDelta *delta = derive_stream_find_pending_delta(pending, source->pub.relid, source->pub.inh);
+		DeriveDelta *converted;
+
+		if (delta == NULL)
+			continue;
+		pending->deltas = list_delete_ptr(pending->deltas, delta);
+		converted = derive_stream_pending_delta(pending, source);
+		derive_delta_append(converted, delta);
+		derive_delta_free(delta);
+	}
+}
+
+/* Is some transaction up to this number pending? */
+static bool
+pending_upto(DeriveStream *stream, uint64 number)
+{
+	return stream->pending != NIL && ((Pending *) linitial(stream->pending))->number <= number;
+}
+
+/* Take over from the source as it was before what is held for it. */
+static void
+inherit_source(DeriveStream *stream, Source *old, Source *new)
+{
+	bool		was_complete = !pending_upto(stream, old->incomplete_upto);
+
+	new->current = old->current;
+	new->backlog = old->backlog;
+	old->current = NULL;
+	old->backlog = NULL;
+
+	new->complete = bms_copy(was_complete ? old->pub.columns : old->complete);
+	if (bms_is_subset(new->pub.columns, new->complete))
+		new->incomplete_upto = 0;
+	else if (bms_is_subset(new->pub.columns, old->pub.columns))
+		new->incomplete_upto = old->incomplete_upto;
+	else
+		new->incomplete_upto = stream->ndelivered;
+
+	if (!equalTupleDescs(old->desc, new->desc))
+		convert_rows(stream, new);
+	if (tracked_type_changed(old, new))
+		mark_all_unknown(stream, new, REASON_LAYOUT);
+	if (!equal(old->members, new->members))
+		mark_all_unknown(stream, new, REASON_MEMBERS);
+}
+
+static void
+free_source_rows(Source *source)
+{
+	if (source->current != NULL)
+		derive_delta_free(source->current);
+	if (source->backlog != NULL)
+		derive_backlog_free(source->backlog);
+	source->current = NULL;
+	source->backlog = NULL;
+}
+
+void
+derive_stream_set_sources(DeriveStream *stream, List *sources, List *keep_backlog)
+{
+	MemoryContext cxt = AllocSetContextCreate(stream->cxt, "pg_derive sources", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(cxt);
+	List	   *new_sources = make_sources(sources, keep_backlog);
+	HTAB	   *members = make_members(new_sources);
+	ListCell   *lc;
+
+	/* the catalog was read; from here on only memory and disk can fail us */
+	derive_stream_check_usable(stream);
+	derive_stream_forget_interrupted(stream);
+	stream->broken = true;
+	foreach(lc, new_sources)
+	{
+		Source	   *source = lfirst(lc);
+		Source	   *before = derive_stream_find_source(stream->sources, source->pub.relid, source->pub.inh);
+
+		if (source->is_view)
+			continue;
+		if (before != NULL)
+			inherit_source(stream, before, source);
+		else
+			source->incomplete_upto = stream->ndelivered;
+
+		if (source->keep && source->backlog == NULL)
+			source->backlog = derive_backlog_create(stream, source);
+		else if (!source->keep && source->backlog != NULL)
+		{
+			derive_backlog_free(source->backlog);
+			source->backlog = NULL;
+		}
+	}
+	foreach(lc, stream->sources)
+		free_source_rows(lfirst(lc));
+
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(stream->views_cxt);
+	if (stream->sources_cxt != NULL)
+		MemoryContextDelete(stream->sources_cxt);
+	stream->sources_cxt = cxt;
+	stream->sources = new_sources;
+	stream->members = members;
+	stream->broken = false;
+}
+
+bool
+derive_stream_complete(DeriveStream *stream, const DeriveSource *wanted)
+{
+	Source	   *source = derive_stream_find_source(stream->sources, wanted->relid, wanted->inh);
+
+	if (source == NULL)
+		return false;
+	if (source->is_view)
+		return true;
+	if (!bms_is_subset(wanted->columns, source->pub.columns))
+		return false;
+	if (!pending_upto(stream, source->incomplete_upto))
+		return true;
+
+	return bms_is_member(ROWS_THEMSELVES, source->complete) &&
+		bms_is_subset(wanted->columns, source->complete);
+}

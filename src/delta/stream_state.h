@@ -1,0 +1,181 @@
+/*-------------------------------------------------------------------------
+ *
+ * stream_state.h
+ *	  The inside of a stream; for stream.c, sources.c, sink.c and backlog.c only.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DERIVE_STREAM_STATE_H
+#define DERIVE_STREAM_STATE_H
+
+#include "access/transam.h"
+#include "access/tupdesc.h"
+#include "base/position.h"
+#include "capture/decoder.h"
+#include "delta/delta.h"
+#include "delta/stream.h"
+#include "nodes/bitmapset.h"
+#include "utils/hsearch.h"
+
+typedef struct Backlog Backlog;
+
+/* Belongs to DeriveStream.sources_cxt, except where noted. */
+typedef struct Source
+{
+	DeriveSource pub;			/* columns: all that are tracked */
+	bool		is_view;		/* a materialized view: the log does not have
+								 * its changes */
+	TupleDesc	desc;			/* the relation's */
+	List	   *members;		/* of Oid, ascending */
+	bool		keep;			/* backlog is wanted */
+
+	/*
+	 * Columns (and ROWS_THEMSELVES) that every transaction in sight was
+	 * captured with.  The others will join them when no transaction up to
+	 * number incomplete_upto is pending.
+	 */
+	Bitmapset  *complete;
+	uint64		incomplete_upto;
+
+	DeriveDelta *current;		/* in DeriveStream.cxt; NULL until needed */
+	Backlog    *backlog;		/* in DeriveStream.cxt; NULL unless keep */
+
+	/* the transaction that is being delivered */
+	uint64		touched_by;		/* number of the last one that changed this
+								 * source */
+	DeriveDelta *pending;		/* its delta, if it is pending */
+
+	/* one row on its way; columns that are not tracked stay NULL */
+	Datum	   *values;
+	bool	   *nulls;
+	Datum	   *oldvalues;
+	bool	   *oldnulls;
+} Source;
+
+/* How rows of a member become rows of a source. */
+typedef struct Route
+{
+	Source	   *source;
+	int			ncolumns;		/* tracked columns */
+	AttrNumber *from;			/* attribute of the member, or 0 */
+	AttrNumber *to;				/* attribute of the source */
+} Route;
+
+typedef struct Member
+{
+	Oid			relid;			/* hash key */
+	List	   *routes;			/* of Route * */
+} Member;
+
+typedef struct Pending
+{
+	MemoryContext cxt;			/* holds all of this */
+	FullTransactionId xid;
+	uint64		number;
+	XLogRecPtr	commit_lsn;
+	TimestampTz commit_time;
+	List	   *deltas;			/* of DeriveDelta * */
+	bool		moving;			/* half of it may be in current already */
+} Pending;
+
+typedef enum TransactionFate
+{
+	FATE_SKIP,
+	FATE_CURRENT,
+	FATE_PENDING
+} TransactionFate;
+
+/* The transaction that is being delivered. */
+typedef struct Delivery
+{
+	bool		active;
+	TransactionFate fate;
+	FullTransactionId xid;
+	uint64		number;
+	XLogRecPtr	commit_lsn;
+	TimestampTz commit_time;
+	Pending    *pending;
+} Delivery;
+
+struct DeriveStream
+{
+	MemoryContext cxt;			/* holds all of this */
+	DeriveSink	sink;
+
+	MemoryContext sources_cxt;	/* sources, members, routes; replaced as a
+								 * whole */
+	List	   *sources;		/* of Source * */
+	HTAB	   *members;		/* of Member */
+	bool		broken;			/* set_sources failed half-way */
+
+	MemoryContext batch_cxt;	/* from, to; reset by begin_batch */
+	DerivePosition *from;
+	DerivePosition *to;
+	MemoryContext views_cxt;	/* batches handed out */
+
+	List	   *pending;		/* of Pending *, in order of commit */
+	Delivery	delivery;
+	uint64		ndelivered;		/* numbers transactions */
+	XLogRecPtr	last_commit_lsn;	/* of the last one delivered in full */
+	TimestampTz commit_time;
+
+	/* scratch for deforming */
+	int			natts;
+	Datum	   *oldvalues;
+	bool	   *oldnulls;
+	Datum	   *newvalues;
+	bool	   *newnulls;
+};
+
+
+/*
+ * stream.c
+ */
+
+/* NULL if the stream does not follow it. */
+extern Source *derive_stream_find_source(List *sources, Oid relid, bool inh);
+
+/* An empty delta of the source's layout. */
+extern DeriveDelta *derive_stream_create_delta(MemoryContext parent, Source *source);
+
+/* The source's deltas; made if there is none, except by find. */
+extern DeriveDelta *derive_stream_current_delta(DeriveStream *stream, Source *source);
+extern DeriveDelta *derive_stream_pending_delta(Pending *pending, Source *source);
+extern DeriveDelta *derive_stream_find_pending_delta(Pending *pending, Oid relid, bool inh);
+
+/* If decoding failed within a transaction. */
+extern void derive_stream_forget_interrupted(DeriveStream *stream);
+
+/* FATAL if a change of sources failed half-way. */
+extern void derive_stream_check_usable(DeriveStream *stream);
+
+
+/*
+ * sink.c
+ */
+extern void derive_stream_set_sink(DeriveStream *stream);
+
+
+/*
+ * backlog.c: its rows, and for whom the source is unknown
+ */
+extern Backlog *derive_backlog_create(DeriveStream *stream, Source *source);
+extern void derive_backlog_free(Backlog *backlog);
+
+/* The transaction makes the source unknown; xid invalid: for everyone. */
+extern void derive_backlog_mark(Backlog *backlog, FullTransactionId xid, const char *reason);
+
+extern void derive_backlog_add(Backlog *backlog, FullTransactionId xid,
+							   const Datum *values, const bool *nulls, int64 weight);
+
+/* All of a transaction's delta. */
+extern void derive_backlog_append(Backlog *backlog, FullTransactionId xid, DeriveDelta *delta);
+
+/*
+ * To a delta what since does not cover, or to a copy everything; one of delta and
+ * copy is NULL.
+ */
+extern void derive_backlog_copy(Backlog *backlog, const DerivePosition *since,
+								DeriveDelta *delta, Backlog *copy);
+
+#endif							/* DERIVE_STREAM_STATE_H */

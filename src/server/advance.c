@@ -1,0 +1,444 @@
+/*-------------------------------------------------------------------------
+ *
+ * advance.c
+ *	  Moving the views to the position of a batch.
+ *
+ * A view moves in one of four ways: by its deltas, which is the rule; by being
+ * recomputed, if a delta is not enough; by being handed over from its builder,
+ * with the backlog of what its builder did not see; or, if it reads other
+ * maintained views, by being filled here and now.  The views come in the order in
+ * which they read each other, so that each finds the deltas of those before it in
+ * the batch.
+ *
+ * Errors.  Batches normally run all views without subtransactions.  After an
+ * ERROR the batch is run again in careful mode: each view in a subtransaction of
+ * its own.  A view whose deltas cannot be applied there is recomputed: its rows may
+ * not be what they must have been (DERIVE_ERRCODE_DIVERGED), and an expression may
+ * fail on rows that only a delta has.  If the query fails as well, the view is
+ * marked with the message and stands still; the others go on.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "base/debug_point.h"
+#include "base/registry.h"
+#include "delta/delta.h"
+#include "delta/stream.h"
+#include "delta/target.h"
+#include "materialize/program.h"
+#include "pgstat.h"
+#include "portability/instr_time.h"
+#include "server/background.h"
+#include "server/shmem.h"
+#include "server/worker_state.h"
+#include "storage/lmgr.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/relcache.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+
+/* What the views did in a batch; added to the statistics once it is committed. */
+typedef struct BatchStats
+{
+	Oid			view;
+	DeriveStats stats;
+} BatchStats;
+
+/* A view's move, as an argument for derive_worker_guarded(). */
+typedef struct Move
+{
+	WorkerView *view;
+	DeriveBatch *batch;
+	List	  **stats;			/* of BatchStats * */
+	double		delta_ms;
+} Move;
+
+
+/* Is the view one that the next batch may change? */
+bool
+derive_worker_takes_part(WorkerView *view)
+{
+	if (view->program == NULL)
+		return false;
+	switch (view->row->state)
+	{
+		case DERIVE_VIEW_READY:
+		case DERIVE_VIEW_CATCHUP:
+			return true;
+		case DERIVE_VIEW_BUILDING:
+			return view->fill;
+		case DERIVE_VIEW_FAILED:
+			return view->repair;
+		default:
+			return false;
+	}
+}
+
+
+/* ----------------------------------------------------------------
+ *		Failing
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * Call a function in a subtransaction of its own.  Returns NULL, or the ERROR
+ * that it ended with.
+ */
+ErrorData *
+derive_worker_guarded(GuardedFunction function, void *arg)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *volatile edata = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		function(arg);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		edata = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return edata;
+}
+
+/*
+ * A view can go no further: write down why, in the current transaction.
+ */
+void
+derive_worker_fail_view(WorkerView *view, const char *message, int sqlerrcode)
+{
+	char	   *name = get_rel_name(view->relid);
+
+	/* Dropped or released at this very moment: not a failure. */
+	if (name == NULL || derive_registry_get(view->relid) == NULL)
+	{
+		derive_worker.reload = true;
+		return;
+	}
+	if (!ConditionalLockRelationOid(view->relid, RowExclusiveLock))
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("could not mark view \"%s\" as failed because it is locked: %s",
+						name, message)));
+
+	ereport(WARNING,
+			(errcode(sqlerrcode),
+			 errmsg("maintenance of view \"%s\" has failed: %s", name, message),
+			 errhint("Remove the cause, then call derive.repair() for the view.")));
+
+	view->row->state = DERIVE_VIEW_FAILED;
+	view->row->error = pstrdup(message);
+	view->row->error_at = GetCurrentTimestamp();
+	if (view->row->position == NULL)
+		view->row->position = derive_worker.position;
+	view->row->epoch = 0;
+	derive_registry_update(view->row);
+	view->fill = false;
+}
+
+
+/* ----------------------------------------------------------------
+ *		Moving one view
+ * ----------------------------------------------------------------
+ */
+
+/* How many rows of its sources changed; -1 if none, and nothing is unknown. */
+static int64
+changes_of(DeriveProgram *program, DeriveBatch *batch)
+{
+	int64		result = -1;
+	ListCell   *lc;
+
+	foreach(lc, program->sources)
+	{
+		DeriveSource *source = lfirst(lc);
+		DeriveDelta *delta = derive_batch_find(batch, source->relid, source->inh);
+
+		if (delta != NULL && (delta->nrows > 0 || delta->unknown))
+			result = Max(result, 0) + delta->nrows;
+	}
+	return result;
+}
+
+/*
+ * Views that read this one must not rely on a delta that nobody has: its
+ * contents were replaced as a whole.
+ */
+static void
+export_unknown(WorkerView *view, DeriveBatch *batch)
+{
+	ListCell   *lc;
+	ListCell   *lc2;
+
+	if (!view->program->exported)
+		return;
+	foreach(lc, derive_worker.views)
+	{
+		WorkerView *reader = lfirst(lc);
+
+		if (reader->program == NULL ||
+			!list_member_oid(reader->program->view_sources, view->relid))
+			continue;
+		foreach(lc2, reader->program->sources)
+		{
+			DeriveSource *source = lfirst(lc2);
+			Relation	rel;
+			DeriveDelta *delta;
+
+			if (source->relid != view->relid ||
+				derive_batch_find(batch, source->relid, source->inh) != NULL)
+				continue;
+			rel = RelationIdGetRelation(view->relid);
+			delta = derive_delta_create(source->relid, source->inh, RelationGetDescr(rel));
+			RelationClose(rel);
+			delta->unknown = true;
+			delta->reason = "the view it reads was built";
+			derive_batch_add(batch, delta);
+		}
+	}
+}
+
+/*
+ * Move one view to the batch's position: by its deltas, by recomputing it, by
+ * handing it over from its builder, or by filling it.
+ */
+static void
+advance(void *arg)
+{
+	Move	   *move = arg;
+	WorkerView *view = move->view;
+	DeriveProgram *program = view->program;
+	DeriveViewRow row = *view->row;
+	DeriveTargetCounts counts = {0};
+	BatchStats *stats = palloc0(sizeof(BatchStats));
+	instr_time	start;
+	instr_time	duration;
+	bool		settled = true; /* the registry must know */
+
+	INSTR_TIME_SET_CURRENT(start);
+
+	/* See what the views before this one did. */
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+
+	if (row.state == DERIVE_VIEW_BUILDING)
+	{
+		counts.inserted = derive_program_build(program, NULL, NULL);
+		export_unknown(view, move->batch);
+	}
+	else if (row.state == DERIVE_VIEW_CATCHUP && !view->diverged)
+	{
+		DeriveBatch *batch = derive_stream_batch_since(derive_worker.stream, program->sources,
+													   row.position);
+
+		stats->stats.changes_in = Max(changes_of(program, batch), 0);
+		derive_program_apply(program, batch, &counts);
+		export_unknown(view, move->batch);
+	}
+	else if (row.rebuild || view->repair || view->diverged)
+		derive_program_recompute(program, move->batch, &counts);
+	else
+	{
+		stats->stats.changes_in = Max(changes_of(program, move->batch), 0);
+		derive_program_apply(program, move->batch, &counts);
+		settled = false;
+	}
+	PopActiveSnapshot();
+	DERIVE_DEBUG_POINT("batch-view-applied");
+
+	if (settled)
+	{
+		row.state = DERIVE_VIEW_READY;
+		row.rebuild = false;
+		row.error = NULL;
+		row.error_at = 0;
+		row.position = NULL;
+		row.epoch = 0;
+		row.members = (int64) view->digest;
+		derive_registry_update(&row);
+		*view->row = row;
+		derive_worker.reload = true;
+	}
+
+	INSTR_TIME_SET_CURRENT(duration);
+	INSTR_TIME_SUBTRACT(duration, start);
+	stats->view = view->relid;
+	stats->stats.batches = 1;
+	stats->stats.inserted = counts.inserted;
+	stats->stats.updated = counts.updated;
+	stats->stats.deleted = counts.deleted;
+	stats->stats.delta_ms = move->delta_ms;
+	stats->stats.apply_ms = INSTR_TIME_GET_MILLISEC(duration);
+	*move->stats = lappend(*move->stats, stats);
+}
+
+/*
+ * The same in a subtransaction: a failure is the view's own, not the batch's.
+ */
+static void
+advance_carefully(Move *move)
+{
+	WorkerView *view = move->view;
+	int			ndeltas = list_length(move->batch->deltas);
+	int			nstats = list_length(*move->stats);
+	DeriveViewRow row = *view->row;
+	ErrorData  *edata;
+
+	edata = derive_worker_guarded(advance, move);
+
+	/*
+	 * A delta has rows that no snapshot ever showed, such as one that was
+	 * inserted and changed in one transaction, or a new row beside an old one
+	 * of another table.  An expression may fail on them although the query
+	 * does not.  So let the query decide.
+	 */
+	if (edata != NULL && !derive_error_is_transient(edata->sqlerrcode) &&
+		(row.state == DERIVE_VIEW_CATCHUP ||
+		 (row.state == DERIVE_VIEW_READY && !row.rebuild && !view->repair)))
+	{
+		if (edata->sqlerrcode == DERIVE_ERRCODE_DIVERGED)
+			ereport(WARNING,
+					(errcode(edata->sqlerrcode),
+					 errmsg("view \"%s\" is computed anew because its contents were not as expected: %s",
+							get_rel_name(view->relid), edata->message)));
+		else
+			ereport(LOG,
+					(errcode(edata->sqlerrcode),
+					 errmsg("view \"%s\" is computed anew because its changes could not be computed: %s",
+							get_rel_name(view->relid), edata->message)));
+		move->batch->deltas = list_truncate(move->batch->deltas, ndeltas);
+		*move->stats = list_truncate(*move->stats, nstats);
+		*view->row = row;
+		view->diverged = true;
+		edata = derive_worker_guarded(advance, move);
+		view->diverged = false;
+	}
+	if (edata == NULL)
+		return;
+
+	move->batch->deltas = list_truncate(move->batch->deltas, ndeltas);
+	*move->stats = list_truncate(*move->stats, nstats);
+	*view->row = row;
+	if (derive_error_is_transient(edata->sqlerrcode) && derive_worker.failures < PATIENCE)
+		ReThrowError(edata);
+	derive_worker_fail_view(view, edata->message, edata->sqlerrcode);
+	derive_worker_answer_repairs(view, edata);
+	derive_worker.reload = true;
+}
+
+
+/* ----------------------------------------------------------------
+ *		Moving all views
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * Does the batch have anything for this view?
+ */
+static bool
+has_work(WorkerView *view, DeriveBatch *batch)
+{
+	switch (view->row->state)
+	{
+		case DERIVE_VIEW_READY:
+			if (!view->row->rebuild && !view->repair)
+				return changes_of(view->program, batch) >= 0;
+			break;
+		case DERIVE_VIEW_CATCHUP:
+			return true;
+		default:
+			break;
+	}
+
+	/*
+	 * To be computed from scratch: only under a snapshot from which on all is
+	 * captured.
+	 */
+	if (derive_worker_sources_complete(view))
+		return true;
+	derive_worker.unfinished = true;
+	return false;
+}
+
+/* A builder filled it for an earlier life of ours, or for other partitions. */
+static bool
+came_too_late(WorkerView *view)
+{
+	return view->row->state == DERIVE_VIEW_CATCHUP &&
+		(view->row->epoch != derive_worker.epoch || !view->backlog ||
+		 (uint64) view->row->members != view->digest);
+}
+
+static void
+send_back(WorkerView *view)
+{
+	view->row->state = DERIVE_VIEW_BUILDING;
+	view->row->position = NULL;
+	view->row->epoch = 0;
+	derive_registry_update(view->row);
+	derive_worker.reload = true;
+}
+
+/*
+ * Move all views.  Returns whether anything was written.
+ */
+bool
+derive_worker_advance_views(DeriveBatch *batch, List **stats, double delta_ms)
+{
+	bool		wrote = false;
+	ListCell   *lc;
+
+	foreach(lc, derive_worker.views)
+	{
+		WorkerView *view = lfirst(lc);
+		Move		move = {view, batch, stats, delta_ms};
+
+		if (!derive_worker_takes_part(view))
+			continue;
+		if (came_too_late(view))
+		{
+			send_back(view);
+			wrote = true;
+			continue;
+		}
+		if (!has_work(view, batch))
+			continue;
+		wrote = true;
+		if (derive_worker.careful || view->repair)
+			advance_carefully(&move);
+		else
+			advance(&move);
+		if (view->repair && view->row->state == DERIVE_VIEW_READY)
+			derive_worker_answer_repairs(view, NULL);
+	}
+	return wrote;
+}
+
+/* After the commit. */
+void
+derive_worker_report_stats(List *stats)
+{
+	ListCell   *lc;
+
+	foreach(lc, stats)
+	{
+		BatchStats *one = lfirst(lc);
+
+		one->stats.last_batch_at = GetCurrentTimestamp();
+		derive_stats_add(one->view, &one->stats);
+	}
+	pgstat_report_stat(false);
+}

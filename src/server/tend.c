@@ -1,0 +1,192 @@
+/*-------------------------------------------------------------------------
+ *
+ * tend.c
+ *	  What the worker looks after between batches: builders and identities.
+ *
+ * Builders.  A view that reads only tables is filled by a process of its own
+ * (builder.c), while the others go on.  The builder asks that the stream keep the
+ * backlog of the view's tables, waits until it does for all transactions from some
+ * moment on, and only then takes its snapshot.  So the worker starts builders, up to
+ * a limit, answers that question, and looks at what they left when they have ended:
+ * a view to be handed over by the next batch, or one that is to be tried again.
+ *
+ * Identity.  The tables that views read must log old rows in full.  Partitions may
+ * come later without it; they get it here, each in a transaction of its own, which
+ * gives up if the lock is not to be had in time, and is tried again.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "base/gucs.h"
+#include "base/registry.h"
+#include "materialize/program.h"
+#include "miscadmin.h"
+#include "postmaster/bgworker.h"
+#include "server/background.h"
+#include "server/builder.h"
+#include "server/shmem.h"
+#include "server/worker_state.h"
+#include "utils/timestamp.h"
+
+/*
+ * Members that came later, or whose owner set the identity back.  Until they
+ * have it, changes without old images make their views be recomputed.
+ */
+void
+derive_worker_tend_identity(void)
+{
+	List	   *missing = derive_worker.without_identity;
+
+	if (missing == NIL || GetCurrentTimestamp() < derive_worker.identity_retry_at)
+		return;
+	derive_worker.without_identity = NIL;
+	if (!derive_identity_set(missing, &derive_worker.db->point.blocked_on))
+	{
+		derive_worker.without_identity = missing;
+		derive_worker.identity_retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RETRY_MS);
+	}
+	else
+		list_free(missing);
+}
+
+/* Is the build slot still that of the builder that we started for this view? */
+static bool
+owns_build_slot(WorkerView *view)
+{
+	return view->build->view == view->relid && view->build->dboid == MyDatabaseId &&
+		view->build->epoch == view->build_epoch;
+}
+
+/*
+ * Must the stream keep what the view may have to catch up with?  Once begun,
+ * until the builder's process has ended and the registry was read after that:
+ * the row that we have read may be older than what the builder committed.
+ */
+bool
+derive_worker_wants_backlog(WorkerView *view)
+{
+	if (view->row->state == DERIVE_VIEW_CATCHUP)
+		return view->row->epoch == derive_worker.epoch;
+	if (view->row->state != DERIVE_VIEW_BUILDING || view->builder == NULL ||
+		view->build_epoch != derive_worker.epoch)
+		return false;
+	if (!view->keeping)
+	{
+		LWLockAcquire(derive_shared()->lock, LW_SHARED);
+		view->keeping = owns_build_slot(view) && view->build->tracking_requested;
+		LWLockRelease(derive_shared()->lock);
+	}
+	return view->keeping;
+}
+
+/* What became of the view's builder? */
+static void
+tend_builder(WorkerView *view)
+{
+	DeriveShared *shared = derive_shared();
+	bool		requested;
+	bool		ready;
+	bool		ours;
+	pid_t		pid;
+
+	LWLockAcquire(shared->lock, LW_SHARED);
+	ours = owns_build_slot(view);
+	requested = ours && view->build->tracking_requested;
+	ready = ours && view->build->tracking_ready;
+	LWLockRelease(shared->lock);
+
+	if (GetBackgroundWorkerPid(view->builder, &pid) == BGWH_STOPPED)
+	{
+		if (ours)
+			derive_build_free(view->build);
+		pfree(view->builder);
+		view->builder = NULL;
+		view->build = NULL;
+		view->keeping = false;
+		view->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RETRY_MS);
+		derive_worker.reload = true;	/* see what it left */
+		return;
+	}
+
+	if (!requested || ready || view->build_epoch != derive_worker.epoch)
+		return;
+	if (!view->backlog)
+		derive_worker.reload = true;	/* makes the stream keep it */
+	else if (view->program != NULL && derive_worker_sources_complete(view))
+	{
+		LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+		view->build->tracking_ready = true;
+		LWLockRelease(shared->lock);
+		ConditionVariableBroadcast(&view->build->cv);
+	}
+	else
+		derive_worker.unfinished = true;
+}
+
+void
+derive_worker_tend_builds(void)
+{
+	int			running = 0;
+	ListCell   *lc;
+	TimestampTz now = 0;
+
+	if (derive_worker.decoder == NULL)
+		return;
+
+	foreach(lc, derive_worker.views)
+	{
+		WorkerView *view = lfirst(lc);
+
+		if (view->builder != NULL)
+			tend_builder(view);
+		if (view->builder != NULL)
+			running++;
+	}
+
+	foreach(lc, derive_worker.views)
+	{
+		WorkerView *view = lfirst(lc);
+		MemoryContext oldcontext;
+
+		if (view->row->state != DERIVE_VIEW_BUILDING || view->program == NULL ||
+			view->program->view_sources != NIL || view->builder != NULL)
+			continue;
+		if (running >= derive_max_builds)
+			break;
+		if (now == 0)
+			now = GetCurrentTimestamp();
+		if (view->retry_at > now)
+			continue;
+		if (derive_build_find(MyDatabaseId, view->relid) != NULL)
+		{
+			/* The builder of an earlier worker has not ended yet. */
+			view->retry_at = TimestampTzPlusMilliseconds(now, RETRY_MS);
+			continue;
+		}
+
+		view->build = derive_build_take(MyDatabaseId, view->relid, derive_worker.epoch);
+		if (view->build == NULL)
+		{
+			view->retry_at = TimestampTzPlusMilliseconds(now, RETRY_MS);
+			continue;
+		}
+		oldcontext = MemoryContextSwitchTo(derive_worker.cxt);
+		view->builder = derive_builder_start(view->build);
+		view->build_epoch = derive_worker.epoch;
+		view->keeping = false;
+		MemoryContextSwitchTo(oldcontext);
+		if (view->builder == NULL)
+		{
+			derive_build_free(view->build);
+			view->build = NULL;
+			view->retry_at = TimestampTzPlusMilliseconds(now, RETRY_MS);
+			ereport(LOG,
+					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+					 errmsg("pg_derive has no background worker left to build a view and tries again later"),
+					 errhint("You might need to increase \"max_worker_processes\".")));
+			break;
+		}
+		running++;
+	}
+}

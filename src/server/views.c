@@ -1,0 +1,535 @@
+/*-------------------------------------------------------------------------
+ *
+ * views.c
+ *	  What the worker knows of the views: the registry and their programs.
+ *
+ * The registry in the database is what is wanted; the list of WorkerViews is what
+ * this process has.  derive_worker_load_registry() brings the list in line: it
+ * reads the registry, compiles the views that need a program and have none, or
+ * whose program may have become wrong, sorts the views so that each comes after
+ * those that it reads, and tells the stream which tables to follow and of which
+ * ones to keep a backlog.  It is cheap enough to be done whenever something may
+ * have changed, and always done between two batches, never inside one.
+ *
+ * What may have changed is told by relcache invalidations.  The callback only sets
+ * flags: "reload" if it was the registry, "dirty" for each view of which a relation
+ * was hit.  The loop starts no batch while one of them is set, and a batch looks at
+ * them again once it has its locks.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "base/gucs.h"
+#include "base/registry.h"
+#include "catalog/pg_class.h"
+#include "delta/stream.h"
+#include "materialize/program.h"
+#include "server/background.h"
+#include "server/builder.h"
+#include "server/hooks.h"
+#include "server/shmem.h"
+#include "server/worker_state.h"
+#include "storage/lmgr.h"
+#include "storage/sinval.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+static void load_views(List *rows);
+static void order_views(void);
+
+
+WorkerView *
+derive_worker_find_view(Oid relid)
+{
+	ListCell   *lc;
+
+	foreach(lc, derive_worker.views)
+	{
+		WorkerView *view = lfirst(lc);
+
+		if (view->relid == relid)
+			return view;
+	}
+	return NULL;
+}
+
+/*
+ * Relcache callback: flags only.  A decoder that clears all caches for its own
+ * purposes says "everything" without anything having changed; what has changed
+ * was announced one by one before.
+ */
+void
+derive_worker_note_invalidation(Datum arg, Oid relid)
+{
+	ListCell   *lc;
+
+	if (!OidIsValid(relid))
+	{
+		if (derive_worker.decoding && SharedInvalidMessageCounter == derive_worker.decode_counter)
+			return;
+		derive_worker.reload = true;
+	}
+	else if (relid == derive_worker.registry_oid)
+		derive_worker.reload = true;
+
+	foreach(lc, derive_worker.views)
+	{
+		WorkerView *view = lfirst(lc);
+
+		if (!OidIsValid(relid) || relid == view->relid ||
+			list_member_oid(view->reads, relid) ||
+			list_member_oid(view->writes, relid))
+		{
+			view->dirty = true;
+			derive_worker.any_dirty = true;
+		}
+	}
+	if (derive_worker.loading != NULL)
+	{
+		/* Whether it concerns this one is not known yet. */
+		derive_worker.loading->dirty = true;
+		derive_worker.any_dirty = true;
+	}
+	derive_program_invalidate_plans(relid);
+}
+
+
+/* ----------------------------------------------------------------
+ *		Programs
+ * ----------------------------------------------------------------
+ */
+
+static void
+unload_program(WorkerView *view)
+{
+	DeriveProgram *program = view->program;
+
+	view->program = NULL;
+	view->reads = view->writes = NIL;
+	view->backlog = false;
+	view->fill = false;
+	if (program)
+		derive_program_free(program);
+}
+
+static void
+load_program_guarded(void *arg)
+{
+	WorkerView *view = arg;
+	DeriveProgram *program = derive_program_load(view->relid, derive_worker.cxt);
+	MemoryContext oldcontext = MemoryContextSwitchTo(program->cxt);
+
+	view->reads = list_copy(derive_program_read_relations(program));
+	view->writes = list_copy(derive_program_write_relations(program));
+	view->digest = derive_sources_digest(program);
+	view->has_children = list_length(view->reads) > list_length(program->sources);
+	view->program = program;
+	MemoryContextSwitchTo(oldcontext);
+}
+
+/*
+ * Compile the view, again if need be.  If it cannot be done for reasons of the view then only
+ * this view has failed; if for others (a lock), nobody can go on, because a
+ * batch without this view would lose its changes.
+ */
+static void
+load_program(WorkerView *view)
+{
+	ErrorData  *edata;
+
+	/* The others were locked before; see derive_worker_load_registry(). */
+	if (view->row->state != DERIVE_VIEW_READY && view->row->state != DERIVE_VIEW_CATCHUP &&
+		!ConditionalLockRelationOid(view->relid, AccessShareLock))
+	{
+		derive_worker.reload_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RELOAD_MS);
+		return;
+	}
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(view->relid)))
+	{
+		view->seen = false;		/* dropped meanwhile */
+		derive_worker.reload = true;
+		return;
+	}
+
+	unload_program(view);
+	derive_worker.loading = view;
+	view->dirty = false;
+	edata = derive_worker_guarded(load_program_guarded, view);
+	derive_worker.loading = NULL;
+	if (edata == NULL)
+		return;
+	view->reads = view->writes = NIL;
+	view->program = NULL;
+	if (derive_error_is_transient(edata->sqlerrcode))
+		ReThrowError(edata);
+	derive_worker_fail_view(view, edata->message, edata->sqlerrcode);
+}
+
+/* Does a view in this state need its program? */
+static bool
+needs_program(WorkerView *view)
+{
+	switch (view->row->state)
+	{
+		case DERIVE_VIEW_BUILDING:
+		case DERIVE_VIEW_CATCHUP:
+		case DERIVE_VIEW_READY:
+			return true;
+		case DERIVE_VIEW_FAILED:
+			return view->repair;
+		case DERIVE_VIEW_PAUSED:
+			return false;
+	}
+	return false;
+}
+
+
+/* ----------------------------------------------------------------
+ *		The registry
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * Read the registry and bring everything that we keep in line with it.
+ */
+void
+derive_worker_load_registry(void)
+{
+	MemoryContext config_cxt;
+	List	   *rows;
+	ListCell   *lc;
+	char		timeout[32];
+
+	derive_worker.reload = false;
+	derive_worker.reload_at = 0;
+	derive_worker.any_dirty = false;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	MemoryContextSwitchTo(derive_worker.batch_cxt);
+	if (!OidIsValid(derive_extension_oid(true)))
+	{
+		CommitTransactionCommand();
+		derive_worker.leave = true;
+		return;
+	}
+	derive_worker.registry_oid = derive_registry_table_oid("views", false);
+
+	/*
+	 * Compiling and looking at the sources takes locks.  Those that we know
+	 * of are taken if they are free; for others never be the one for whom a
+	 * deadlock is broken.
+	 */
+	snprintf(timeout, sizeof(timeout), "%d", derive_lock_timeout);
+	(void) set_config_option("lock_timeout", timeout, PGC_SUSET, PGC_S_SESSION,
+							 GUC_ACTION_LOCAL, true, 0, false);
+	foreach(lc, derive_worker.views)
+	{
+		WorkerView *view = lfirst(lc);
+		Oid			busy;
+
+		if (!derive_lock_all(view->reads, AccessShareLock, &busy))
+		{
+			derive_worker.reload = true;
+			AbortCurrentTransaction();
+			MemoryContextSwitchTo(derive_worker.batch_cxt);
+			derive_lock_wait(busy, AccessShareLock, &derive_worker.db->point.blocked_on);
+			return;
+		}
+	}
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	config_cxt = AllocSetContextCreate(derive_worker.batch_cxt, "pg_derive registry",
+									   ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(config_cxt);
+	rows = derive_registry_all();
+	foreach(lc, rows)
+	{
+		DeriveViewRow *row = lfirst(lc);
+
+		/* One that does not move yet can wait, for its builder perhaps. */
+		if ((row->state == DERIVE_VIEW_READY || row->state == DERIVE_VIEW_CATCHUP) &&
+			!ConditionalLockRelationOid(row->relid, AccessShareLock))
+		{
+			Oid			busy = row->relid;
+
+			derive_worker.reload = true;
+			AbortCurrentTransaction();
+			MemoryContextSwitchTo(derive_worker.batch_cxt);
+			derive_lock_wait(busy, AccessShareLock, &derive_worker.db->point.blocked_on);
+			return;
+		}
+	}
+	load_views(rows);
+	order_views();
+
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+
+	if (derive_worker.config_cxt)
+		MemoryContextDelete(derive_worker.config_cxt);
+	derive_worker.config_cxt = config_cxt;
+	MemoryContextSetParent(config_cxt, derive_worker.cxt);
+	MemoryContextSwitchTo(derive_worker.batch_cxt);
+
+	derive_worker.unfinished = true;
+	if (derive_worker.views == NIL)
+		derive_worker.leave = true;
+	else if (derive_worker.db->epoch == 0)
+	{
+		/* The launcher may probe the next database. */
+		LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
+		derive_worker.db->epoch = 1;
+		LWLockRelease(derive_shared()->lock);
+		derive_launcher_wake();
+	}
+}
+
+/* Match the rows with what we have: new views, gone views, changed states. */
+static void
+load_views(List *rows)
+{
+	List	   *kept = NIL;
+	ListCell   *lc;
+
+	foreach(lc, derive_worker.views)
+		((WorkerView *) lfirst(lc))->seen = false;
+
+	foreach(lc, rows)
+	{
+		DeriveViewRow *row = lfirst(lc);
+		WorkerView *view = derive_worker_find_view(row->relid);
+
+		if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(row->relid)))
+		{
+			derive_forget_view(row->relid);
+			continue;
+		}
+		if (view == NULL)
+		{
+			MemoryContext oldcontext = MemoryContextSwitchTo(derive_worker.cxt);
+
+			view = palloc0(sizeof(WorkerView));
+			view->relid = row->relid;
+			derive_worker.views = lappend(derive_worker.views, view);
+			MemoryContextSwitchTo(oldcontext);
+		}
+		view->seen = true;
+		view->row = row;
+
+		/*
+		 * a function that was redefined (dependents.c) may mean another
+		 * program
+		 */
+		if (needs_program(view) && (view->program == NULL || view->dirty || row->rebuild))
+			load_program(view);
+		if (view->program != NULL && !needs_program(view))
+			unload_program(view);
+	}
+
+	/* Forget what is gone.  A builder of such a view notices by itself. */
+	foreach(lc, derive_worker.views)
+	{
+		WorkerView *view = lfirst(lc);
+
+		if (view->seen)
+			kept = lappend(kept, view);
+		else
+			unload_program(view);
+	}
+	{
+		List	   *old = derive_worker.views;
+		MemoryContext oldcontext = MemoryContextSwitchTo(derive_worker.cxt);
+
+		derive_worker.views = list_copy(kept);
+		foreach(lc, old)
+		{
+			if (!((WorkerView *) lfirst(lc))->seen)
+				pfree(lfirst(lc));
+		}
+		list_free(old);
+		MemoryContextSwitchTo(oldcontext);
+	}
+}
+
+
+/* ----------------------------------------------------------------
+ *		Order, and what the stream is to follow
+ * ----------------------------------------------------------------
+ */
+
+bool
+derive_worker_is_populated(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	bool		result;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	result = ((Form_pg_class) GETSTRUCT(tuple))->relispopulated;
+	ReleaseSysCache(tuple);
+	return result;
+}
+
+/*
+ * A view that reads other maintained views cannot be left to a builder, since
+ * only the worker knows at which position they stand: it is filled inside a
+ * batch, once they are.
+ */
+static bool
+can_fill_here(WorkerView *view)
+{
+	ListCell   *lc;
+
+	if (view->row->state != DERIVE_VIEW_BUILDING || view->program == NULL ||
+		view->program->view_sources == NIL)
+		return false;
+	foreach(lc, view->program->view_sources)
+	{
+		WorkerView *source = derive_worker_find_view(lfirst_oid(lc));
+
+		if (source == NULL)
+			continue;
+		if (source->row->state == DERIVE_VIEW_FAILED && !derive_worker_is_populated(source->relid))
+		{
+			derive_worker_fail_view(view, psprintf("it reads view \"%s\", which could not be built",
+												   get_rel_name(source->relid)),
+									ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE);
+			return false;
+		}
+		if (source->row->state == DERIVE_VIEW_BUILDING ||
+			source->row->state == DERIVE_VIEW_CATCHUP)
+			return false;
+	}
+	return true;
+}
+
+/* Does the stream follow all base tables of the view, and has it done so long enough? */
+bool
+derive_worker_sources_complete(WorkerView *view)
+{
+	ListCell   *lc;
+
+	foreach(lc, view->program->sources)
+	{
+		DeriveSource *source = lfirst(lc);
+
+		if (!list_member_oid(view->program->view_sources, source->relid) &&
+			!derive_stream_complete(derive_worker.stream, source))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Sort the views so that each comes after those that it reads, and tell the
+ * stream which sources to follow.
+ */
+static void
+order_views(void)
+{
+	List	   *todo = list_copy(derive_worker.views);
+	List	   *ordered = NIL;
+	List	   *sources = NIL;
+	List	   *backlog = NIL;
+	List	   *members = NIL;
+	ListCell   *lc;
+	ListCell   *lc2;
+	MemoryContext oldcontext;
+	bool		progress = true;
+
+	while (todo != NIL && progress)
+	{
+		progress = false;
+		foreach(lc, todo)
+		{
+			WorkerView *view = lfirst(lc);
+			bool		free_to_go = true;
+
+			if (view->program != NULL)
+			{
+				foreach(lc2, view->program->view_sources)
+				{
+					WorkerView *source = derive_worker_find_view(lfirst_oid(lc2));
+
+					if (source != NULL && !list_member_ptr(ordered, source))
+						free_to_go = false;
+				}
+			}
+			if (free_to_go)
+			{
+				ordered = lappend(ordered, view);
+				todo = foreach_delete_current(todo, lc);
+				progress = true;
+			}
+		}
+	}
+	Assert(todo == NIL);
+	ordered = list_concat(ordered, todo);
+
+	oldcontext = MemoryContextSwitchTo(derive_worker.cxt);
+	{
+		List	   *old = derive_worker.views;
+
+		derive_worker.views = list_copy(ordered);
+		list_free(old);
+	}
+	MemoryContextSwitchTo(oldcontext);
+
+	foreach(lc, derive_worker.views)
+	{
+		WorkerView *view = lfirst(lc);
+
+		if (view->program != NULL)
+			view->program->exported = false;
+	}
+	foreach(lc, derive_worker.views)
+	{
+		WorkerView *view = lfirst(lc);
+
+		view->backlog = view->fill = false;
+		if (view->program == NULL)
+			continue;
+
+		view->fill = can_fill_here(view);
+		view->backlog = derive_worker_wants_backlog(view);
+		if (view->row->state == DERIVE_VIEW_READY && (uint64) view->row->members != view->digest)
+			view->row->rebuild = true;	/* partitions came or went */
+
+		foreach(lc2, view->program->view_sources)
+		{
+			WorkerView *source = derive_worker_find_view(lfirst_oid(lc2));
+
+			if (source != NULL && source->program != NULL)
+				source->program->exported = true;
+		}
+		foreach(lc2, view->program->sources)
+		{
+			DeriveSource *source = lfirst(lc2);
+
+			if (list_member_oid(view->program->view_sources, source->relid))
+				continue;
+			sources = lappend(sources, source);
+			if (view->backlog)
+				backlog = lappend(backlog, source);
+			if (view->row->state == DERIVE_VIEW_READY || view->program->view_sources != NIL)
+				members = list_concat_unique_oid(members,
+												 derive_source_members(source->relid, source->inh));
+		}
+	}
+
+	if (derive_worker.stream != NULL)
+		derive_stream_set_sources(derive_worker.stream, sources, backlog);
+
+	members = derive_identity_missing(members);
+	oldcontext = MemoryContextSwitchTo(derive_worker.cxt);
+	list_free(derive_worker.without_identity);
+	derive_worker.without_identity = list_copy(members);
+	MemoryContextSwitchTo(oldcontext);
+}

@@ -1,0 +1,225 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker_state.h
+ *	  What the parts of the worker share; for them only.
+ *
+ * worker.c runs the loop and the batch, reading.c reads the log, views.c knows
+ * the views, advance.c moves them, serve.c does what sessions ask for, tend.c
+ * looks after builders.  One process is one worker, so that its state is one
+ * global variable.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DERIVE_WORKER_STATE_H
+#define DERIVE_WORKER_STATE_H
+
+#include "access/xlogdefs.h"
+#include "base/position.h"
+#include "base/registry.h"
+#include "capture/decoder.h"
+#include "delta/delta.h"
+#include "delta/stream.h"
+#include "materialize/program.h"
+#include "postmaster/bgworker.h"
+#include "server/shmem.h"
+#include "utils/elog.h"
+#include "utils/timestamp.h"
+
+/* Look again at a view that is locked while it is built. */
+#define RELOAD_MS			100
+
+/* After a lock or process could not be had. */
+#define RETRY_MS			1000
+
+/* Transient errors in a row before a view is blamed. */
+#define PATIENCE			5
+
+/* Where an ERROR came from decides what must be thrown away. */
+typedef enum Phase
+{
+	PHASE_OTHER,
+	PHASE_CAPTURE,				/* opening or running the decoder */
+	PHASE_APPLY					/* changing views */
+} Phase;
+
+/*
+ * A maintained view, as this process knows it.
+ */
+typedef struct WorkerView
+{
+	Oid			relid;
+	DeriveViewRow *row;			/* as last read, in config_cxt */
+	DeriveProgram *program;		/* NULL if not needed in this state, or
+								 * unusable */
+	List	   *reads;			/* relations to lock, of Oid, in program->cxt */
+	List	   *writes;
+	bool		dirty;			/* an invalidation hit one of its relations;
+								 * set in callbacks */
+	bool		seen;			/* while reading the registry */
+	bool		repair;			/* a session asked for it */
+	bool		backlog;		/* the stream keeps the backlog of its sources */
+	bool		fill;			/* it is to be filled in the next batch, see
+								 * can_fill_here() */
+	bool		diverged;		/* recompute it, in this batch and careful
+								 * mode */
+	uint64		digest;			/* of the members of its sources, now */
+	bool		has_children;	/* some source has partitions or children */
+
+	/* While it is built by a builder. */
+	DeriveBuild *build;
+	BackgroundWorkerHandle *builder;
+	int64		build_epoch;	/* our life when it was started */
+	bool		keeping;		/* its backlog has been kept ever since it
+								 * asked */
+	TimestampTz retry_at;		/* not before */
+} WorkerView;
+
+/*
+ * The process's state.
+ */
+typedef struct DeriveWorker
+{
+	DeriveDatabase *db;			/* our place in shared memory */
+	char	   *slot;			/* name of the replication slot, in cxt */
+	char	   *dbname;			/* in cxt */
+	MemoryContext cxt;			/* life of the process */
+	MemoryContext config_cxt;	/* rows of the registry; reset when they are
+								 * read again */
+	MemoryContext batch_cxt;	/* one batch */
+
+	/* capture */
+	DeriveDecoder *decoder;		/* NULL between two lives */
+	DeriveStream *stream;		/* lives and dies with the decoder */
+	int64		epoch;			/* of this life; never the same again */
+	XLogRecPtr	decoded_upto;	/* the log has been read up to here */
+	XLogRecPtr	covered;		/* as last published */
+
+	/* The position of all ready views; in cxt; NULL: none yet. */
+	DerivePosition *position;
+
+	/* the views */
+	List	   *views;			/* of WorkerView *, in dependency order */
+	List	   *without_identity;	/* Oids of members, in cxt */
+	TimestampTz identity_retry_at;	/* do not try to give it to them before */
+	Oid			registry_oid;	/* derive_state.views */
+	volatile bool reload;		/* the registry changed; set in callbacks */
+	volatile bool any_dirty;	/* some view is dirty; set in callbacks */
+	TimestampTz reload_at;		/* reload then, 0: need not */
+	WorkerView *loading;		/* whose program is being loaded */
+	uint64		decode_counter; /* SharedInvalidMessageCounter when decoding
+								 * began */
+	bool		decoding;		/* invalidations may be the decoder's own */
+
+	/* What is to be confirmed once the log is flushed up to confirm_after. */
+	XLogRecPtr	confirm_after;
+	XLogRecPtr	confirm_lsn;	/* invalid: nothing */
+
+	/* What there is to do. */
+	uint64		commits_seen;	/* DeriveDatabase.commits before the last
+								 * batch */
+	bool		unfinished;		/* something waits for the next batch */
+	bool		look_around;	/* the idle timeout has passed */
+	int			pending_rounds; /* batches in a row that left transactions
+								 * pending */
+	List	   *requests;		/* those of this batch, of ActiveRequest *, in
+								 * batch_cxt */
+
+	/* errors */
+	Phase		phase;			/* what we are doing now */
+	bool		careful;		/* the batch failed: each view in a
+								 * subtransaction */
+	int			failures;		/* errors since the last batch that succeeded */
+
+	bool		leave;			/* nothing to do here any more */
+} DeriveWorker;
+
+/* In worker.c. */
+extern DeriveWorker derive_worker;
+
+
+/*
+ * reading.c: the slot, the decoder and the stream
+ */
+
+/* Begin and end a life. */
+extern void derive_worker_open_capture(void);
+extern void derive_worker_close_capture(void);
+
+/* Read the log up to now, *upto.  Returns how far the views will have come. */
+extern XLogRecPtr derive_worker_capture(const DerivePosition *to, XLogRecPtr *upto);
+
+/* Tell the slot, once what it would no longer deliver is safely on disk. */
+extern void derive_worker_confirm_durable(void);
+
+
+/*
+ * views.c: what is known of the views
+ */
+
+/* NULL if it is not maintained. */
+extern WorkerView *derive_worker_find_view(Oid relid);
+
+/* Relcache callback. */
+extern void derive_worker_note_invalidation(Datum arg, Oid relid);
+
+/* Bring everything in line with the registry, in transactions of its own. */
+extern void derive_worker_load_registry(void);
+
+/* Has the materialized view any contents? */
+extern bool derive_worker_is_populated(Oid relid);
+
+/* Does the stream follow all base tables of the view, and has it done so long enough? */
+extern bool derive_worker_sources_complete(WorkerView *view);
+
+
+/*
+ * advance.c: moving views
+ */
+
+/* Is the view one that the next batch may change? */
+extern bool derive_worker_takes_part(WorkerView *view);
+
+/* Move all views; true if anything was written.  Adds to *stats. */
+extern bool derive_worker_advance_views(DeriveBatch *batch, List **stats, double delta_ms);
+
+/* After the commit: what they did. */
+extern void derive_worker_report_stats(List *stats);
+
+/* A view can go no further: write down why, in the current transaction. */
+extern void derive_worker_fail_view(WorkerView *view, const char *message, int sqlerrcode);
+
+/* Call in a subtransaction; NULL, or the ERROR that it ended with. */
+typedef void (*GuardedFunction) (void *arg);
+extern ErrorData *derive_worker_guarded(GuardedFunction function, void *arg);
+
+
+/*
+ * serve.c: requests of sessions
+ */
+
+/* Does one wait for a batch? */
+extern bool derive_worker_has_pending_request(void);
+
+/* Sets WorkerView.repair, before the registry is read. */
+extern void derive_worker_mark_repairs(void);
+
+/* The steps of a batch, in this order; collect: true if it wrote to the registry. */
+extern bool derive_worker_collect_requests(void);
+extern void derive_worker_answer_repairs(WorkerView *view, ErrorData *edata);
+extern void derive_worker_verify_views(void);
+extern void derive_worker_answer_requests(void);
+
+/* Or instead, after an error: they wait for the next batch. */
+extern void derive_worker_postpone_requests(void);
+
+
+/*
+ * tend.c: between batches
+ */
+extern void derive_worker_tend_identity(void);
+extern void derive_worker_tend_builds(void);
+
+/* Must the stream keep what the view may have to catch up with? */
+extern bool derive_worker_wants_backlog(WorkerView *view);
+
+#endif							/* DERIVE_WORKER_STATE_H */

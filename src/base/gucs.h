@@ -8,15 +8,22 @@
 #ifndef DERIVE_GUCS_H
 #define DERIVE_GUCS_H
 
-extern int	derive_batch_interval;	/* ms; from one batch to the next, while nobody waits */
+extern int	derive_batch_interval;	/* ms; from one batch to the next, while
+									 * nobody waits */
 extern char *derive_debug_point;	/* test builds only, see debug_point.h */
-extern int	derive_decoding_work_mem;	/* kB; the worker's logical_decoding_work_mem */
-extern int	derive_fillfactor;		/* percent; for the tables of new views */
-extern int	derive_lock_timeout;	/* ms; one try for a lock that writers would wait behind */
-extern int	derive_max_builds;		/* views that are built at the same time, per database */
-extern int	derive_max_databases;	/* workers; sizes shared memory (postmaster) */
-extern int	derive_max_views;		/* views with statistics; sizes shared memory (postmaster) */
-extern int	derive_work_mem;		/* kB; each store of changes before it spills to disk */
+extern int	derive_decoding_work_mem;	/* kB; the worker's
+										 * logical_decoding_work_mem */
+extern int	derive_fillfactor;	/* percent; for the tables of new views */
+extern int	derive_lock_timeout;	/* ms; one try for a lock that writers
+									 * would wait behind */
+extern int	derive_max_builds;	/* views that are built at the same time, per
+								 * database */
+extern int	derive_max_databases;	/* workers; sizes shared memory
+									 * (postmaster) */
+extern int	derive_max_views;	/* views with statistics; sizes shared memory
+								 * (postmaster) */
+extern int	derive_work_mem;	/* kB; each store of changes before it spills
+								 * to disk */
 
 /*
  * Define them all.  The postmaster-level ones only while

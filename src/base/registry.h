@@ -47,7 +47,8 @@
 typedef enum DeriveViewState
 {
 	DERIVE_VIEW_BUILDING = 'b', /* waits for a builder or is being filled */
-	DERIVE_VIEW_CATCHUP = 'c',	/* filled at its own position, to be handed over */
+	DERIVE_VIEW_CATCHUP = 'c',	/* filled at its own position, to be handed
+								 * over */
 	DERIVE_VIEW_READY = 'r',	/* advances with every batch */
 	DERIVE_VIEW_PAUSED = 'p',	/* stands still at its own position */
 	DERIVE_VIEW_FAILED = 'f'	/* stands still, see error */
@@ -71,10 +72,13 @@ extern Oid	derive_extension_oid(bool missing_ok);
 extern Oid	derive_state_schema_oid(bool missing_ok);
 extern Oid	derive_registry_table_oid(const char *name, bool missing_ok);
 
-extern void derive_registry_insert(const DeriveViewRow *row);	/* unique violation: already maintained */
+extern void derive_registry_insert(const DeriveViewRow *row);	/* unique violation:
+																 * already maintained */
 extern void derive_registry_update(const DeriveViewRow *row);
-extern void derive_registry_delete(Oid view);	/* the view and its relations entries; no error if absent */
-extern DeriveViewRow *derive_registry_get(Oid view);	/* NULL if not maintained */
+extern void derive_registry_delete(Oid view);	/* the view and its relations
+												 * entries; no error if absent */
+extern DeriveViewRow *derive_registry_get(Oid view);	/* NULL if not
+														 * maintained */
 extern List *derive_registry_all(void); /* of DeriveViewRow *, ascending relid */
 
 /* Was the view's row written by the current, uncommitted transaction, so that workers cannot see it yet? */
@@ -84,7 +88,9 @@ extern bool derive_registry_changed_here(Oid view);
 extern void derive_registry_set_relation(Oid view, int operator, char role, Oid relid);
 extern Oid	derive_registry_relation(Oid view, int operator, char role);	/* InvalidOid if none */
 extern List *derive_registry_relations(Oid view);	/* of Oid, all roles */
-extern Oid	derive_registry_owner_of(Oid relid);	/* the view an internal relation belongs to, or InvalidOid */
+extern Oid	derive_registry_owner_of(Oid relid);	/* the view an internal
+													 * relation belongs to, or
+													 * InvalidOid */
 
 extern DerivePosition *derive_registry_position(XLogRecPtr *lsn);	/* NULL if never set */
 extern void derive_registry_set_position(const DerivePosition *position, XLogRecPtr lsn);

@@ -83,7 +83,8 @@ typedef struct Entry
 	int64		group_hash;
 	int64		row_hash;
 	int64		weight;
-	MinimalTuple tuple;			/* with the leading columns, whose weight is out of date */
+	MinimalTuple tuple;			/* with the leading columns, whose weight is
+								 * out of date */
 } Entry;
 
 struct DeriveConsolidator

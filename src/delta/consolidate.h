@@ -36,6 +36,7 @@ typedef void (*DeriveNetChange) (void *arg, TupleTableSlot *old, TupleTableSlot 
  */
 extern DeriveConsolidator *derive_consolidate_begin(TupleDesc desc, int nkeys, const AttrNumber *keys, bool by_value);
 extern void derive_consolidate_add(DeriveConsolidator *c, TupleTableSlot *row, int64 weight);
+
 /* Report every net change, then free all. */
 extern void derive_consolidate_finish(DeriveConsolidator *c, DeriveNetChange callback, void *arg);
 

@@ -51,7 +51,8 @@ typedef struct PrivateDelta
 	DeriveDelta pub;			/* must be first */
 	MemoryContext cxt;			/* holds all of this */
 	MemoryContext rows_cxt;		/* its callback closes the tuplestore */
-	MemoryContext flat_cxt;		/* fetched values of one row; NULL until needed */
+	MemoryContext flat_cxt;		/* fetched values of one row; NULL until
+								 * needed */
 	Datum	   *values;			/* one row, with weight */
 	bool	   *nulls;
 } PrivateDelta;
@@ -442,7 +443,8 @@ static DeriveDelta *
 make_narrow(DeriveDelta *delta, int nattrs, const AttrNumber *attrs)
 {
 	TupleTableSlot *slots[2];
-	TupleTableSlot *held = NULL;	/* a removed row that may be added again at once */
+	TupleTableSlot *held = NULL;	/* a removed row that may be added again
+									 * at once */
 	int			which = 0;
 	DeriveDelta *narrow = derive_delta_create(delta->relid, delta->inh, row_desc(delta));
 

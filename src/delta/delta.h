@@ -30,8 +30,10 @@
 typedef struct DeriveSource
 {
 	Oid			relid;
-	bool		inh;			/* with its partitions and inheritance children */
-	Bitmapset  *columns;		/* attribute numbers that are read, as plain numbers (no offset) */
+	bool		inh;			/* with its partitions and inheritance
+								 * children */
+	Bitmapset  *columns;		/* attribute numbers that are read, as plain
+								 * numbers (no offset) */
 } DeriveSource;
 
 typedef struct DeriveDelta
@@ -42,7 +44,8 @@ typedef struct DeriveDelta
 	Tuplestorestate *rows;
 	int64		nrows;
 	int64		nremoved;		/* of these, with a negative weight */
-	const Bitmapset *columns;	/* those that hold values, or NULL: all; not owned */
+	const Bitmapset *columns;	/* those that hold values, or NULL: all; not
+								 * owned */
 
 	/*
 	 * The log did not say what changed (TRUNCATE, an UPDATE without a full
@@ -65,6 +68,7 @@ extern void derive_delta_free(DeriveDelta *delta);
 
 /* Append a row given as the relation's columns (desc->natts - 1 values) and its weight. */
 extern void derive_delta_add_values(DeriveDelta *delta, const Datum *values, const bool *nulls, int64 weight);
+
 /* Same, from a slot whose columns are the relation's. */
 extern void derive_delta_add_slot(DeriveDelta *delta, TupleTableSlot *slot, int64 weight);
 
@@ -74,8 +78,10 @@ extern bool derive_delta_next(DeriveDelta *delta, TupleTableSlot *slot);
 
 /* Forget all rows and "unknown"; also what executor scans left behind in the tuplestore. */
 extern void derive_delta_reset(DeriveDelta *delta);
+
 /* Append all rows of another delta of the same relation (columns by attribute number), or its being unknown. */
 extern void derive_delta_append(DeriveDelta *delta, DeriveDelta *other);
+
 /* reason: a constant */
 extern void derive_delta_mark_unknown(DeriveDelta *delta, const char *reason);
 
@@ -96,7 +102,8 @@ typedef struct DeriveBatch
 	List	   *deltas;			/* of DeriveDelta *; small, searched linearly */
 	List	   *narrowed;		/* see derive_batch_narrow() */
 	List	   *nets;			/* see derive_batch_net() */
-	MemoryContext cxt;			/* where the lists live; NULL: CurrentMemoryContext */
+	MemoryContext cxt;			/* where the lists live; NULL:
+								 * CurrentMemoryContext */
 } DeriveBatch;
 
 extern DeriveDelta *derive_batch_find(DeriveBatch *batch, Oid relid, bool inh);

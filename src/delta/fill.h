@@ -20,8 +20,10 @@
 typedef struct DeriveFill DeriveFill;
 
 extern DeriveFill *derive_fill_begin(Oid relid);
+
 /* Append a row; the slot has the relation's columns. */
 extern void derive_fill_add(DeriveFill *fill, TupleTableSlot *row);
+
 /* Swap in, reindex, mark a materialized view populated, count rows; CommandCounterIncrement()s. */
 extern int64 derive_fill_finish(DeriveFill *fill);
 

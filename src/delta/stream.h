@@ -88,8 +88,10 @@ extern void derive_stream_end_batch(DeriveStream *stream);
 /* The start LSN of the first pending transaction's commit record, or else decoded_upto. */
 extern XLogRecPtr derive_stream_covered(DeriveStream *stream, XLogRecPtr decoded_upto);
 extern bool derive_stream_has_pending(DeriveStream *stream);
+
 /* Rows in the current deltas (for statistics and to see whether a batch is empty). */
 extern int64 derive_stream_nrows(DeriveStream *stream);
+
 /* Commit time of the last transaction delivered to the current batch, 0 if none. */
 extern TimestampTz derive_stream_commit_time(DeriveStream *stream);
 
@@ -98,6 +100,7 @@ extern TimestampTz derive_stream_commit_time(DeriveStream *stream);
  * inheritance children), to notice ATTACH, DETACH and INHERIT.
  */
 extern uint64 derive_source_members_digest(const DeriveSource *source);
+
 /* The members themselves: List of Oid; relations that can hold rows only. */
 extern List *derive_source_members(Oid relid, bool inh);
 

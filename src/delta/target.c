@@ -92,7 +92,8 @@ struct DeriveTarget
 	IndexScanDesc scan;			/* NULL until needed */
 	int			nscankeys;
 	ScanKeyData *scankeys;
-	AttrNumber *scanattrs;		/* column of each scan key; unique locator only */
+	AttrNumber *scanattrs;		/* column of each scan key; unique locator
+								 * only */
 
 	/* uniqueness */
 	List	   *arbiters;		/* the locator's index where it is unique */

@@ -29,7 +29,8 @@
 
 typedef struct DeriveLocator
 {
-	bool		unique;			/* unique index on the columns themselves, NULLS NOT DISTINCT */
+	bool		unique;			/* unique index on the columns themselves,
+								 * NULLS NOT DISTINCT */
 	int			nattrs;			/* 0: hash over all columns */
 	AttrNumber *attrs;
 } DeriveLocator;
@@ -49,6 +50,7 @@ typedef struct DeriveTargetCounts
  * PostgreSQL's: <relation>_<columns>_idx, ..._derive_idx for the hash.
  */
 extern Oid	derive_locator_create_index(Relation relation, const DeriveLocator *locator);
+
 /* Is this valid index the locator's? */
 extern bool derive_locator_matches(Relation index, const DeriveLocator *locator);
 

@@ -70,7 +70,7 @@ read_catalog(Oid aggfnoid, AggCatalog *catalog)
 static bool
 is_invertible(const AggCatalog *catalog)
 {
-	const FormData_pg_aggregate *form = &catalog->form;
+	const		FormData_pg_aggregate *form = &catalog->form;
 
 	if (!OidIsValid(form->aggmtransfn) || !OidIsValid(form->aggminvtransfn) ||
 		form->aggmfinalmodify != AGGMODIFY_READ_ONLY)
@@ -85,7 +85,7 @@ is_invertible(const AggCatalog *catalog)
 static bool
 is_extremum(Aggref *aggref, const AggCatalog *catalog)
 {
-	const FormData_pg_aggregate *form = &catalog->form;
+	const		FormData_pg_aggregate *form = &catalog->form;
 
 	return OidIsValid(form->aggsortop) &&
 		!OidIsValid(form->aggfinalfn) && catalog->initval == NULL &&
@@ -168,7 +168,7 @@ lookup(FmgrInfo *finfo, Oid function, Expr *expr)
 static void
 setup_invertible(DeriveAggFunction *f, Aggref *aggref, const AggCatalog *catalog)
 {
-	const FormData_pg_aggregate *form = &catalog->form;
+	const		FormData_pg_aggregate *form = &catalog->form;
 	Oid			types[FUNC_MAX_ARGS];
 	int			ntypes = get_aggregate_argtypes(aggref, types);
 	Expr	   *transexpr,
@@ -209,7 +209,7 @@ setup_invertible(DeriveAggFunction *f, Aggref *aggref, const AggCatalog *catalog
 static void
 setup_extremum(DeriveAggFunction *f, Aggref *aggref, const AggCatalog *catalog)
 {
-	const FormData_pg_aggregate *form = &catalog->form;
+	const		FormData_pg_aggregate *form = &catalog->form;
 	Oid			type = linitial_oid(aggref->aggargtypes);
 	Expr	   *transexpr;
 

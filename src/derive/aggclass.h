@@ -14,9 +14,12 @@
 typedef enum DeriveAggClass
 {
 	DERIVE_AGG_COUNT,			/* the number of inputs is the result */
-	DERIVE_AGG_INVERTIBLE,		/* the moving-aggregate functions add and remove */
-	DERIVE_AGG_EXTREMUM,		/* add; removing the extremum recomputes the group */
-	DERIVE_AGG_BOOL,			/* count of true inputs against count of inputs */
+	DERIVE_AGG_INVERTIBLE,		/* the moving-aggregate functions add and
+								 * remove */
+	DERIVE_AGG_EXTREMUM,		/* add; removing the extremum recomputes the
+								 * group */
+	DERIVE_AGG_BOOL,			/* count of true inputs against count of
+								 * inputs */
 	DERIVE_AGG_RECOMPUTE		/* recompute every group that is touched */
 } DeriveAggClass;
 
@@ -45,7 +48,8 @@ typedef struct DeriveAggFunction
 	FmgrInfo	serialfn;		/* only for internal states */
 	FmgrInfo	deserialfn;
 	FmgrInfo	combinefn;		/* fn_oid InvalidOid: none */
-	FmgrInfo	better;			/* EXTREMUM: is the first strictly better than the second? */
+	FmgrInfo	better;			/* EXTREMUM: is the first strictly better than
+								 * the second? */
 	bool		bool_or;		/* BOOL: any rather than all */
 	Oid			collation;
 } DeriveAggFunction;

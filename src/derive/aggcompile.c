@@ -69,7 +69,7 @@ position_in(List *list, Node *node)
 
 	foreach(lc, list)
 		if (equal(lfirst(lc), node))
-			return foreach_current_index(lc);
+		return foreach_current_index(lc);
 	return -1;
 }
 
@@ -155,7 +155,10 @@ setup_key(DeriveKey *key, Node *expr, Oid eqop)
 		fmgr_info(hashfn, &key->hash);
 	else
 	{
-		/* types that can only be sorted, but whose equal values are the same bits */
+		/*
+		 * types that can only be sorted, but whose equal values are the same
+		 * bits
+		 */
 		key->image_hash = key->type == MONEYOID || key->type == BITOID || key->type == VARBITOID;
 	}
 }
@@ -256,7 +259,7 @@ describe(DeriveAggregation *agg)
 static TupleDesc
 targets_desc(List *targets)
 {
-	Query		query = {.type = T_Query, .targetList = targets};
+	Query		query = {.type = T_Query,.targetList = targets};
 
 	return derive_query_desc(&query);
 }
@@ -276,7 +279,11 @@ finish(DeriveOperator *op, DeriveAggregation *agg, List *branches,
 	describe(agg);
 	op->routine = &derive_aggregate_routine;
 	op->aggregation = agg;
-	/* its rows are folded by one process: gathering them from others costs more than it saves */
+
+	/*
+	 * its rows are folded by one process: gathering them from others costs
+	 * more than it saves
+	 */
 	op->input = derive_linear_create(branches, false);
 	op->desc = targets_desc(agg->targets);
 	if (list_length(branches) == 1)
@@ -284,7 +291,8 @@ finish(DeriveOperator *op, DeriveAggregation *agg, List *branches,
 	else if (agg->loose)
 		agg->core = derive_linear_query(op->input);
 	if (agg->recompute)
-		(void) derive_aggregation_block(agg, false, false); /* refuse now what would fail later */
+		(void) derive_aggregation_block(agg, false, false); /* refuse now what would
+															 * fail later */
 	agg->state_table = resolve(arg, op->number, 's', agg->state_desc);
 }
 
@@ -335,7 +343,7 @@ derive_aggregation_compile(DeriveOperator *op, Query *block, DeriveStateResolver
 	}
 	foreach(lc, block->targetList)
 		if (!lfirst_node(TargetEntry, lc)->resjunk)
-			output = lappend(output, lfirst(lc));
+		output = lappend(output, lfirst(lc));
 
 	(void) split_mutator((Node *) output, &split);
 	(void) split_mutator(block->havingQual, &split);
@@ -547,7 +555,7 @@ aggref_over_input(DeriveAggregation *agg, DeriveAggCall *call)
 
 	foreach(lc, aggref->args)
 		lfirst_node(TargetEntry, lc)->expr =
-			(Expr *) input_var(agg, call->args[foreach_current_index(lc)]);
+		(Expr *) input_var(agg, call->args[foreach_current_index(lc)]);
 	if (call->filter >= 0)
 		aggref->aggfilter = (Expr *) input_var(agg, call->filter);
 	aggref->aggdirectargs = (List *) direct_mutator((Node *) aggref->aggdirectargs, &context);

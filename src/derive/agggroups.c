@@ -194,7 +194,11 @@ load_group(AggRun *run, TouchedGroup *group)
 		group->nrows = DatumGetInt64(slot_getattr(stored, DERIVE_STATE_ROWS, &isnull));
 		if (run->agg->same_attno)
 			group->nsame = DatumGetInt64(slot_getattr(stored, run->agg->same_attno, &isnull));
-		/* the stored representative of the key is the one that the output shows */
+
+		/*
+		 * the stored representative of the key is the one that the output
+		 * shows
+		 */
 		for (int i = 0; i < run->agg->nkeys; i++)
 		{
 			DeriveKey  *key = &run->agg->keys[i];
@@ -250,7 +254,7 @@ derive_agg_find_group(AggRun *run, TupleTableSlot *row)
 	GroupKey	probe = {0, row->tts_values, row->tts_isnull};
 	GroupEntry *entry;
 	MemoryContext old;
-	TouchedGroup	   *group;
+	TouchedGroup *group;
 	bool		found;
 
 	probe.hash = hash_keys(agg, probe.values, probe.isnull);

@@ -22,7 +22,8 @@ typedef struct DeriveKey
 	Oid			eqop;			/* InvalidOid: compare by image */
 	FmgrInfo	eq;
 	FmgrInfo	hash;			/* fn_oid InvalidOid: see image_hash */
-	bool		image_hash;		/* hash the image instead (or, if false, nothing) */
+	bool		image_hash;		/* hash the image instead (or, if false,
+								 * nothing) */
 } DeriveKey;
 
 /* One aggregate call. */
@@ -52,7 +53,8 @@ typedef struct DeriveAggregation
 {
 	bool		grouped;		/* false: one group, always there */
 	bool		recompute;		/* some aggregate is DERIVE_AGG_RECOMPUTE */
-	bool		loose;			/* keys may be equal without being the same: 1.0 and 1.00 */
+	bool		loose;			/* keys may be equal without being the same:
+								 * 1.0 and 1.00 */
 	int			nkeys;
 	DeriveKey  *keys;
 	int			ncalls;
@@ -61,12 +63,15 @@ typedef struct DeriveAggregation
 	Node	   *having;			/* or NULL */
 	TupleDesc	group_desc;		/* keys, then results */
 	TupleDesc	state_desc;
-	AttrNumber	same_attno;		/* in the state table: number of rows with the very key that is shown, 0 if not kept */
+	AttrNumber	same_attno;		/* in the state table: number of rows with the
+								 * very key that is shown, 0 if not kept */
 	Oid			state_table;
-	Query	   *core;			/* the input as a query, or NULL if it is never needed */
+	Query	   *core;			/* the input as a query, or NULL if it is
+								 * never needed */
 
 	/* plans made when first needed; see aggredo.c */
-	DerivePlan *redo_plans[2][2];	/* whole groups, extrema; keys without NULLs, with */
+	DerivePlan *redo_plans[2][2];	/* whole groups, extrema; keys without
+									 * NULLs, with */
 	DerivePlan *full;
 } DeriveAggregation;
 

@@ -38,7 +38,8 @@ typedef struct TouchedGroup
 {
 	GroupKey	key;
 	int64		nrows;			/* rows of the input, weighted */
-	int64		nsame;			/* those with exactly this key, if agg->same_attno */
+	int64		nsame;			/* those with exactly this key, if
+								 * agg->same_attno */
 	CallState  *states;
 	bool		stored;			/* there is a row in the state table */
 	ItemPointerData tid;		/* its place */
@@ -57,7 +58,8 @@ typedef struct AggRun
 	MemoryContext cxt;			/* groups and states */
 	MemoryContext tmp;			/* one row's work */
 	Size		memory_limit;	/* for cxt, bytes */
-	bool		overflow;		/* more groups than that: start over in another way */
+	bool		overflow;		/* more groups than that: start over in
+								 * another way */
 	struct groups_hash *groups;
 	DeriveStateTable *state;	/* NULL if fresh */
 	TupleTableSlot *group_slot; /* keys and results */
@@ -71,7 +73,8 @@ typedef struct AggRun
 
 	/* a batch */
 	DeriveTarget *target;
-	Tuplestorestate *removals;	/* rows with negative weight: columns, weight, hash */
+	Tuplestorestate *removals;	/* rows with negative weight: columns, weight,
+								 * hash */
 	Tuplesortstate *sort;		/* all rows, after an overflow */
 	TupleTableSlot *removal_slot;
 

@@ -316,7 +316,7 @@ derive_agg_load_states(AggRun *run, TouchedGroup *group, TupleTableSlot *stored)
 	{
 		DeriveAggCall *call = &agg->calls[i];
 		DeriveAggFunction *f = call->function;
-		CallState   *state = &group->states[i];
+		CallState  *state = &group->states[i];
 		Datum		value;
 		bool		isnull;
 
@@ -361,7 +361,7 @@ derive_agg_store_states(AggRun *run, TouchedGroup *group, TupleTableSlot *slot)
 	for (int i = 0; i < agg->ncalls; i++)
 	{
 		DeriveAggCall *call = &agg->calls[i];
-		CallState   *state = &group->states[i];
+		CallState  *state = &group->states[i];
 
 		if (call->count_attno)
 			slot->tts_values[call->count_attno - 1] = Int64GetDatum(state->count);

@@ -172,7 +172,7 @@ check_children(Oid relid)
 
 	foreach(lc, find_all_inheritors(relid, NoLock, NULL))
 		if (lfirst_oid(lc) != relid && !isOtherTempNamespace(get_rel_namespace(lfirst_oid(lc))))
-			check_logged(lfirst_oid(lc));
+		check_logged(lfirst_oid(lc));
 }
 
 static void
@@ -190,7 +190,8 @@ check_relation(RangeTblEntry *rte, CheckContext *context)
 			derive_refuse(psprintf("a view over materialized view %s, which is not maintained,", name),
 						  "REFRESH MATERIALIZED VIEW replaces its contents without telling what changed.",
 						  "Call derive.maintain() for it first.");
-		rte->inh = false;		/* it has no children: ONLY makes no difference */
+		rte->inh = false;		/* it has no children: ONLY makes no
+								 * difference */
 	}
 	else if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE)
 		derive_refuse(psprintf("a view over %s, which is not a table,", name), NULL, NULL);
@@ -244,7 +245,7 @@ has_outer_join(Node *node)
 	}
 	foreach(lc, castNode(FromExpr, node)->fromlist)
 		if (has_outer_join(lfirst(lc)))
-			return true;
+		return true;
 	return false;
 }
 

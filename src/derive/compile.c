@@ -333,7 +333,11 @@ joined_tables(Query *query)
 
 		if (rte->rtekind == RTE_JOIN)
 			continue;
-		/* a partition or child may hold the same key again, unless the key is the tree's */
+
+		/*
+		 * a partition or child may hold the same key again, unless the key is
+		 * the tree's
+		 */
 		if (rte->rtekind != RTE_RELATION ||
 			(rte->relkind == RELKIND_RELATION && rte->inh && has_subclass(rte->relid)))
 			return NIL;
@@ -416,7 +420,7 @@ key_is_equated(List *conditions, List *tables, JoinedTable *table)
 
 	foreach(lc, table->key)
 		if (!equated(conditions, tables, table->varno, lfirst_int(lc)))
-			return false;
+		return false;
 	return true;
 }
 
@@ -484,7 +488,7 @@ join_key(DeriveOperator *op, List **constraints)
 	}
 	foreach(lc, tables)
 		if (!((JoinedTable *) lfirst(lc))->determined)
-			return NIL;
+		return NIL;
 	return attnos;
 }
 
@@ -496,7 +500,11 @@ choose_locator(DeriveOperator *op)
 	ListCell   *lc;
 
 	op->locator.unique = indexable(op->desc, key);
-	/* a key of other types is found by its hash; for a join, so is the whole row */
+
+	/*
+	 * a key of other types is found by its hash; for a join, so is the whole
+	 * row
+	 */
 	if (!op->locator.unique && !op->aggregation)
 		key = NIL;
 	if (op->locator.unique)

@@ -43,9 +43,11 @@
 #include "base/registry.h"
 #include "derive/exactsum.h"
 
-#define LOWEST_EXPONENT	(-1074) /* of the unit that all doubles are multiples of */
+#define LOWEST_EXPONENT	(-1074) /* of the unit that all doubles are multiples
+								 * of */
 #define LIMB_BITS		32
-#define NLIMBS			68		/* 2176 bits: 2098 for one number, the rest for carries and sign */
+#define NLIMBS			68		/* 2176 bits: 2098 for one number, the rest
+								 * for carries and sign */
 #define ADDITIONS_BEFORE_CARRY (1 << 29)
 
 typedef struct ExactSum
@@ -55,7 +57,8 @@ typedef struct ExactSum
 	int64		plus_infinity;
 	int64		minus_infinity;
 	int32		additions;		/* since carries were last propagated */
-	int64		limbs[NLIMBS];	/* little end first; the last one carries the sign */
+	int64		limbs[NLIMBS];	/* little end first; the last one carries the
+								 * sign */
 } ExactSum;
 
 PG_FUNCTION_INFO_V1(derive_exact_add4);
@@ -93,11 +96,12 @@ static void
 add_finite(ExactSum *sum, double value, int sign)
 {
 	int			exponent;
-	double		fraction = frexp(value, &exponent); /* value = fraction * 2^exponent */
+	double		fraction = frexp(value, &exponent); /* value = fraction *
+													 * 2^exponent */
 	int64		mantissa;
 	int			position;
 	int			limb;
-	unsigned __int128 bits;
+	unsigned	__int128 bits;
 
 	if (value == 0)
 		return;
@@ -404,6 +408,7 @@ static const struct
 	const char *ours;
 	Oid			argument;
 }			replacements[] =
+
 {
 	{F_SUM_FLOAT4, "exact_sum", FLOAT4OID},
 	{F_SUM_FLOAT8, "exact_sum", FLOAT8OID},

@@ -23,10 +23,16 @@ typedef struct DeriveOperatorRoutine
 {
 	const char *name;
 
-	/* Turn the batch's deltas into changes of the target (the operator's table) and of its own state. */
+	/*
+	 * Turn the batch's deltas into changes of the target (the operator's
+	 * table) and of its own state.
+	 */
 	void		(*apply) (DeriveOperator *op, DeriveBatch *batch, DeriveTarget *target);
 
-	/* Start over: rebuild the operator's own state and send every row to the sink. */
+	/*
+	 * Start over: rebuild the operator's own state and send every row to the
+	 * sink.
+	 */
 	void		(*produce) (DeriveOperator *op, DeriveRowSink sink, void *arg);
 
 	/* Append lines (char *) that say how it is maintained. */
@@ -37,15 +43,18 @@ struct DeriveOperator
 {
 	int			number;			/* in the program, from 0 */
 	const DeriveOperatorRoutine *routine;
-	const char *label;			/* for people: "join", "GROUP BY", "DISTINCT" ... */
+	const char *label;			/* for people: "join", "GROUP BY", "DISTINCT"
+								 * ... */
 	DeriveLinear *input;
-	struct DeriveAggregation *aggregation;	/* of the aggregate operator, else NULL */
+	struct DeriveAggregation *aggregation;	/* of the aggregate operator, else
+											 * NULL */
 	TupleDesc	desc;			/* the rows of table */
 
 	Oid			table;			/* the view, or a derived table */
 	Oid			index;			/* of the locator */
 	DeriveLocator locator;
-	List	   *constraints;	/* of Oid: primary keys that the locator relies on */
+	List	   *constraints;	/* of Oid: primary keys that the locator
+								 * relies on */
 };
 
 extern const DeriveOperatorRoutine derive_select_routine;

@@ -531,7 +531,10 @@ union_branches(Query *query, SetOperationStmt *op, bool root,
 	}
 	if (!op->all && !root)
 	{
-		/* hand the duplicates over to an operator; coerced again by our caller */
+		/*
+		 * hand the duplicates over to an operator; coerced again by our
+		 * caller
+		 */
 		branches = list_make1(distinct(arg, branches));
 	}
 	return branches;

@@ -47,7 +47,7 @@ derive_state_open(Oid relid)
 	/* there are two for a while when people run REINDEX CONCURRENTLY */
 	foreach(lc, RelationGetIndexList(table->rel))
 		if (table->index == NULL && get_index_isvalid(lfirst_oid(lc)))
-			table->index = index_open(lfirst_oid(lc), RowExclusiveLock);
+		table->index = index_open(lfirst_oid(lc), RowExclusiveLock);
 	if (table->index == NULL)
 		elog(ERROR, "state table \"%s\" has no index", RelationGetRelationName(table->rel));
 	table->indexes = CatalogOpenIndexes(table->rel);

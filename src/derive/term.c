@@ -64,6 +64,7 @@ static const struct
 	int64		up_to;
 	double		planned_for;
 }			size_classes[] =
+
 {
 	{64, 10},
 	{10000, 1000},
@@ -150,7 +151,11 @@ register_callbacks(void)
 
 	if (registered)
 		return;
-	/* relations: the process's own relcache callback calls derive_plans_invalidate() */
+
+	/*
+	 * relations: the process's own relcache callback calls
+	 * derive_plans_invalidate()
+	 */
 	CacheRegisterSyscacheCallback(PROCOID, syscache_callback, (Datum) 0);
 	CacheRegisterSyscacheCallback(TYPEOID, syscache_callback, (Datum) 0);
 	CacheRegisterSyscacheCallback(OPEROID, syscache_callback, (Datum) 0);
@@ -212,7 +217,8 @@ plan_query(DerivePlan *plan)
 
 	plan->stmt = NULL;
 	MemoryContextReset(plan->stmt_cxt);
-	plan->valid = true;			/* an invalidation while planning takes it back */
+	plan->valid = true;			/* an invalidation while planning takes it
+								 * back */
 	stmt = pg_plan_query(copyObject(plan->query), "pg_derive", plan->cursor_options, NULL);
 	MemoryContextSwitchTo(plan->stmt_cxt);
 	plan->stmt = copyObject(stmt);
@@ -573,7 +579,11 @@ rewrite_union_before(RangeTblEntry *rte, TermContext *context)
 		Query	   *branch = lfirst_node(Query, lc);
 
 		attno = append_weight(branch, rewrite_query(branch, context));
-		/* a branch now lies one level below the place that the set operation had */
+
+		/*
+		 * a branch now lies one level below the place that the set operation
+		 * had
+		 */
 		IncrementVarSublevelsUp((Node *) branch, 1, 1);
 	}
 	rte->subquery = union_all(branches);
@@ -698,7 +708,11 @@ sources_walker(Node *node, SourcesContext *context)
 	if (IsA(node, Query))
 	{
 		context->queries = lcons(node, context->queries);
-		/* a join's column list names every column; we want those that are used */
+
+		/*
+		 * a join's column list names every column; we want those that are
+		 * used
+		 */
 		(void) query_tree_walker((Query *) node, sources_walker, context, QTW_IGNORE_JOINALIASES);
 		context->queries = list_delete_first(context->queries);
 		return false;

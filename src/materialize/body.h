@@ -13,7 +13,8 @@
 
 typedef struct DeriveProgramBody
 {
-	List	   *operators;		/* of DeriveOperator *, in the order in which they run */
+	List	   *operators;		/* of DeriveOperator *, in the order in which
+								 * they run */
 	Query	   *query;			/* the whole definition, for comparing */
 } DeriveProgramBody;
 

@@ -246,7 +246,7 @@ explain_operator(DeriveProgram *program, DeriveOperator *op, int depth, List *li
 		seen = lappend_oid(seen, relid);
 		foreach(lc, program->body->operators)
 			if (((DeriveOperator *) lfirst(lc))->table == relid)
-				inner = lfirst(lc);
+			inner = lfirst(lc);
 		if (inner)
 			lines = explain_operator(program, inner, depth + 1, lines);
 		else

@@ -518,7 +518,7 @@ int64
 derive_program_build(DeriveProgram *program, DeriveProgress progress, void *arg)
 {
 	OwnerContext saved;
-	BuildState	build = {.progress = progress, .arg = arg};
+	BuildState	build = {.progress = progress,.arg = arg};
 	int64		rows = 0;
 	ListCell   *lc;
 

@@ -37,12 +37,18 @@ typedef struct DeriveProgram
 {
 	Oid			view;
 	Oid			owner;
-	List	   *sources;		/* of DeriveSource *: base tables and maintained views */
-	List	   *view_sources;	/* of Oid: those of them that are materialized views */
-	List	   *row_types;		/* of Oid: relations of the composite types in the view's query */
-	List	   *internal;		/* of Oid: state and derived tables of the program */
-	bool		exported;		/* set by the worker: another view reads this one */
-	MemoryContext cxt;			/* everything of the program; delete it to free */
+	List	   *sources;		/* of DeriveSource *: base tables and
+								 * maintained views */
+	List	   *view_sources;	/* of Oid: those of them that are materialized
+								 * views */
+	List	   *row_types;		/* of Oid: relations of the composite types in
+								 * the view's query */
+	List	   *internal;		/* of Oid: state and derived tables of the
+								 * program */
+	bool		exported;		/* set by the worker: another view reads this
+								 * one */
+	MemoryContext cxt;			/* everything of the program; delete it to
+								 * free */
 	struct DeriveProgramBody *body;
 } DeriveProgram;
 

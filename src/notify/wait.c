@@ -113,7 +113,7 @@ derive_wait_until(DeriveWaitPoint *point, XLogRecPtr lsn, int64 timeout_ms,
 		if (timeout_ms >= 0)
 		{
 			int64		left = timeout_ms -
-				(GetCurrentTimestamp() - start) / 1000;
+			(GetCurrentTimestamp() - start) / 1000;
 
 			if (left <= 0)
 				break;

@@ -25,10 +25,15 @@
 /* In shared memory, one per database. */
 typedef struct DeriveWaitPoint
 {
-	pg_atomic_uint64 applied_lsn;	/* all views contain what committed before; written by the worker, only grows */
-	pg_atomic_uint64 wanted_lsn;	/* the highest LSN that a session waits for; written by sessions, only grows */
-	pg_atomic_uint64 blocked_on;	/* see derive_blocked_set(); written by the worker */
-	ConditionVariable cv;		/* broadcast when applied_lsn or a view's state changed */
+	pg_atomic_uint64 applied_lsn;	/* all views contain what committed
+									 * before; written by the worker, only
+									 * grows */
+	pg_atomic_uint64 wanted_lsn;	/* the highest LSN that a session waits
+									 * for; written by sessions, only grows */
+	pg_atomic_uint64 blocked_on;	/* see derive_blocked_set(); written by
+									 * the worker */
+	ConditionVariable cv;		/* broadcast when applied_lsn or a view's
+								 * state changed */
 } DeriveWaitPoint;
 
 extern void derive_wait_point_init(DeriveWaitPoint *point);
@@ -55,7 +60,8 @@ extern bool derive_wait_until(DeriveWaitPoint *point, XLogRecPtr lsn, int64 time
  * the deadlock detector cannot see a session that waits for a worker.
  */
 extern void derive_blocked_set(pg_atomic_uint64 *blocked_on, Oid relid, LOCKMODE mode);
-extern void derive_blocked_set_xacts(pg_atomic_uint64 *blocked_on);	/* waits for all running transactions */
+extern void derive_blocked_set_xacts(pg_atomic_uint64 *blocked_on); /* waits for all running
+																	 * transactions */
 extern void derive_blocked_clear(pg_atomic_uint64 *blocked_on);
 extern void derive_blocked_check(pg_atomic_uint64 *blocked_on);
 

@@ -50,6 +50,7 @@ static const struct
 	const char *name;
 	const char *value;
 }			settings[] =
+
 {
 	{"search_path", "pg_catalog, pg_temp"},
 	{"synchronous_commit", "off"},

@@ -138,9 +138,9 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 	/* The statement may be freed by the time it has been executed. */
 	bool		is_drop_database = IsA(stmt, DropdbStmt);
 	bool		is_commit_prepared = IsA(stmt, TransactionStmt) &&
-		((TransactionStmt *) stmt)->kind == TRANS_STMT_COMMIT_PREPARED;
+	((TransactionStmt *) stmt)->kind == TRANS_STMT_COMMIT_PREPARED;
 	char	   *copy_name = IsA(stmt, CreatedbStmt) ?
-		pstrdup(((CreatedbStmt *) stmt)->dbname) : NULL;
+	pstrdup(((CreatedbStmt *) stmt)->dbname) : NULL;
 	Oid			renamed_enum = enum_with_renamed_value(stmt);
 
 	if (IsA(stmt, RefreshMatViewStmt) && refresh_maintained((RefreshMatViewStmt *) stmt))

@@ -22,7 +22,8 @@
 #include "storage/spin.h"
 #include "utils/timestamp.h"
 
-#define DERIVE_MAX_REQUESTS		64	/* verify and repair calls under way, whole server */
+#define DERIVE_MAX_REQUESTS		64	/* verify and repair calls under way,
+									 * whole server */
 #define DERIVE_MAX_BUILD_SLOTS	32	/* builders, whole server */
 #define DERIVE_ERROR_LENGTH		512
 #define DERIVE_PHASE_LENGTH		32
@@ -35,29 +36,47 @@ typedef struct DeriveDatabase
 	/* InvalidOid: free.  Written under the lock, read without. */
 	pg_atomic_uint32 dboid;
 
-	/* A worker should run: set by launcher and sessions, cleared by the worker when it finds nothing to do. */
+	/*
+	 * A worker should run: set by launcher and sessions, cleared by the
+	 * worker when it finds nothing to do.
+	 */
 	bool		wanted;
 
-	/* Sessions that need the worker away (DROP DATABASE and the like); each adds and subtracts its one. */
+	/*
+	 * Sessions that need the worker away (DROP DATABASE and the like); each
+	 * adds and subtracts its one.
+	 */
 	int			holds;
 
 	/* The running worker, 0 if none; written by the worker. */
 	pid_t		worker_pid;
 	Latch	   *worker_latch;
 
-	/* Which life of the worker this is, 0 until it has found views; written by the worker.  See reading.c. */
+	/*
+	 * Which life of the worker this is, 0 until it has found views; written
+	 * by the worker.  See reading.c.
+	 */
 	int64		epoch;
 
-	/* The last worker ended of its own accord; set by it, cleared by the launcher. */
+	/*
+	 * The last worker ended of its own accord; set by it, cleared by the
+	 * launcher.
+	 */
 	bool		left;
 
 	/* Starts of the worker that failed in a row; written by the launcher. */
 	int			start_failures;
 
-	/* 1 while the worker sleeps and wants its latch set by commits, 2: only by who waits; written by the worker. */
+	/*
+	 * 1 while the worker sleeps and wants its latch set by commits, 2: only
+	 * by who waits; written by the worker.
+	 */
 	pg_atomic_uint32 sleeping;
 
-	/* Transactions with an xid that became visible; added to by every backend's commit. */
+	/*
+	 * Transactions with an xid that became visible; added to by every
+	 * backend's commit.
+	 */
 	pg_atomic_uint64 commits;
 
 	/* The value of "commits" before the snapshot of the worker's last batch. */
@@ -120,14 +139,20 @@ typedef struct DeriveBuild
 	Oid			view;			/* InvalidOid: free */
 	Oid			dboid;
 	int64		epoch;			/* of the worker that wants it */
-	pid_t		pid;			/* 0 until the builder runs; written by the builder */
+	pid_t		pid;			/* 0 until the builder runs; written by the
+								 * builder */
 	TimestampTz started_at;
-	char		phase[DERIVE_PHASE_LENGTH]; /* for people; written by the builder */
-	bool		tracking_requested; /* the builder asks the worker to keep the changes of its sources */
-	bool		tracking_ready; /* the worker does so, and has captured all that matters */
+	char		phase[DERIVE_PHASE_LENGTH]; /* for people; written by the
+											 * builder */
+	bool		tracking_requested; /* the builder asks the worker to keep the
+									 * changes of its sources */
+	bool		tracking_ready; /* the worker does so, and has captured all
+								 * that matters */
 	pg_atomic_uint64 tuples_done;	/* written by the builder */
-	pg_atomic_uint64 tuples_total;	/* estimate, 0 if unknown; written by the builder */
-	pg_atomic_uint64 blocked_on;	/* see derive_blocked_set(); written by the builder */
+	pg_atomic_uint64 tuples_total;	/* estimate, 0 if unknown; written by the
+									 * builder */
+	pg_atomic_uint64 blocked_on;	/* see derive_blocked_set(); written by
+									 * the builder */
 	ConditionVariable cv;		/* broadcast when tracking_ready is set */
 } DeriveBuild;
 
@@ -151,7 +176,8 @@ typedef struct DeriveStats
 	int64		inserted;
 	int64		updated;
 	int64		deleted;
-	double		delta_ms;		/* its share in decoding and collecting: that of each batch it took part in */
+	double		delta_ms;		/* its share in decoding and collecting: that
+								 * of each batch it took part in */
 	double		apply_ms;		/* deriving and changing its table */
 	double		last_batch_ms;
 	TimestampTz last_batch_at;
@@ -163,7 +189,10 @@ typedef struct DeriveShared
 	LWLock	   *stats_lock;
 	Latch	   *launcher_latch; /* NULL if none; written by the launcher */
 
-	/* Counts changes of any dboid below, so that backends can cache where theirs is. */
+	/*
+	 * Counts changes of any dboid below, so that backends can cache where
+	 * theirs is.
+	 */
 	pg_atomic_uint32 generation;
 
 	DeriveRequest requests[DERIVE_MAX_REQUESTS];
@@ -181,10 +210,13 @@ extern DeriveShared *derive_shared(void);
 
 /* The slot of a database, or NULL. */
 extern DeriveDatabase *derive_database_find(Oid dboid);
+
 /* That of MyDatabaseId; one atomic read in the usual case. */
 extern DeriveDatabase *derive_database_mine(void);
+
 /* Ask for a worker; takes a slot if there is none.  NULL if all are taken.  Never raises ERROR. */
 extern DeriveDatabase *derive_database_want(Oid dboid);
+
 /* Give a slot back if nobody needs it (launcher). */
 extern bool derive_database_free(DeriveDatabase *db);
 extern void derive_database_wake(DeriveDatabase *db);
@@ -192,7 +224,8 @@ extern void derive_launcher_wake(void);
 extern bool derive_database_has_worker(DeriveDatabase *db);
 
 extern DeriveRequest *derive_request_submit(DeriveDatabase *db, DeriveRequestKind kind, Oid view);
-extern void derive_request_release(DeriveRequest *request);	/* session: done with it, or gives up */
+extern void derive_request_release(DeriveRequest *request); /* session: done with
+															 * it, or gives up */
 
 extern DeriveBuild *derive_build_take(Oid dboid, Oid view, int64 epoch);	/* NULL if all are taken */
 extern DeriveBuild *derive_build_find(Oid dboid, Oid view);
@@ -200,6 +233,7 @@ extern void derive_build_free(DeriveBuild *build);
 
 /* Add a batch's work; makes the entry if there is room. */
 extern void derive_stats_add(Oid view, const DeriveStats *add);
+
 /* Copy the counters of a view of this database; false if there are none. */
 extern bool derive_stats_get(Oid view, DeriveStats *result);
 extern void derive_stats_forget(Oid view);

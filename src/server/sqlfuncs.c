@@ -365,7 +365,10 @@ derive_resume_sql(PG_FUNCTION_ARGS)
 
 		ReleaseSysCache(tuple);
 
-		/* The log since it stood still has not been kept for it: compute it anew. */
+		/*
+		 * The log since it stood still has not been kept for it: compute it
+		 * anew.
+		 */
 		row->state = populated ? DERIVE_VIEW_READY : DERIVE_VIEW_BUILDING;
 		row->rebuild = populated;
 		row->error = NULL;

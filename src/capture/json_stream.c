@@ -717,6 +717,7 @@ json_startup(LogicalDecodingContext *ctx, OutputPluginOptions *options, bool is_
 		parse_option(stream, lfirst(lc));
 
 	ctx->output_plugin_private = stream;
+	ctx->streaming = false;
 	options->output_type = OUTPUT_PLUGIN_TEXTUAL_OUTPUT;
 	options->receive_rewrites = false;
 }

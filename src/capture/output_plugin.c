@@ -60,6 +60,7 @@ capture_startup(LogicalDecodingContext *ctx, OutputPluginOptions *options, bool 
 {
 	Assert(expected != NULL);
 	ctx->output_plugin_private = expected;
+	ctx->streaming = false;
 	options->output_type = OUTPUT_PLUGIN_BINARY_OUTPUT;
 	options->receive_rewrites = false;
 }
@@ -199,12 +200,26 @@ capture_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 }
 
 /*
- * No stream_* and no *_prepare callbacks: transactions come whole, prepared
- * ones at COMMIT PREPARED, whatever the slot's options are.
+ * PostgreSQL 18 looks whether a transaction that outgrows memory has aborted,
+ * drops its changes if so, and later calls this as if the transaction had been
+ * streamed (reorderbuffer.c, ReorderBufferCheckAndTruncateAbortedTXN()).  Nothing
+ * of it was ever delivered, so there is nothing to take back.
+ */
+static void
+ignore_abort(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr abort_lsn)
+{
+}
+
+/*
+ * No streaming and no *_prepare callbacks: transactions come whole, prepared
+ * ones at COMMIT PREPARED, whatever the slot's options are.  The one stream_*
+ * callback there is makes the server believe that we can stream; startup
+ * callbacks say that we do not (ctx->streaming).
  */
 void
 _PG_output_plugin_init(OutputPluginCallbacks *cb)
 {
+	cb->stream_abort_cb = ignore_abort;
 	if (expected == NULL)
 	{
 		derive_json_stream_init(cb);

@@ -23,6 +23,7 @@ OBJS = \
 	src/base/position.o \
 	src/base/registry.o \
 	src/base/rowhash.o \
+	src/base/topic.o \
 	src/capture/caches.o \
 	src/capture/decoder.o \
 	src/capture/json_stream.o \
@@ -30,11 +31,18 @@ OBJS = \
 	src/delta/backlog.o \
 	src/delta/consolidate.o \
 	src/delta/delta.o \
+	src/delta/events.o \
 	src/delta/fill.o \
 	src/delta/sink.o \
 	src/delta/sources.o \
 	src/delta/stream.o \
+	src/delta/tape.o \
 	src/delta/target.o \
+	src/derivations/approx_distinct.o \
+	src/derivations/inverted_index.o \
+	src/derivations/reachability.o \
+	src/derivations/sessionize.o \
+	src/derivations/support.o \
 	src/derive/aggclass.o \
 	src/derive/aggcompile.o \
 	src/derive/agggroups.o \
@@ -43,18 +51,25 @@ OBJS = \
 	src/derive/aggstate.o \
 	src/derive/check.o \
 	src/derive/compile.o \
+	src/derive/definition.o \
 	src/derive/exactsum.o \
+	src/derive/handlers.o \
 	src/derive/query.o \
 	src/derive/select.o \
 	src/derive/statetable.o \
 	src/derive/term.o \
+	src/materialize/context.o \
 	src/materialize/explain.o \
 	src/materialize/internal.o \
+	src/materialize/operators.o \
 	src/materialize/program.o \
+	src/materialize/scratch.o \
+	src/materialize/tables.o \
 	src/notify/wait.o \
 	src/server/advance.o \
 	src/server/background.o \
 	src/server/builder.o \
+	src/server/declare.o \
 	src/server/dependents.o \
 	src/server/hooks.o \
 	src/server/launcher.o \

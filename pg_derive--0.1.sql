@@ -46,14 +46,12 @@ CREATE TABLE derive_state.relations (
 	relid oid NOT NULL,
 	CONSTRAINT relations_pkey PRIMARY KEY (view, operator, role)
 );
-CREATE INDEX relations_relid_idx ON derive_state.relations (relid);
 COMMENT ON TABLE derive_state.relations IS 'relations that belong to maintained views';
 COMMENT ON COLUMN derive_state.relations.view IS 'the materialized view';
 COMMENT ON COLUMN derive_state.relations.operator IS 'number of the operator in the view''s program';
 COMMENT ON COLUMN derive_state.relations.role IS
 	's = state table, d = derived table, i = locator index';
 COMMENT ON COLUMN derive_state.relations.relid IS 'the table or index';
-COMMENT ON INDEX derive_state.relations_relid_idx IS 'finds the view to which a relation belongs';
 
 CREATE TABLE derive_state.position (
 	snapshot pg_snapshot NOT NULL,
@@ -61,13 +59,30 @@ CREATE TABLE derive_state.position (
 	committed_at timestamptz NOT NULL
 ) WITH (fillfactor = 10);
 COMMENT ON TABLE derive_state.position IS
-	'where the views of this database stand; at most one row, written with every batch';
+	'where the views of this database stand; at most one row, written with every batch that changes one';
 COMMENT ON COLUMN derive_state.position.snapshot IS 'the transactions that the views contain';
 COMMENT ON COLUMN derive_state.position.lsn IS
 	'everything that committed before this is contained';
 COMMENT ON COLUMN derive_state.position.committed_at IS 'when the last batch was written';
 
-REVOKE ALL ON derive_state.views, derive_state.relations, derive_state.position FROM PUBLIC;
+CREATE TABLE derive_state.derivations (
+	name text NOT NULL,
+	handler_schema text NOT NULL,
+	handler_name text NOT NULL,
+	from_extension boolean NOT NULL,
+	CONSTRAINT derivations_pkey PRIMARY KEY (name)
+);
+COMMENT ON TABLE derive_state.derivations IS 'the derivations, see derive.derivations';
+COMMENT ON COLUMN derive_state.derivations.name IS 'name, as in derive.create_view()';
+COMMENT ON COLUMN derive_state.derivations.handler_schema IS 'schema of its handler function';
+COMMENT ON COLUMN derive_state.derivations.handler_name IS
+	'name of the function, which takes one argument of type internal';
+COMMENT ON COLUMN derive_state.derivations.from_extension IS
+	'registered by the script of an extension, which does so again when it is restored';
+SELECT pg_catalog.pg_extension_config_dump('derive_state.derivations', 'WHERE NOT from_extension');
+
+REVOKE ALL ON derive_state.views, derive_state.relations, derive_state.position,
+	derive_state.derivations FROM PUBLIC;
 
 CREATE FUNCTION derive_state.row_hash(record) RETURNS int8
 	AS 'MODULE_PATHNAME', 'derive_row_hash_sql'
@@ -160,6 +175,30 @@ CREATE FUNCTION derive.create_view(name text, query text) RETURNS regclass
 	LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION derive.create_view(text, text) IS
 	'create a materialized view and keep it fresh; it is filled after commit';
+
+CREATE FUNCTION derive.create_view(
+	name text,
+	derivation text,
+	sources regclass[],
+	columns text DEFAULT NULL,
+	key text[] DEFAULT NULL,
+	options jsonb DEFAULT NULL)
+	RETURNS regclass
+	AS 'MODULE_PATHNAME', 'derive_create_derived_view_sql'
+	LANGUAGE C CALLED ON NULL INPUT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION derive.create_view(text, text, regclass[], text, text[], jsonb) IS
+	'create a view that a derivation maintains, see derive.derivations';
+
+CREATE FUNCTION derive.apply(
+	derivation text,
+	sources regclass[],
+	key text[],
+	options jsonb)
+	RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'derive_apply_sql'
+	LANGUAGE C CALLED ON NULL INPUT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION derive.apply(text, regclass[], text[], jsonb) IS
+	'what a derivation makes of the rows that its sources have now; defines the views of derivations';
 
 CREATE FUNCTION derive.maintain(view regclass) RETURNS regclass
 	AS 'MODULE_PATHNAME', 'derive_maintain_sql'
@@ -315,5 +354,74 @@ COMMENT ON COLUMN derive.progress.tuples_total IS
 	'rows of the tables that it reads, as estimated; NULL if unknown';
 COMMENT ON COLUMN derive.progress.started_at IS 'when the build began';
 
+/* ----------------------------------------------------------------
+ *		Derivations
+ * ----------------------------------------------------------------
+ */
+
+CREATE TYPE derive.derivation_handler;
+CREATE FUNCTION derive_state.handler_in(cstring) RETURNS derive.derivation_handler
+	AS 'MODULE_PATHNAME', 'derive_handler_in'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+CREATE FUNCTION derive_state.handler_out(derive.derivation_handler) RETURNS cstring
+	AS 'MODULE_PATHNAME', 'derive_handler_out'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+CREATE TYPE derive.derivation_handler (
+	INPUT = derive_state.handler_in,
+	OUTPUT = derive_state.handler_out,
+	LIKE = pg_catalog.internal
+);
+COMMENT ON TYPE derive.derivation_handler IS 'what the handler function of a derivation returns';
+
+CREATE FUNCTION derive.register(name text, handler regproc) RETURNS void
+	AS 'MODULE_PATHNAME', 'derive_register_sql'
+	LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION derive.register(text, regproc) IS 'make a derivation known';
+
+CREATE FUNCTION derive.unregister(name text) RETURNS void
+	AS 'MODULE_PATHNAME', 'derive_unregister_sql'
+	LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION derive.unregister(text) IS 'forget a derivation that no view uses';
+
+CREATE VIEW derive.derivations AS
+	SELECT d.name,
+		pg_catalog.to_regprocedure(pg_catalog.format('%I.%I(internal)', d.handler_schema, d.handler_name)) AS handler
+	FROM derive_state.derivations d;
+COMMENT ON VIEW derive.derivations IS 'the derivations that views can be made by';
+COMMENT ON COLUMN derive.derivations.name IS 'name, as in derive.create_view()';
+COMMENT ON COLUMN derive.derivations.handler IS 'its handler function; NULL if it is gone';
+
+CREATE FUNCTION derive.select_handler(internal) RETURNS derive.derivation_handler
+	AS 'MODULE_PATHNAME', 'derive_select_handler'
+	LANGUAGE C STRICT VOLATILE PARALLEL SAFE;
+COMMENT ON FUNCTION derive.select_handler(internal) IS 'derivation of a SELECT';
+SELECT derive.register('select', 'derive.select_handler');
+
+-- derivations that come with pg_derive
+
+CREATE FUNCTION derive.sessionize_handler(internal) RETURNS derive.derivation_handler
+	AS 'MODULE_PATHNAME', 'derive_sessionize_handler'
+	LANGUAGE C STRICT VOLATILE PARALLEL SAFE;
+COMMENT ON FUNCTION derive.sessionize_handler(internal) IS 'derivation of sessions from clicks';
+SELECT derive.register('sessionize', 'derive.sessionize_handler');
+
+CREATE FUNCTION derive.inverted_index_handler(internal) RETURNS derive.derivation_handler
+	AS 'MODULE_PATHNAME', 'derive_inverted_index_handler'
+	LANGUAGE C STRICT VOLATILE PARALLEL SAFE;
+COMMENT ON FUNCTION derive.inverted_index_handler(internal) IS 'derivation of words from documents';
+SELECT derive.register('inverted_index', 'derive.inverted_index_handler');
+
+CREATE FUNCTION derive.reachability_handler(internal) RETURNS derive.derivation_handler
+	AS 'MODULE_PATHNAME', 'derive_reachability_handler'
+	LANGUAGE C STRICT VOLATILE PARALLEL SAFE;
+COMMENT ON FUNCTION derive.reachability_handler(internal) IS 'derivation of the transitive closure of a graph';
+SELECT derive.register('reachability', 'derive.reachability_handler');
+
+CREATE FUNCTION derive.approx_distinct_handler(internal) RETURNS derive.derivation_handler
+	AS 'MODULE_PATHNAME', 'derive_approx_distinct_handler'
+	LANGUAGE C STRICT VOLATILE PARALLEL SAFE;
+COMMENT ON FUNCTION derive.approx_distinct_handler(internal) IS 'derivation of approximate numbers of distinct values';
+SELECT derive.register('approx_distinct', 'derive.approx_distinct_handler');
+
 GRANT USAGE ON SCHEMA derive TO PUBLIC;
-GRANT SELECT ON derive.views, derive.stats, derive.progress TO PUBLIC;
+GRANT SELECT ON derive.views, derive.stats, derive.progress, derive.derivations TO PUBLIC;

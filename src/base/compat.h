@@ -21,6 +21,7 @@
 #include "nodes/parsenodes.h"
 #include "optimizer/optimizer.h"
 #include "parser/parse_relation.h"
+#include "replication/message.h"
 #include "replication/reorderbuffer.h"
 #include "replication/slot.h"
 #include "rewrite/rewriteHandler.h"
@@ -312,17 +313,6 @@ derive_compat_restrict_search_path(void)
 #endif
 }
 
-/* 16 replaced the ownership checks of each object class by object_ownercheck(). */
-static inline bool
-derive_compat_owns_relation(Oid relid, Oid roleid)
-{
-#if PG_VERSION_NUM >= 160000
-	return object_ownercheck(RelationRelationId, relid, roleid);
-#else
-	return pg_class_ownercheck(relid, roleid);
-#endif
-}
-
 /* 16 gave flatten_join_alias_vars() the planner's state. */
 static inline Node *
 derive_compat_flatten_join_aliases(Query *query, Node *node)
@@ -385,6 +375,17 @@ derive_compat_copy_minimal_tuple(MinimalTuple tuple)
 	return heap_copy_minimal_tuple(tuple, 0);
 #else
 	return heap_copy_minimal_tuple(tuple);
+#endif
+}
+
+/* 17 gave LogLogicalMessage() a choice to flush (commit 173b56f1e). */
+static inline void
+derive_compat_log_message(const char *prefix, const char *content, Size size)
+{
+#if PG_VERSION_NUM >= 170000
+	(void) LogLogicalMessage(prefix, content, size, true, false);
+#else
+	(void) LogLogicalMessage(prefix, content, size, true);
 #endif
 }
 

@@ -21,6 +21,7 @@
 #include "base/gucs.h"
 
 int			derive_batch_interval = 5;
+int			derive_cleanup_interval = 60 * 1000;
 char	   *derive_debug_point = NULL;
 int			derive_decoding_work_mem = 256 * 1024;
 int			derive_fillfactor = 80;
@@ -72,6 +73,13 @@ derive_define_gucs(void)
 							"Under load, batches of more than one transaction cost less; a commit after a pause is never delayed.",
 							&derive_batch_interval,
 							5, 0, 10000,
+							PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("pg_derive.cleanup_interval",
+							"Sets the time from one removal of what views keep for a limited time to the next.",
+							"It concerns histories and topics with a retention.",
+							&derive_cleanup_interval,
+							60 * 1000, 1, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_MS,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("pg_derive.decoding_work_mem",

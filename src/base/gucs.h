@@ -10,6 +10,8 @@
 
 extern int	derive_batch_interval;	/* ms; from one batch to the next, while
 									 * nobody waits */
+extern int	derive_cleanup_interval;	/* ms; from one removal of what is too
+										 * old to the next */
 extern char *derive_debug_point;	/* test builds only, see debug_point.h */
 extern int	derive_decoding_work_mem;	/* kB; the worker's
 										 * logical_decoding_work_mem */

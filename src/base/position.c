@@ -112,6 +112,25 @@ derive_position_covers(const DerivePosition *position, FullTransactionId xid)
 				   sizeof(FullTransactionId), compare_xids) == NULL;
 }
 
+/*
+ * Of two snapshots of a server, the later one has no smaller xmax, and lacks
+ * no transaction that the earlier one has.
+ */
+bool
+derive_position_includes(const DerivePosition *position, const DerivePosition *other)
+{
+	if (other == NULL)
+		return true;
+	if (position == NULL || FullTransactionIdPrecedes(position->xmax, other->xmax))
+		return false;
+	for (int i = 0; i < position->nxip; i++)
+	{
+		if (derive_position_covers(other, position->xip[i]))
+			return false;
+	}
+	return true;
+}
+
 char *
 derive_position_out(const DerivePosition *position)
 {

@@ -38,6 +38,12 @@ extern DerivePosition *derive_position_copy(const DerivePosition *position);
 extern bool derive_position_covers(const DerivePosition *position, FullTransactionId xid);
 
 /*
+ * Does the first cover everything that the second does?  For positions of one
+ * server; NULL covers nothing.
+ */
+extern bool derive_position_includes(const DerivePosition *position, const DerivePosition *other);
+
+/*
  * To and from the external form of pg_snapshot ("xmin:xmax:xip,xip").
  * derive_position_in raises ERROR (invalid_text_representation) on bad input.
  */

@@ -88,7 +88,6 @@ typedef struct Names
 	Oid			views_pkey;
 	Oid			relations;
 	Oid			relations_pkey;
-	Oid			relations_relid_idx;
 	Oid			position;
 } Names;
 
@@ -154,12 +153,11 @@ lookup_names(Names *names)
 	names->views_pkey = get_relname_relid("views_pkey", names->schema);
 	names->relations = get_relname_relid("relations", names->schema);
 	names->relations_pkey = get_relname_relid("relations_pkey", names->schema);
-	names->relations_relid_idx = get_relname_relid("relations_relid_idx", names->schema);
 	names->position = get_relname_relid("position", names->schema);
 
 	if (!OidIsValid(names->views) || !OidIsValid(names->views_pkey) ||
 		!OidIsValid(names->relations) || !OidIsValid(names->relations_pkey) ||
-		!OidIsValid(names->relations_relid_idx) || !OidIsValid(names->position))
+		!OidIsValid(names->position))
 		return false;
 	known = *names;
 	return true;
@@ -572,36 +570,6 @@ derive_registry_relations(Oid view)
 	table_close(relations, AccessShareLock);
 	return result;
 }
-
-Oid
-derive_registry_owner_of(Oid relid)
-{
-	Names		names;
-	Relation	relations;
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	Oid			result = InvalidOid;
-
-	if (!lookup_names(&names))
-		return InvalidOid;
-	relations = table_open(names.relations, AccessShareLock);
-	ScanKeyInit(&key, Anum_relations_relid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(relid));
-	scan = systable_beginscan(relations, names.relations_relid_idx, true, NULL, 1, &key);
-	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple))
-	{
-		bool		isnull;
-
-		result = DatumGetObjectId(heap_getattr(tuple, Anum_relations_view,
-											   RelationGetDescr(relations), &isnull));
-	}
-	systable_endscan(scan);
-	table_close(relations, AccessShareLock);
-	return result;
-}
-
 
 /* ----------------------------------------------------------------
  *		derive_state.position

@@ -88,9 +88,6 @@ extern bool derive_registry_changed_here(Oid view);
 extern void derive_registry_set_relation(Oid view, int operator, char role, Oid relid);
 extern Oid	derive_registry_relation(Oid view, int operator, char role);	/* InvalidOid if none */
 extern List *derive_registry_relations(Oid view);	/* of Oid, all roles */
-extern Oid	derive_registry_owner_of(Oid relid);	/* the view an internal
-													 * relation belongs to, or
-													 * InvalidOid */
 
 extern DerivePosition *derive_registry_position(XLogRecPtr *lsn);	/* NULL if never set */
 extern void derive_registry_set_position(const DerivePosition *position, XLogRecPtr lsn);

@@ -78,6 +78,7 @@ struct DeriveDecoder
 	bool		broken;			/* a run failed: only good for closing */
 	bool		flushed;		/* caches are fit for old transactions in this
 								 * run */
+	uint64		bytes_read;		/* sizes of all records that were read */
 	Confirmation waiting;
 	Confirmation newest;
 };
@@ -418,6 +419,7 @@ read_record(DeriveDecoder *decoder)
 						NameStr(ctx->slot->data.name),
 						LSN_FORMAT_ARGS(ctx->reader->EndRecPtr),
 						message ? message : "no record found")));
+	decoder->bytes_read += XLogRecGetTotalLen(ctx->reader);
 
 	if (!decoder->flushed && commits_old_transaction(decoder, ctx->reader))
 	{
@@ -527,6 +529,22 @@ derive_decoder_confirm(DeriveDecoder *decoder, XLogRecPtr lsn)
 			decoder->waiting = decoder->newest;
 	}
 	advance_confirmation(decoder);
+}
+
+bool
+derive_decoder_would_release(DeriveDecoder *decoder, XLogRecPtr lsn)
+{
+	const ReplicationSlot *slot = decoder->ctx->slot;
+
+	return !XLogRecPtrIsInvalid(slot->candidate_restart_valid) &&
+		slot->candidate_restart_valid <= lsn &&
+		slot->candidate_restart_lsn / wal_segment_size > slot->data.restart_lsn / wal_segment_size;
+}
+
+uint64
+derive_decoder_bytes_read(DeriveDecoder *decoder)
+{
+	return decoder->bytes_read;
 }
 
 XLogRecPtr

@@ -79,6 +79,13 @@ typedef struct DeriveSink
 	/* TRUNCATE of these relations. */
 	void		(*truncate) (void *arg, int nrelations, Relation *relations);
 
+	/*
+	 * A transactional logical message; lsn is where its record starts.  The
+	 * content is not aligned.
+	 */
+	void		(*message) (void *arg, const char *prefix, XLogRecPtr lsn,
+							Size size, const char *content);
+
 	/* End of the transaction; end_lsn is where its commit record ends. */
 	void		(*commit) (void *arg, XLogRecPtr end_lsn);
 
@@ -127,6 +134,12 @@ extern XLogRecPtr derive_decoder_end_of_wal(void);
  * effect once that commit is on disk, also with synchronous_commit = off.
  */
 extern void derive_decoder_confirm(DeriveDecoder *decoder, XLogRecPtr lsn);
+
+/* Would confirming lsn let go of a segment of WAL? */
+extern bool derive_decoder_would_release(DeriveDecoder *decoder, XLogRecPtr lsn);
+
+/* Sum of the sizes of the records that were read; not of empty space in the log. */
+extern uint64 derive_decoder_bytes_read(DeriveDecoder *decoder);
 
 /*
  * What the slot says is confirmed.  Being ahead of what was ever passed to

@@ -199,6 +199,18 @@ capture_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 		sink->truncate(sink->arg, nwanted, wanted);
 }
 
+/* Messages that are not transactional may be of transactions that abort. */
+static void
+capture_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr lsn,
+				bool transactional, const char *prefix, Size size, const char *content)
+{
+	DeriveCapture *capture = ctx->output_plugin_private;
+	const DeriveSink *sink = capture->sink;
+
+	if (transactional && !capture->skipping)
+		sink->message(sink->arg, prefix, lsn, size, content);
+}
+
 /*
  * PostgreSQL 18 looks whether a transaction that outgrows memory has aborted,
  * drops its changes if so, and later calls this as if the transaction had been
@@ -230,5 +242,6 @@ _PG_output_plugin_init(OutputPluginCallbacks *cb)
 	cb->begin_cb = capture_begin;
 	cb->change_cb = capture_change;
 	cb->truncate_cb = capture_truncate;
+	cb->message_cb = capture_message;
 	cb->commit_cb = capture_commit;
 }

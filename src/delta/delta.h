@@ -21,9 +21,12 @@
 #define DERIVE_DELTA_H
 
 #include "access/tupdesc.h"
+#include "base/position.h"
 #include "executor/tuptable.h"
 #include "nodes/bitmapset.h"
 #include "nodes/pg_list.h"
+#include "utils/timestamp.h"
+#include "storage/buffile.h"
 #include "utils/tuplestore.h"
 
 /* A relation whose changes a view needs. */
@@ -34,6 +37,9 @@ typedef struct DeriveSource
 								 * children */
 	Bitmapset  *columns;		/* attribute numbers that are read, as plain
 								 * numbers (no offset) */
+	bool		events;			/* its changes go to the event log (events.h),
+								 * whole rows and one by one, instead of to a
+								 * delta; columns is empty */
 } DeriveSource;
 
 typedef struct DeriveDelta
@@ -92,6 +98,9 @@ extern void derive_delta_mark_unknown(DeriveDelta *delta, const char *reason);
  */
 extern Tuplestorestate *derive_tuplestore_create(int kilobytes);
 
+/* A temporary file, likewise. */
+extern BufFile *derive_temporary_file_create(void);
+
 /*
  * A batch: the deltas of all relations between two positions.  Relations that
  * did not change have no entry.  Views that other views read add their own
@@ -104,6 +113,15 @@ typedef struct DeriveBatch
 	List	   *nets;			/* see derive_batch_net() */
 	MemoryContext cxt;			/* where the lists live; NULL:
 								 * CurrentMemoryContext */
+
+	/* for sources that are followed event by event */
+	struct DeriveEventLog *log;
+	const DerivePosition *from; /* the batch is what "to" covers and this does
+								 * not; NULL: nothing */
+	const DerivePosition *to;
+	XLogRecPtr	lsn;			/* everything that "to" covers committed before
+								 * this; set by the worker */
+	TimestampTz time;			/* when the snapshot was taken; likewise */
 } DeriveBatch;
 
 extern DeriveDelta *derive_batch_find(DeriveBatch *batch, Oid relid, bool inh);

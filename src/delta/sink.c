@@ -6,7 +6,8 @@
  * The position of a batch decides the fate of a transaction when it begins: skip
  * what the views contain already, what the batch covers goes to the current deltas,
  * and the rest is pending.  Its rows then take the routes of their table to each
- * source that the table is a member of.
+ * source that the table is a member of.  Sources that are followed event by event
+ * share the event log, where a change goes once.
  *
  * All of this runs inside decoding, with the catalog of the past: it copies tuples,
  * and runs no type's own code.
@@ -16,6 +17,8 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "base/topic.h"
+#include "delta/events.h"
 #include "delta/stream.h"
 #include "delta/stream_state.h"
 #include "utils/datum.h"
@@ -26,6 +29,20 @@
 #define REASON_TRUNCATE		"it was truncated"
 #define REASON_OLD_ROW		"an UPDATE or DELETE was logged without the old row"
 #define REASON_NEW_ROW		"a row was logged without its out-of-line values"
+
+static inline Member *
+find_member(DeriveStream *stream, Oid relid)
+{
+	if (stream->members == NULL)
+		return NULL;
+	if (relid != stream->last_relid)
+	{
+		stream->last_member = hash_search(stream->members, &relid, HASH_FIND, NULL);
+		stream->last_relid = relid;
+	}
+
+	return stream->last_member;
+}
 
 static bool
 sink_begin(void *arg, FullTransactionId xid, XLogRecPtr commit_lsn, TimestampTz commit_time)
@@ -56,7 +73,6 @@ sink_begin(void *arg, FullTransactionId xid, XLogRecPtr commit_lsn, TimestampTz 
 		pending->xid = xid;
 		pending->number = delivery->number;
 		pending->commit_lsn = commit_lsn;
-		pending->commit_time = commit_time;
 		stream->pending = lappend(stream->pending, pending);
 		MemoryContextSwitchTo(old);
 
@@ -66,6 +82,8 @@ sink_begin(void *arg, FullTransactionId xid, XLogRecPtr commit_lsn, TimestampTz 
 			((Source *) lfirst(lc))->pending = NULL;
 	}
 	delivery->active = true;
+	if (delivery->fate != FATE_SKIP)
+		derive_events_begin(stream->log, xid, commit_lsn, commit_time);
 
 	return delivery->fate != FATE_SKIP;
 }
@@ -73,10 +91,9 @@ sink_begin(void *arg, FullTransactionId xid, XLogRecPtr commit_lsn, TimestampTz 
 static bool
 sink_wants(void *arg, Oid relid)
 {
-	DeriveStream *stream = arg;
+	Member	   *member = find_member(arg, relid);
 
-	return stream->members != NULL &&
-		hash_search(stream->members, &relid, HASH_FIND, NULL) != NULL;
+	return member != NULL && (member->events || member->routes != NIL);
 }
 
 /* The delta that the transaction's changes of a source go to. */
@@ -234,22 +251,45 @@ deliver_change(DeriveStream *stream, Route *route, TupleDesc desc, bool has_old,
 		deliver_row(stream, source, source->values, source->nulls, 1);
 }
 
+/* One change, for all sources that are followed event by event. */
+static void
+log_change(DeriveStream *stream, DeriveChangeKind kind, Relation relation,
+		   HeapTuple oldtuple, bool old_complete, HeapTuple newtuple, bool new_complete)
+{
+	bool		complete = true;
+
+	if (kind != DERIVE_INSERT)
+		complete = old_complete && oldtuple != NULL && !HeapTupleHasExternal(oldtuple);
+	if (kind != DERIVE_DELETE)
+		complete = complete && new_complete;
+
+	if (!complete)
+		derive_events_add(stream->log, DERIVE_EVENT_UNKNOWN, relation, NULL, NULL);
+	else
+		derive_events_add(stream->log, (DeriveEventKind) kind, relation,
+						  kind != DERIVE_INSERT ? oldtuple : NULL,
+						  kind != DERIVE_DELETE ? newtuple : NULL);
+}
+
 static void
 sink_change(void *arg, DeriveChangeKind kind, Relation relation,
 			HeapTuple oldtuple, bool old_complete, HeapTuple newtuple, bool new_complete)
 {
 	DeriveStream *stream = arg;
 	TupleDesc	desc = RelationGetDescr(relation);
-	Oid			relid = RelationGetRelid(relation);
 	bool		has_old = (kind != DERIVE_INSERT);
 	bool		has_new = (kind != DERIVE_DELETE);
 	Member	   *member;
 	ListCell   *lc;
 
-	if (stream->delivery.fate == FATE_SKIP || stream->members == NULL)
+	if (stream->delivery.fate == FATE_SKIP)
 		return;
-	member = hash_search(stream->members, &relid, HASH_FIND, NULL);
+	member = find_member(stream, RelationGetRelid(relation));
 	if (member == NULL)
+		return;
+	if (member->events)
+		log_change(stream, kind, relation, oldtuple, old_complete, newtuple, new_complete);
+	if (member->routes == NIL)
 		return;
 
 	ensure_scratch(stream, desc->natts);
@@ -276,20 +316,42 @@ sink_truncate(void *arg, int nrelations, Relation *relations)
 {
 	DeriveStream *stream = arg;
 
-	if (stream->delivery.fate == FATE_SKIP || stream->members == NULL)
+	if (stream->delivery.fate == FATE_SKIP)
 		return;
 
 	for (int i = 0; i < nrelations; i++)
 	{
-		Oid			relid = RelationGetRelid(relations[i]);
-		Member	   *member = hash_search(stream->members, &relid, HASH_FIND, NULL);
+		Member	   *member = find_member(stream, RelationGetRelid(relations[i]));
 		ListCell   *lc;
 
 		if (member == NULL)
 			continue;
+		if (member->events)
+			derive_events_add(stream->log, DERIVE_EVENT_TRUNCATE, relations[i], NULL, NULL);
 		foreach(lc, member->routes)
 			deliver_unknown(stream, ((Route *) lfirst(lc))->source, REASON_TRUNCATE);
 	}
+}
+
+/* See base/topic.h. */
+static void
+sink_message(void *arg, const char *prefix, XLogRecPtr lsn, Size size, const char *content)
+{
+	DeriveStream *stream = arg;
+	DeriveTopicHeader header;
+	Member	   *member;
+
+	if (stream->delivery.fate == FATE_SKIP || strcmp(prefix, DERIVE_TOPIC_PREFIX) != 0 ||
+		size <= DERIVE_TOPIC_HEADER_SIZE)
+		return;
+	memcpy(&header, content, DERIVE_TOPIC_HEADER_SIZE);
+	if (header.token != derive_topic_token())
+		return;
+	member = find_member(stream, header.topic);
+	if (member == NULL || !member->topic)
+		return;
+	derive_events_add_message(stream->log, header.topic, lsn, content + DERIVE_TOPIC_HEADER_SIZE,
+							  size - DERIVE_TOPIC_HEADER_SIZE);
 }
 
 static void
@@ -298,9 +360,9 @@ sink_commit(void *arg, XLogRecPtr end_lsn)
 	DeriveStream *stream = arg;
 	Delivery   *delivery = &stream->delivery;
 
+	if (delivery->fate != FATE_SKIP)
+		derive_events_commit(stream->log);
 	stream->last_commit_lsn = Max(stream->last_commit_lsn, delivery->commit_lsn);
-	if (delivery->fate == FATE_CURRENT)
-		stream->commit_time = Max(stream->commit_time, delivery->commit_time);
 	memset(delivery, 0, sizeof(Delivery));
 }
 
@@ -311,6 +373,7 @@ derive_stream_set_sink(DeriveStream *stream)
 	stream->sink.change = sink_change;
 	stream->sink.wants = sink_wants;
 	stream->sink.truncate = sink_truncate;
+	stream->sink.message = sink_message;
 	stream->sink.commit = sink_commit;
 	stream->sink.arg = stream;
 }

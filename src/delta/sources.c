@@ -99,7 +99,12 @@ make_source(DeriveSource *wanted)
 	source = palloc0(sizeof(Source));
 	source->pub.relid = wanted->relid;
 	source->pub.inh = wanted->inh;
-	source->is_view = (rel->rd_rel->relkind == RELKIND_MATVIEW);
+	source->pub.events = wanted->events;
+	if (rel->rd_rel->relkind == RELKIND_MATVIEW)
+	{
+		source->is_view = !wanted->events;
+		source->is_topic = wanted->events;
+	}
 	source->desc = CreateTupleDescCopy(RelationGetDescr(rel));
 	source->values = palloc0(sizeof(Datum) * source->desc->natts);
 	source->oldvalues = palloc0(sizeof(Datum) * source->desc->natts);
@@ -123,7 +128,7 @@ make_sources(List *wanted, List *keep_backlog)
 	foreach(lc, wanted)
 	{
 		DeriveSource *w = lfirst(lc);
-		Source	   *source = derive_stream_find_source(sources, w->relid, w->inh);
+		Source	   *source = derive_stream_find_source(sources, w->relid, w->inh, w->events);
 
 		if (source == NULL)
 		{
@@ -139,7 +144,7 @@ make_sources(List *wanted, List *keep_backlog)
 	foreach(lc, keep_backlog)
 	{
 		DeriveSource *k = lfirst(lc);
-		Source	   *source = derive_stream_find_source(sources, k->relid, k->inh);
+		Source	   *source = derive_stream_find_source(sources, k->relid, k->inh, k->events);
 
 		if (source != NULL && !source->is_view)
 			source->keep = true;
@@ -213,8 +218,16 @@ make_members(List *sources)
 				continue;
 			member = hash_search(members, &relid, HASH_ENTER, &found);
 			if (!found)
+			{
 				member->routes = NIL;
-			member->routes = lappend(member->routes, make_route(source, rel));
+				member->events = member->topic = false;
+			}
+			if (source->is_topic)
+				member->topic = true;
+			else if (source->pub.events)
+				member->events = true;
+			else
+				member->routes = lappend(member->routes, make_route(source, rel));
 			RelationClose(rel);
 		}
 	}
@@ -259,6 +272,20 @@ mark_all_unknown(DeriveStream *stream, Source *source, const char *reason)
 		derive_backlog_mark(source->backlog, InvalidFullTransactionId, reason);
 	foreach(lc, stream->pending)
 		derive_delta_mark_unknown(derive_stream_pending_delta(lfirst(lc), source), reason);
+}
+
+/*
+ * The same for one that is followed event by event.  What pending transactions
+ * did to new members is not in the log.
+ */
+static void
+mark_events_unknown(DeriveStream *stream, Source *source)
+{
+	ListCell   *lc;
+
+	derive_events_mark(stream->log, source->pub.relid, InvalidFullTransactionId);
+	foreach(lc, stream->pending)
+		derive_events_mark(stream->log, source->pub.relid, ((Pending *) lfirst(lc))->xid);
 }
 
 /* Rows that are held have the old layout: copy them. */
@@ -326,6 +353,14 @@ inherit_source(DeriveStream *stream, Source *old, Source *new)
 	else
 		new->incomplete_upto = stream->ndelivered;
 
+	/* each event has the layout of its time */
+	if (new->pub.events)
+	{
+		if (!equal(old->members, new->members))
+			mark_events_unknown(stream, new);
+		return;
+	}
+
 	if (!equalTupleDescs(old->desc, new->desc))
 		convert_rows(stream, new);
 	if (tracked_type_changed(old, new))
@@ -361,7 +396,8 @@ derive_stream_set_sources(DeriveStream *stream, List *sources, List *keep_backlo
 	foreach(lc, new_sources)
 	{
 		Source	   *source = lfirst(lc);
-		Source	   *before = derive_stream_find_source(stream->sources, source->pub.relid, source->pub.inh);
+		Source	   *before = derive_stream_find_source(stream->sources, source->pub.relid,
+														   source->pub.inh, source->pub.events);
 
 		if (source->is_view)
 			continue;
@@ -370,6 +406,8 @@ derive_stream_set_sources(DeriveStream *stream, List *sources, List *keep_backlo
 		else
 			source->incomplete_upto = stream->ndelivered;
 
+		if (source->pub.events)
+			continue;
 		if (source->keep && source->backlog == NULL)
 			source->backlog = derive_backlog_create(stream, source);
 		else if (!source->keep && source->backlog != NULL)
@@ -388,13 +426,16 @@ derive_stream_set_sources(DeriveStream *stream, List *sources, List *keep_backlo
 	stream->sources_cxt = cxt;
 	stream->sources = new_sources;
 	stream->members = members;
+	stream->last_relid = InvalidOid;
+	stream->last_member = NULL;
 	stream->broken = false;
 }
 
 bool
 derive_stream_complete(DeriveStream *stream, const DeriveSource *wanted)
 {
-	Source	   *source = derive_stream_find_source(stream->sources, wanted->relid, wanted->inh);
+	Source	   *source = derive_stream_find_source(stream->sources, wanted->relid, wanted->inh,
+												   wanted->events);
 
 	if (source == NULL)
 		return false;

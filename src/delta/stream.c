@@ -16,6 +16,10 @@
  * All of them are DeriveDeltas, that is, tuplestores that spill.  A backlog
  * has one more column, "xid".
  *
+ * Sources that are followed event by event have none of these but are all in
+ * one event log (events.h), whose readers sort out by themselves what is
+ * current, pending or backlog, by their positions.
+ *
  * The parts
  *
  *	stream.c is the life of a stream and of a batch.  sources.c makes the set of
@@ -35,7 +39,8 @@
  *	The decoder will deliver the transaction again, so nothing is lost, but
  *	what is held twice cannot be told apart: what the half touched becomes
  *	unknown.  Transactions that were delivered in full are known by the LSN of
- *	their commit record and are not taken twice.
+ *	their commit record and are not taken twice.  The event log forgets the
+ *	half, so that nothing becomes unknown.
  *
  *	The same holds where moving a pending transaction to current fails.
  *
@@ -64,10 +69,14 @@ derive_stream_create(void)
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "pg_derive stream",
 											  ALLOCSET_DEFAULT_SIZES);
 	DeriveStream *stream = MemoryContextAllocZero(cxt, sizeof(DeriveStream));
+	MemoryContext old;
 
 	stream->cxt = cxt;
 	stream->batch_cxt = AllocSetContextCreate(cxt, "pg_derive batch positions", ALLOCSET_SMALL_SIZES);
 	stream->views_cxt = AllocSetContextCreate(cxt, "pg_derive batch deltas", ALLOCSET_SMALL_SIZES);
+	old = MemoryContextSwitchTo(cxt);
+	stream->log = derive_events_create();
+	MemoryContextSwitchTo(old);
 	derive_stream_set_sink(stream);
 
 	return stream;
@@ -90,7 +99,7 @@ derive_stream_sink(DeriveStream *stream)
  */
 
 Source *
-derive_stream_find_source(List *sources, Oid relid, bool inh)
+derive_stream_find_source(List *sources, Oid relid, bool inh, bool events)
 {
 	ListCell   *lc;
 
@@ -98,7 +107,7 @@ derive_stream_find_source(List *sources, Oid relid, bool inh)
 	{
 		Source	   *source = lfirst(lc);
 
-		if (source->pub.relid == relid && source->pub.inh == inh)
+		if (source->pub.relid == relid && source->pub.inh == inh && source->pub.events == events)
 			return source;
 	}
 
@@ -172,6 +181,7 @@ derive_stream_forget_interrupted(DeriveStream *stream)
 	if (!delivery->active)
 		return;
 
+	derive_events_abandon(stream->log);
 	if (delivery->fate == FATE_PENDING)
 	{
 		stream->pending = list_delete_ptr(stream->pending, delivery->pending);
@@ -248,7 +258,7 @@ move_pending(DeriveStream *stream, Pending *pending)
 	foreach(lc, deltas)
 	{
 		DeriveDelta *delta = lfirst(lc);
-		Source	   *source = derive_stream_find_source(stream->sources, delta->relid, delta->inh);
+		Source	   *source = derive_stream_find_source(stream->sources, delta->relid, delta->inh, false);
 
 		if (source == NULL)
 			continue;
@@ -260,14 +270,12 @@ move_pending(DeriveStream *stream, Pending *pending)
 	foreach(lc, deltas)
 	{
 		DeriveDelta *delta = lfirst(lc);
-		Source	   *source = derive_stream_find_source(stream->sources, delta->relid, delta->inh);
+		Source	   *source = derive_stream_find_source(stream->sources, delta->relid, delta->inh, false);
 
 		if (source != NULL)
 			move_delta(stream, pending, delta, source, applied);
 	}
 
-	if (!applied)
-		stream->commit_time = Max(stream->commit_time, pending->commit_time);
 	list_free(deltas);
 }
 
@@ -289,6 +297,23 @@ move_visible(DeriveStream *stream)
 	}
 }
 
+/* Is a view being built that will read the event log? */
+static bool
+events_are_kept(DeriveStream *stream)
+{
+	ListCell   *lc;
+
+	foreach(lc, stream->sources)
+	{
+		Source	   *source = lfirst(lc);
+
+		if (source->pub.events && source->keep)
+			return true;
+	}
+
+	return false;
+}
+
 void
 derive_stream_begin_batch(DeriveStream *stream, const DerivePosition *from, const DerivePosition *to)
 {
@@ -304,6 +329,7 @@ derive_stream_begin_batch(DeriveStream *stream, const DerivePosition *from, cons
 	stream->to = derive_position_copy(to);
 	MemoryContextSwitchTo(old);
 
+	derive_events_forget(stream->log, stream->from, events_are_kept(stream));
 	move_visible(stream);
 }
 
@@ -315,6 +341,9 @@ derive_stream_batch(DeriveStream *stream)
 	ListCell   *lc;
 
 	batch->cxt = stream->views_cxt;
+	batch->log = stream->log;
+	batch->from = stream->from;
+	batch->to = stream->to;
 	foreach(lc, stream->sources)
 	{
 		Source	   *source = lfirst(lc);
@@ -342,11 +371,23 @@ derive_stream_batch_since(DeriveStream *stream, List *sources, const DerivePosit
 	old = MemoryContextSwitchTo(stream->views_cxt);
 	batch = palloc0(sizeof(DeriveBatch));
 	batch->cxt = stream->views_cxt;
+	batch->log = stream->log;
+	batch->from = derive_position_copy(since);
+	batch->to = stream->to;
 	foreach(lc, sources)
 	{
 		DeriveSource *wanted = lfirst(lc);
-		Source	   *source = derive_stream_find_source(stream->sources, wanted->relid, wanted->inh);
+		Source	   *source = derive_stream_find_source(stream->sources, wanted->relid, wanted->inh,
+													   wanted->events);
 		DeriveDelta *delta;
+
+		/* how far back the log goes, it says itself when it is read */
+		if (wanted->events)
+		{
+			if (source == NULL || !source->keep)
+				elog(ERROR, "no events are kept of relation %u", wanted->relid);
+			continue;
+		}
 
 		/* the log does not have the changes of a materialized view */
 		if (source != NULL ? source->is_view : get_rel_relkind(wanted->relid) == RELKIND_MATVIEW)
@@ -382,7 +423,7 @@ derive_stream_end_batch(DeriveStream *stream)
 		if (source->current != NULL && (source->current->nrows > 0 || source->current->unknown))
 			derive_delta_reset(source->current);
 	}
-	stream->commit_time = 0;
+	derive_events_applied(stream->log, stream->pending == NIL && !events_are_kept(stream));
 }
 
 XLogRecPtr
@@ -398,27 +439,4 @@ bool
 derive_stream_has_pending(DeriveStream *stream)
 {
 	return stream->pending != NIL;
-}
-
-int64
-derive_stream_nrows(DeriveStream *stream)
-{
-	int64		nrows = 0;
-	ListCell   *lc;
-
-	foreach(lc, stream->sources)
-	{
-		Source	   *source = lfirst(lc);
-
-		if (source->current != NULL)
-			nrows += source->current->nrows + (source->current->unknown ? 1 : 0);
-	}
-
-	return nrows;
-}
-
-TimestampTz
-derive_stream_commit_time(DeriveStream *stream)
-{
-	return stream->commit_time;
 }

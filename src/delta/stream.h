@@ -52,7 +52,7 @@ extern const DeriveSink *derive_stream_sink(DeriveStream *stream);
 
 /*
  * Track exactly these sources (List of DeriveSource *, copied; duplicates of
- * (relid, inh) are merged by union of columns).  Must run in a transaction
+ * (relid, inh, events) are merged by union of columns).  Must run in a transaction
  * with a valid catalog snapshot; takes no locks beyond AccessShare.  Columns
  * outside of a source's set are stored as NULL, and an UPDATE that changes
  * none of the set is dropped.
@@ -79,6 +79,10 @@ extern void derive_stream_begin_batch(DeriveStream *stream, const DerivePosition
  * that is later than from, and backlog kept for all of the sources: what
  * "to" covers and since does not, from backlog and current rows, for a view
  * at position since.
+ *
+ * Sources that are followed event by event have no delta: the batch has the
+ * event log and the positions to read it with.  For since, keep_backlog must
+ * have named them.
  */
 extern DeriveBatch *derive_stream_batch(DeriveStream *stream);
 extern DeriveBatch *derive_stream_batch_since(DeriveStream *stream, List *sources, const DerivePosition *since);
@@ -88,12 +92,6 @@ extern void derive_stream_end_batch(DeriveStream *stream);
 /* The start LSN of the first pending transaction's commit record, or else decoded_upto. */
 extern XLogRecPtr derive_stream_covered(DeriveStream *stream, XLogRecPtr decoded_upto);
 extern bool derive_stream_has_pending(DeriveStream *stream);
-
-/* Rows in the current deltas (for statistics and to see whether a batch is empty). */
-extern int64 derive_stream_nrows(DeriveStream *stream);
-
-/* Commit time of the last transaction delivered to the current batch, 0 if none. */
-extern TimestampTz derive_stream_commit_time(DeriveStream *stream);
 
 /*
  * A digest of the relations that a source stands for (itself, partitions,

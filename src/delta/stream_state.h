@@ -13,6 +13,7 @@
 #include "base/position.h"
 #include "capture/decoder.h"
 #include "delta/delta.h"
+#include "delta/events.h"
 #include "delta/stream.h"
 #include "nodes/bitmapset.h"
 #include "utils/hsearch.h"
@@ -25,6 +26,7 @@ typedef struct Source
 	DeriveSource pub;			/* columns: all that are tracked */
 	bool		is_view;		/* a materialized view: the log does not have
 								 * its changes */
+	bool		is_topic;		/* its changes are messages; events only */
 	TupleDesc	desc;			/* the relation's */
 	List	   *members;		/* of Oid, ascending */
 	bool		keep;			/* backlog is wanted */
@@ -65,6 +67,8 @@ typedef struct Member
 {
 	Oid			relid;			/* hash key */
 	List	   *routes;			/* of Route * */
+	bool		events;			/* its changes go to the event log */
+	bool		topic;			/* its messages do */
 } Member;
 
 typedef struct Pending
@@ -73,7 +77,6 @@ typedef struct Pending
 	FullTransactionId xid;
 	uint64		number;
 	XLogRecPtr	commit_lsn;
-	TimestampTz commit_time;
 	List	   *deltas;			/* of DeriveDelta * */
 	bool		moving;			/* half of it may be in current already */
 } Pending;
@@ -106,6 +109,8 @@ struct DeriveStream
 								 * whole */
 	List	   *sources;		/* of Source * */
 	HTAB	   *members;		/* of Member */
+	Oid			last_relid;		/* the last one that was looked up */
+	Member	   *last_member;	/* NULL: it is no member */
 	bool		broken;			/* set_sources failed half-way */
 
 	MemoryContext batch_cxt;	/* from, to; reset by begin_batch */
@@ -113,11 +118,11 @@ struct DeriveStream
 	DerivePosition *to;
 	MemoryContext views_cxt;	/* batches handed out */
 
+	DeriveEventLog *log;
 	List	   *pending;		/* of Pending *, in order of commit */
 	Delivery	delivery;
 	uint64		ndelivered;		/* numbers transactions */
 	XLogRecPtr	last_commit_lsn;	/* of the last one delivered in full */
-	TimestampTz commit_time;
 
 	/* scratch for deforming */
 	int			natts;
@@ -133,7 +138,7 @@ struct DeriveStream
  */
 
 /* NULL if the stream does not follow it. */
-extern Source *derive_stream_find_source(List *sources, Oid relid, bool inh);
+extern Source *derive_stream_find_source(List *sources, Oid relid, bool inh, bool events);
 
 /* An empty delta of the source's layout. */
 extern DeriveDelta *derive_stream_create_delta(MemoryContext parent, Source *source);

@@ -105,6 +105,8 @@ struct DeriveTarget
 	bool		dirty;			/* written since the command counter moved */
 	DeriveConsolidator *consolidator;	/* NULL unless rows come by add() */
 	DeriveDelta *output;		/* or NULL */
+	DeriveObserver observer;	/* or NULL */
+	void	   *observer_arg;
 	DeriveTargetCounts counts;
 };
 
@@ -413,6 +415,13 @@ derive_target_open(Oid relid, Oid index, const DeriveLocator *locator, DeriveDel
 	return target;
 }
 
+void
+derive_target_observe(DeriveTarget *target, DeriveObserver observer, void *arg)
+{
+	target->observer = observer;
+	target->observer_arg = arg;
+}
+
 /*
  * Finding
  */
@@ -510,11 +519,16 @@ make_changeable(DeriveTarget *target)
  * Writing
  */
 
+/* Tell who wants to know. */
 static void
-record(DeriveTarget *target, TupleTableSlot *row, int64 weight)
+record(DeriveTarget *target, TupleTableSlot *old, TupleTableSlot *new, int64 count)
 {
-	if (target->output != NULL)
-		derive_delta_add_slot(target->output, row, weight);
+	if (target->output != NULL && old != NULL)
+		derive_delta_add_slot(target->output, old, -count);
+	if (target->output != NULL && new != NULL)
+		derive_delta_add_slot(target->output, new, count);
+	if (target->observer != NULL)
+		target->observer(target->observer_arg, old, new, count);
 }
 
 static void
@@ -612,18 +626,10 @@ unique_columns_agree(DeriveTarget *target, TupleTableSlot *old, TupleTableSlot *
 	return true;
 }
 
+/* The row in target->found, in place. */
 static void
-replace(DeriveTarget *target, TupleTableSlot *old, TupleTableSlot *new)
+update_found(DeriveTarget *target, TupleTableSlot *new)
 {
-	if (!unique_columns_agree(target, old, new))
-	{
-		remove_copies(target, old, 1);
-		add_copies(target, new, 1, true);
-		return;
-	}
-
-	begin_search(target, old);
-	next_copy(target, old);
 	make_changeable(target);
 	ExecCopySlot(target->written, new);
 	check_collision(target,
@@ -636,15 +642,27 @@ replace(DeriveTarget *target, TupleTableSlot *old, TupleTableSlot *new)
 }
 
 static void
+replace(DeriveTarget *target, TupleTableSlot *old, TupleTableSlot *new)
+{
+	if (!unique_columns_agree(target, old, new))
+	{
+		remove_copies(target, old, 1);
+		add_copies(target, new, 1, true);
+		return;
+	}
+
+	begin_search(target, old);
+	next_copy(target, old);
+	update_found(target, new);
+}
+
+static void
 apply_net_change(void *arg, TupleTableSlot *old, TupleTableSlot *new, int64 count)
 {
 	DeriveTarget *target = arg;
 	MemoryContext save = MemoryContextSwitchTo(target->row_cxt);
 
-	if (old != NULL)
-		record(target, old, -count);
-	if (new != NULL)
-		record(target, new, count);
+	record(target, old, new, count);
 
 	if (old != NULL && new != NULL)
 		replace(target, old, new);
@@ -675,6 +693,69 @@ derive_target_change(DeriveTarget *target, TupleTableSlot *old, TupleTableSlot *
 	}
 
 	apply_net_change(target, old, new, 1);
+}
+
+/*
+ * By key
+ */
+
+TupleTableSlot *
+derive_target_lookup(DeriveTarget *target, TupleTableSlot *row)
+{
+	bool		more;
+
+	begin_search(target, row);
+	do
+	{
+		MemoryContext old = MemoryContextSwitchTo(target->cxt);
+
+		more = index_getnext_slot(target->scan, ForwardScanDirection, target->found);
+		MemoryContextSwitchTo(old);
+	} while (more && !target->locator.unique &&
+			 !derive_row_equal(target->found, row, target->locator.nattrs, target->locator.attrs));
+	MemoryContextReset(target->row_cxt);
+
+	return more ? target->found : NULL;
+}
+
+void
+derive_target_replace_found(DeriveTarget *target, TupleTableSlot *new)
+{
+	MemoryContext save = MemoryContextSwitchTo(target->row_cxt);
+
+	Assert(!TTS_EMPTY(target->found));
+	if (new == NULL || !derive_row_equal(target->found, new, 0, NULL))
+	{
+		record(target, target->found, new, 1);
+		if (new != NULL && unique_columns_agree(target, target->found, new))
+			update_found(target, new);
+		else
+		{
+			/* values of the new row may point into the old one */
+			if (new != NULL)
+				ExecMaterializeSlot(new);
+			make_changeable(target);
+			simple_table_tuple_delete(target->rel, &target->found->tts_tid, SnapshotSelf);
+			target->dirty = true;
+			target->counts.deleted++;
+			ExecClearTuple(target->found);
+			if (new != NULL)
+				write_copies(target, new, 1);
+		}
+	}
+	MemoryContextSwitchTo(save);
+	MemoryContextReset(target->row_cxt);
+}
+
+void
+derive_target_insert(DeriveTarget *target, TupleTableSlot *row)
+{
+	MemoryContext save = MemoryContextSwitchTo(target->row_cxt);
+
+	record(target, NULL, row, 1);
+	write_copies(target, row, 1);
+	MemoryContextSwitchTo(save);
+	MemoryContextReset(target->row_cxt);
 }
 
 void

@@ -62,6 +62,13 @@ extern bool derive_locator_matches(Relation index, const DeriveLocator *locator)
 extern DeriveTarget *derive_target_open(Oid relid, Oid index, const DeriveLocator *locator, DeriveDelta *output);
 
 /*
+ * Have every change of a row reported as it is applied: old (removed) and new
+ * (added), one of them NULL, count > 0 copies.
+ */
+typedef void (*DeriveObserver) (void *arg, TupleTableSlot *old, TupleTableSlot *new, int64 count);
+extern void derive_target_observe(DeriveTarget *target, DeriveObserver observer, void *arg);
+
+/*
  * Two ways in, not to be mixed.  add(): weighted rows in any order, net effect
  * applied at close (sorting by key, replacing in place where the key stays).
  * change(): one row goes, one comes, either may be NULL; the caller vouches
@@ -70,6 +77,18 @@ extern DeriveTarget *derive_target_open(Oid relid, Oid index, const DeriveLocato
  */
 extern void derive_target_add(DeriveTarget *target, TupleTableSlot *row, int64 weight);
 extern void derive_target_change(DeriveTarget *target, TupleTableSlot *old, TupleTableSlot *new);
+
+/*
+ * A third way, by key: for tables where every change is to be seen at once.
+ * lookup(): the (or a) row whose locator columns have the values of this row's,
+ * valid until the next call; NULL if there is none.  A unique locator's index
+ * decides what is equal, else the image does.  replace_found() puts new in the
+ * place of the row that lookup() has just returned, or deletes it (NULL);
+ * insert() adds a row.
+ */
+extern TupleTableSlot *derive_target_lookup(DeriveTarget *target, TupleTableSlot *row);
+extern void derive_target_replace_found(DeriveTarget *target, TupleTableSlot *new);
+extern void derive_target_insert(DeriveTarget *target, TupleTableSlot *row);
 
 /*
  * Add every present row of the relation with weight -1, as the first half of

@@ -46,13 +46,13 @@
 #include "utils/rls.h"
 
 #include "base/compat.h"
+#include "base/registry.h"
 #include "derive/check.h"
 #include "derive/query.h"
 
 typedef struct CheckContext
 {
 	Oid			owner;
-	DeriveIsMaintained is_maintained;
 	List	   *queries;		/* enclosing queries, innermost first */
 } CheckContext;
 
@@ -175,40 +175,47 @@ check_children(Oid relid)
 		check_logged(lfirst_oid(lc));
 }
 
-static void
-check_relation(RangeTblEntry *rte, CheckContext *context)
+void
+derive_check_source(Oid relid, bool inh, Oid owner)
 {
-	Relation	rel = table_open(rte->relid, AccessShareLock);
+	Relation	rel = table_open(relid, AccessShareLock);
 	const char *name = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
 												  RelationGetRelationName(rel));
 	char		relkind = rel->rd_rel->relkind;
 
-	check_logged(rte->relid);
+	check_logged(relid);
 	if (relkind == RELKIND_MATVIEW)
 	{
-		if (!context->is_maintained(rte->relid))
+		if (derive_registry_get(relid) == NULL)
 			derive_refuse(psprintf("a view over materialized view %s, which is not maintained,", name),
 						  "REFRESH MATERIALIZED VIEW replaces its contents without telling what changed.",
 						  "Call derive.maintain() for it first.");
-		rte->inh = false;		/* it has no children: ONLY makes no
-								 * difference */
 	}
 	else if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE)
 		derive_refuse(psprintf("a view over %s, which is not a table,", name), NULL, NULL);
 	if (IsCatalogRelation(rel) || RelationIsUsedAsCatalogTable(rel))
 		derive_refuse(psprintf("a view over system catalog %s", name),
 					  "Logical decoding does not deliver changes of catalogs.", NULL);
-	if (rte->inh && has_subclass(rte->relid))
-		check_children(rte->relid);
-	if (check_enable_rls(rte->relid, context->owner, true) == RLS_ENABLED)
+	if (check_enable_rls(relid, owner, true) == RLS_ENABLED)
 		derive_refuse(psprintf("a view over %s, which has row-level security for the view's owner,", name),
 					  "The write-ahead log carries all rows, whatever the policies say.",
 					  "Let a role that is not subject to the policies own the view.");
+	if (inh && relkind != RELKIND_MATVIEW && has_subclass(relid))
+		check_children(relid);
+	table_close(rel, NoLock);
+}
+
+static void
+check_relation(RangeTblEntry *rte, CheckContext *context)
+{
+	derive_check_source(rte->relid, rte->inh, context->owner);
+	if (rte->relkind == RELKIND_MATVIEW)
+		rte->inh = false;		/* it has no children: ONLY makes no
+								 * difference */
 	if (rte->tablesample != NULL)
 		derive_refuse("TABLESAMPLE", "Its result is random.", NULL);
 	if (rte->securityQuals != NIL)
-		derive_refuse(psprintf("a view over %s, which has row-level security,", name), NULL, NULL);
-	table_close(rel, NoLock);
+		derive_refuse(psprintf("a view over %s, which has row-level security,", get_rel_name(rte->relid)), NULL, NULL);
 }
 
 /* -------------------------------------------------------------------------
@@ -449,9 +456,9 @@ expand_mutator(Node *node, ExpandContext *context)
 }
 
 void
-derive_check_query(Query *query, Oid owner, DeriveIsMaintained is_maintained)
+derive_check_query(Query *query, Oid owner)
 {
-	CheckContext check = {owner, is_maintained, NIL};
+	CheckContext check = {owner, NIL};
 	ExpandContext expand = {NIL};
 
 	(void) expand_mutator((Node *) query, &expand);

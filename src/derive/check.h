@@ -20,10 +20,11 @@ DERIVE_NORETURN extern void derive_refuse(const char *construct, const char *det
 
 /*
  * Check the whole rewritten query of a view, which is run as owner; also
- * expands whole-row references (it changes the tree).  is_maintained tells
- * which materialized views may be sources.
+ * expands whole-row references (it changes the tree).
  */
-typedef bool (*DeriveIsMaintained) (Oid relid);
-extern void derive_check_query(Query *query, Oid owner, DeriveIsMaintained is_maintained);
+extern void derive_check_query(Query *query, Oid owner);
+
+/* The same for one relation as a source (inh: and its children): a table or a maintained view. */
+extern void derive_check_source(Oid relid, bool inh, Oid owner);
 
 #endif							/* DERIVE_CHECK_H */

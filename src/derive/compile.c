@@ -62,12 +62,6 @@ typedef struct Compiler
 static DeriveOperator *compile_block(Compiler *compiler, Query *query);
 static void flatten_from(Compiler *compiler, Query *query);
 
-static bool
-is_maintained(Oid relid)
-{
-	return derive_registry_get(relid) != NULL;
-}
-
 static DeriveOperator *
 new_operator(Compiler *compiler, const char *label)
 {
@@ -527,7 +521,7 @@ derive_compile(Oid view, Oid owner, DeriveTableResolver resolve, void *arg, Quer
 	Query	   *tree = derive_query_of_view(view);
 	ListCell   *lc;
 
-	derive_check_query(tree, owner, is_maintained);
+	derive_check_query(tree, owner);
 	derive_query_exact_floats(tree);
 	*query = copyObject(tree);
 	derive_query_fix_order(*query);

@@ -187,12 +187,6 @@ derive_plan_create(Query *query, int cursor_options)
 }
 
 void
-derive_plan_free(DerivePlan *plan)
-{
-	MemoryContextDelete(plan->cxt);
-}
-
-void
 derive_plans_invalidate(Oid relid)
 {
 	dlist_iter	iter;

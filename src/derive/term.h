@@ -70,7 +70,6 @@ extern void derive_query_run(Query *query, QueryEnvironment *env, DeriveRowSink 
 typedef struct DerivePlan DerivePlan;
 extern DerivePlan *derive_plan_create(Query *query, int cursor_options);
 extern void derive_plan_run(DerivePlan *plan, QueryEnvironment *env, bool weighted, DeriveRowSink sink, void *arg);
-extern void derive_plan_free(DerivePlan *plan);
 extern PlannedStmt *derive_plan_stmt(DerivePlan *plan);
 
 /* Mark cached plans that use this relation (InvalidOid: all); safe in invalidation callbacks. */

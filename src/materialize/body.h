@@ -3,19 +3,157 @@
  * body.h
  *	  The inside of a program, for this folder only.
  *
+ *	program.c		what is common to all derivations
+ *	operators.c		the derivation "select": runs a compiled SELECT
+ *	context.c		what other derivations are given: DeriveContext
+ *	tables.c		the tables that they write
+ *	scratch.c		running them from nothing
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef DERIVE_BODY_H
 #define DERIVE_BODY_H
 
+#include "delta/events.h"
 #include "derive/operator.h"
+#include "materialize/program.h"
 #include "nodes/parsenodes.h"
 
-typedef struct DeriveProgramBody
+/* What a run of a program works on. */
+typedef struct DeriveProgramRun
 {
-	List	   *operators;		/* of DeriveOperator *, in the order in which
+	DeriveBatch *batch;			/* NULL while building */
+	DeriveTargetCounts *counts; /* or NULL */
+	DeriveProgress progress;	/* or NULL */
+	void	   *progress_arg;
+	int64		rows;			/* of the view, once it is built */
+} DeriveProgramRun;
+
+/* Of the derivation "select". */
+typedef struct DeriveOperators
+{
+	List	   *list;			/* of DeriveOperator *, in the order in which
 								 * they run */
-	Query	   *query;			/* the whole definition, for comparing */
-} DeriveProgramBody;
+} DeriveOperators;
+
+/* A table that a derivation writes. */
+typedef struct DeriveTable
+{
+	Oid			relid;
+	Oid			index;			/* of the locator */
+	TupleDesc	desc;
+	DeriveLocator locator;
+
+	/* while it is open */
+	DeriveTarget *target;
+	TupleTableSlot *row;		/* to be written */
+	bool		found;			/* get() returned a row that is still there */
+} DeriveTable;
+
+/* How rows of a decoded table become rows of a source. */
+typedef struct DeriveConversion
+{
+	TupleDesc	from;
+	Oid			relid;
+	struct AttrMap *map;		/* NULL: they are the same */
+	TupleTableSlot *slot;		/* of "from"; NULL without a map */
+} DeriveConversion;
+
+typedef struct DeriveSourceReader
+{
+	TupleTableSlot *oldrow;
+	TupleTableSlot *newrow;
+	TupleTableSlot *virtual_old;	/* after conversion */
+	TupleTableSlot *virtual_new;
+	List	   *members;		/* of Oid */
+	List	   *conversions;	/* of DeriveConversion * */
+} DeriveSourceReader;
+
+/* Reading what a source has now. */
+typedef struct DeriveScan
+{
+	int			next_member;
+	Relation	relation;		/* NULL: none is open */
+	struct TableScanDescData *scan;
+	TupleTableSlot *slot;
+} DeriveScan;
+
+/* Of a derivation in C. */
+typedef struct DeriveTables
+{
+	DeriveDefinition *definition;
+	List	   *asked;			/* of char *: options that were asked for */
+	int			ntables;
+	DeriveTable **tables;		/* 0 is the view */
+	DeriveSourceReader *readers;	/* one per source */
+	bool		clean;			/* the last run went well, and so ... */
+	uint64		aborts;			/* ... has everything since then */
+	DeriveDelta *output;		/* of the run; or NULL */
+
+	/* next_change() */
+	MemoryContext run_cxt;		/* NULL: no run */
+	DeriveEventReader *events;
+	int			next_source;	/* whose rows or delta come next */
+	DeriveDelta *delta;			/* being read */
+	TupleTableSlot *delta_slot;
+	TupleTableSlot *view_row;	/* the same without its weight */
+	TupleTableSlot *topic_row;
+	int64		repeat;			/* copies of the row in delta_slot to come */
+	DeriveScan	scan;
+} DeriveTables;
+
+
+/* program.c: becoming the view's owner */
+typedef struct DeriveOwnerContext
+{
+	Oid			userid;
+	int			sec_context;
+	int			guc_level;
+} DeriveOwnerContext;
+
+extern void derive_owner_enter(Oid owner, DeriveOwnerContext *saved);
+extern void derive_owner_leave(DeriveOwnerContext *saved);
+
+/* Let the active snapshot see what this transaction has done; to be popped. */
+extern void derive_see_own_changes(void);
+
+/* operators.c */
+extern List *derive_operators_explain(DeriveProgram *program);
+extern List *derive_operators_advice(DeriveProgram *program);
+
+/* context.c */
+extern void derive_context_create(DeriveProgram *program, DeriveDefinition *definition, TupleDesc desc);
+
+/* Call declare(), and check what it did. */
+extern void derive_context_declare(DeriveProgram *program);
+
+/* A run: call() is the routine's apply(), resync() or expire(); the tables are open meanwhile. */
+extern void derive_context_run(DeriveProgram *program, void (*call) (DeriveContext *context));
+
+/* Changes are given one by one: begin with the first. */
+extern void derive_changes_rewind(DeriveContext *context);
+
+/* tables.c */
+extern DeriveTable *derive_tables_add(DeriveProgram *program, TupleDesc desc);
+extern void derive_table_set_key(DeriveTable *table, int nkeys, const AttrNumber *keys, bool unique);
+extern void derive_tables_set_functions(DeriveContext *context);
+extern void derive_tables_create(DeriveProgram *program);	/* and register */
+extern void derive_tables_find(DeriveProgram *program);
+extern void derive_tables_open(DeriveProgram *program);
+extern void derive_tables_close(DeriveProgram *program);
+
+/* scratch.c */
+
+/*
+ * Run the derivation from nothing, in tables that are gone afterwards.  Returns
+ * an array of the rows of each table, in CurrentMemoryContext.
+ */
+extern Tuplestorestate **derive_scratch_run(DeriveProgram *program, DeriveProgramRun *run);
+
+/* Make the tables of the program equal to that. */
+extern void derive_scratch_apply(DeriveProgram *program);
+
+/* Fill them. */
+extern void derive_scratch_fill(DeriveProgram *program);
 
 #endif							/* DERIVE_BODY_H */

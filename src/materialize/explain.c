@@ -182,12 +182,12 @@ strings(List *values)
 }
 
 List *
-derive_program_index_advice(DeriveProgram *program)
+derive_operators_advice(DeriveProgram *program)
 {
 	AdviceContext context = {NIL, NIL, NIL};
 	ListCell   *lc;
 
-	foreach(lc, program->body->operators)
+	foreach(lc, program->operators->list)
 		advise_operator(lfirst(lc), &context);
 	return strings(context.advice);
 }
@@ -244,7 +244,7 @@ explain_operator(DeriveProgram *program, DeriveOperator *op, int depth, List *li
 		if (list_member_oid(seen, relid))
 			continue;
 		seen = lappend_oid(seen, relid);
-		foreach(lc, program->body->operators)
+		foreach(lc, program->operators->list)
 			if (((DeriveOperator *) lfirst(lc))->table == relid)
 			inner = lfirst(lc);
 		if (inner)
@@ -258,7 +258,7 @@ explain_operator(DeriveProgram *program, DeriveOperator *op, int depth, List *li
 }
 
 List *
-derive_program_explain(DeriveProgram *program)
+derive_operators_explain(DeriveProgram *program)
 {
-	return explain_operator(program, llast(program->body->operators), 0, NIL);
+	return explain_operator(program, llast(program->operators->list), 0, NIL);
 }

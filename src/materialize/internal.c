@@ -15,6 +15,7 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
@@ -74,22 +75,22 @@ become_saved_user(SavedUser *saved)
 	SetUserIdAndSecContext(saved->userid, saved->sec_context);
 }
 
-Oid
-derive_internal_create(Oid view, int operator, char role, TupleDesc desc)
+/* Columns keep their names, or are c1, c2, ... */
+static Oid
+create_table(char *name, char persistence, TupleDesc desc, bool keep_names)
 {
 	CreateStmt *stmt = makeNode(CreateStmt);
-	char	   *name = psprintf("%s_%u_%d", role == 's' ? "state" : "rows", view, operator);
 	ObjectAddress table;
-	ObjectAddress extension;
 	SavedUser	saved;
 
 	stmt->relation = makeRangeVar("derive_state", name, -1);
+	stmt->relation->relpersistence = persistence;
 	stmt->oncommit = ONCOMMIT_NOOP;
 	stmt->options = list_make1(makeDefElem("fillfactor", (Node *) makeInteger(derive_fillfactor), -1));
 	for (int i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
-		char	   *column = role == 's' ? NameStr(att->attname) : psprintf("c%d", i + 1);
+		char	   *column = keep_names ? NameStr(att->attname) : psprintf("c%d", i + 1);
 
 		stmt->tableElts = lappend(stmt->tableElts,
 								  makeColumnDef(column, att->atttypid, att->atttypmod, att->attcollation));
@@ -100,12 +101,47 @@ derive_internal_create(Oid view, int operator, char role, TupleDesc desc)
 	CommandCounterIncrement();
 	NewRelationCreateToastTable(table.objectId, (Datum) 0);
 	become_saved_user(&saved);
+	return table.objectId;
+}
 
+Oid
+derive_internal_create(Oid view, int operator, char role, TupleDesc desc)
+{
+	char	   *name = psprintf("%s_%u_%d", role == 's' ? "state" : "rows", view, operator);
+	ObjectAddress table;
+	ObjectAddress extension;
+
+	ObjectAddressSet(table, RelationRelationId,
+					 create_table(name, RELPERSISTENCE_PERMANENT, desc, role == 's'));
 	ObjectAddressSet(extension, ExtensionRelationId, derive_extension_oid(false));
 	recordDependencyOn(&table, &extension, DEPENDENCY_EXTENSION);
 	CommandCounterIncrement();
 	derive_registry_set_relation(view, operator, role, table.objectId);
 	return table.objectId;
+}
+
+Oid
+derive_internal_create_scratch(int number, TupleDesc desc)
+{
+	Oid			relid = create_table(psprintf("scratch_%d_%d", MyProcPid, number),
+									 RELPERSISTENCE_UNLOGGED, desc, false);
+
+	CommandCounterIncrement();
+	return relid;
+}
+
+bool
+derive_internal_has_columns(Oid relid, TupleDesc desc)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	TupleDesc	stored = RelationGetDescr(rel);
+	bool		result = stored->natts == desc->natts;
+
+	for (int i = 0; result && i < desc->natts; i++)
+		result = !TupleDescAttr(stored, i)->attisdropped &&
+			TupleDescAttr(stored, i)->atttypid == TupleDescAttr(desc, i)->atttypid;
+	table_close(rel, NoLock);
+	return result;
 }
 
 void
@@ -139,6 +175,40 @@ derive_internal_index_locator(Oid relid, const DeriveLocator *locator)
 	become_saved_user(&saved);
 	table_close(rel, NoLock);
 	CommandCounterIncrement();
+	return index;
+}
+
+/* An index of the table that can serve as its locator, or InvalidOid. */
+static Oid
+find_locator(Oid relid, const DeriveLocator *locator)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	Oid			result = InvalidOid;
+	ListCell   *lc;
+
+	foreach(lc, RelationGetIndexList(rel))
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+
+		if (derive_locator_matches(index, locator))
+			result = lfirst_oid(lc);
+		index_close(index, NoLock);
+		if (OidIsValid(result))
+			break;
+	}
+	table_close(rel, NoLock);
+	return result;
+}
+
+Oid
+derive_internal_locator(Oid view, int operator, Oid relid, Oid index, const DeriveLocator *locator)
+{
+	if (OidIsValid(index) && get_rel_relkind(index) != '\0' && get_index_isvalid(index))
+		return index;
+	index = find_locator(relid, locator);
+	if (!OidIsValid(index))
+		index = derive_internal_index_locator(relid, locator);
+	derive_registry_set_relation(view, operator, 'i', index);
 	return index;
 }
 

@@ -1,18 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * program.c
- *	  A view's program: its operators, run one after the other.
+ *	  A view's program: the derivation that maintains it, at work.
  *
- * What an operator changed is the delta that later operators of the program
- * read, and, where another view reads this one, the delta that the view adds
- * to the batch.  Each operator sees what earlier ones wrote: the command
- * counter moves and the snapshot's curcid with it.
- *
- * Where a delta is unknown (TRUNCATE, say), the operator that reads it starts
- * over and its table is made equal to the new result by difference.  The
- * difference is an exact delta again, so operators and views after it go on as
- * if nothing had happened.  derive_program_recompute() does that for every
- * operator, derive_program_build() writes new tables instead.
+ * What is common to all derivations: finding the one that a view's definition
+ * names, its sources and the rights to read them, which relations to lock,
+ * running its callbacks as the view's owner, and comparing the view with its
+ * definition.  The derivation for SELECTs is in operators.c; what others are
+ * given is in context.c.
  *
  * Everything runs as the view's owner in a security-restricted operation with
  * a fixed search_path, as in REFRESH MATERIALIZED VIEW.
@@ -21,19 +16,17 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/dependency.h"
-#include "catalog/objectaddress.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
+#include "catalog/objectaddress.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
-#include "nodes/makefuncs.h"
-#include "rewrite/rewriteHandler.h"
-#include "tcop/tcopprot.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -44,28 +37,19 @@
 #include "utils/typcache.h"
 
 #include "base/compat.h"
-#include "base/debug_point.h"
 #include "base/registry.h"
 #include "delta/consolidate.h"
-#include "delta/fill.h"
+#include "delta/events.h"
 #include "delta/stream.h"
-#include "derive/aggregate.h"
-#include "derive/compile.h"
-#include "derive/query.h"
+#include "derive/check.h"
+#include "derive/handlers.h"
+#include "derive/term.h"
 #include "materialize/body.h"
 #include "materialize/internal.h"
 #include "materialize/program.h"
 
-/* What running as the view's owner replaced. */
-typedef struct OwnerContext
-{
-	Oid			userid;
-	int			sec_context;
-	int			guc_level;
-} OwnerContext;
-
-static void
-enter_owner(Oid owner, OwnerContext *saved)
+void
+derive_owner_enter(Oid owner, DeriveOwnerContext *saved)
 {
 	GetUserIdAndSecContext(&saved->userid, &saved->sec_context);
 	SetUserIdAndSecContext(owner, saved->sec_context | SECURITY_RESTRICTED_OPERATION);
@@ -73,133 +57,98 @@ enter_owner(Oid owner, OwnerContext *saved)
 	derive_compat_restrict_search_path();
 }
 
-static void
-leave_owner(OwnerContext *saved)
+void
+derive_owner_leave(DeriveOwnerContext *saved)
 {
 	AtEOXact_GUC(false, saved->guc_level);
 	SetUserIdAndSecContext(saved->userid, saved->sec_context);
 }
 
+void
+derive_see_own_changes(void)
+{
+	CommandCounterIncrement();
+	PushCopiedSnapshot(GetActiveSnapshot());
+	UpdateActiveSnapshotCommandId();
+}
+
 /* -------------------------------------------------------------------------
- * Compiling
+ * Loading
  * -------------------------------------------------------------------------
  */
 
-static Oid
-create_table(void *arg, int operator, char role, TupleDesc desc)
-{
-	Oid			view = *(Oid *) arg;
-	Oid			relid = derive_internal_create(view, operator, role, desc);
-
-	if (role == 's')
-		derive_internal_index_state(relid);
-	return relid;
-}
-
-/*
- * Was the table made for these columns?  How an aggregate is maintained, and
- * so what is kept of it, changes with CREATE OR REPLACE AGGREGATE, for instance.
- */
-static bool
-has_columns(Oid relid, TupleDesc desc)
-{
-	Relation	rel = table_open(relid, AccessShareLock);
-	TupleDesc	stored = RelationGetDescr(rel);
-	bool		result = stored->natts == desc->natts;
-
-	for (int i = 0; result && i < desc->natts; i++)
-		result = !TupleDescAttr(stored, i)->attisdropped &&
-			TupleDescAttr(stored, i)->atttypid == TupleDescAttr(desc, i)->atttypid;
-	table_close(rel, NoLock);
-	return result;
-}
-
-static Oid
-find_table(void *arg, int operator, char role, TupleDesc desc)
-{
-	Oid			view = *(Oid *) arg;
-	Oid			relid = derive_registry_relation(view, operator, role);
-
-	if (!OidIsValid(relid))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("an internal table of view \"%s\" is missing", get_rel_name(view)),
-				 errhint("Call derive.release() and derive.maintain().")));
-	if (!has_columns(relid, desc))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("view \"%s\" is maintained in another way than its internal tables were made for",
-						get_rel_name(view)),
-				 errhint("Call derive.release() and derive.maintain().")));
-	return relid;
-}
-
-/* The owner must be allowed to read what the view reads; checked as REFRESH would. */
+/* Follow the sources that the definition names; the derivation for SELECTs finds its own. */
 static void
-check_privileges(Oid view, Oid owner)
-{
-	OwnerContext saved;
-	Relation	rel = table_open(view, AccessShareLock);
-	Query	   *query = copyObject(linitial_node(Query, rel->rd_rules->rules[0]->actions));
-
-	table_close(rel, NoLock);
-	enter_owner(owner, &saved);
-	AcquireRewriteLocks(query, true, false);
-	query = linitial_node(Query, QueryRewrite(query));
-	derive_compat_check_permissions(pg_plan_query(query, "pg_derive", 0, NULL));
-	leave_owner(&saved);
-}
-
-/* All sources of the operators but for their own derived tables, with the columns that are read. */
-static void
-collect_sources(DeriveProgram *program)
+add_named_sources(DeriveProgram *program, DeriveDefinition *definition)
 {
 	ListCell   *lc;
 
-	foreach(lc, program->body->operators)
+	foreach(lc, definition->sources)
 	{
-		DeriveOperator *op = lfirst(lc);
+		DeriveSource *source = palloc0(sizeof(DeriveSource));
+		AclResult	result;
 
-		program->sources = derive_linear_sources(op->input, program->sources);
-		if (op->aggregation)
-			program->internal = lappend_oid(program->internal, op->aggregation->state_table);
-		if (OidIsValid(op->table))
-			program->internal = lappend_oid(program->internal, op->table);
+		source->relid = lfirst_oid(lc);
+		LockRelationOid(source->relid, AccessShareLock);
+		derive_check_source(source->relid, true, program->owner);
+		result = pg_class_aclcheck(source->relid, program->owner, ACL_SELECT);
+		if (result != ACLCHECK_OK)
+			aclcheck_error(result, get_relkind_objtype(get_rel_relkind(source->relid)), get_rel_name(source->relid));
+
+		if (get_rel_relkind(source->relid) == RELKIND_MATVIEW)
+			program->view_sources = lappend_oid(program->view_sources, source->relid);
+		else
+			source->inh = source->events = true;
+		program->sources = lappend(program->sources, source);
 	}
-	foreach(lc, program->sources)
-	{
-		DeriveSource *source = lfirst(lc);
+	if (definition->sources != NIL || strcmp(definition->derivation, DERIVE_SELECT_NAME) == 0)
+		return;
 
-		if (list_member_oid(program->internal, source->relid))
-			program->sources = foreach_delete_current(program->sources, lc);
-		else if (get_rel_relkind(source->relid) == RELKIND_MATVIEW)
-			program->view_sources = list_append_unique_oid(program->view_sources, source->relid);
+	if (!(program->routine->flags & DERIVE_WITHOUT_SOURCES))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("derivation \"%s\" needs a source", definition->derivation)));
+	if (OidIsValid(program->view))
+	{
+		/* events that are addressed to the view itself */
+		DeriveSource *source = palloc0(sizeof(DeriveSource));
+
+		source->relid = program->view;
+		source->events = true;
+		program->sources = lappend(program->sources, source);
 	}
 }
 
 static DeriveProgram *
-compile(Oid view, MemoryContext parent, DeriveTableResolver resolve)
+make_program(MemoryContext parent, DeriveDefinition *definition, Oid view, Oid owner, TupleDesc desc, bool creating)
 {
 	MemoryContext cxt = AllocSetContextCreate(parent, "pg_derive program", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(cxt);
 	DeriveProgram *program = palloc0(sizeof(DeriveProgram));
-	Relation	rel = table_open(view, AccessShareLock);
 
 	program->cxt = cxt;
 	program->view = view;
-	program->owner = rel->rd_rel->relowner;
-	program->body = palloc0(sizeof(DeriveProgramBody));
-	if (rel->rd_rel->relkind != RELKIND_MATVIEW)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is not a materialized view", RelationGetRelationName(rel))));
-	table_close(rel, NoLock);
+	program->owner = owner;
+	program->creating = creating;
+	program->routine = derive_find_routine(definition->derivation);
+	add_named_sources(program, definition);
+	derive_context_create(program, definition, desc ? CreateTupleDescCopy(desc) : NULL);
+	if (desc)
+		derive_context_declare(program);
+	MemoryContextSwitchTo(old);
+	return program;
+}
 
-	program->body->operators = derive_compile(view, program->owner, resolve, &view, &program->body->query);
-	program->row_types = derive_query_row_types(program->body->query);
-	check_privileges(view, program->owner);
-	collect_sources(program);
-	((DeriveOperator *) llast(program->body->operators))->table = view;
+static DeriveProgram *
+program_of_view(Oid view, MemoryContext parent, bool creating)
+{
+	MemoryContext old = MemoryContextSwitchTo(parent);
+	DeriveDefinition *definition = derive_definition_of_view(view);
+	Relation	rel = table_open(view, AccessShareLock);
+	DeriveProgram *program = make_program(parent, definition, view, rel->rd_rel->relowner,
+										  RelationGetDescr(rel), creating);
+
+	table_close(rel, NoLock);
 	MemoryContextSwitchTo(old);
 	return program;
 }
@@ -207,21 +156,41 @@ compile(Oid view, MemoryContext parent, DeriveTableResolver resolve)
 DeriveProgram *
 derive_program_load(Oid view, MemoryContext parent)
 {
-	DeriveProgram *program = compile(view, parent, find_table);
-	ListCell   *lc;
+	return program_of_view(view, parent, false);
+}
 
-	foreach(lc, program->body->operators)
-	{
-		DeriveOperator *op = lfirst(lc);
+DeriveProgram *
+derive_program_without_view(DeriveDefinition *definition, TupleDesc desc)
+{
+	if (strcmp(definition->derivation, DERIVE_SELECT_NAME) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("derivation \"%s\" takes a query", definition->derivation),
+				 errhint("Call derive.create_view() with a name and a query.")));
+	return make_program(CurrentMemoryContext, definition, InvalidOid, GetUserId(), desc, false);
+}
 
-		op->index = derive_registry_relation(view, op->number, 'i');
-	}
-	return program;
+TupleDesc
+derive_program_columns(DeriveProgram *program)
+{
+	MemoryContext old = MemoryContextSwitchTo(program->cxt);
+	TupleDesc	desc;
+
+	if (program->routine->columns == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("derivation \"%s\" has no default columns", program->context->name),
+				 errhint("Name the columns of the view: columns => '(name type, ...)'.")));
+	desc = program->routine->columns(program->context);
+	MemoryContextSwitchTo(old);
+	return desc;
 }
 
 void
 derive_program_free(DeriveProgram *program)
 {
+	if (program->routine->end != NULL && program->tables != NULL)
+		program->routine->end(program->context);
 	MemoryContextDelete(program->cxt);
 }
 
@@ -264,40 +233,12 @@ check_identity(DeriveProgram *program)
 	}
 }
 
-static void
-depend_on_constraints(DeriveProgram *program)
-{
-	ObjectAddress view,
-				constraint;
-	DeriveOperator *op = llast(program->body->operators);
-	ListCell   *lc;
-
-	ObjectAddressSet(view, RelationRelationId, program->view);
-	foreach(lc, op->constraints)
-	{
-		ObjectAddressSet(constraint, ConstraintRelationId, lfirst_oid(lc));
-		recordDependencyOn(&view, &constraint, DEPENDENCY_NORMAL);
-	}
-}
-
-/* Make the locator index of an operator's table and register it. */
-static void
-create_locator_index(DeriveProgram *program, DeriveOperator *op)
-{
-	op->index = derive_internal_index_locator(op->table, &op->locator);
-	derive_registry_set_relation(program->view, op->number, 'i', op->index);
-}
-
 DeriveProgram *
 derive_program_create(Oid view)
 {
-	DeriveProgram *program = compile(view, CurrentMemoryContext, create_table);
-	ListCell   *lc;
+	DeriveProgram *program = program_of_view(view, CurrentMemoryContext, true);
 
 	check_identity(program);
-	foreach(lc, program->body->operators)
-		create_locator_index(program, lfirst(lc));
-	depend_on_constraints(program);
 	return program;
 }
 
@@ -370,175 +311,150 @@ derive_program_row_types_digest(DeriveProgram *program)
  * -------------------------------------------------------------------------
  */
 
-static void
-see_own_changes(void)
+/* Changes of a view are known from its delta, those of a table that is followed event by event from the log. */
+static int64
+changes_of_source(DeriveSource *source, DeriveBatch *batch, bool *unknown, bool *truncated)
 {
-	CommandCounterIncrement();
-	PushCopiedSnapshot(GetActiveSnapshot());
-	UpdateActiveSnapshotCommandId();
+	DeriveDelta *delta;
+
+	if (source->events)
+		return batch->log == NULL ? 0 :
+			derive_events_count(batch->log, derive_source_members(source->relid, source->inh),
+								batch->from, batch->to, unknown, truncated);
+	delta = derive_batch_find(batch, source->relid, source->inh);
+	if (delta == NULL)
+		return 0;
+	*unknown |= delta->unknown;
+	return delta->nrows;
 }
 
-static void
-add_to_target(void *arg, TupleTableSlot *row, int64 weight)
+static int64
+count_changes(DeriveProgram *program, DeriveBatch *batch, bool *unknown, bool *truncated)
 {
-	derive_target_add((DeriveTarget *) arg, row, weight);
-}
-
-/* A delta for an operator's changes, which goes with the current memory context. */
-static DeriveDelta *
-create_output(DeriveOperator *op)
-{
-	Relation	rel = table_open(op->table, AccessShareLock);
-	DeriveDelta *output = derive_delta_create(op->table, false, RelationGetDescr(rel));
-
-	table_close(rel, NoLock);
-	return output;
-}
-
-/* An index of the operator's table that can serve as its locator, or InvalidOid. */
-static Oid
-find_locator_index(DeriveOperator *op)
-{
-	Relation	rel = table_open(op->table, AccessShareLock);
-	Oid			result = InvalidOid;
+	int64		result = 0;
 	ListCell   *lc;
 
-	foreach(lc, RelationGetIndexList(rel))
+	*unknown = *truncated = false;
+	foreach(lc, program->sources)
 	{
-		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+		bool		unknown_here = false;
+		bool		truncated_here = false;
 
-		if (derive_locator_matches(index, &op->locator))
-			result = lfirst_oid(lc);
-		index_close(index, NoLock);
-		if (OidIsValid(result))
-			break;
+		result += changes_of_source(lfirst(lc), batch, &unknown_here, &truncated_here);
+		*unknown |= unknown_here;
+		*truncated |= truncated_here;
 	}
-	table_close(rel, NoLock);
 	return result;
 }
 
-/* REINDEX CONCURRENTLY puts another index in the place of ours; people may drop it. */
-static void
-ensure_index(DeriveProgram *program, DeriveOperator *op)
+int64
+derive_program_changes(DeriveProgram *program, DeriveBatch *batch)
 {
-	if (OidIsValid(op->index) && get_rel_relkind(op->index) != '\0' && get_index_isvalid(op->index))
-		return;
-	op->index = find_locator_index(op);
-	if (OidIsValid(op->index))
-		derive_registry_set_relation(program->view, op->number, 'i', op->index);
-	else
-		create_locator_index(program, op);
+	bool		unknown;
+	bool		truncated;
+	int64		result = count_changes(program, batch, &unknown, &truncated);
+
+	return result > 0 || unknown || truncated ? result : -1;
 }
 
-/* Run one operator: on the batch's deltas, or, if afresh, from its input's contents. */
+/* Bring the view to what it should be, whatever it is. */
 static void
-run_operator(DeriveProgram *program, DeriveOperator *op, DeriveBatch *batch, bool afresh,
-			 DeriveTargetCounts *counts)
+resync(DeriveProgram *program)
 {
-	bool		is_view = (op->table == program->view);
-	DeriveDelta *output = NULL;
-	DeriveTarget *target;
-
-	if (batch && (!is_view || program->exported))
-		output = create_output(op);
-
-	see_own_changes();
-	target = derive_target_open(op->table, op->index, &op->locator, output);
-	if (afresh)
-	{
-		derive_target_subtract_contents(target);
-		op->routine->produce(op, add_to_target, target);
-	}
+	if (program->routine->resync != NULL)
+		derive_context_run(program, program->routine->resync);
+	else if (program->routine->flags & DERIVE_OF_CURRENT_ROWS)
+		derive_scratch_apply(program);
 	else
-		op->routine->apply(op, batch, target);
-	DERIVE_DEBUG_POINT("batch-mid-apply");
-	derive_target_close(target, is_view ? counts : NULL);
-	PopActiveSnapshot();
-
-	if (output && output->nrows > 0)
-		derive_batch_add(batch, output);
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("changes that view \"%s\" needs are lost", get_rel_name(program->view)),
+				 errdetail("Derivation \"%s\" cannot tell from the rows that its sources have now what was done to them.",
+						   program->context->name),
+				 errhint("Drop the view and create it again, or go on without them by derive.release() and derive.maintain().")));
 }
 
 static void
-run_program(DeriveProgram *program, DeriveBatch *batch, bool afresh, DeriveTargetCounts *counts)
+apply(DeriveProgram *program)
 {
-	OwnerContext saved;
-	ListCell   *lc;
+	bool		unknown = false;
+	bool		truncated = false;
+	int64		nchanges = 1;
 
-	foreach(lc, program->body->operators)
-		ensure_index(program, lfirst(lc));
-	enter_owner(program->owner, &saved);
-	foreach(lc, program->body->operators)
+	if (program->operators == NULL)
 	{
-		DeriveOperator *op = lfirst(lc);
-		const char *unknown = NULL;
-
-		CHECK_FOR_INTERRUPTS();
-		if (!afresh && !derive_linear_touched(op->input, batch, &unknown))
-			continue;
-		if (unknown)
-			elog(DEBUG1, "recomputing an operator of view %u: %s", program->view, unknown);
-		run_operator(program, op, batch, afresh || unknown, counts);
+		nchanges = count_changes(program, program->run->batch, &unknown, &truncated);
+		if (unknown || (truncated && !(program->routine->flags & DERIVE_TAKES_TRUNCATE)))
+		{
+			resync(program);
+			return;
+		}
 	}
-	leave_owner(&saved);
+	derive_context_run(program, nchanges > 0 || truncated ? program->routine->apply : NULL);
+}
+
+static void
+build(DeriveProgram *program)
+{
+	program->context->building = true;
+	if (program->operators != NULL)
+		derive_context_run(program, program->routine->apply);
+	else
+		derive_scratch_fill(program);
+}
+
+/* All ways to run a program: as the view's owner. */
+static void
+run_as_owner(DeriveProgram *program, DeriveProgramRun *run, void (*what) (DeriveProgram *program))
+{
+	DeriveOwnerContext saved;
+
+	program->run = run;
+	program->context->building = false;
+	program->context->lsn = run->batch && run->batch->lsn ? run->batch->lsn : GetXLogInsertRecPtr();
+	program->context->time = run->batch && run->batch->time ? run->batch->time : GetCurrentTimestamp();
+	derive_owner_enter(program->owner, &saved);
+	what(program);
+	derive_owner_leave(&saved);
+	program->run = NULL;
 }
 
 void
 derive_program_apply(DeriveProgram *program, DeriveBatch *batch, DeriveTargetCounts *counts)
 {
-	run_program(program, batch, false, counts);
+	DeriveProgramRun run = {.batch = batch,.counts = counts};
+
+	run_as_owner(program, &run, apply);
 }
 
 void
 derive_program_recompute(DeriveProgram *program, DeriveBatch *batch, DeriveTargetCounts *counts)
 {
-	run_program(program, batch, true, counts);
-}
+	DeriveProgramRun run = {.batch = batch,.counts = counts};
 
-typedef struct BuildState
-{
-	DeriveFill *fill;
-	DeriveProgress progress;
-	void	   *arg;
-	const char *phase;
-	int64		rows;
-} BuildState;
-
-static void
-add_to_fill(void *arg, TupleTableSlot *row, int64 weight)
-{
-	BuildState *build = arg;
-
-	derive_fill_add(build->fill, row);
-	if (build->progress && ++build->rows % 1000 == 0)
-		build->progress(build->arg, build->phase, build->rows);
+	run_as_owner(program, &run, resync);
 }
 
 int64
 derive_program_build(DeriveProgram *program, DeriveProgress progress, void *arg)
 {
-	OwnerContext saved;
-	BuildState	build = {.progress = progress,.arg = arg};
-	int64		rows = 0;
-	ListCell   *lc;
+	DeriveProgramRun run = {.progress = progress,.progress_arg = arg};
 
-	foreach(lc, program->body->operators)
-		ensure_index(program, lfirst(lc));
-	enter_owner(program->owner, &saved);
-	foreach(lc, program->body->operators)
-	{
-		DeriveOperator *op = lfirst(lc);
+	run_as_owner(program, &run, build);
+	return run.rows;
+}
 
-		see_own_changes();
-		build.phase = op->table == program->view ? "filling the view" : "filling internal tables";
-		build.fill = derive_fill_begin(op->table);
-		op->routine->produce(op, add_to_fill, &build);
-		if (progress)
-			progress(arg, "building indexes", build.rows);
-		rows = derive_fill_finish(build.fill);
-		PopActiveSnapshot();
-	}
-	leave_owner(&saved);
+Tuplestorestate *
+derive_program_rows(DeriveProgram *program)
+{
+	DeriveProgramRun run = {0};
+	Tuplestorestate *rows;
+
+	program->run = &run;
+	program->context->lsn = GetXLogInsertRecPtr();
+	program->context->time = GetCurrentTimestamp();
+	rows = derive_scratch_run(program, &run)[DERIVE_VIEW];
+	program->run = NULL;
 	return rows;
 }
 
@@ -571,22 +487,34 @@ compare_result(void *arg, TupleTableSlot *old, TupleTableSlot *new, int64 count)
 		comparison->missing += count;
 }
 
+bool
+derive_view_comparable(Oid view)
+{
+	return (derive_find_routine(derive_definition_of_view(view)->derivation)->flags & DERIVE_OF_CURRENT_ROWS) != 0;
+}
+
 void
 derive_program_compare(DeriveProgram *program, int64 *missing, int64 *extra)
 {
-	OwnerContext saved;
+	DeriveOwnerContext saved;
 	Relation	rel;
 	TupleTableSlot *slot;
 	TableScanDesc scan;
 	Comparison	comparison = {0};
 
-	enter_owner(program->owner, &saved);
-	see_own_changes();
+	if (!(program->routine->flags & DERIVE_OF_CURRENT_ROWS))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("view \"%s\" cannot be verified", get_rel_name(program->view)),
+				 errdetail("By derivation \"%s\" it is not a function of the rows that its sources have now.",
+						   program->context->name)));
+	derive_owner_enter(program->owner, &saved);
+	derive_see_own_changes();
 	rel = table_open(program->view, AccessShareLock);
 	slot = table_slot_create(rel, NULL);
 	comparison.rows = derive_consolidate_begin(RelationGetDescr(rel), 0, NULL, true);
 
-	derive_query_run(copyObject(program->body->query), NULL, compare_add, &comparison);
+	derive_query_run(copyObject(program->query), NULL, compare_add, &comparison);
 	scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
 	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{
@@ -599,7 +527,7 @@ derive_program_compare(DeriveProgram *program, int64 *missing, int64 *extra)
 	ExecDropSingleTupleTableSlot(slot);
 	table_close(rel, NoLock);
 	PopActiveSnapshot();
-	leave_owner(&saved);
+	derive_owner_leave(&saved);
 	*missing = comparison.missing;
 	*extra = comparison.extra;
 }
@@ -608,4 +536,48 @@ void
 derive_program_invalidate_plans(Oid relid)
 {
 	derive_plans_invalidate(relid);
+}
+
+/* -------------------------------------------------------------------------
+ * For people
+ * -------------------------------------------------------------------------
+ */
+
+List *
+derive_program_explain(DeriveProgram *program)
+{
+	StringInfoData text;
+	List	   *lines = NIL;
+	char	   *line;
+	char	   *rest;
+	ListCell   *lc;
+
+	if (program->operators != NULL)
+		return derive_operators_explain(program);
+
+	lines = lappend(lines, psprintf("derivation %s -> view %s", program->context->name,
+									quote_qualified_identifier(get_namespace_name(get_rel_namespace(program->view)),
+															   get_rel_name(program->view))));
+	initStringInfo(&text);
+	if (program->routine->explain != NULL)
+		program->routine->explain(program->context, &text);
+	for (line = strtok_r(text.data, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest))
+		lines = lappend(lines, psprintf("    %s", line));
+	if (program->routine->resync == NULL && (program->routine->flags & DERIVE_OF_CURRENT_ROWS))
+		lines = lappend(lines, "    After TRUNCATE or lost changes: computed anew");
+	foreach(lc, program->context->nsources > 0 ? program->sources : NIL)
+	{
+		Oid			relid = ((DeriveSource *) lfirst(lc))->relid;
+
+		lines = lappend(lines, psprintf("  <- %s %s", get_rel_relkind(relid) == RELKIND_MATVIEW ? "changes of view" : "changes of",
+										quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
+																   get_rel_name(relid))));
+	}
+	return lines;
+}
+
+List *
+derive_program_index_advice(DeriveProgram *program)
+{
+	return program->operators != NULL ? derive_operators_advice(program) : NIL;
 }

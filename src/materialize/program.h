@@ -1,28 +1,26 @@
 /*-------------------------------------------------------------------------
  *
  * program.h
- *	  A view's program: its SELECT, compiled to a DAG of operators.
+ *	  A view's program: the derivation that maintains it, at work.
  *
  * API
  *
- *	derive_program_create()		at declaration: compile, make internal tables
- *	derive_program_load()		in a worker: compile, find internal tables
- *	derive_program_apply()		deltas of the sources in, changes of the view out
- *	derive_program_recompute()	no deltas: bring everything to what the query says
+ *	derive_program_create()		at declaration: check, make internal tables
+ *	derive_program_load()		in a worker: check, find internal tables
+ *	derive_program_apply()		changes of the sources in, changes of the view out
+ *	derive_program_recompute()	no changes: bring everything to what it should be
  *	derive_program_build()		fill from nothing
- *	derive_program_compare()	the oracle: view against query
+ *	derive_program_compare()	the oracle: view against definition
  *	derive_program_explain()	for people
  *
- * A program is a list of operators in dependency order.  Each one reads base
- * tables, other views or the internal derived table of an earlier operator,
- * turns their deltas into the delta of its own table, and changes that table;
- * the last operator's table is the view.  Compilation is deterministic, so an
- * operator is known by its number and the internal tables of (view, operator)
- * are found again in derive_state.relations after a restart.
+ * Every derivation, our own for SELECTs included, is the set of callbacks of
+ * include/pg_derive/derivation.h; a program is one of them together with what it
+ * was declared with.  Loading is deterministic, so that internal tables are
+ * found again in derive_state.relations, by view and number, after a restart.
  *
- * All functions that run queries do so under the active snapshot and as the
- * view's owner, in a security-restricted operation; the caller holds locks on
- * all relations of the program (derive_program_relations()).
+ * Callbacks run under the active snapshot and as the view's owner, in a
+ * security-restricted operation; the caller holds locks on all relations of
+ * the program (derive_program_read_relations() and write_relations()).
  *
  *-------------------------------------------------------------------------
  */
@@ -31,12 +29,16 @@
 
 #include "delta/delta.h"
 #include "delta/target.h"
+#include "derive/definition.h"
 #include "nodes/pg_list.h"
+#include "pg_derive/derivation.h"
 
 typedef struct DeriveProgram
 {
-	Oid			view;
+	Oid			view;			/* InvalidOid: derive.apply() without one */
 	Oid			owner;
+	const DeriveRoutine *routine;
+	DeriveContext *context;		/* its "internal" is this program */
 	List	   *sources;		/* of DeriveSource *: base tables and
 								 * maintained views */
 	List	   *view_sources;	/* of Oid: those of them that are materialized
@@ -45,29 +47,53 @@ typedef struct DeriveProgram
 								 * the view's query */
 	List	   *internal;		/* of Oid: state and derived tables of the
 								 * program */
+	Query	   *query;			/* the definition, for comparing; NULL without
+								 * a view */
 	bool		exported;		/* set by the worker: another view reads this
 								 * one */
+	bool		expire;			/* set by the worker: the next apply() shall
+								 * remove what is too old */
+	DeriveObserver observer;	/* set by the worker: who wants to see each
+								 * change of the view; or NULL */
+	void	   *observer_arg;
 	MemoryContext cxt;			/* everything of the program; delete it to
 								 * free */
-	struct DeriveProgramBody *body;
+
+	/* private to this folder, see body.h */
+	bool		creating;
+	struct DeriveProgramRun *run;
+	struct DeriveOperators *operators;	/* of "select" */
+	struct DeriveTables *tables;	/* of the others */
 } DeriveProgram;
 
 /*
- * Check and compile the definition of an existing materialized view, create
- * its internal tables and locator index and enter them in
- * derive_state.relations.  Raises ERROR (feature_not_supported, with detail
- * and hint) for what cannot be maintained, insufficient_privilege where the
- * owner may not read a source or a source lacks REPLICA IDENTITY FULL and is
- * not the owner's.  Caller holds AccessExclusiveLock on the view.
+ * Check the definition of an existing materialized view, create its internal
+ * tables and locator indexes and enter them in derive_state.relations.  Raises
+ * ERROR (feature_not_supported, with detail and hint) for what cannot be
+ * maintained, insufficient_privilege where the owner may not read a source or
+ * a source lacks REPLICA IDENTITY FULL and is not the owner's.  Caller holds
+ * AccessExclusiveLock on the view.
  */
 extern DeriveProgram *derive_program_create(Oid view);
 
 /* Drop the internal tables and the locator index of a view (release). */
 extern void derive_program_drop(Oid view);
 
-/* Compile again; ERROR if the view cannot be maintained (any more). */
+/* Look at the definition again; ERROR if the view cannot be maintained (any more). */
 extern DeriveProgram *derive_program_load(Oid view, MemoryContext parent);
 extern void derive_program_free(DeriveProgram *program);
+
+/*
+ * A program without a view, to be run from nothing by derive.apply(): as the
+ * current user.  desc NULL: only good for derive_program_columns().
+ */
+extern DeriveProgram *derive_program_without_view(DeriveDefinition *definition, TupleDesc desc);
+
+/* The columns that such a view gets if none are named; ERROR if it has no default. */
+extern TupleDesc derive_program_columns(DeriveProgram *program);
+
+/* Run it over the rows of its sources; the view's rows in CurrentMemoryContext. */
+extern Tuplestorestate *derive_program_rows(DeriveProgram *program);
 
 /*
  * Relations to lock before the snapshot is taken: sources and all their
@@ -81,10 +107,13 @@ extern List *derive_program_write_relations(DeriveProgram *program);
 /* Changes when a column is added to, dropped from or renamed in one of program->row_types; 0 if there are none. */
 extern uint64 derive_program_row_types_digest(DeriveProgram *program);
 
+/* How many changes does the batch have for it; -1: none, and nothing is unknown. */
+extern int64 derive_program_changes(DeriveProgram *program, DeriveBatch *batch);
+
 /*
  * Move the view from the batch's first position to its second (the active
  * snapshot, whose curcid must see this transaction's earlier writes).  Falls
- * back to derive_program_recompute() where a delta is unknown.  If
+ * back to derive_program_recompute() where changes are unknown.  If
  * program->exported, adds the view's own delta to the batch.
  */
 extern void derive_program_apply(DeriveProgram *program, DeriveBatch *batch, DeriveTargetCounts *counts);
@@ -96,7 +125,10 @@ extern void derive_program_recompute(DeriveProgram *program, DeriveBatch *batch,
 typedef void (*DeriveProgress) (void *arg, const char *phase, int64 tuples_done);
 extern int64 derive_program_build(DeriveProgram *program, DeriveProgress progress, void *arg);
 
-/* Compare the view's table with the stored query, as multisets. */
+/* Can the view be compared with its definition at all? */
+extern bool derive_view_comparable(Oid view);
+
+/* Compare the view's table with its definition, as multisets. */
 extern void derive_program_compare(DeriveProgram *program, int64 *missing, int64 *extra);
 
 /* List of char *, one line each. */

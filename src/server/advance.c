@@ -23,6 +23,7 @@
 
 #include "access/xact.h"
 #include "base/debug_point.h"
+#include "base/gucs.h"
 #include "base/registry.h"
 #include "delta/delta.h"
 #include "delta/stream.h"
@@ -75,6 +76,15 @@ derive_worker_takes_part(WorkerView *view)
 		default:
 			return false;
 	}
+}
+
+
+/* Is it time to remove from the view what is too old? */
+bool
+derive_worker_expire_due(WorkerView *view)
+{
+	return view->row->state == DERIVE_VIEW_READY && view->program != NULL &&
+		view->program->routine->expire != NULL && GetCurrentTimestamp() >= view->expire_at;
 }
 
 
@@ -155,24 +165,6 @@ derive_worker_fail_view(WorkerView *view, const char *message, int sqlerrcode)
  * ----------------------------------------------------------------
  */
 
-/* How many rows of its sources changed; -1 if none, and nothing is unknown. */
-static int64
-changes_of(DeriveProgram *program, DeriveBatch *batch)
-{
-	int64		result = -1;
-	ListCell   *lc;
-
-	foreach(lc, program->sources)
-	{
-		DeriveSource *source = lfirst(lc);
-		DeriveDelta *delta = derive_batch_find(batch, source->relid, source->inh);
-
-		if (delta != NULL && (delta->nrows > 0 || delta->unknown))
-			result = Max(result, 0) + delta->nrows;
-	}
-	return result;
-}
-
 /*
  * Views that read this one must not rely on a delta that nobody has: its
  * contents were replaced as a whole.
@@ -244,7 +236,9 @@ advance(void *arg)
 		DeriveBatch *batch = derive_stream_batch_since(derive_worker.stream, program->sources,
 													   row.position);
 
-		stats->stats.changes_in = Max(changes_of(program, batch), 0);
+		batch->lsn = move->batch->lsn;
+		batch->time = move->batch->time;
+		stats->stats.changes_in = Max(derive_program_changes(program, batch), 0);
 		derive_program_apply(program, batch, &counts);
 		export_unknown(view, move->batch);
 	}
@@ -252,8 +246,11 @@ advance(void *arg)
 		derive_program_recompute(program, move->batch, &counts);
 	else
 	{
-		stats->stats.changes_in = Max(changes_of(program, move->batch), 0);
+		stats->stats.changes_in = Max(derive_program_changes(program, move->batch), 0);
+		program->expire = derive_worker_expire_due(view);
 		derive_program_apply(program, move->batch, &counts);
+		if (derive_worker_expire_due(view))
+			view->expire_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), derive_cleanup_interval);
 		settled = false;
 	}
 	PopActiveSnapshot();
@@ -355,7 +352,7 @@ has_work(WorkerView *view, DeriveBatch *batch)
 	{
 		case DERIVE_VIEW_READY:
 			if (!view->row->rebuild && !view->repair)
-				return changes_of(view->program, batch) >= 0;
+				return derive_worker_expire_due(view) || derive_program_changes(view->program, batch) >= 0;
 			break;
 		case DERIVE_VIEW_CATCHUP:
 			return true;

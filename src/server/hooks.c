@@ -6,6 +6,7 @@
  *	REFRESH MATERIALIZED VIEW	would replace the rows behind the worker's back;
  *								the worker recomputes the view instead
  *	DROP MATERIALIZED VIEW		registry rows and internal tables go with it
+ *	DROP FUNCTION				a derivation goes with its handler
  *	CREATE OR REPLACE VIEW, FUNCTION; ALTER of a generated column	that a
  *								maintained view relies on: see dependents.c
  *	DROP DATABASE and others	need a database without sessions: its worker and
@@ -44,6 +45,7 @@
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
+#include "derive/handlers.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "notify/wait.h"
@@ -72,6 +74,9 @@ static List *dropped_views = NIL;
 
 /* Rules, functions and generated columns that the current utility command defined: pairs of class and object. */
 static List *defined_objects = NIL;
+
+/* The utility command dropped a handler of a derivation. */
+static bool dropped_handler = false;
 
 /* What is to be done when the transaction's resources are released. */
 static bool want_worker = false;
@@ -214,11 +219,18 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 			foreach(lc, views)
 				derive_forget_view(lfirst_oid(lc));
 		}
+		if (dropped_handler)
+		{
+			dropped_handler = false;
+			CommandCounterIncrement();
+			derive_forget_dropped_handlers();
+		}
 	}
 	PG_CATCH();
 	{
 		dropped_views = NIL;
 		defined_objects = NIL;
+		dropped_handler = false;
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
@@ -408,6 +420,9 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id,
 		defined_objects = lappend_oid(defined_objects, object_id);
 		MemoryContextSwitchTo(oldcontext);
 	}
+
+	if (access == OAT_DROP && class_id == ProcedureRelationId && derive_is_handler(object_id))
+		dropped_handler = true;
 
 	if (access == OAT_DROP && class_id == RelationRelationId && sub_id == 0 &&
 		get_rel_relkind(object_id) == RELKIND_MATVIEW &&

@@ -4,31 +4,42 @@
  *	  How the worker reads the log: its slot, decoder and stream.
  *
  * Positions.  The snapshot is stored with the views' rows, in the same
- * transaction (derive_state.position).  After a crash the slot delivers again
- * from its confirmed LSN on, and what the stored position covers is skipped.
- * A batch whose transactions touched nothing that is tracked writes nothing,
- * not even its position, although it may confirm its LSN.  So the stored
- * position P can lag behind the confirmed LSN F.  That is exact: a transaction
- * that committed before F and is not covered by P contains no row of a
- * relation that was tracked, so that nothing is lost by its not being
- * delivered again; one that is delivered again, because it committed after F,
- * is not in P and was not applied (had anything been applied, its batch would
- * have stored a later position).  A view that reads other relations and came
- * later has a position of its own until the batch that hands it over, and
- * that batch stores both.
+ * transaction, together with the LSN before which it covers everything
+ * (derive_state.position).  After a crash the slot delivers again from its
+ * confirmed LSN on, and what the stored position covers is skipped.  A batch
+ * whose transactions touched nothing that is tracked writes nothing, mostly not
+ * even its position; those transactions are read again after a crash, with the
+ * same result.
  *
- * Confirming.  Batches commit asynchronously.  If the slot were told of an LSN
- * whose batch is then lost in a crash, its changes would be lost too.  So each
- * batch's LSN is confirmed only once the batch's commit record is known to be
- * on disk; in practice when the next batch flushes the log in order to read it.
+ * Confirming.  The slot is told of an LSN only once a position that covers it
+ * is on disk.  Batches commit asynchronously; so that is when their commit
+ * record has been flushed, in practice when the next batch flushes the log in
+ * order to read it.
+ *
+ * The stored LSN is thus never behind the slot: the row is durable before the
+ * slot is told, a crash can only take the slot back, and a batch that makes a
+ * view ready stores a position with it.  A slot that is ahead of the stored LSN
+ * was moved by somebody else, who has got changes that the views lack.  Then
+ * all views are computed afresh.  This is found out before the first batch, by
+ * comparing two values that only a batch changes; a crash in between finds it
+ * out again.
+ *
+ * A database in which nothing changes that concerns a view must not hold the
+ * slot back for ever.  So a batch without changes stores its position now and
+ * then: when enough has been read since the last time that it is worth a
+ * commit.  What such a commit itself adds to the log, here and in other
+ * databases, is much less than that, so that an idle server comes to rest.
+ * Empty space in the log (archive_timeout) counts only where much WAL is held.
+ * After the last changes, a few more positions are stored as soon as they let go
+ * of WAL: the server finds out in steps what the slot can do without.
  *
  * Lives.  An ERROR while decoding leaves decoder and stream unusable; both are
  * thrown away and made anew, which is a new life of the worker, with a new
  * epoch.  Views that a builder filled for an earlier life have lost their
  * backlog and are built again.
  *
- * A slot that is gone, or has lost WAL, is made anew as well.  Then all views
- * are computed afresh, since nobody can say what they have missed.
+ * A slot that is gone, or has lost WAL, is made anew as well.  Then, too, all
+ * views are computed afresh, since nobody can say what they have missed.
  *
  *-------------------------------------------------------------------------
  */
@@ -47,6 +58,15 @@
 #include "server/worker_state.h"
 #include "storage/lmgr.h"
 #include "storage/sinval.h"
+
+/*
+ * A batch without changes stores its position after as much has been read, if
+ * that was long ago or in another segment of WAL; or after so many segments.
+ */
+#define STORE_AFTER_BYTES		(16 * 1024)
+#define STORE_AFTER_MS			10000
+#define STORE_AFTER_SEGMENTS	8
+#define STORES_TO_RELEASE		3
 
 /*
  * The log between the stored position and now cannot be had: every view that
@@ -101,6 +121,27 @@ any_view_ready(void)
 			return true;
 	}
 	return false;
+}
+
+/*
+ * Has somebody else read from the slot?  See the head of the file.  The slot is
+ * ours now, so nobody can do it after this.
+ */
+static void
+check_slot_untouched(XLogRecPtr stored)
+{
+	XLogRecPtr	confirmed = derive_decoder_confirmed(derive_worker.decoder);
+
+	if (confirmed <= stored || !any_view_ready())
+		return;
+	ereport(WARNING,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("somebody else has read from replication slot \"%s\", all maintained views of database \"%s\" are computed anew",
+					derive_worker.slot, derive_worker.dbname),
+			 errdetail("The slot is at %X/%X, but the views contain only what committed before %X/%X.",
+					   LSN_FORMAT_ARGS(confirmed), LSN_FORMAT_ARGS(stored)),
+			 errhint("Create a slot of your own to read changes from.")));
+	mark_all_for_rebuild();
 }
 
 /*
@@ -165,6 +206,8 @@ derive_worker_open_capture(void)
 		derive_worker.position = derive_position_copy(stored);
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(derive_worker.batch_cxt);
+	if (!fresh)
+		check_slot_untouched(lsn);
 
 	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
 	derive_worker.db->epoch = derive_worker.epoch;
@@ -176,7 +219,14 @@ derive_worker_open_capture(void)
 		derive_worker.covered = lsn;
 		derive_wait_publish(&derive_worker.db->point, lsn);
 	}
-	derive_worker.confirm_lsn = InvalidXLogRecPtr;
+	derive_worker.stored_lsn = lsn;
+	derive_worker.stored_at = GetCurrentTimestamp();
+	derive_worker.stored_bytes = 0;
+	derive_worker.stores_left = STORES_TO_RELEASE;
+
+	/* The slot may not have heard of it; nor need it be on disk yet. */
+	derive_worker.confirm_lsn = lsn;
+	derive_worker.confirm_after = GetXLogInsertRecPtr();
 	derive_worker.decoded_upto = InvalidXLogRecPtr;
 	derive_worker.unfinished = true;
 	derive_worker.reload = true;
@@ -201,17 +251,57 @@ derive_worker_close_capture(void)
  * Read the log up to now.  Returns how far the views will have come.
  */
 XLogRecPtr
-derive_worker_capture(const DerivePosition *to, XLogRecPtr *upto)
+derive_worker_capture(const DerivePosition *to)
 {
-	*upto = derive_decoder_end_of_wal();
+	XLogRecPtr	upto = derive_decoder_end_of_wal();
+
 	derive_worker_confirm_durable();
 
 	derive_stream_begin_batch(derive_worker.stream, derive_worker.position, to);
 	derive_worker.decode_counter = SharedInvalidMessageCounter;
 	derive_worker.decoding = true;
-	derive_worker.decoded_upto = derive_decoder_run(derive_worker.decoder, *upto);
+	derive_worker.decoded_upto = derive_decoder_run(derive_worker.decoder, upto);
 	derive_worker.decoding = false;
 	return derive_stream_covered(derive_worker.stream, derive_worker.decoded_upto);
+}
+
+static uint64
+bytes_since_stored(void)
+{
+	return derive_decoder_bytes_read(derive_worker.decoder) - derive_worker.stored_bytes;
+}
+
+/* For a new slot, which has no stored LSN, at once. */
+bool
+derive_worker_position_is_due(XLogRecPtr covered)
+{
+	XLogRecPtr	stored = derive_worker.stored_lsn;
+	bool		long_ago;
+
+	if (covered <= stored)
+		return false;
+	if (covered - stored >= STORE_AFTER_SEGMENTS * (uint64) wal_segment_size)
+		return true;
+	long_ago = TimestampDifferenceExceeds(derive_worker.stored_at, GetCurrentTimestamp(),
+										  STORE_AFTER_MS);
+	if (bytes_since_stored() >= STORE_AFTER_BYTES)
+		return long_ago || covered / wal_segment_size != stored / wal_segment_size;
+	return long_ago && derive_worker.stores_left > 0 &&
+		derive_decoder_would_release(derive_worker.decoder, covered);
+}
+
+void
+derive_worker_position_stored(XLogRecPtr covered, bool due)
+{
+	if (!due || bytes_since_stored() >= STORE_AFTER_BYTES)
+		derive_worker.stores_left = STORES_TO_RELEASE;
+	else if (derive_worker.stores_left > 0)
+		derive_worker.stores_left--;
+	derive_worker.stored_lsn = covered;
+	derive_worker.stored_at = GetCurrentTimestamp();
+	derive_worker.stored_bytes = derive_decoder_bytes_read(derive_worker.decoder);
+	derive_worker.confirm_lsn = covered;
+	derive_worker.confirm_after = XactLastCommitEnd;
 }
 
 /* Tell the slot, once what it would no longer deliver is safely on disk. */

@@ -37,6 +37,7 @@
 #include "nodes/parsenodes.h"
 #include "notify/wait.h"
 #include "parser/parser.h"
+#include "server/declare.h"
 #include "server/dependents.h"
 #include "server/hooks.h"
 #include "server/request.h"
@@ -67,9 +68,6 @@ PG_FUNCTION_INFO_V1(derive_counters_sql);
 PG_FUNCTION_INFO_V1(derive_service_sql);
 PG_FUNCTION_INFO_V1(derive_builds_sql);
 
-static void declare(Oid view);
-static Oid	create_matview(const char *name, const char *query);
-static void transpose_error_position(void *arg);
 static void check_is_matview(Oid view);
 static void check_ownership(Oid view);
 static DeriveViewRow *lock_and_get_row(Oid view, LOCKMODE mode);
@@ -151,129 +149,11 @@ get_row(Oid view)
  * ----------------------------------------------------------------
  */
 
-/*
- * Put a materialized view, on which we hold AccessExclusiveLock, under
- * maintenance.
- */
-static void
-declare(Oid view)
-{
-	DeriveProgram *program;
-	DeriveViewRow row;
-	List	   *advice;
-	ListCell   *lc;
-
-	if (derive_registry_get(view) != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_DUPLICATE_OBJECT),
-				 errmsg("materialized view \"%s\" is already maintained", get_rel_name(view))));
-
-	memset(&row, 0, sizeof(row));
-	row.relid = view;
-	row.state = DERIVE_VIEW_BUILDING;
-	row.created_at = GetCurrentTimestamp();
-	derive_registry_insert(&row);
-
-	program = derive_program_create(view);
-	advice = derive_program_index_advice(program);
-	foreach(lc, advice)
-		ereport(NOTICE,
-				(errmsg("maintaining view \"%s\" would be faster with another index",
-						get_rel_name(view)),
-				 errhint("%s", (char *) lfirst(lc))));
-	derive_program_free(program);
-	derive_want_worker_at_commit();
-}
-
-/* A syntax error's position counts in the query, not in the statement around it. */
-static void
-transpose_error_position(void *arg)
-{
-	int			position = geterrposition();
-
-	if (position > 0)
-	{
-		errposition(0);
-		internalerrposition(position);
-		internalerrquery((const char *) arg);
-	}
-}
-
-/*
- * CREATE MATERIALIZED VIEW name WITH (fillfactor) AS query WITH NO DATA, run as
- * the caller's own command, so that all rules and rights are the server's.
- */
-static Oid
-create_matview(const char *name, const char *query)
-{
-	RangeVar   *relation = makeRangeVarFromNameList(textToQualifiedNameList(cstring_to_text(name)));
-	ErrorContextCallback errcallback;
-	List	   *parsed;
-	List	   *plans;
-	RawStmt    *raw;
-	IntoClause *into;
-	CreateTableAsStmt *stmt;
-	Oid			schema;
-	Oid			result;
-
-	errcallback.callback = transpose_error_position;
-	errcallback.arg = unconstify(char *, query);
-	errcallback.previous = error_context_stack;
-	error_context_stack = &errcallback;
-
-	parsed = raw_parser(query, RAW_PARSE_DEFAULT);
-	if (list_length(parsed) != 1 ||
-		!IsA(linitial_node(RawStmt, parsed)->stmt, SelectStmt) ||
-		((SelectStmt *) linitial_node(RawStmt, parsed)->stmt)->intoClause != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_SYNTAX_ERROR),
-				 errmsg("the query of a view must be one SELECT or VALUES statement")));
-
-	into = makeNode(IntoClause);
-	into->rel = relation;
-	into->options = list_make1(makeDefElem("fillfactor",
-										   (Node *) makeInteger(derive_fillfactor), -1));
-	into->onCommit = ONCOMMIT_NOOP;
-	into->skipData = true;
-
-	stmt = makeNode(CreateTableAsStmt);
-	stmt->query = linitial_node(RawStmt, parsed)->stmt;
-	stmt->into = into;
-	stmt->objtype = OBJECT_MATVIEW;
-
-	raw = makeNode(RawStmt);
-	raw->stmt = (Node *) stmt;
-
-	plans = pg_plan_queries(pg_analyze_and_rewrite_fixedparams(raw, query, NULL, 0, NULL),
-							query, 0, NULL);
-	error_context_stack = errcallback.previous;
-
-	/* Where it will be created, as the command itself decides. */
-	schema = RangeVarGetCreationNamespace(relation);
-
-	ProcessUtility(linitial_node(PlannedStmt, plans), query, false,
-				   PROCESS_UTILITY_QUERY, NULL, NULL, None_Receiver, NULL);
-	CommandCounterIncrement();
-
-	result = get_relname_relid(relation->relname, schema);
-	if (!OidIsValid(result))
-		elog(ERROR, "could not find the materialized view just created");
-	return result;
-}
-
 Datum
 derive_create_view_sql(PG_FUNCTION_ARGS)
 {
-	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	char	   *query = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	Oid			view;
-
-	PreventCommandIfReadOnly("derive.create_view()");
-	derive_require_service();
-	view = create_matview(name, query);
-	LockRelationOid(view, AccessExclusiveLock);
-	declare(view);
-	PG_RETURN_OID(view);
+	PG_RETURN_OID(derive_create_view(text_to_cstring(PG_GETARG_TEXT_PP(0)),
+									 text_to_cstring(PG_GETARG_TEXT_PP(1))));
 }
 
 Datum
@@ -288,7 +168,7 @@ derive_maintain_sql(PG_FUNCTION_ARGS)
 	LockRelationOid(view, AccessExclusiveLock);
 	check_is_matview(view);
 	check_ownership(view);
-	declare(view);
+	derive_declare_view(view);
 	PG_RETURN_OID(view);
 }
 
@@ -457,7 +337,7 @@ views_to_verify(Oid view)
 							get_rel_name(row->relid),
 							row->state == DERIVE_VIEW_PAUSED ? "paused" :
 							row->state == DERIVE_VIEW_FAILED ? "failed" : "being built")));
-		else
+		else if (derive_view_comparable(row->relid))
 			result = lappend_oid(result, row->relid);
 	}
 	return result;

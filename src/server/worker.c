@@ -375,6 +375,17 @@ log_has_grown(void)
 }
 
 static bool
+anything_to_expire(void)
+{
+	ListCell   *lc;
+
+	foreach(lc, derive_worker.views)
+		if (derive_worker_expire_due(lfirst(lc)))
+		return true;
+	return false;
+}
+
+static bool
 anything_to_do(void)
 {
 	if (derive_worker.decoder == NULL)
@@ -390,10 +401,10 @@ anything_to_do(void)
 	if (derive_worker.look_around)
 	{
 		derive_worker.look_around = false;
-		if (log_has_grown())
+		if (log_has_grown() || derive_worker_position_is_due(derive_worker.covered))
 			return true;
 	}
-	return derive_worker_has_pending_request();
+	return anything_to_expire() || derive_worker_has_pending_request();
 }
 
 /*
@@ -457,6 +468,8 @@ idle(void)
 
 		if (view->retry_at > now)
 			timeout = Min(timeout, TimestampDifferenceMilliseconds(now, view->retry_at) + 1);
+		if (view->program != NULL && view->program->routine->expire != NULL && view->expire_at > now)
+			timeout = Min(timeout, TimestampDifferenceMilliseconds(now, view->expire_at) + 1);
 	}
 	if (derive_worker.confirm_lsn != InvalidXLogRecPtr)
 	{
@@ -568,10 +581,10 @@ run_batch(void)
 	DerivePosition *to;
 	DerivePosition *next;
 	DeriveBatch *batch;
-	XLogRecPtr	upto;
 	XLogRecPtr	covered;
 	List	   *stats = NIL;
 	bool		wrote;
+	bool		due = false;
 	instr_time	start;
 	instr_time	duration;
 
@@ -605,12 +618,14 @@ run_batch(void)
 	/* capture */
 	derive_worker.phase = PHASE_CAPTURE;
 	DERIVE_DEBUG_POINT("batch-snapshot");
-	covered = derive_worker_capture(to, &upto);
+	covered = derive_worker_capture(to);
 	DERIVE_DEBUG_POINT("batch-decoded");
 
 	/* delta */
 	derive_worker.phase = PHASE_APPLY;
 	batch = derive_stream_batch(derive_worker.stream);
+	batch->lsn = derive_worker.decoded_upto;
+	batch->time = taken_at;
 	INSTR_TIME_SET_CURRENT(duration);
 	INSTR_TIME_SUBTRACT(duration, start);
 
@@ -619,6 +634,8 @@ run_batch(void)
 	if (derive_worker_advance_views(batch, &stats, INSTR_TIME_GET_MILLISEC(duration)))
 		wrote = true;
 	derive_worker_verify_views();
+	if (!wrote)
+		wrote = due = derive_worker_position_is_due(covered);
 	DERIVE_DEBUG_POINT("batch-applied");
 	if (wrote || derive_worker.requests != NIL)
 		check_members();
@@ -654,8 +671,6 @@ run_batch(void)
 	derive_worker_report_stats(stats);
 
 	/* confirm */
-	derive_worker.confirm_lsn = covered;
-	derive_worker.confirm_after = wrote ? XactLastCommitEnd : upto;
-	if (!wrote)
-		derive_worker_confirm_durable();
+	if (wrote)
+		derive_worker_position_stored(covered, due);
 }

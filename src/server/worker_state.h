@@ -64,6 +64,7 @@ typedef struct WorkerView
 								 * mode */
 	uint64		digest;			/* of the members of its sources, now */
 	bool		has_children;	/* some source has partitions or children */
+	TimestampTz expire_at;		/* remove what is too old, not before */
 
 	/* While it is built by a builder. */
 	DeriveBuild *build;
@@ -110,6 +111,13 @@ typedef struct DeriveWorker
 								 * began */
 	bool		decoding;		/* invalidations may be the decoder's own */
 
+	/* What derive_state.position says, and when that was written. */
+	XLogRecPtr	stored_lsn;
+	TimestampTz stored_at;
+	uint64		stored_bytes;	/* derive_decoder_bytes_read() then */
+	int			stores_left;	/* for letting go of WAL, while nothing
+								 * happens */
+
 	/* What is to be confirmed once the log is flushed up to confirm_after. */
 	XLogRecPtr	confirm_after;
 	XLogRecPtr	confirm_lsn;	/* invalid: nothing */
@@ -145,8 +153,16 @@ extern DeriveWorker derive_worker;
 extern void derive_worker_open_capture(void);
 extern void derive_worker_close_capture(void);
 
-/* Read the log up to now, *upto.  Returns how far the views will have come. */
-extern XLogRecPtr derive_worker_capture(const DerivePosition *to, XLogRecPtr *upto);
+/* Read the log up to now.  Returns how far the views will have come. */
+extern XLogRecPtr derive_worker_capture(const DerivePosition *to);
+
+/*
+ * Should a batch that changed nothing store its position, so that the slot can
+ * be told?  And, after the commit of one that stored it, for that reason (due)
+ * or another one:
+ */
+extern bool derive_worker_position_is_due(XLogRecPtr covered);
+extern void derive_worker_position_stored(XLogRecPtr covered, bool due);
 
 /* Tell the slot, once what it would no longer deliver is safely on disk. */
 extern void derive_worker_confirm_durable(void);
@@ -178,6 +194,9 @@ extern bool derive_worker_sources_complete(WorkerView *view);
 
 /* Is the view one that the next batch may change? */
 extern bool derive_worker_takes_part(WorkerView *view);
+
+/* Is it time to remove from the view what is too old? */
+extern bool derive_worker_expire_due(WorkerView *view);
 
 /* Move all views; true if anything was written.  Adds to *stats. */
 extern bool derive_worker_advance_views(DeriveBatch *batch, List **stats, double delta_ms);

@@ -63,6 +63,66 @@ $node->safe_psql('postgres', 'UPDATE accounts SET balance = 2 WHERE id = 3');
 wait_derived($node);
 is_exact($node, 'after the attempt');
 
+# ---- somebody else reads from the slot while the worker is away
+
+my $slot = $node->safe_psql('postgres', q{SELECT slot_name FROM pg_replication_slots WHERE plugin = 'pg_derive'});
+
+sub foreign_reads
+{
+	my @found = slurp_file($node->logfile) =~ /WARNING: .*somebody else has read from replication slot "$slot"/g;
+	return scalar @found;
+}
+
+# WAL that concerns no view, until the slot has moved past it
+sub idle_traffic
+{
+	my $lsn = $node->safe_psql('postgres', q{INSERT INTO filler SELECT repeat('x', 500) FROM generate_series(1, 200); SELECT pg_current_wal_insert_lsn()});
+	ok($node->poll_query_until('postgres', "SELECT confirmed_flush_lsn >= '$lsn' FROM pg_replication_slots WHERE slot_name = '$slot'"),
+		'the slot moves on without changes of views');
+	$node->safe_psql('postgres', q{INSERT INTO filler VALUES ('a little more')});
+	return;
+}
+
+for my $mode (qw(fast immediate))
+{
+	idle_traffic();
+	$node->stop($mode);
+	$node->start;
+	wait_derived($node, "stop $mode");
+	$node->safe_psql('postgres', 'UPDATE accounts SET balance = balance + 1 WHERE id < 20');
+	$node->stop($mode);
+	$node->start;
+	wait_derived($node, "stop $mode after changes");
+	is_exact($node, "stop $mode after changes");
+}
+kill_process(worker_pid($node));
+comes_back($node);
+wait_derived($node, 'kill -9 of the worker');
+is(foreign_reads(), 0, 'none of this looks like reading by somebody else');
+
+my $expected = 0;
+for my $read ("SELECT count(*) FROM pg_logical_slot_peek_changes('$slot', NULL, NULL)",
+	"SELECT count(*) FROM pg_logical_slot_get_changes('$slot', NULL, NULL)",
+	"SELECT end_lsn FROM pg_replication_slot_advance('$slot', pg_current_wal_lsn())")
+{
+	$expected++ unless $read =~ /peek/;
+	$node->append_conf('postgresql.conf', "shared_preload_libraries = ''");
+	$node->restart;
+	$node->safe_psql('postgres', 'UPDATE accounts SET balance = balance + 7, branch = 4 WHERE id % 100 = 1; INSERT INTO history SELECT i, 3 FROM generate_series(1, 50) i; DELETE FROM history WHERE account % 10 = 5');
+	isnt($node->safe_psql('postgres', $read), '0', $read);
+	$node->append_conf('postgresql.conf', "shared_preload_libraries = 'pg_derive'");
+	$node->restart;
+	wait_derived($node, 'afterwards');
+	is_exact($node, $read);
+	is(foreign_reads(), $expected, 'the log tells');
+	$node->safe_psql('postgres', 'UPDATE accounts SET balance = balance + 7 WHERE id % 100 = 2');
+	wait_derived($node);
+	is_exact($node, 'the next changes');
+	$node->restart;
+	wait_derived($node);
+	is(foreign_reads(), $expected, 'once is enough');
+}
+
 # ---- an idle database does not keep WAL
 
 $node->safe_psql('postgres', 'CREATE DATABASE other');

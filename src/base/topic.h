@@ -1,0 +1,52 @@
+/*-------------------------------------------------------------------------
+ *
+ * topic.h
+ *	  The messages of topics: how an event gets into the log without a table.
+ *
+ * derive.append() writes one transactional logical message.  Its prefix is
+ * DERIVE_TOPIC_PREFIX, its content
+ *
+ *		DeriveTopicHeader		the topic and a token
+ *		the row					a heap tuple from t_infomask2 on, without
+ *								out-of-line values
+ *
+ * Everything that decoding needs is in there: the row is made, checked against
+ * the topic's columns, and flattened in the session that appends.
+ *
+ * The token.  Every user may call pg_logical_emit_message() with any prefix,
+ * and a row is bytes that the worker takes as they are.  So messages carry a
+ * number that only the server knows: it is made from the nonce of the cluster's
+ * control file, which no SQL function shows.  Messages with another one are
+ * ignored.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DERIVE_TOPIC_H
+#define DERIVE_TOPIC_H
+
+#include "access/htup_details.h"
+
+#define DERIVE_TOPIC_PREFIX "pg_derive.topic"
+
+/* At the beginning of the content; not aligned there, so to be copied. */
+typedef struct DeriveTopicHeader
+{
+	uint64		token;
+	Oid			topic;
+} DeriveTopicHeader;
+
+#define DERIVE_TOPIC_HEADER_SIZE (sizeof(uint64) + sizeof(Oid))
+
+/* The part of a tuple that is not in the message. */
+#define DERIVE_TOPIC_TUPLE_OFFSET offsetof(HeapTupleHeaderData, t_infomask2)
+
+/* The token of this server. */
+extern uint64 derive_topic_token(void);
+
+/*
+ * The content of a message, palloc'd.  The tuple must have no out-of-line
+ * values (heap_form_tuple() after toast_flatten or detoast_external_attr()).
+ */
+extern char *derive_topic_content(Oid topic, HeapTuple tuple, Size *size);
+
+#endif							/* DERIVE_TOPIC_H */

@@ -1,0 +1,85 @@
+/*-------------------------------------------------------------------------
+ *
+ * support.h
+ *	  What the derivations that come with pg_derive have in common.
+ *
+ * Like them it uses only PostgreSQL's headers and the public one, so that a
+ * library may copy what it needs.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DERIVE_SUPPORT_H
+#define DERIVE_SUPPORT_H
+
+#include "executor/spi.h"
+#include "pg_derive/derivation.h"
+/* 16 took the macros for variable-length values out of postgres.h (commit d952373a9). */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+/* A column of a view, as a derivation wants it. */
+typedef struct DeriveSupportColumn
+{
+	const char *name;			/* unless the declaration says otherwise */
+	Oid			type;
+	int32		typmod;
+	Oid			collation;
+} DeriveSupportColumn;
+
+/* For columns(), and for declare(): the same columns by position, of whatever name. */
+extern TupleDesc derive_support_columns(DeriveContext *context, int n,
+										const DeriveSupportColumn *columns);
+extern void derive_support_check_columns(DeriveContext *context, int n,
+										 const DeriveSupportColumn *columns);
+
+/* The key is the first n columns of the view; ERROR if the declaration has another one. */
+extern void derive_support_first_columns_are_key(DeriveContext *context, int n, bool unique);
+
+/* ERROR unless the derivation has exactly one source. */
+extern void derive_support_one_source(DeriveContext *context);
+
+/* A column of source 0 that an option names; InvalidAttrNumber if the option is missing and "required" is not set. */
+extern AttrNumber derive_support_column_option(DeriveContext *context, const char *option, bool required);
+
+/* The same as a column of a view. */
+extern DeriveSupportColumn derive_support_column(DeriveContext *context, AttrNumber attno, const char *name);
+
+/*
+ * Derivations find rows by image.  Where equal values can have different
+ * images (numeric 1.0 and 1.00), that would be wrong: ERROR for such columns.
+ */
+extern void derive_support_require_image(DeriveContext *context, AttrNumber attno);
+
+/* For SQL: names that need no search_path. */
+extern const char *derive_support_relation(Oid relid);
+extern const char *derive_support_attribute(TupleDesc desc, AttrNumber attno);
+extern const char *derive_support_equals(Oid type);
+
+/*
+ * A prepared statement that lives as long as the derivation.  The text is made
+ * anew for each use, so that it has the present names; the plan is kept as
+ * long as the text stays the same.
+ */
+typedef struct DeriveSupportStatement
+{
+	char	   *sql;
+	SPIPlanPtr	plan;
+} DeriveSupportStatement;
+
+extern SPIPlanPtr derive_support_prepare(DeriveContext *context, DeriveSupportStatement *statement,
+										 const char *sql, int nargs, Oid *types);
+extern void derive_support_forget(DeriveSupportStatement *statement);
+
+/*
+ * Call a function for each row that a plan returns.  Reads in portions; to be
+ * called between SPI_connect() and SPI_finish().
+ */
+typedef void (*DeriveSupportRow) (void *arg, HeapTuple row, TupleDesc desc);
+extern void derive_support_each(SPIPlanPtr plan, const Datum *values, const char *nulls,
+								DeriveSupportRow callback, void *arg);
+
+/* About how many rows a table has. */
+extern double derive_support_estimate_rows(Oid relid);
+
+#endif							/* DERIVE_SUPPORT_H */

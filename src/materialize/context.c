@@ -1,0 +1,735 @@
+/*-------------------------------------------------------------------------
+ *
+ * context.c
+ *	  What a derivation in C is given: DeriveContext.
+ *
+ * This file has the declaration (options, columns, keys, state tables), runs of
+ * the callbacks, and the changes that they ask for one by one.  The tables that
+ * they write are in tables.c.
+ *
+ * Where changes come from
+ *
+ *	building		the rows of each source, read under the active snapshot
+ *	base tables		the batch's event log, one pass over all of them, so that
+ *					transactions come in the order of their commits
+ *	views			their deltas in the batch, which have no order
+ *
+ * Rows of the log are given as they were decoded; only those of partitions, or
+ * from before a column was added, have to be converted.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/attmap.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/tupconvert.h"
+#include "access/xact.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "executor/tuptable.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "base/compat.h"
+#include "base/debug_point.h"
+#include "delta/stream.h"
+#include "materialize/body.h"
+
+/* Transactions of this process that were rolled back: what callbacks remember may be wrong. */
+static uint64 aborts = 0;
+
+/* -------------------------------------------------------------------------
+ * The declaration
+ * -------------------------------------------------------------------------
+ */
+
+static DeriveProgram *
+program_of(DeriveContext *context)
+{
+	return context->internal;
+}
+
+/* The text of a JSON scalar; NULL for null. */
+static char *
+scalar_text(const char *name, JsonbValue *value)
+{
+	switch (value->type)
+	{
+		case jbvNull:
+			return NULL;
+		case jbvString:
+			return pnstrdup(value->val.string.val, value->val.string.len);
+		case jbvNumeric:
+			return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
+		case jbvBool:
+			return value->val.boolean ? "true" : "false";
+		default:
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("option \"%s\" must be a string, number or boolean", name)));
+	}
+	return NULL;				/* keep compiler quiet */
+}
+
+static void
+option_error(void *arg)
+{
+	errcontext("option \"%s\"", (char *) arg);
+}
+
+static Datum
+context_option(DeriveContext *context, const char *name, Oid type, const char *default_value, bool *isnull)
+{
+	DeriveProgram *program = program_of(context);
+	MemoryContext old = MemoryContextSwitchTo(context->memory);
+	JsonbValue *value = getKeyJsonValueFromContainer(&context->options->root, name, strlen(name), NULL);
+	char	   *string = value ? scalar_text(name, value) : NULL;
+	ErrorContextCallback callback = {error_context_stack, option_error, unconstify(char *, name)};
+	Datum		result = (Datum) 0;
+	Oid			input;
+	Oid			ioparam;
+
+	program->tables->asked = lappend(program->tables->asked, pstrdup(name));
+	if (string == NULL && default_value != NULL)
+		string = pstrdup(default_value);
+	if (string == NULL && isnull == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("derivation \"%s\" needs option \"%s\"", context->name, name)));
+	if (isnull != NULL)
+		*isnull = (string == NULL);
+	if (string != NULL)
+	{
+		getTypeInputInfo(type, &input, &ioparam);
+		error_context_stack = &callback;
+		result = OidInputFunctionCall(input, string, ioparam, -1);
+		error_context_stack = callback.previous;
+	}
+	MemoryContextSwitchTo(old);
+	return result;
+}
+
+/* Number of a column by name, or 0. */
+static AttrNumber
+find_column(TupleDesc desc, const char *name)
+{
+	for (int i = 0; i < desc->natts; i++)
+		if (!TupleDescAttr(desc, i)->attisdropped && strcmp(NameStr(TupleDescAttr(desc, i)->attname), name) == 0)
+			return i + 1;
+	return InvalidAttrNumber;
+}
+
+static AttrNumber
+context_source_column(DeriveContext *context, int source, const char *name)
+{
+	AttrNumber	attno = find_column(context->sources[source].desc, name);
+
+	if (attno == InvalidAttrNumber)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("column \"%s\" of source \"%s\" does not exist",
+						name, get_rel_name(context->sources[source].relid))));
+	return attno;
+}
+
+static AttrNumber
+context_view_column(DeriveContext *context, const char *name, Oid type)
+{
+	AttrNumber	attno = find_column(context->desc, name);
+
+	if (attno == InvalidAttrNumber)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("derivation \"%s\" needs a column \"%s\" in the view", context->name, name)));
+	if (OidIsValid(type) && TupleDescAttr(context->desc, attno - 1)->atttypid != type)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("derivation \"%s\" needs column \"%s\" of the view to be of type %s",
+						context->name, name, format_type_be(type))));
+	return attno;
+}
+
+static void
+context_set_key(DeriveContext *context, int nkeys, const AttrNumber *keys, bool unique)
+{
+	derive_table_set_key(program_of(context)->tables->tables[DERIVE_VIEW], nkeys, keys, unique);
+}
+
+static int
+context_declare_state(DeriveContext *context, TupleDesc desc, int nkeys)
+{
+	DeriveProgram *program = program_of(context);
+	MemoryContext old = MemoryContextSwitchTo(program->cxt);
+	DeriveTable *table = derive_tables_add(program, CreateTupleDescCopy(desc));
+	AttrNumber *keys = palloc(sizeof(AttrNumber) * Max(nkeys, 1));
+
+	for (int i = 0; i < nkeys; i++)
+		keys[i] = i + 1;
+	derive_table_set_key(table, nkeys, keys, true);
+	MemoryContextSwitchTo(old);
+	return program->tables->ntables - 1;
+}
+
+/* A source's columns as they are now. */
+static void
+describe_source(DeriveContextSource *source, Oid relid)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+
+	source->relid = relid;
+	source->desc = CreateTupleDescCopyConstr(RelationGetDescr(rel));
+	for (int i = 0; i < source->desc->natts; i++)
+		if (TupleDescAttr(source->desc, i)->attgenerated == 'v')
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("table \"%s\" with virtual generated column \"%s\" cannot be the source of a derivation",
+							RelationGetRelationName(rel), NameStr(TupleDescAttr(source->desc, i)->attname)),
+					 errdetail("The write-ahead log does not carry its values."),
+					 errhint("Declare a view over the table, and let the derivation read the view.")));
+	table_close(rel, NoLock);
+}
+
+static bool next_change(DeriveContext *context, DeriveChange *change);
+static void end_scan(DeriveScan *scan);
+static void read_source(DeriveContext *context, int source, DeriveRowCallback callback, void *arg);
+
+void
+derive_context_create(DeriveProgram *program, DeriveDefinition *definition, TupleDesc desc)
+{
+	DeriveContext *context = palloc0(sizeof(DeriveContext));
+	const char **keys = palloc0(sizeof(char *) * Max(list_length(definition->keys), 1));
+	ListCell   *lc;
+
+	program->context = context;
+	context->internal = program;
+	context->memory = program->cxt;
+	context->view = program->view;
+	context->name = definition->derivation;
+	context->desc = desc;
+	context->options = definition->options;
+	context->sources = palloc0(sizeof(DeriveContextSource) * Max(list_length(definition->sources), 1));
+	foreach(lc, definition->sources)
+		describe_source(&context->sources[context->nsources++], lfirst_oid(lc));
+	foreach(lc, definition->keys)
+		keys[context->nkeys++] = lfirst(lc);
+	context->keys = keys;
+
+	context->option = context_option;
+	context->source_column = context_source_column;
+	context->view_column = context_view_column;
+	context->set_key = context_set_key;
+	context->declare_state = context_declare_state;
+	context->next_change = next_change;
+	context->rewind_changes = derive_changes_rewind;
+	context->read_source = read_source;
+	derive_tables_set_functions(context);
+
+	program->tables = palloc0(sizeof(DeriveTables));
+	program->tables->definition = definition;
+	if (desc != NULL)
+		(void) derive_tables_add(program, desc);
+}
+
+/* The key of the declaration, unless the derivation sets another one. */
+static void
+set_declared_key(DeriveContext *context)
+{
+	AttrNumber *keys = palloc(sizeof(AttrNumber) * Max(context->nkeys, 1));
+
+	for (int i = 0; i < context->nkeys; i++)
+	{
+		keys[i] = find_column(context->desc, context->keys[i]);
+		if (keys[i] == InvalidAttrNumber)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("key column \"%s\" is not a column of the view", context->keys[i])));
+	}
+	context->set_key(context, context->nkeys, keys, context->nkeys > 0);
+}
+
+static void
+check_options(DeriveContext *context)
+{
+	List	   *asked = program_of(context)->tables->asked;
+	JsonbIterator *it = JsonbIteratorInit(&context->options->root);
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	ListCell   *lc;
+
+	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
+	{
+		char	   *name;
+		bool		known = false;
+		StringInfoData list;
+
+		if (token != WJB_KEY)
+			continue;
+		name = pnstrdup(value.val.string.val, value.val.string.len);
+		initStringInfo(&list);
+		foreach(lc, asked)
+		{
+			known |= (strcmp(lfirst(lc), name) == 0);
+			appendStringInfo(&list, "%s\"%s\"", list.len > 0 ? ", " : "", (char *) lfirst(lc));
+		}
+		if (!known)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("derivation \"%s\" has no option \"%s\"", context->name, name),
+					 list.len > 0 ? errhint("Its options are %s.", list.data) : 0));
+	}
+}
+
+void
+derive_context_declare(DeriveProgram *program)
+{
+	DeriveContext *context = program->context;
+	DeriveOwnerContext saved;
+
+	set_declared_key(context);
+	derive_owner_enter(program->owner, &saved);
+	program->routine->declare(context);
+	derive_owner_leave(&saved);
+	check_options(context);
+
+	if (program->operators != NULL || !OidIsValid(program->view))
+		return;
+	if (program->creating)
+		derive_tables_create(program);
+	else
+		derive_tables_find(program);
+	program->query = derive_definition_tree(program->view);
+}
+
+/* -------------------------------------------------------------------------
+ * Runs
+ * -------------------------------------------------------------------------
+ */
+
+static void
+count_abort(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_ABORT)
+		aborts++;
+}
+
+/* Nothing that was remembered may be trusted after a batch was rolled back. */
+static void
+begin_if_needed(DeriveProgram *program)
+{
+	static bool registered = false;
+	DeriveTables *tables = program->tables;
+
+	if (!registered)
+	{
+		RegisterXactCallback(count_abort, NULL);
+		registered = true;
+	}
+	if ((!tables->clean || tables->aborts != aborts) && program->routine->begin != NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(program->cxt);
+
+		program->routine->begin(program->context);
+		MemoryContextSwitchTo(old);
+	}
+	tables->clean = false;
+	tables->aborts = aborts;
+}
+
+static void
+end_reading(DeriveTables *tables)
+{
+	if (tables->events)
+		derive_events_end(tables->events);
+	tables->events = NULL;
+	if (tables->delta_slot)
+	{
+		ExecDropSingleTupleTableSlot(tables->delta_slot);
+		ExecDropSingleTupleTableSlot(tables->view_row);
+	}
+	tables->delta_slot = tables->view_row = NULL;
+	tables->delta = NULL;
+	tables->repeat = 0;
+	end_scan(&tables->scan);
+}
+
+static void
+call_in_run(DeriveProgram *program, void (*call) (DeriveContext *context))
+{
+	MemoryContext old;
+
+	derive_see_own_changes();
+	derive_changes_rewind(program->context);
+	old = MemoryContextSwitchTo(program->tables->run_cxt);
+	call(program->context);
+	MemoryContextSwitchTo(old);
+	end_reading(program->tables);
+	PopActiveSnapshot();
+}
+
+/*
+ * The callback, then expire() if it is due, with the tables open.  The delta of
+ * the view is complete when they are closed.
+ */
+void
+derive_context_run(DeriveProgram *program, void (*call) (DeriveContext *context))
+{
+	DeriveTables *tables = program->tables;
+	bool		expire = program->expire && program->routine->expire != NULL;
+
+	if (program->operators != NULL)
+	{
+		call(program->context);
+		return;
+	}
+
+	tables->run_cxt = AllocSetContextCreate(CurrentMemoryContext, "pg_derive derivation", ALLOCSET_DEFAULT_SIZES);
+	tables->events = NULL;
+	tables->delta = NULL;
+	tables->delta_slot = tables->view_row = tables->topic_row = NULL;
+	tables->repeat = 0;
+	memset(&tables->scan, 0, sizeof(tables->scan));
+	derive_tables_open(program);
+	begin_if_needed(program);
+	if (call != NULL)
+		call_in_run(program, call);
+	if (expire)
+		call_in_run(program, program->routine->expire);
+	DERIVE_DEBUG_POINT("batch-mid-apply");
+	derive_tables_close(program);
+	MemoryContextDelete(tables->run_cxt);
+	tables->run_cxt = NULL;
+	tables->clean = true;
+	program->expire = false;
+}
+
+/* -------------------------------------------------------------------------
+ * Rows as they are now
+ * -------------------------------------------------------------------------
+ */
+
+/* How a row with this descriptor becomes one of the source; NULL map: it is one. */
+static DeriveConversion *
+find_conversion(DeriveProgram *program, int number, Oid relid, TupleDesc from)
+{
+	DeriveSourceReader *reader = &program->tables->readers[number];
+	TupleDesc	to = program->context->sources[number].desc;
+	DeriveConversion *conversion;
+	MemoryContext old;
+	ListCell   *lc;
+
+	foreach(lc, reader->conversions)
+	{
+		conversion = lfirst(lc);
+		if (conversion->from == from && conversion->relid == relid)
+			return conversion;
+	}
+
+	old = MemoryContextSwitchTo(program->tables->run_cxt);
+	conversion = palloc0(sizeof(DeriveConversion));
+	conversion->from = from;
+	conversion->relid = relid;
+	if (!equalTupleDescs(from, to) || relid != program->context->sources[number].relid)
+	{
+		conversion->map = make_attrmap(to->natts);
+		for (int i = 0; i < to->natts; i++)
+		{
+			Form_pg_attribute att = TupleDescAttr(to, i);
+			AttrNumber	attno;
+
+			if (att->attisdropped)
+				continue;
+			attno = relid == program->context->sources[number].relid ?
+				(i < from->natts && !TupleDescAttr(from, i)->attisdropped ? i + 1 : InvalidAttrNumber) :
+				find_column(from, NameStr(att->attname));
+			if (attno != InvalidAttrNumber && TupleDescAttr(from, attno - 1)->atttypid != att->atttypid)
+				ereport(ERROR,
+						(errcode(ERRCODE_DATATYPE_MISMATCH),
+						 errmsg("the type of column \"%s\" of table \"%s\" changed",
+								NameStr(att->attname), get_rel_name(relid))));
+			conversion->map->attnums[i] = attno;
+		}
+		conversion->slot = MakeSingleTupleTableSlot(from, &TTSOpsHeapTuple);
+	}
+	reader->conversions = lappend(reader->conversions, conversion);
+	MemoryContextSwitchTo(old);
+	return conversion;
+}
+
+/* A decoded tuple as a row of the source. */
+static TupleTableSlot *
+convert_tuple(DeriveConversion *conversion, HeapTuple tuple, TupleTableSlot *slot, TupleTableSlot *converted)
+{
+	if (conversion->map == NULL)
+		return ExecStoreHeapTuple(tuple, slot, false);
+	ExecStoreHeapTuple(tuple, conversion->slot, false);
+	execute_attr_map_slot(conversion->map, conversion->slot, converted);
+	ExecMaterializeSlot(converted);
+	return converted;
+}
+
+/* The slots of a source, made when they are first needed. */
+static DeriveSourceReader *
+prepare_reader(DeriveProgram *program, int number)
+{
+	DeriveSourceReader *reader = &program->tables->readers[number];
+	TupleDesc	desc = program->context->sources[number].desc;
+
+	if (reader->oldrow == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(program->tables->run_cxt);
+
+		reader->oldrow = MakeSingleTupleTableSlot(desc, &TTSOpsHeapTuple);
+		reader->newrow = MakeSingleTupleTableSlot(desc, &TTSOpsHeapTuple);
+		reader->virtual_old = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
+		reader->virtual_new = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
+		MemoryContextSwitchTo(old);
+	}
+	return reader;
+}
+
+static void
+end_scan(DeriveScan *scan)
+{
+	if (scan->relation == NULL)
+		return;
+	ExecDropSingleTupleTableSlot(scan->slot);
+	table_endscan(scan->scan);
+	table_close(scan->relation, NoLock);
+	scan->relation = NULL;
+}
+
+/* The next row that a source has now, in a slot of its columns; NULL at the end. */
+static TupleTableSlot *
+next_current_row(DeriveProgram *program, int number, DeriveScan *scan)
+{
+	DeriveSourceReader *reader = prepare_reader(program, number);
+
+	for (;;)
+	{
+		DeriveConversion *conversion;
+
+		if (scan->relation == NULL)
+		{
+			MemoryContext old;
+
+			if (scan->next_member >= list_length(reader->members))
+				return NULL;
+			old = MemoryContextSwitchTo(program->tables->run_cxt);
+			scan->relation = table_open(list_nth_oid(reader->members, scan->next_member++), AccessShareLock);
+			scan->scan = table_beginscan(scan->relation, GetActiveSnapshot(), 0, NULL);
+			scan->slot = table_slot_create(scan->relation, NULL);
+			MemoryContextSwitchTo(old);
+		}
+		CHECK_FOR_INTERRUPTS();
+		if (table_scan_getnextslot(scan->scan, ForwardScanDirection, scan->slot))
+		{
+			conversion = find_conversion(program, number, RelationGetRelid(scan->relation), RelationGetDescr(scan->relation));
+			return conversion->map == NULL ? scan->slot :
+				execute_attr_map_slot(conversion->map, scan->slot, reader->virtual_new);
+		}
+		end_scan(scan);
+	}
+}
+
+static void
+read_source(DeriveContext *context, int source, DeriveRowCallback callback, void *arg)
+{
+	TupleTableSlot *row;
+	DeriveScan	scan = {0};
+
+	while ((row = next_current_row(program_of(context), source, &scan)) != NULL)
+		callback(arg, row);
+}
+
+/* -------------------------------------------------------------------------
+ * Changes
+ * -------------------------------------------------------------------------
+ */
+
+void
+derive_changes_rewind(DeriveContext *context)
+{
+	DeriveProgram *program = program_of(context);
+	DeriveTables *tables = program->tables;
+	MemoryContext old = MemoryContextSwitchTo(tables->run_cxt);
+	DeriveBatch *batch = program->run->batch;
+	List	   *relids = NIL;
+	ListCell   *lc;
+
+	end_reading(tables);
+	tables->readers = palloc0(sizeof(DeriveSourceReader) * Max(context->nsources, 1));
+	tables->next_source = 0;
+	tables->scan.next_member = 0;
+	for (int i = 0; i < context->nsources; i++)
+	{
+		DeriveSource *source = list_nth(program->sources, i);
+
+		tables->readers[i].members = derive_source_members(source->relid, source->inh);
+	}
+	foreach(lc, program->sources)
+	{
+		DeriveSource *source = lfirst(lc);
+
+		if (source->events)
+			relids = list_concat(relids, derive_source_members(source->relid, source->inh));
+	}
+	if (!context->building && batch != NULL && batch->log != NULL && relids != NIL)
+		tables->events = derive_events_read(batch->log, relids, batch->from, batch->to);
+	MemoryContextSwitchTo(old);
+}
+
+/* Which source does a table belong to?  -1: the view itself. */
+static int
+source_of(DeriveProgram *program, Oid relid)
+{
+	static int	last = 0;
+
+	if (last < program->context->nsources && list_member_oid(program->tables->readers[last].members, relid))
+		return last;
+	for (int i = 0; i < program->context->nsources; i++)
+		if (list_member_oid(program->tables->readers[i].members, relid))
+			return last = i;
+	return -1;
+}
+
+static void
+fill_from_event(DeriveProgram *program, DeriveEvent *event, DeriveChange *change)
+{
+	int			number = source_of(program, event->relid);
+	DeriveSourceReader *reader;
+	DeriveConversion *conversion;
+
+	change->operation = (DeriveOperation) event->kind;
+	change->source = number;
+	change->oldrow = change->newrow = NULL;
+	change->xid = event->xid;
+	change->commit_lsn = event->commit_lsn;
+	change->commit_time = event->commit_time;
+	change->lsn = event->lsn;
+	if (event->oldtuple == NULL && event->newtuple == NULL)
+		return;
+
+	if (number < 0)
+	{
+		/* an event of a topic has the columns of the view */
+		if (program->tables->topic_row == NULL)
+		{
+			MemoryContext old = MemoryContextSwitchTo(program->tables->run_cxt);
+
+			program->tables->topic_row = MakeSingleTupleTableSlot(program->context->desc, &TTSOpsHeapTuple);
+			MemoryContextSwitchTo(old);
+		}
+		change->newrow = ExecStoreHeapTuple(event->newtuple, program->tables->topic_row, false);
+		return;
+	}
+	reader = prepare_reader(program, number);
+	conversion = find_conversion(program, number, event->relid, event->desc);
+	if (event->oldtuple)
+		change->oldrow = convert_tuple(conversion, event->oldtuple, reader->oldrow, reader->virtual_old);
+	if (event->newtuple)
+		change->newrow = convert_tuple(conversion, event->newtuple, reader->newrow, reader->virtual_new);
+}
+
+/* The next row of the deltas of views, as an insertion or deletion. */
+static bool
+next_from_deltas(DeriveContext *context, DeriveChange *change)
+{
+	DeriveProgram *program = program_of(context);
+	DeriveTables *tables = program->tables;
+
+	while (tables->repeat == 0)
+	{
+		if (tables->delta == NULL)
+		{
+			DeriveSource *source;
+			MemoryContext old;
+
+			if (tables->next_source >= context->nsources || program->run->batch == NULL)
+				return false;
+			source = list_nth(program->sources, tables->next_source++);
+			tables->delta = source->events ? NULL : derive_batch_find(program->run->batch, source->relid, source->inh);
+			if (tables->delta == NULL)
+				continue;
+			old = MemoryContextSwitchTo(tables->run_cxt);
+			tables->delta_slot = MakeSingleTupleTableSlot(tables->delta->desc, &TTSOpsMinimalTuple);
+			tables->view_row = MakeSingleTupleTableSlot(context->sources[tables->next_source - 1].desc, &TTSOpsVirtual);
+			MemoryContextSwitchTo(old);
+			derive_delta_rewind(tables->delta);
+		}
+		if (derive_delta_next(tables->delta, tables->delta_slot))
+		{
+			bool		isnull;
+
+			tables->repeat = DatumGetInt64(slot_getattr(tables->delta_slot, derive_delta_weight_attno(tables->delta->desc), &isnull));
+		}
+		else
+		{
+			ExecDropSingleTupleTableSlot(tables->delta_slot);
+			ExecDropSingleTupleTableSlot(tables->view_row);
+			tables->delta_slot = tables->view_row = NULL;
+			tables->delta = NULL;
+		}
+	}
+
+	change->operation = tables->repeat > 0 ? DERIVE_INSERTED : DERIVE_DELETED;
+	tables->repeat += tables->repeat > 0 ? -1 : 1;
+	slot_getallattrs(tables->delta_slot);
+	ExecClearTuple(tables->view_row);
+	memcpy(tables->view_row->tts_values, tables->delta_slot->tts_values,
+		   sizeof(Datum) * tables->view_row->tts_tupleDescriptor->natts);
+	memcpy(tables->view_row->tts_isnull, tables->delta_slot->tts_isnull,
+		   sizeof(bool) * tables->view_row->tts_tupleDescriptor->natts);
+	ExecStoreVirtualTuple(tables->view_row);
+	change->source = tables->next_source - 1;
+	change->oldrow = change->operation == DERIVE_DELETED ? tables->view_row : NULL;
+	change->newrow = change->operation == DERIVE_INSERTED ? tables->view_row : NULL;
+	return true;
+}
+
+static bool
+next_change(DeriveContext *context, DeriveChange *change)
+{
+	DeriveProgram *program = program_of(context);
+	DeriveTables *tables = program->tables;
+	DeriveEvent event;
+
+	CHECK_FOR_INTERRUPTS();
+	if (tables->events != NULL)
+	{
+		if (derive_events_next(tables->events, &event))
+		{
+			fill_from_event(program, &event, change);
+			return true;
+		}
+		derive_events_end(tables->events);
+		tables->events = NULL;
+	}
+
+	change->xid = InvalidFullTransactionId;
+	change->commit_lsn = context->lsn;
+	change->commit_time = context->time;
+	change->lsn = InvalidXLogRecPtr;
+	if (!context->building)
+		return next_from_deltas(context, change);
+
+	while (tables->next_source < context->nsources)
+	{
+		change->newrow = next_current_row(program, tables->next_source, &tables->scan);
+		if (change->newrow != NULL)
+		{
+			change->operation = DERIVE_INSERTED;
+			change->source = tables->next_source;
+			change->oldrow = NULL;
+			return true;
+		}
+		tables->next_source++;
+		tables->scan.next_member = 0;
+	}
+	return false;
+}

@@ -1,0 +1,342 @@
+/*-------------------------------------------------------------------------
+ *
+ * operators.c
+ *	  The derivation "select": a view's SELECT, compiled to a DAG of operators.
+ *
+ * It is registered and called as every other derivation; what sets it apart is
+ * that it looks into the program for deltas instead of asking for changes.
+ *
+ * An operator reads base tables, other views or the internal derived table of
+ * an earlier operator, turns their deltas into the delta of its own table, and
+ * changes that table; the last operator's table is the view.  What an operator
+ * changed is the delta that later operators of the program read, and, where
+ * another view reads this one, the delta that the view adds to the batch.  Each
+ * operator sees what earlier ones wrote: the command counter moves and the
+ * snapshot's curcid with it.
+ *
+ * Where a delta is unknown (TRUNCATE, say), the operator that reads it starts
+ * over and its table is made equal to the new result by difference.  The
+ * difference is an exact delta again, so operators and views after it go on as
+ * if nothing had happened.  resync() does that for every operator, a build
+ * writes new tables instead.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/dependency.h"
+#include "catalog/objectaddress.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_constraint.h"
+#include "miscadmin.h"
+#include "rewrite/rewriteHandler.h"
+#include "tcop/tcopprot.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "base/compat.h"
+#include "base/debug_point.h"
+#include "base/registry.h"
+#include "delta/fill.h"
+#include "derive/aggregate.h"
+#include "derive/compile.h"
+#include "derive/query.h"
+#include "materialize/body.h"
+#include "materialize/internal.h"
+
+PG_FUNCTION_INFO_V1(derive_select_handler);
+
+/* -------------------------------------------------------------------------
+ * Declaring
+ * -------------------------------------------------------------------------
+ */
+
+static Oid
+create_table(void *arg, int operator, char role, TupleDesc desc)
+{
+	Oid			view = *(Oid *) arg;
+	Oid			relid = derive_internal_create(view, operator, role, desc);
+
+	if (role == 's')
+		derive_internal_index_state(relid);
+	return relid;
+}
+
+static Oid
+find_table(void *arg, int operator, char role, TupleDesc desc)
+{
+	Oid			view = *(Oid *) arg;
+	Oid			relid = derive_registry_relation(view, operator, role);
+
+	if (!OidIsValid(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("an internal table of view \"%s\" is missing", get_rel_name(view)),
+				 errhint("Call derive.release() and derive.maintain().")));
+	if (!derive_internal_has_columns(relid, desc))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("view \"%s\" is maintained in another way than its internal tables were made for",
+						get_rel_name(view)),
+				 errhint("Call derive.release() and derive.maintain().")));
+	return relid;
+}
+
+/* The owner must be allowed to read what the view reads; checked as REFRESH would. */
+static void
+check_privileges(Oid view, Oid owner)
+{
+	DeriveOwnerContext saved;
+	Relation	rel = table_open(view, AccessShareLock);
+	Query	   *query = copyObject(linitial_node(Query, rel->rd_rules->rules[0]->actions));
+
+	table_close(rel, NoLock);
+	derive_owner_enter(owner, &saved);
+	AcquireRewriteLocks(query, true, false);
+	query = linitial_node(Query, QueryRewrite(query));
+	derive_compat_check_permissions(pg_plan_query(query, "pg_derive", 0, NULL));
+	derive_owner_leave(&saved);
+}
+
+/* All sources of the operators but for their own derived tables, with the columns that are read. */
+static void
+collect_sources(DeriveProgram *program)
+{
+	ListCell   *lc;
+
+	foreach(lc, program->operators->list)
+	{
+		DeriveOperator *op = lfirst(lc);
+
+		program->sources = derive_linear_sources(op->input, program->sources);
+		if (op->aggregation)
+			program->internal = lappend_oid(program->internal, op->aggregation->state_table);
+		if (OidIsValid(op->table))
+			program->internal = lappend_oid(program->internal, op->table);
+	}
+	foreach(lc, program->sources)
+	{
+		DeriveSource *source = lfirst(lc);
+
+		if (list_member_oid(program->internal, source->relid))
+			program->sources = foreach_delete_current(program->sources, lc);
+		else if (get_rel_relkind(source->relid) == RELKIND_MATVIEW)
+			program->view_sources = list_append_unique_oid(program->view_sources, source->relid);
+	}
+}
+
+static void
+depend_on_constraints(DeriveProgram *program)
+{
+	ObjectAddress view,
+				constraint;
+	DeriveOperator *op = llast(program->operators->list);
+	ListCell   *lc;
+
+	ObjectAddressSet(view, RelationRelationId, program->view);
+	foreach(lc, op->constraints)
+	{
+		ObjectAddressSet(constraint, ConstraintRelationId, lfirst_oid(lc));
+		recordDependencyOn(&view, &constraint, DEPENDENCY_NORMAL);
+	}
+}
+
+static void
+declare(DeriveContext *context)
+{
+	DeriveProgram *program = context->internal;
+	DeriveTableResolver resolve = program->creating ? create_table : find_table;
+	ListCell   *lc;
+
+	program->operators = palloc0(sizeof(DeriveOperators));
+	program->operators->list = derive_compile(program->view, program->owner, resolve, &program->view, &program->query);
+	program->row_types = derive_query_row_types(program->query);
+	check_privileges(program->view, program->owner);
+	collect_sources(program);
+	((DeriveOperator *) llast(program->operators->list))->table = program->view;
+	foreach(lc, program->operators->list)
+	{
+		DeriveOperator *op = lfirst(lc);
+
+		op->index = program->creating ?
+			derive_internal_locator(program->view, op->number, op->table, InvalidOid, &op->locator) :
+			derive_registry_relation(program->view, op->number, 'i');
+	}
+	if (program->creating)
+		depend_on_constraints(program);
+}
+
+/* -------------------------------------------------------------------------
+ * Running
+ * -------------------------------------------------------------------------
+ */
+
+static void
+add_to_target(void *arg, TupleTableSlot *row, int64 weight)
+{
+	derive_target_add((DeriveTarget *) arg, row, weight);
+}
+
+/* A delta for an operator's changes, which goes with the current memory context. */
+static DeriveDelta *
+create_output(DeriveOperator *op)
+{
+	Relation	rel = table_open(op->table, AccessShareLock);
+	DeriveDelta *output = derive_delta_create(op->table, false, RelationGetDescr(rel));
+
+	table_close(rel, NoLock);
+	return output;
+}
+
+/* Run one operator: on the batch's deltas, or, if afresh, from its input's contents. */
+static void
+run_operator(DeriveProgram *program, DeriveOperator *op, bool afresh)
+{
+	DeriveBatch *batch = program->run->batch;
+	bool		is_view = (op->table == program->view);
+	DeriveDelta *output = NULL;
+	DeriveTarget *target;
+
+	if (batch && (!is_view || program->exported))
+		output = create_output(op);
+
+	derive_see_own_changes();
+	target = derive_target_open(op->table, op->index, &op->locator, output);
+	if (is_view && program->observer)
+		derive_target_observe(target, program->observer, program->observer_arg);
+	if (afresh)
+	{
+		derive_target_subtract_contents(target);
+		op->routine->produce(op, add_to_target, target);
+	}
+	else
+		op->routine->apply(op, batch, target);
+	DERIVE_DEBUG_POINT("batch-mid-apply");
+	derive_target_close(target, is_view ? program->run->counts : NULL);
+	PopActiveSnapshot();
+
+	if (output && output->nrows > 0)
+		derive_batch_add(batch, output);
+}
+
+static void
+run_operators(DeriveProgram *program, bool afresh)
+{
+	ListCell   *lc;
+
+	foreach(lc, program->operators->list)
+	{
+		DeriveOperator *op = lfirst(lc);
+		const char *unknown = NULL;
+
+		CHECK_FOR_INTERRUPTS();
+		if (!afresh && !derive_linear_touched(op->input, program->run->batch, &unknown))
+			continue;
+		if (unknown)
+			elog(DEBUG1, "recomputing an operator of view %u: %s", program->view, unknown);
+		run_operator(program, op, afresh || unknown);
+	}
+}
+
+/* -------------------------------------------------------------------------
+ * Building
+ * -------------------------------------------------------------------------
+ */
+
+typedef struct BuildState
+{
+	DeriveFill *fill;
+	DeriveProgramRun *run;
+	const char *phase;
+	int64		rows;
+} BuildState;
+
+static void
+add_to_fill(void *arg, TupleTableSlot *row, int64 weight)
+{
+	BuildState *build = arg;
+
+	derive_fill_add(build->fill, row);
+	if (build->run->progress && ++build->rows % 1000 == 0)
+		build->run->progress(build->run->progress_arg, build->phase, build->rows);
+}
+
+static void
+build_operators(DeriveProgram *program)
+{
+	DeriveProgramRun *run = program->run;
+	BuildState	build = {.run = run};
+	ListCell   *lc;
+
+	foreach(lc, program->operators->list)
+	{
+		DeriveOperator *op = lfirst(lc);
+
+		derive_see_own_changes();
+		build.phase = op->table == program->view ? "filling the view" : "filling internal tables";
+		build.fill = derive_fill_begin(op->table);
+		op->routine->produce(op, add_to_fill, &build);
+		if (run->progress)
+			run->progress(run->progress_arg, "building indexes", build.rows);
+		run->rows = derive_fill_finish(build.fill);
+		PopActiveSnapshot();
+	}
+}
+
+/* -------------------------------------------------------------------------
+ * The callbacks
+ * -------------------------------------------------------------------------
+ */
+
+/* REINDEX CONCURRENTLY puts another index in the place of ours; people may drop it. */
+static void
+ensure_indexes(DeriveProgram *program)
+{
+	ListCell   *lc;
+
+	foreach(lc, program->operators->list)
+	{
+		DeriveOperator *op = lfirst(lc);
+
+		op->index = derive_internal_locator(program->view, op->number, op->table, op->index, &op->locator);
+	}
+}
+
+static void
+apply(DeriveContext *context)
+{
+	DeriveProgram *program = context->internal;
+
+	ensure_indexes(program);
+	if (context->building)
+		build_operators(program);
+	else
+		run_operators(program, false);
+}
+
+static void
+resync(DeriveContext *context)
+{
+	DeriveProgram *program = context->internal;
+
+	ensure_indexes(program);
+	run_operators(program, true);
+}
+
+Datum
+derive_select_handler(PG_FUNCTION_ARGS)
+{
+	static const DeriveRoutine routine = {
+		.api_version = DERIVE_API_VERSION,
+		.flags = DERIVE_OF_CURRENT_ROWS | DERIVE_TAKES_TRUNCATE,
+		.declare = declare,
+		.apply = apply,
+		.resync = resync,
+	};
+
+	PG_RETURN_POINTER(&routine);
+}

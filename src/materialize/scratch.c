@@ -1,0 +1,162 @@
+/*-------------------------------------------------------------------------
+ *
+ * scratch.c
+ *	  Running a derivation in C from nothing.
+ *
+ * Builds, recomputing and derive.apply() are the same: the derivation gets the
+ * rows that its sources have now as insertions, through the callbacks that
+ * maintain the view, and writes tables that are there for this purpose only.
+ * They are made in a subtransaction that is rolled back once their rows have
+ * been copied to tuplestores, so nothing of them remains, and whatever happens
+ * meanwhile nobody else sees them.
+ *
+ * The rows then replace those of the real tables: as new contents (a build),
+ * or by difference, so that views and subscribers get exact changes.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+
+#include "base/gucs.h"
+#include "delta/fill.h"
+#include "materialize/body.h"
+#include "materialize/internal.h"
+
+/* The derivation once more, with nothing that it remembers. */
+static DeriveProgram *
+clone_program(DeriveProgram *program)
+{
+	DeriveProgram *clone = derive_program_without_view(program->tables->definition, program->context->desc);
+
+	clone->context->lsn = program->context->lsn;
+	clone->context->time = program->context->time;
+	return clone;
+}
+
+static void
+create_tables(DeriveProgram *program)
+{
+	for (int i = 0; i < program->tables->ntables; i++)
+	{
+		DeriveTable *table = program->tables->tables[i];
+
+		table->relid = derive_internal_create_scratch(i, table->desc);
+		table->index = derive_internal_index_locator(table->relid, &table->locator);
+	}
+}
+
+typedef struct CopyRows
+{
+	Tuplestorestate *rows;
+	DeriveProgramRun *run;
+	int64		nrows;
+} CopyRows;
+
+static void
+copy_row(void *arg, TupleTableSlot *row)
+{
+	CopyRows   *copy = arg;
+
+	tuplestore_puttupleslot(copy->rows, row);
+	if (copy->run->progress && ++copy->nrows % 1000 == 0)
+		copy->run->progress(copy->run->progress_arg, "copying rows", copy->nrows);
+}
+
+/* In the subtransaction: run, and copy. */
+static void
+run_in_scratch(DeriveProgram *program, Tuplestorestate **rows, DeriveProgramRun *run)
+{
+	program->context->building = true;
+	create_tables(program);
+	derive_see_own_changes();
+	derive_context_run(program, program->routine->apply);
+	derive_tables_open(program);
+	for (int i = 0; i < program->tables->ntables; i++)
+	{
+		CopyRows	copy = {rows[i], run, 0};
+
+		program->context->read_table(program->context, i, copy_row, &copy);
+	}
+	derive_tables_close(program);
+	PopActiveSnapshot();
+}
+
+Tuplestorestate **
+derive_scratch_run(DeriveProgram *program, DeriveProgramRun *run)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	DeriveProgram *clone = clone_program(program);
+	DeriveProgramRun clone_run = {0};
+	Tuplestorestate **rows = palloc(sizeof(Tuplestorestate *) * clone->tables->ntables);
+
+	if (run->progress)
+		run->progress(run->progress_arg, "deriving", 0);
+	for (int i = 0; i < clone->tables->ntables; i++)
+		rows[i] = derive_tuplestore_create(derive_work_mem);
+	clone->run = &clone_run;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	run_in_scratch(clone, rows, run);
+	RollbackAndReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+
+	derive_program_free(clone);
+	return rows;
+}
+
+void
+derive_scratch_apply(DeriveProgram *program)
+{
+	Tuplestorestate **rows = derive_scratch_run(program, program->run);
+	DeriveTables *tables = program->tables;
+
+	derive_see_own_changes();
+	derive_tables_open(program);
+	for (int i = 0; i < tables->ntables; i++)
+	{
+		DeriveTable *table = tables->tables[i];
+		TupleTableSlot *slot = MakeSingleTupleTableSlot(table->desc, &TTSOpsMinimalTuple);
+
+		derive_target_subtract_contents(table->target);
+		while (tuplestore_gettupleslot(rows[i], true, false, slot))
+			derive_target_add(table->target, slot, 1);
+		ExecDropSingleTupleTableSlot(slot);
+	}
+	derive_tables_close(program);
+	PopActiveSnapshot();
+	tables->clean = false;
+}
+
+void
+derive_scratch_fill(DeriveProgram *program)
+{
+	DeriveProgramRun *run = program->run;
+	Tuplestorestate **rows = derive_scratch_run(program, run);
+	DeriveTables *tables = program->tables;
+
+	derive_see_own_changes();
+	for (int i = tables->ntables - 1; i >= 0; i--)
+	{
+		DeriveTable *table = tables->tables[i];
+		TupleTableSlot *slot = MakeSingleTupleTableSlot(table->desc, &TTSOpsMinimalTuple);
+		DeriveFill *fill = derive_fill_begin(table->relid);
+
+		table->index = derive_internal_locator(program->view, i, table->relid, table->index, &table->locator);
+		while (tuplestore_gettupleslot(rows[i], true, false, slot))
+			derive_fill_add(fill, slot);
+		ExecDropSingleTupleTableSlot(slot);
+		run->rows = derive_fill_finish(fill);
+	}
+	PopActiveSnapshot();
+	tables->clean = false;
+}

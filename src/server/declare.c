@@ -1,0 +1,252 @@
+/*-------------------------------------------------------------------------
+ *
+ * declare.c
+ *	  Creating views, and putting them under maintenance.
+ *
+ * derive.create_view() runs CREATE MATERIALIZED VIEW as the caller's own
+ * command.  For a derivation in C the query is a call of derive.apply(); see
+ * derive/definition.c.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "base/compat.h"
+#include "base/gucs.h"
+#include "base/registry.h"
+#include "catalog/namespace.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "materialize/program.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "nodes/parsenodes.h"
+#include "parser/parser.h"
+#include "server/declare.h"
+#include "server/hooks.h"
+#include "server/request.h"
+#include "storage/lmgr.h"
+#include "tcop/tcopprot.h"
+#include "tcop/utility.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/ruleutils.h"
+#include "utils/tuplestore.h"
+#include "utils/varlena.h"
+
+PG_FUNCTION_INFO_V1(derive_create_derived_view_sql);
+PG_FUNCTION_INFO_V1(derive_apply_sql);
+
+/*
+ * Put a materialized view, on which we hold AccessExclusiveLock, under
+ * maintenance.
+ */
+void
+derive_declare_view(Oid view)
+{
+	DeriveProgram *program;
+	DeriveViewRow row;
+	List	   *advice;
+	ListCell   *lc;
+
+	if (derive_registry_get(view) != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("materialized view \"%s\" is already maintained", get_rel_name(view))));
+
+	memset(&row, 0, sizeof(row));
+	row.relid = view;
+	row.state = DERIVE_VIEW_BUILDING;
+	row.created_at = GetCurrentTimestamp();
+	derive_registry_insert(&row);
+
+	program = derive_program_create(view);
+	advice = derive_program_index_advice(program);
+	foreach(lc, advice)
+		ereport(NOTICE,
+				(errmsg("maintaining view \"%s\" would be faster with another index",
+						get_rel_name(view)),
+				 errhint("%s", (char *) lfirst(lc))));
+	derive_program_free(program);
+	derive_want_worker_at_commit();
+}
+
+/* A syntax error's position counts in the query, not in the statement around it. */
+static void
+transpose_error_position(void *arg)
+{
+	int			position = geterrposition();
+
+	if (position > 0)
+	{
+		errposition(0);
+		internalerrposition(position);
+		internalerrquery((const char *) arg);
+	}
+}
+
+/*
+ * CREATE MATERIALIZED VIEW name WITH (fillfactor) AS query WITH NO DATA, run as
+ * the caller's own command, so that all rules and rights are the server's.
+ */
+static Oid
+create_matview(const char *name, const char *query)
+{
+	RangeVar   *relation = makeRangeVarFromNameList(textToQualifiedNameList(cstring_to_text(name)));
+	ErrorContextCallback errcallback;
+	List	   *parsed;
+	List	   *plans;
+	RawStmt    *raw;
+	IntoClause *into;
+	CreateTableAsStmt *stmt;
+	Oid			schema;
+	Oid			result;
+
+	errcallback.callback = transpose_error_position;
+	errcallback.arg = unconstify(char *, query);
+	errcallback.previous = error_context_stack;
+	error_context_stack = &errcallback;
+
+	parsed = raw_parser(query, RAW_PARSE_DEFAULT);
+	if (list_length(parsed) != 1 ||
+		!IsA(linitial_node(RawStmt, parsed)->stmt, SelectStmt) ||
+		((SelectStmt *) linitial_node(RawStmt, parsed)->stmt)->intoClause != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("the query of a view must be one SELECT or VALUES statement")));
+
+	into = makeNode(IntoClause);
+	into->rel = relation;
+	into->options = list_make1(makeDefElem("fillfactor",
+										   (Node *) makeInteger(derive_fillfactor), -1));
+	into->onCommit = ONCOMMIT_NOOP;
+	into->skipData = true;
+
+	stmt = makeNode(CreateTableAsStmt);
+	stmt->query = linitial_node(RawStmt, parsed)->stmt;
+	stmt->into = into;
+	stmt->objtype = OBJECT_MATVIEW;
+
+	raw = makeNode(RawStmt);
+	raw->stmt = (Node *) stmt;
+
+	plans = pg_plan_queries(pg_analyze_and_rewrite_fixedparams(raw, query, NULL, 0, NULL),
+							query, 0, NULL);
+	error_context_stack = errcallback.previous;
+
+	/* Where it will be created, as the command itself decides. */
+	schema = RangeVarGetCreationNamespace(relation);
+
+	ProcessUtility(linitial_node(PlannedStmt, plans), query, false,
+				   PROCESS_UTILITY_QUERY, NULL, NULL, None_Receiver, NULL);
+	CommandCounterIncrement();
+
+	result = get_relname_relid(relation->relname, schema);
+	if (!OidIsValid(result))
+		elog(ERROR, "could not find the materialized view just created");
+	return result;
+}
+
+Oid
+derive_create_view(const char *name, const char *query)
+{
+	Oid			view;
+
+	PreventCommandIfReadOnly("derive.create_view()");
+	derive_require_service();
+	view = create_matview(name, query);
+	LockRelationOid(view, AccessExclusiveLock);
+	derive_declare_view(view);
+	return view;
+}
+
+/* "(name type, ...)" */
+static char *
+columns_text(TupleDesc desc)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		appendStringInfo(&text, "%s%s %s", i == 0 ? "(" : ", ", quote_identifier(NameStr(att->attname)),
+						 format_type_extended(att->atttypid, att->atttypmod,
+											  FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY));
+		if (OidIsValid(att->attcollation) && att->attcollation != get_typcollation(att->atttypid))
+			appendStringInfo(&text, " COLLATE %s", generate_collation_name(att->attcollation));
+	}
+	appendStringInfoChar(&text, ')');
+	return text.data;
+}
+
+/* What a person wrote, in parentheses. */
+static char *
+in_parentheses(const char *columns)
+{
+	columns += strspn(columns, " \t\r\n");
+	return columns[0] == '(' ? pstrdup(columns) : psprintf("(%s)", columns);
+}
+
+Oid
+derive_create_derived_view(const char *name, DeriveDefinition *definition, const char *columns)
+{
+	DeriveProgram *program = derive_program_without_view(definition, NULL);
+	char	   *list = columns ? in_parentheses(columns) : columns_text(derive_program_columns(program));
+
+	derive_program_free(program);
+	return derive_create_view(name, derive_definition_query(definition, list));
+}
+
+/* derive.create_view(name, derivation, sources, columns, key, options) */
+Datum
+derive_create_derived_view_sql(PG_FUNCTION_ARGS)
+{
+	DeriveDefinition *definition;
+
+	for (int i = 0; i < 3; i++)
+		if (PG_ARGISNULL(i))
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("name, derivation and sources of a view must not be null")));
+	definition = derive_definition_make(text_to_cstring(PG_GETARG_TEXT_PP(1)), PG_GETARG_ARRAYTYPE_P(2),
+										PG_ARGISNULL(4) ? NULL : PG_GETARG_ARRAYTYPE_P(4),
+										PG_ARGISNULL(5) ? NULL : PG_GETARG_JSONB_P(5));
+	PG_RETURN_OID(derive_create_derived_view(text_to_cstring(PG_GETARG_TEXT_PP(0)), definition,
+											 PG_ARGISNULL(3) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(3))));
+}
+
+/*
+ * derive.apply(derivation, sources, key, options): the rows of a view that is
+ * defined so, computed from nothing.
+ */
+Datum
+derive_apply_sql(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	DeriveProgram *program;
+	Tuplestorestate *rows;
+	TupleTableSlot *slot;
+
+	PreventCommandDuringRecovery("derive.apply()");
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("the name of a derivation must not be null")));
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+
+	program = derive_program_without_view(derive_definition_make(text_to_cstring(PG_GETARG_TEXT_PP(0)),
+																 PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1),
+																 PG_ARGISNULL(2) ? NULL : PG_GETARG_ARRAYTYPE_P(2),
+																 PG_ARGISNULL(3) ? NULL : PG_GETARG_JSONB_P(3)),
+										  rsinfo->expectedDesc);
+	rows = derive_program_rows(program);
+	slot = MakeSingleTupleTableSlot(rsinfo->setDesc, &TTSOpsMinimalTuple);
+	while (tuplestore_gettupleslot(rows, true, false, slot))
+		tuplestore_puttupleslot(rsinfo->setResult, slot);
+	ExecDropSingleTupleTableSlot(slot);
+	derive_program_free(program);
+	return (Datum) 0;
+}

@@ -1,0 +1,668 @@
+/*-------------------------------------------------------------------------
+ *
+ * topicfuncs.c
+ *	  derive.append(): an event of a topic, written to the log and nowhere else.
+ *
+ * The event is checked, converted and made a row here, in the session of who
+ * appends it, so that errors are his; the log gets a transactional message (see
+ * base/topic.h), which the worker turns into a row of the topic once the
+ * transaction has committed.
+ *
+ * To be fast, what is known of a topic is kept for the session: its columns,
+ * that it is one, that its worker takes events, and who was found to have the
+ * right to append.  Invalidation messages, which DDL, GRANT and our own catalog
+ * send, end this; they arrive with the lock that each call takes.  How a row of
+ * some type becomes one of the topic is kept in the call's FmgrInfo.
+ *
+ * The lock is that of INSERT, so that whoever stops the maintenance of a topic
+ * waits for transactions that have appended.
+ *
+ * Events that were appended before the topic was made ready would be lost, for
+ * the position at which it begins contains them.  So the first append of a
+ * session waits for that; in the transaction that makes the topic, it is an
+ * error.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/detoast.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "base/compat.h"
+#include "base/registry.h"
+#include "base/topic.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "derive/definition.h"
+#include "executor/executor.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "parser/parse_coerce.h"
+#include "server/request.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/pg_lsn.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+#include "utils/typcache.h"
+
+PG_FUNCTION_INFO_V1(derive_append_record_sql);
+PG_FUNCTION_INFO_V1(derive_append_jsonb_sql);
+PG_FUNCTION_INFO_V1(derive_append_text_sql);
+
+/* Far below what a record of the log can hold; the worker has an event in memory. */
+#define MAX_EVENT_SIZE	((Size) 256 * 1024 * 1024)
+
+/* Columns that the worker fills in, and the most that they take in a row. */
+#define TOPIC_METADATA	3
+#define METADATA_SIZE	(4 * sizeof(int64))
+
+/* A topic, as this session knows it. */
+typedef struct Topic
+{
+	Oid			relid;			/* key of the hash table */
+	bool		valid;
+	bool		may_append;		/* "role" was found to have the right */
+	Oid			role;
+	TupleDesc	desc;
+	uint64		number;			/* of this description; each has another one */
+} Topic;
+
+/* How events of a call become rows. */
+typedef struct Appender
+{
+	MemoryContext cxt;			/* of all below */
+	uint64		number;			/* of the topic's description */
+	TupleDesc	desc;			/* of the topic; ours */
+	Datum	   *values;
+	bool	   *nulls;
+	StringInfoData buffer;
+
+	/* rows */
+	uint64		row_type;		/* identifier of the type they are made for */
+	TupleDesc	row_desc;
+	AttrNumber *from;			/* column of the row for each column of the
+								 * topic; 0: none */
+	ExprState **conversions;	/* NULL where the value is taken as it is */
+	bool		converts;
+	TupleTableSlot *slot;		/* what the conversions read */
+	ExprContext *econtext;
+
+	/* JSON */
+	FmgrInfo	populate;
+} Appender;
+
+static HTAB *topics = NULL;
+static Oid	registry_oid = InvalidOid;	/* derive_state.views */
+static uint64 ndescribed = 0;
+
+
+/* ----------------------------------------------------------------
+ *		What the session knows of topics
+ * ----------------------------------------------------------------
+ */
+
+static void
+forget_topics(Datum arg, Oid relid)
+{
+	HASH_SEQ_STATUS status;
+	Topic	   *topic;
+
+	if (OidIsValid(relid))
+	{
+		topic = hash_search(topics, &relid, HASH_FIND, NULL);
+		if (topic)
+		{
+			topic->valid = false;
+			return;
+		}
+		if (relid != registry_oid)
+			return;
+	}
+	hash_seq_init(&status, topics);
+	while ((topic = hash_seq_search(&status)) != NULL)
+		topic->valid = false;
+}
+
+static void
+forget_rights(Datum arg, int cacheid, uint32 hashvalue)
+{
+	HASH_SEQ_STATUS status;
+	Topic	   *topic;
+
+	hash_seq_init(&status, topics);
+	while ((topic = hash_seq_search(&status)) != NULL)
+		topic->may_append = false;
+}
+
+static void
+init_topics(void)
+{
+	HASHCTL		ctl = {.keysize = sizeof(Oid),.entrysize = sizeof(Topic)};
+
+	if (topics)
+		return;
+	topics = hash_create("pg_derive topics", 16, &ctl, HASH_ELEM | HASH_BLOBS);
+	CacheRegisterRelcacheCallback(forget_topics, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHOID, forget_rights, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, forget_rights, (Datum) 0);
+}
+
+static void
+not_a_topic(Oid relid)
+{
+	char	   *name = get_rel_name(relid);
+
+	if (name == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("topic with OID %u does not exist", relid)));
+	ereport(ERROR,
+			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+			 errmsg("\"%s\" is not a topic", name),
+			 errhint("Topics are made by derive.create_topic().")));
+}
+
+/* Its worker takes events?  If it is being made, wait; ERROR if it never will. */
+static void
+require_ready(Oid relid)
+{
+	DeriveViewRow *row = derive_registry_get(relid);
+
+	if (row == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("topic \"%s\" is not maintained", get_rel_name(relid)),
+				 errhint("Call derive.maintain() for it.")));
+	if (derive_registry_changed_here(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot append to topic \"%s\" in the transaction that makes or changes it",
+						get_rel_name(relid)),
+				 errhint("Commit first.")));
+	derive_require_service();
+	if (row->state != DERIVE_VIEW_READY)
+		(void) derive_wait_for_view(relid, InvalidXLogRecPtr, -1);
+}
+
+/* Look at the topic, and remember what we see. */
+static void
+describe(Topic *topic)
+{
+	Relation	rel;
+	MemoryContext old;
+
+	registry_oid = derive_registry_table_oid("views", false);
+	if (get_rel_relkind(topic->relid) != RELKIND_MATVIEW ||
+		strcmp(derive_definition_of_view(topic->relid)->derivation, "topic") != 0)
+		not_a_topic(topic->relid);
+
+	/* What changes from here on makes it invalid again. */
+	topic->valid = true;
+	require_ready(topic->relid);
+
+	rel = table_open(topic->relid, NoLock);
+	if (topic->desc)
+		FreeTupleDesc(topic->desc);
+	topic->desc = NULL;
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	topic->desc = CreateTupleDescCopy(RelationGetDescr(rel));
+	MemoryContextSwitchTo(old);
+	table_close(rel, NoLock);
+	topic->number = ++ndescribed;
+	topic->may_append = false;
+}
+
+static void
+check_rights(Topic *topic)
+{
+	AclResult	result = pg_class_aclcheck(topic->relid, GetUserId(), ACL_INSERT);
+
+	if (result != ACLCHECK_OK)
+		aclcheck_error(result, OBJECT_MATVIEW, get_rel_name(topic->relid));
+	topic->role = GetUserId();
+	topic->may_append = true;
+}
+
+static Topic *
+open_topic(Oid relid)
+{
+	Topic	   *topic;
+	bool		found;
+
+	PreventCommandIfReadOnly("derive.append()");
+	PreventCommandDuringRecovery("derive.append()");
+	init_topics();
+	topic = hash_search(topics, &relid, HASH_FIND, NULL);
+
+	/* Not with the lock, which its worker may want for something. */
+	if (topic == NULL || !topic->valid)
+	{
+		if (get_rel_relkind(relid) != RELKIND_MATVIEW)
+			not_a_topic(relid);
+		if (pg_class_aclcheck(relid, GetUserId(), ACL_INSERT) != ACLCHECK_OK)
+			aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_MATVIEW, get_rel_name(relid));
+		topic = hash_search(topics, &relid, HASH_ENTER, &found);
+		if (!found)
+			memset((char *) topic + sizeof(Oid), 0, sizeof(Topic) - sizeof(Oid));
+		topic->valid = false;
+		describe(topic);
+	}
+	LockRelationOid(relid, RowExclusiveLock);
+	while (!topic->valid)
+		describe(topic);
+	if (!topic->may_append || topic->role != GetUserId())
+		check_rights(topic);
+	return topic;
+}
+
+
+/* ----------------------------------------------------------------
+ *		Writing
+ * ----------------------------------------------------------------
+ */
+
+/* Forget what the call knew of another topic, or another form of this one. */
+static Appender *
+get_appender(FunctionCallInfo fcinfo, Topic *topic)
+{
+	Appender   *appender = fcinfo->flinfo->fn_extra;
+	MemoryContext cxt;
+	MemoryContext old;
+
+	if (appender && appender->number == topic->number)
+		return appender;
+
+	fcinfo->flinfo->fn_extra = NULL;
+	if (appender)
+		MemoryContextDelete(appender->cxt);
+	cxt = AllocSetContextCreate(fcinfo->flinfo->fn_mcxt, "pg_derive append", ALLOCSET_SMALL_SIZES);
+	old = MemoryContextSwitchTo(cxt);
+	appender = palloc0(sizeof(Appender));
+	appender->cxt = cxt;
+	appender->number = topic->number;
+	appender->desc = CreateTupleDescCopy(topic->desc);
+	appender->values = palloc0(sizeof(Datum) * topic->desc->natts);
+	appender->nulls = palloc0(sizeof(bool) * topic->desc->natts);
+	initStringInfo(&appender->buffer);
+	MemoryContextSwitchTo(old);
+	fcinfo->flinfo->fn_extra = appender;
+	return appender;
+}
+
+/*
+ * Can a table hold it?  The worker could not do anything else with it.  What
+ * matters is the least that the table's TOASTer can make of it.
+ */
+static void
+check_size(Appender *appender, Size size)
+{
+	TupleDesc	desc = appender->desc;
+	Size		least = MAXALIGN(SizeofHeapTupleHeader + BITMAPLEN(desc->natts));
+
+	if (size > MAX_EVENT_SIZE)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("event is too big: size %zu, maximum size %zu", size, MAX_EVENT_SIZE)));
+
+	/* those filled in later are there by then */
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		Size		length = Max(att->attlen, 0);
+
+		if (i >= TOPIC_METADATA && appender->nulls[i])
+			continue;
+		if (att->attlen == -1)
+			length = VARSIZE_ANY(DatumGetPointer(appender->values[i]));
+		if (att->attlen == -1 && att->attstorage != TYPSTORAGE_PLAIN)
+			length = Min(length, TOAST_POINTER_SIZE);
+		if (att->attlen == -2)
+			length = strlen(DatumGetCString(appender->values[i])) + 1;
+		least = att_align_nominal(least, att->attalign) + length;
+	}
+	if (MAXALIGN(least) > MaxHeapTupleSize)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("event is too big for a row: size %zu, maximum size %zu",
+						least, MaxHeapTupleSize)));
+}
+
+/* Nothing of it may be elsewhere. */
+static void
+detoast(Appender *appender)
+{
+	for (int i = TOPIC_METADATA; i < appender->desc->natts; i++)
+	{
+		if (!appender->nulls[i] && TupleDescAttr(appender->desc, i)->attlen == -1 &&
+			VARATT_IS_EXTERNAL(DatumGetPointer(appender->values[i])))
+			appender->values[i] =
+				PointerGetDatum(detoast_external_attr((struct varlena *) DatumGetPointer(appender->values[i])));
+	}
+}
+
+/*
+ * Write the event in appender->values, and return where it begins.  The row is
+ * made in place: what a message does not have of it is more than the header
+ * that it has instead.
+ */
+static XLogRecPtr
+write_event(Appender *appender, Oid relid)
+{
+	TupleDesc	desc = appender->desc;
+	StringInfo	buffer = &appender->buffer;
+	int			hoff = MAXALIGN(SizeofHeapTupleHeader + BITMAPLEN(desc->natts));
+	DeriveTopicHeader header = {0};
+	HeapTupleHeader row;
+	Size		size;
+	char	   *content;
+
+	StaticAssertStmt(DERIVE_TOPIC_TUPLE_OFFSET >= DERIVE_TOPIC_HEADER_SIZE, "no space for the header");
+
+	for (int i = 0; i < TOPIC_METADATA; i++)
+		appender->nulls[i] = true;
+	detoast(appender);
+	size = hoff + heap_compute_data_size(desc, appender->values, appender->nulls);
+	if (size > MaxHeapTupleSize - METADATA_SIZE)
+		check_size(appender, size);
+
+	resetStringInfo(buffer);
+	enlargeStringInfo(buffer, size);
+	memset(buffer->data, 0, size);
+	row = (HeapTupleHeader) buffer->data;
+	HeapTupleHeaderSetNatts(row, desc->natts);
+	row->t_hoff = hoff;
+	heap_fill_tuple(desc, appender->values, appender->nulls, (char *) row + hoff, size - hoff,
+					&row->t_infomask, row->t_bits);
+
+	header.token = derive_topic_token();
+	header.topic = relid;
+	content = buffer->data + DERIVE_TOPIC_TUPLE_OFFSET - DERIVE_TOPIC_HEADER_SIZE;
+	memcpy(content, &header, DERIVE_TOPIC_HEADER_SIZE);
+	derive_compat_log_message(DERIVE_TOPIC_PREFIX, content,
+							  size - DERIVE_TOPIC_TUPLE_OFFSET + DERIVE_TOPIC_HEADER_SIZE);
+	return ProcLastRecPtr;
+}
+
+
+/* ----------------------------------------------------------------
+ *		Rows
+ * ----------------------------------------------------------------
+ */
+
+/* The columns of a row, without those that were dropped. */
+static int
+visible_columns(TupleDesc desc)
+{
+	int			n = 0;
+
+	for (int i = 0; i < desc->natts; i++)
+		n += !TupleDescAttr(desc, i)->attisdropped;
+	return n;
+}
+
+/* What makes a value of the topic's column from one of the row's, as INSERT would. */
+static ExprState *
+make_conversion(Form_pg_attribute from, AttrNumber column, Form_pg_attribute to)
+{
+	Node	   *var = (Node *) makeVar(1, column, from->atttypid, from->atttypmod, from->attcollation, 0);
+	Node	   *expr;
+
+	if (from->atttypid == to->atttypid && (to->atttypmod < 0 || from->atttypmod == to->atttypmod))
+		return NULL;
+	expr = coerce_to_target_type(NULL, var, from->atttypid, to->atttypid, to->atttypmod,
+								 COERCION_ASSIGNMENT, COERCE_IMPLICIT_CAST, -1);
+
+	/* a literal in ROW() is of type text */
+	if (expr == NULL && from->atttypid == TEXTOID)
+		expr = coerce_to_target_type(NULL, var, from->atttypid, to->atttypid, to->atttypmod,
+									 COERCION_EXPLICIT, COERCE_IMPLICIT_CAST, -1);
+	if (expr == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("column \"%s\" of the topic is of type %s but the event's is of type %s",
+						NameStr(to->attname), format_type_be(to->atttypid), format_type_be(from->atttypid)),
+				 errhint("You will need to cast it.")));
+	if (expr == var)
+		return NULL;
+	if (IsA(expr, RelabelType) && (Node *) ((RelabelType *) expr)->arg == var)
+		return NULL;
+	return ExecInitExpr((Expr *) expression_planner((Expr *) expr), NULL);
+}
+
+/* How rows of this type become rows of the topic. */
+static void
+prepare_for_row_type(Appender *appender, TupleDesc row_desc)
+{
+	TupleDesc	desc = appender->desc;
+	int			given = visible_columns(row_desc);
+	int			column = TOPIC_METADATA;
+
+	if (given == desc->natts)	/* a row of a topic */
+		column = 0;
+	else if (given != desc->natts - TOPIC_METADATA)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("the event has %d columns but the topic has %d",
+						given, desc->natts - TOPIC_METADATA)));
+
+	appender->row_desc = CreateTupleDescCopy(row_desc);
+	appender->from = palloc0(sizeof(AttrNumber) * desc->natts);
+	appender->conversions = palloc0(sizeof(ExprState *) * desc->natts);
+	appender->converts = false;
+	appender->slot = MakeSingleTupleTableSlot(appender->row_desc, &TTSOpsVirtual);
+	appender->econtext = CreateStandaloneExprContext();
+	appender->econtext->ecxt_scantuple = appender->slot;
+	for (int i = 0; i < row_desc->natts; i++)
+	{
+		if (TupleDescAttr(row_desc, i)->attisdropped)
+			continue;
+		if (column >= TOPIC_METADATA)
+		{
+			appender->from[column] = i + 1;
+			appender->conversions[column] = make_conversion(TupleDescAttr(appender->row_desc, i), i + 1,
+															TupleDescAttr(desc, column));
+			if (appender->conversions[column])
+				appender->converts = true;
+		}
+		column++;
+	}
+}
+
+/* Take the row's values, converted, to appender->values. */
+static void
+take_row(Appender *appender, HeapTupleHeader row)
+{
+	Oid			type = HeapTupleHeaderGetTypeId(row);
+	int32		typmod = HeapTupleHeaderGetTypMod(row);
+	uint64		row_type = assign_record_type_identifier(type, typmod);
+	TupleTableSlot *slot;
+	HeapTupleData tuple;
+
+	if (appender->row_type != row_type)
+	{
+		TupleDesc	row_desc = lookup_rowtype_tupdesc(type, typmod);
+		MemoryContext old = MemoryContextSwitchTo(appender->cxt);
+
+		appender->row_type = 0;
+		prepare_for_row_type(appender, row_desc);
+		appender->row_type = row_type;
+		MemoryContextSwitchTo(old);
+		ReleaseTupleDesc(row_desc);
+	}
+
+	tuple.t_len = HeapTupleHeaderGetDatumLength(row);
+	ItemPointerSetInvalid(&tuple.t_self);
+	tuple.t_tableOid = InvalidOid;
+	tuple.t_data = row;
+	slot = appender->slot;
+	ExecClearTuple(slot);
+	heap_deform_tuple(&tuple, appender->row_desc, slot->tts_values, slot->tts_isnull);
+	ExecStoreVirtualTuple(slot);
+
+	for (int i = TOPIC_METADATA; i < appender->desc->natts; i++)
+	{
+		int			from = appender->from[i] - 1;
+
+		appender->values[i] = slot->tts_values[from];
+		appender->nulls[i] = slot->tts_isnull[from];
+	}
+	if (!appender->converts)
+		return;
+	ResetExprContext(appender->econtext);
+	for (int i = TOPIC_METADATA; i < appender->desc->natts; i++)
+	{
+		if (appender->conversions[i])
+			appender->values[i] = ExecEvalExprSwitchContext(appender->conversions[i], appender->econtext,
+															&appender->nulls[i]);
+	}
+}
+
+
+/* ----------------------------------------------------------------
+ *		JSON
+ * ----------------------------------------------------------------
+ */
+
+/* Everything in the object must be a column of the event. */
+static void
+check_names(TupleDesc desc, Jsonb *event)
+{
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue	value;
+
+	if (!JB_ROOT_IS_OBJECT(event))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("an event in JSON must be an object")));
+
+	it = JsonbIteratorInit(&event->root);
+	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
+	{
+		bool		found = (token != WJB_KEY);
+
+		for (int i = TOPIC_METADATA; !found && i < desc->natts; i++)
+		{
+			const char *name = NameStr(TupleDescAttr(desc, i)->attname);
+
+			found = strlen(name) == value.val.string.len &&
+				memcmp(name, value.val.string.val, value.val.string.len) == 0;
+		}
+		if (!found)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("the topic has no column \"%.*s\" for events",
+							value.val.string.len, value.val.string.val)));
+	}
+}
+
+/* jsonb_populate_record(), for the topic's row type. */
+static void
+prepare_for_json(Appender *appender, Oid relid)
+{
+	MemoryContext old = MemoryContextSwitchTo(appender->cxt);
+	Oid			type = get_rel_type_id(relid);
+	Const	   *base = makeConst(type, -1, InvalidOid, -1, (Datum) 0, true, false);
+	Const	   *json = makeConst(JSONBOID, -1, InvalidOid, -1, (Datum) 0, true, false);
+
+	fmgr_info_cxt(F_JSONB_POPULATE_RECORD, &appender->populate, appender->cxt);
+	fmgr_info_set_expr((Node *) makeFuncExpr(F_JSONB_POPULATE_RECORD, type, list_make2(base, json),
+											 InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL),
+					   &appender->populate);
+	MemoryContextSwitchTo(old);
+}
+
+static void
+take_json(Appender *appender, Oid relid, Jsonb *event)
+{
+	LOCAL_FCINFO(fcinfo, 2);
+	HeapTupleHeader row;
+	HeapTupleData tuple;
+	Datum		result;
+
+	check_names(appender->desc, event);
+	if (appender->populate.fn_addr == NULL)
+		prepare_for_json(appender, relid);
+	InitFunctionCallInfoData(*fcinfo, &appender->populate, 2, InvalidOid, NULL, NULL);
+	fcinfo->args[0].isnull = true;
+	fcinfo->args[1].value = JsonbPGetDatum(event);
+	fcinfo->args[1].isnull = false;
+	result = FunctionCallInvoke(fcinfo);
+	if (fcinfo->isnull)			/* it makes NULL of {} */
+	{
+		memset(appender->nulls, true, sizeof(bool) * appender->desc->natts);
+		return;
+	}
+	row = DatumGetHeapTupleHeader(result);
+	tuple.t_len = HeapTupleHeaderGetDatumLength(row);
+	ItemPointerSetInvalid(&tuple.t_self);
+	tuple.t_tableOid = InvalidOid;
+	tuple.t_data = row;
+	heap_deform_tuple(&tuple, appender->desc, appender->values, appender->nulls);
+}
+
+
+/* ----------------------------------------------------------------
+ *		SQL
+ * ----------------------------------------------------------------
+ */
+
+static Oid
+topic_argument(FunctionCallInfo fcinfo)
+{
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("topic must not be null")));
+	if (PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("event must not be null")));
+	return PG_GETARG_OID(0);
+}
+
+Datum
+derive_append_record_sql(PG_FUNCTION_ARGS)
+{
+	Oid			relid = topic_argument(fcinfo);
+	Appender   *appender = get_appender(fcinfo, open_topic(relid));
+
+	take_row(appender, PG_GETARG_HEAPTUPLEHEADER(1));
+	PG_RETURN_LSN(write_event(appender, relid));
+}
+
+Datum
+derive_append_jsonb_sql(PG_FUNCTION_ARGS)
+{
+	Oid			relid = topic_argument(fcinfo);
+	Appender   *appender = get_appender(fcinfo, open_topic(relid));
+
+	take_json(appender, relid, PG_GETARG_JSONB_P(1));
+	PG_RETURN_LSN(write_event(appender, relid));
+}
+
+/* For literals, and parameters of drivers, which have no type of their own: JSON. */
+Datum
+derive_append_text_sql(PG_FUNCTION_ARGS)
+{
+	Oid			relid = topic_argument(fcinfo);
+	Appender   *appender = get_appender(fcinfo, open_topic(relid));
+	Datum		event = DirectFunctionCall1(jsonb_in, CStringGetDatum(text_to_cstring(PG_GETARG_TEXT_PP(1))));
+
+	take_json(appender, relid, DatumGetJsonbP(event));
+	PG_RETURN_LSN(write_event(appender, relid));
+}

@@ -14,6 +14,7 @@
 MODULE_big = pg_derive
 EXTENSION = pg_derive
 DATA = pg_derive--0.1.sql
+HEADERS = include/pg_derive/derivation.h
 PGFILEDESC = "pg_derive - materialized views maintained from the write-ahead log"
 
 # In pipeline order: a table of contents (see src/README.md).
@@ -39,10 +40,12 @@ OBJS = \
 	src/delta/tape.o \
 	src/delta/target.o \
 	src/derivations/approx_distinct.o \
+	src/derivations/history.o \
 	src/derivations/inverted_index.o \
 	src/derivations/reachability.o \
 	src/derivations/sessionize.o \
 	src/derivations/support.o \
+	src/derivations/topic.o \
 	src/derive/aggclass.o \
 	src/derive/aggcompile.o \
 	src/derive/agggroups.o \
@@ -65,13 +68,17 @@ OBJS = \
 	src/materialize/program.o \
 	src/materialize/scratch.o \
 	src/materialize/tables.o \
+	src/notify/journal.o \
+	src/notify/subscription.o \
 	src/notify/wait.o \
 	src/server/advance.o \
 	src/server/background.o \
 	src/server/builder.o \
 	src/server/declare.o \
 	src/server/dependents.o \
+	src/server/historyfuncs.o \
 	src/server/hooks.o \
+	src/server/journals.o \
 	src/server/launcher.o \
 	src/server/module.o \
 	src/server/reading.o \
@@ -79,7 +86,9 @@ OBJS = \
 	src/server/serve.o \
 	src/server/shmem.o \
 	src/server/sqlfuncs.o \
+	src/server/subscribe.o \
 	src/server/tend.o \
+	src/server/topicfuncs.o \
 	src/server/views.o \
 	src/server/worker.o
 
@@ -99,7 +108,14 @@ REGRESS = \
 	definitions \
 	large \
 	found \
-	found2
+	found2 \
+	sessionize \
+	inverted_index \
+	reachability \
+	approx_distinct \
+	history \
+	topics \
+	subscriptions
 ISOLATION = \
 	setup \
 	snapshot \
@@ -108,8 +124,11 @@ ISOLATION = \
 	locks \
 	commit_order \
 	prepared \
-	maintenance
+	maintenance \
+	subscribers
 ISOLATION_OPTS = --inputdir=$(srcdir)/test/isolation
+# Of those of the extensions in test/modules; empty: all.
+MODULE_TESTS =
 TAP_TESTS = 1
 PROVE_TESTS = test/t/*.pl
 
@@ -161,7 +180,7 @@ clean:
 endif
 
 # Tests and checks.  tools/test says what it does; its lists come from here.
-export REGRESS ISOLATION PROVE_TESTS FUZZ_SECONDS FUZZ_SEED FUZZ_ROUND PG_CONFIG
+export REGRESS ISOLATION MODULE_TESTS PROVE_TESTS FUZZ_SECONDS FUZZ_SEED FUZZ_ROUND PG_CONFIG
 
 .PHONY: assert-build test fuzz lint indent dist
 assert-build:
@@ -171,7 +190,7 @@ assert-build:
 	@+$(MAKE) -s -C build/assert -f $(abspath $(firstword $(MAKEFILE_LIST))) PG_CFLAGS=-DUSE_ASSERT_CHECKING with_llvm=no install DESTDIR=$(CURDIR)/build/assert/inst
 
 test:
-	@+tools/test regress isolation tap
+	@+tools/test regress isolation modules tap
 
 fuzz:
 	@+tools/test fuzz
@@ -181,7 +200,7 @@ lint:
 
 indent:
 	@tools/update-typedefs >/dev/null
-	@tools/indent $(wildcard src/*/*.c src/*/*.h include/*/*.h)
+	@tools/indent $(wildcard src/*/*.c src/*/*.h include/*/*.h test/modules/*/*.c)
 
 # PGXS' own "check" prints that it is not supported and succeeds; this one tests.
 check: test

@@ -84,6 +84,77 @@ SELECT pg_catalog.pg_extension_config_dump('derive_state.derivations', 'WHERE NO
 REVOKE ALL ON derive_state.views, derive_state.relations, derive_state.position,
 	derive_state.derivations FROM PUBLIC;
 
+CREATE TABLE derive_state.journals (
+	view oid NOT NULL,
+	active boolean NOT NULL,
+	floor int8 NOT NULL,
+	id int8 NOT NULL,
+	CONSTRAINT journals_pkey PRIMARY KEY (view)
+);
+COMMENT ON TABLE derive_state.journals IS 'views whose changes are kept for subscribers';
+COMMENT ON COLUMN derive_state.journals.view IS 'the materialized view';
+COMMENT ON COLUMN derive_state.journals.active IS 'every change of the view is written';
+COMMENT ON COLUMN derive_state.journals.floor IS
+	'changes up to this number are not there, or no longer';
+COMMENT ON COLUMN derive_state.journals.id IS
+	'tells it from an earlier one of the same view';
+
+CREATE TABLE derive_state.changes (
+	view oid NOT NULL,
+	seq int8 NOT NULL,
+	total int8 NOT NULL,
+	lsn pg_lsn NOT NULL,
+	at timestamptz NOT NULL,
+	old bytea,
+	new bytea,
+	CONSTRAINT changes_pkey PRIMARY KEY (view, seq)
+) WITH (vacuum_truncate = off);
+COMMENT ON TABLE derive_state.changes IS 'changes of the views in journals, in order';
+COMMENT ON COLUMN derive_state.changes.view IS 'the materialized view';
+COMMENT ON COLUMN derive_state.changes.seq IS 'number of the change';
+COMMENT ON COLUMN derive_state.changes.total IS 'bytes of all changes up to this one';
+COMMENT ON COLUMN derive_state.changes.lsn IS
+	'with this change the view contains everything that committed before this';
+COMMENT ON COLUMN derive_state.changes.at IS 'when it was made';
+COMMENT ON COLUMN derive_state.changes.old IS 'the row that went, as a value of the view''s row type';
+COMMENT ON COLUMN derive_state.changes.new IS 'the row that came';
+
+CREATE TABLE derive_state.subscriptions (
+	name name NOT NULL,
+	view oid NOT NULL,
+	journal int8 NOT NULL,
+	owner oid NOT NULL,
+	position int8,
+	lsn pg_lsn,
+	created_at timestamptz NOT NULL,
+	polled_at timestamptz,
+	CONSTRAINT subscriptions_pkey PRIMARY KEY (name)
+) WITH (fillfactor = 10);
+COMMENT ON TABLE derive_state.subscriptions IS 'who has got which changes';
+COMMENT ON COLUMN derive_state.subscriptions.name IS 'name of the subscription';
+COMMENT ON COLUMN derive_state.subscriptions.view IS 'the materialized view';
+COMMENT ON COLUMN derive_state.subscriptions.journal IS 'id of its journal';
+COMMENT ON COLUMN derive_state.subscriptions.owner IS 'who may poll it';
+COMMENT ON COLUMN derive_state.subscriptions.position IS
+	'number of the last change that was delivered; NULL before the first delivery';
+COMMENT ON COLUMN derive_state.subscriptions.lsn IS 'what the initial rows contain';
+COMMENT ON COLUMN derive_state.subscriptions.created_at IS 'when it was created';
+COMMENT ON COLUMN derive_state.subscriptions.polled_at IS 'when something was last delivered';
+
+CREATE TABLE derive_state.spool (
+	subscription name NOT NULL,
+	n int8 NOT NULL,
+	row bytea NOT NULL,
+	CONSTRAINT spool_pkey PRIMARY KEY (subscription, n)
+);
+COMMENT ON TABLE derive_state.spool IS 'initial rows that are still to be delivered';
+COMMENT ON COLUMN derive_state.spool.subscription IS 'name of the subscription';
+COMMENT ON COLUMN derive_state.spool.n IS 'their order';
+COMMENT ON COLUMN derive_state.spool.row IS 'a value of the view''s row type';
+
+REVOKE ALL ON derive_state.journals, derive_state.changes, derive_state.subscriptions,
+	derive_state.spool FROM PUBLIC;
+
 CREATE FUNCTION derive_state.row_hash(record) RETURNS int8
 	AS 'MODULE_PATHNAME', 'derive_row_hash_sql'
 	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
@@ -251,6 +322,27 @@ CREATE FUNCTION derive.explain(view regclass) RETURNS SETOF text
 	AS 'MODULE_PATHNAME', 'derive_explain_sql'
 	LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION derive.explain(regclass) IS 'show how a view is maintained';
+
+CREATE FUNCTION derive.subscribe(view regclass, subscriber text) RETURNS void
+	AS 'MODULE_PATHNAME', 'derive_subscribe_sql'
+	LANGUAGE C CALLED ON NULL INPUT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION derive.subscribe(regclass, text) IS
+	'keep the changes of a view for a subscriber, who gets them by derive.poll()';
+
+CREATE FUNCTION derive.unsubscribe(subscriber text) RETURNS void
+	AS 'MODULE_PATHNAME', 'derive_unsubscribe_sql'
+	LANGUAGE C CALLED ON NULL INPUT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION derive.unsubscribe(text) IS 'give up a subscription';
+
+CREATE FUNCTION derive.poll(
+	subscriber text,
+	max_rows int4 DEFAULT 1000,
+	timeout interval DEFAULT '0')
+	RETURNS TABLE (operation text, old jsonb, new jsonb, lsn pg_lsn)
+	AS 'MODULE_PATHNAME', 'derive_poll_sql'
+	LANGUAGE C CALLED ON NULL INPUT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION derive.poll(text, int4, interval) IS
+	'the rows of the view, then its changes in order, each once; wait for them until the timeout';
 
 CREATE VIEW derive.views AS
 	SELECT v.relid::pg_catalog.regclass AS view,
@@ -423,5 +515,131 @@ CREATE FUNCTION derive.approx_distinct_handler(internal) RETURNS derive.derivati
 COMMENT ON FUNCTION derive.approx_distinct_handler(internal) IS 'derivation of approximate numbers of distinct values';
 SELECT derive.register('approx_distinct', 'derive.approx_distinct_handler');
 
+-- histories
+
+CREATE FUNCTION derive.history_handler(internal) RETURNS derive.derivation_handler
+	AS 'MODULE_PATHNAME', 'derive_history_handler'
+	LANGUAGE C STRICT VOLATILE PARALLEL SAFE;
+COMMENT ON FUNCTION derive.history_handler(internal) IS 'derivation of the versions of rows';
+SELECT derive.register('history', 'derive.history_handler');
+
+CREATE FUNCTION derive.as_of(history regclass, at pg_lsn) RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'derive_as_of_lsn_sql'
+	LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION derive.as_of(regclass, pg_lsn) IS
+	'the rows that the source of a history had at a place in the log';
+
+CREATE FUNCTION derive.as_of(history regclass, at timestamptz) RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'derive_as_of_time_sql'
+	LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION derive.as_of(regclass, timestamptz) IS
+	'the rows that the source of a history had at a time';
+
+CREATE FUNCTION derive.as_of(history regclass, at pg_lsn, row_type anyelement) RETURNS SETOF anyelement
+	AS 'MODULE_PATHNAME', 'derive_as_of_lsn_sql'
+	LANGUAGE C CALLED ON NULL INPUT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION derive.as_of(regclass, pg_lsn, anyelement) IS
+	'the rows that the source of a history had at a place in the log, of the type of the third argument';
+
+CREATE FUNCTION derive.as_of(history regclass, at timestamptz, row_type anyelement) RETURNS SETOF anyelement
+	AS 'MODULE_PATHNAME', 'derive_as_of_time_sql'
+	LANGUAGE C CALLED ON NULL INPUT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION derive.as_of(regclass, timestamptz, anyelement) IS
+	'the rows that the source of a history had at a time, of the type of the third argument';
+
+CREATE FUNCTION derive.changes_of(
+	history regclass,
+	transaction xid8,
+	OUT operation text,
+	OUT before jsonb,
+	OUT after jsonb,
+	OUT now jsonb,
+	OUT conflict boolean)
+	RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'derive_changes_of_sql'
+	LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION derive.changes_of(regclass, xid8) IS
+	'what a transaction did to the rows of a history''s source, and whether somebody has changed them since';
+
+-- topics
+
+CREATE FUNCTION derive.topic_handler(internal) RETURNS derive.derivation_handler
+	AS 'MODULE_PATHNAME', 'derive_topic_handler'
+	LANGUAGE C STRICT VOLATILE PARALLEL SAFE;
+COMMENT ON FUNCTION derive.topic_handler(internal) IS 'derivation of a topic from its events';
+SELECT derive.register('topic', 'derive.topic_handler');
+
+CREATE FUNCTION derive.create_topic(
+	name text,
+	columns text,
+	key text[] DEFAULT NULL,
+	options jsonb DEFAULT NULL)
+	RETURNS regclass
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE
+	RETURN derive.create_view(name, 'topic', '{}'::pg_catalog.regclass[],
+		'(event_id bigint, event_lsn pg_lsn, event_time timestamptz, '
+			OPERATOR(pg_catalog.||) pg_catalog.regexp_replace(columns, '^\s*\((.*)\)\s*$', '\1')
+			OPERATOR(pg_catalog.||) ')',
+		key, options);
+COMMENT ON FUNCTION derive.create_topic(text, text, text[], jsonb) IS
+	'create a topic: events that are written to the log only, and kept as rows of a view';
+
+CREATE FUNCTION derive.append(topic regclass, event record) RETURNS pg_lsn
+	AS 'MODULE_PATHNAME', 'derive_append_record_sql'
+	LANGUAGE C CALLED ON NULL INPUT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION derive.append(regclass, record) IS
+	'write an event of a topic; returns where it is in the log';
+
+CREATE FUNCTION derive.append(topic regclass, event jsonb) RETURNS pg_lsn
+	AS 'MODULE_PATHNAME', 'derive_append_jsonb_sql'
+	LANGUAGE C CALLED ON NULL INPUT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION derive.append(regclass, jsonb) IS
+	'write an event of a topic; returns where it is in the log';
+
+CREATE FUNCTION derive.append(topic regclass, event text) RETURNS pg_lsn
+	AS 'MODULE_PATHNAME', 'derive_append_text_sql'
+	LANGUAGE C CALLED ON NULL INPUT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION derive.append(regclass, text) IS
+	'write an event of a topic, given as JSON; returns where it is in the log';
+
+CREATE VIEW derive.subscriptions AS
+	SELECT s.name::text AS subscriber,
+		s.view::pg_catalog.regclass AS view,
+		pg_catalog.pg_get_userbyid(s.owner) AS owner,
+		CASE
+			WHEN NOT j.active THEN 'starting'
+			WHEN s.position OPERATOR(pg_catalog.<) j.floor THEN 'lost'
+			WHEN s.position IS NULL OR i.rows OPERATOR(pg_catalog.>) 0 THEN 'initial'
+			ELSE 'following'
+		END AS state,
+		CASE WHEN s.position OPERATOR(pg_catalog.>=) j.floor
+			THEN i.rows OPERATOR(pg_catalog.+) greatest(c.last OPERATOR(pg_catalog.-) s.position, 0)
+		END AS behind,
+		s.created_at,
+		s.polled_at
+	FROM derive_state.subscriptions s
+		JOIN derive_state.journals j
+			ON j.view OPERATOR(pg_catalog.=) s.view AND j.id OPERATOR(pg_catalog.=) s.journal
+		CROSS JOIN LATERAL (
+			SELECT coalesce(pg_catalog.max(p.n) OPERATOR(pg_catalog.-) pg_catalog.min(p.n)
+							OPERATOR(pg_catalog.+) 1, 0) AS rows
+			FROM derive_state.spool p
+			WHERE p.subscription OPERATOR(pg_catalog.=) s.name) i
+		CROSS JOIN LATERAL (
+			SELECT pg_catalog.max(c.seq) AS last
+			FROM derive_state.changes c
+			WHERE c.view OPERATOR(pg_catalog.=) s.view) c;
+COMMENT ON VIEW derive.subscriptions IS 'who subscribes to which view, and how far they are';
+COMMENT ON COLUMN derive.subscriptions.subscriber IS 'name of the subscription';
+COMMENT ON COLUMN derive.subscriptions.view IS 'the materialized view';
+COMMENT ON COLUMN derive.subscriptions.owner IS 'who may poll it';
+COMMENT ON COLUMN derive.subscriptions.state IS
+	'starting, initial (rows of the view are still to be delivered), following, or lost';
+COMMENT ON COLUMN derive.subscriptions.behind IS
+	'rows that are to be delivered, about; NULL before the first poll, and if it is lost';
+COMMENT ON COLUMN derive.subscriptions.created_at IS 'when it was created';
+COMMENT ON COLUMN derive.subscriptions.polled_at IS 'when something was last delivered';
+
 GRANT USAGE ON SCHEMA derive TO PUBLIC;
-GRANT SELECT ON derive.views, derive.stats, derive.progress, derive.derivations TO PUBLIC;
+GRANT SELECT ON derive.views, derive.stats, derive.progress, derive.derivations,
+	derive.subscriptions TO PUBLIC;

@@ -30,3 +30,33 @@ SELECT oracle('l_groups');
 DELETE FROM big WHERE id IN (SELECT max(id) FROM big UNION SELECT min(id) FROM big);
 SELECT oracle('l_groups');
 DROP TABLE big CASCADE;
+-- a row that changes over and over in one transaction, in each table of a join:
+-- what it was in between must not meet what the others were
+CREATE TABLE hot1 (id int, v int);
+CREATE TABLE hot2 (id int, v int);
+CREATE TABLE hot3 (id int, v int);
+INSERT INTO hot1 SELECT i, i FROM generate_series(1, 10) i;
+INSERT INTO hot2 SELECT * FROM hot1;
+INSERT INTO hot3 SELECT * FROM hot1;
+SELECT derive.create_view('l_hot', 'SELECT a.id, a.v AS a, b.v AS b, c.v AS c FROM hot1 a JOIN hot2 b USING (id) JOIN hot3 c USING (id)');
+SELECT derive.create_view('l_hot_sum', 'SELECT sum(a.v + b.v + c.v) FROM hot1 a JOIN hot2 b USING (id) JOIN hot3 c USING (id)');
+SELECT * FROM oracle_all();
+DO $$
+DECLARE
+	at1 tid;
+	at2 tid;
+	at3 tid;
+BEGIN
+	UPDATE hot1 SET v = v + 1 WHERE id = 5 RETURNING ctid INTO at1;
+	UPDATE hot2 SET v = v + 1 WHERE id = 5 RETURNING ctid INTO at2;
+	UPDATE hot3 SET v = v + 1 WHERE id = 5 RETURNING ctid INTO at3;
+	FOR i IN 1 .. 20000 LOOP
+		UPDATE hot1 SET v = v + 1 WHERE ctid = at1 RETURNING ctid INTO at1;
+		UPDATE hot2 SET v = v + 1 WHERE ctid = at2 RETURNING ctid INTO at2;
+		UPDATE hot3 SET v = v + 1 WHERE ctid = at3 RETURNING ctid INTO at3;
+	END LOOP;
+END $$;
+SELECT derive.wait(NULL, NULL, '60s');
+SELECT * FROM l_hot WHERE id = 5;
+SELECT * FROM oracle_all();
+DROP TABLE hot1, hot2, hot3 CASCADE;

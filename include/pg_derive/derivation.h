@@ -78,13 +78,19 @@
 #define DERIVE_OF_CURRENT_ROWS	(1 << 0)
 
 /*
- * TRUNCATE of a source comes as a change (DERIVE_TRUNCATED).  Otherwise it
- * means that changes are lost.
+ * TRUNCATE of a source comes as a change (DERIVE_TRUNCATED).  Otherwise, and
+ * if the source has partitions or children, it means that changes are lost.
  */
 #define DERIVE_TAKES_TRUNCATE	(1 << 1)
 
 /* May be declared without sources. */
 #define DERIVE_WITHOUT_SOURCES	(1 << 2)
+
+/*
+ * With DERIVE_TAKES_TRUNCATE: also of a partition or child of a source, where
+ * it means that some rows are gone, and read_source() tells which are left.
+ */
+#define DERIVE_TAKES_PARTITION_TRUNCATE (1 << 3)
 
 typedef struct DeriveContext DeriveContext;
 
@@ -189,6 +195,14 @@ struct DeriveContext
 	 * of the declaration is used and is unique.  Columns of any type will do.
 	 */
 	void		(*set_key) (DeriveContext *context, int nkeys, const AttrNumber *keys, bool unique);
+
+	/*
+	 * An index of the view that is made along with it, for look-ups by SPI and
+	 * for people: "btree" (values of up to 2.6 kB) or "hash" (one column, values
+	 * of any length).  It is left out if there is one that serves the same, and
+	 * is an index like any other: people may drop it, then look-ups are slow.
+	 */
+	void		(*add_index) (DeriveContext *context, const char *method, int nattrs, const AttrNumber *attrs);
 
 	/*
 	 * A table of the derivation's own, of which the first nkeys columns are

@@ -379,13 +379,13 @@ derive_compat_copy_minimal_tuple(MinimalTuple tuple)
 }
 
 /* 17 gave LogLogicalMessage() a choice to flush (commit 173b56f1e). */
-static inline void
+static inline XLogRecPtr
 derive_compat_log_message(const char *prefix, const char *content, Size size)
 {
 #if PG_VERSION_NUM >= 170000
-	(void) LogLogicalMessage(prefix, content, size, true, false);
+	return LogLogicalMessage(prefix, content, size, true, false);
 #else
-	(void) LogLogicalMessage(prefix, content, size, true);
+	return LogLogicalMessage(prefix, content, size, true);
 #endif
 }
 

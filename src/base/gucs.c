@@ -29,6 +29,8 @@ int			derive_lock_timeout = 200;
 int			derive_max_builds = 2;
 int			derive_max_databases = 8;
 int			derive_max_views = 1024;
+int			derive_subscription_max_size = 1024 * 1024;
+int			derive_subscription_retention = 24 * 60 * 60;
 int			derive_work_mem = 128 * 1024;
 
 static void
@@ -112,6 +114,20 @@ derive_define_gucs(void)
 							NULL, NULL, NULL);
 	if (process_shared_preload_libraries_in_progress)
 		define_postmaster_gucs();
+	DefineCustomIntVariable("pg_derive.subscription_max_size",
+							"Sets how much of a view's changes is kept for subscribers that have not got them yet.",
+							"A subscription that needs older ones has to start anew.  0 means no limit.",
+							&derive_subscription_max_size,
+							1024 * 1024, 0, MAX_KILOBYTES,
+							PGC_SIGHUP, GUC_UNIT_KB,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("pg_derive.subscription_retention",
+							"Sets how long a view's changes are kept for subscribers that have not got them yet.",
+							"A subscription that needs older ones has to start anew.  0 means no limit.",
+							&derive_subscription_retention,
+							24 * 60 * 60, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_S,
+							NULL, NULL, NULL);
 	DefineCustomIntVariable("pg_derive.work_mem",
 							"Sets the memory that each store of changes uses before it spills to disk.",
 							NULL,

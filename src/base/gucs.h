@@ -24,6 +24,11 @@ extern int	derive_max_databases;	/* workers; sizes shared memory
 									 * (postmaster) */
 extern int	derive_max_views;	/* views with statistics; sizes shared memory
 								 * (postmaster) */
+extern int	derive_subscription_max_size;	/* kB; changes kept for the
+											 * subscribers of a view; 0: no
+											 * limit */
+extern int	derive_subscription_retention;	/* s; how long they are kept; 0:
+											 * no limit */
 extern int	derive_work_mem;	/* kB; each store of changes before it spills
 								 * to disk */
 

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * topic.c
- *	  The messages of topics: what both ends need.
+ *	  The token that the messages of topics carry; see topic.h.
  *
  *-------------------------------------------------------------------------
  */
@@ -35,22 +35,4 @@ derive_topic_token(void)
 	memcpy(&token, digest, sizeof(token));
 	known = true;
 	return token;
-}
-
-char *
-derive_topic_content(Oid topic, HeapTuple tuple, Size *size)
-{
-	DeriveTopicHeader header = {0};
-	Size		length = tuple->t_len - DERIVE_TOPIC_TUPLE_OFFSET;
-	char	   *content = palloc(DERIVE_TOPIC_HEADER_SIZE + length);
-
-	Assert(!HeapTupleHasExternal(tuple));
-	header.token = derive_topic_token();
-	header.topic = topic;
-	memcpy(content, &header, DERIVE_TOPIC_HEADER_SIZE);
-	memcpy(content + DERIVE_TOPIC_HEADER_SIZE,
-		   (char *) tuple->t_data + DERIVE_TOPIC_TUPLE_OFFSET, length);
-
-	*size = DERIVE_TOPIC_HEADER_SIZE + length;
-	return content;
 }

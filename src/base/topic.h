@@ -43,10 +43,4 @@ typedef struct DeriveTopicHeader
 /* The token of this server. */
 extern uint64 derive_topic_token(void);
 
-/*
- * The content of a message, palloc'd.  The tuple must have no out-of-line
- * values (heap_form_tuple() after toast_flatten or detoast_external_attr()).
- */
-extern char *derive_topic_content(Oid topic, HeapTuple tuple, Size *size);
-
 #endif							/* DERIVE_TOPIC_H */

@@ -37,6 +37,18 @@
  * schema.table, with * for any characters, and a backslash before a comma,
  * period, asterisk, backslash or blank that is part of a name.
  *
+ * Views.  The option views names materialized views (relkind 'm') to follow, in
+ * the form of tables; it then takes the option tables to send anything else.
+ * pg_derive's worker marks its transactions as not to be replicated; with this
+ * option they pass also where origin is none.  What a whole new set of rows is
+ * written to, by the build of a view or by REFRESH, is a new heap that takes the
+ * view's place: it comes as a truncate of the view and inserts.  Rewrites of
+ * other tables change no rows and are never sent.  That a maintained view is
+ * about to be filled is known from a message in the log, so that the truncate
+ * comes even if there are no rows; for REFRESH, the first row tells.
+ *
+ * What pg_derive keeps for itself in schema derive_state is never sent.
+ *
  * Transactions of which nothing is sent are left out, unless include_empty is
  * set; so begin is sent late, with the first event.
  *
@@ -81,6 +93,11 @@ typedef struct JsonStream
 	MemoryContext event_cxt;	/* reset after each event */
 	List	   *tables;			/* of Pattern *; NIL: all */
 	List	   *exclude;		/* of Pattern * */
+	List	   *views;			/* of Pattern *; NIL: no difference is made
+								 * between tables and views */
+	List	   *replaced;		/* of Oid: views whose truncate was sent in the
+								 * current transaction; in txn_cxt */
+	MemoryContext txn_cxt;		/* reset with each transaction */
 	bool		include_xids;
 	bool		include_lsns;
 	bool		include_times;
@@ -113,6 +130,7 @@ static const JsonOption json_options[] = {
 	{"include_xids", parse_boolean, offsetof(JsonStream, include_xids)},
 	{"origin", parse_origin, 0},
 	{"tables", parse_patterns, offsetof(JsonStream, tables)},
+	{"views", parse_patterns, offsetof(JsonStream, views)},
 };
 
 static void
@@ -295,12 +313,19 @@ static bool
 wanted(JsonStream *stream, Relation relation)
 {
 	const char *table = RelationGetRelationName(relation);
-	const char *schema;
+	const char *schema = schema_of(relation);
+	List	   *patterns = stream->tables;
 
-	if (stream->tables == NIL && stream->exclude == NIL)
-		return true;
-	schema = schema_of(relation);
-	return (stream->tables == NIL || any_matches(stream->tables, schema, table)) &&
+	if (strcmp(schema, "derive_state") == 0)
+		return false;
+	if (stream->views != NIL)
+	{
+		if (relation->rd_rel->relkind == RELKIND_MATVIEW)
+			patterns = stream->views;
+		else if (patterns == NIL)
+			return false;
+	}
+	return (patterns == NIL || any_matches(patterns, schema, table)) &&
 		!any_matches(stream->exclude, schema, table);
 }
 
@@ -556,6 +581,8 @@ json_begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 	JsonStream *stream = ctx->output_plugin_private;
 
 	stream->begun = false;
+	stream->replaced = NIL;
+	MemoryContextReset(stream->txn_cxt);
 	if (stream->include_empty)
 		send_begin(ctx, txn);
 }
@@ -593,24 +620,76 @@ change_name(ReorderBufferChange *change)
 	return NULL;				/* keep compiler quiet */
 }
 
+/* The contents of a view are replaced as a whole: say so, once. */
+static void
+send_replaced(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation view)
+{
+	JsonStream *stream = ctx->output_plugin_private;
+	MemoryContext caller;
+	StringInfo	out;
+
+	if (list_member_oid(stream->replaced, RelationGetRelid(view)))
+		return;
+	caller = MemoryContextSwitchTo(stream->txn_cxt);
+	stream->replaced = lappend_oid(stream->replaced, RelationGetRelid(view));
+	MemoryContextSwitchTo(caller);
+
+	send_begin(ctx, txn);
+	out = start_transaction_event(ctx, "truncate", txn);
+	append_key(out, "tables");
+	appendStringInfoString(out, "[{");
+	append_table(out, view);
+	appendStringInfoString(out, "}]");
+	append_bool(out, "cascade", false);
+	append_bool(out, "restart_identity", false);
+	end_event(ctx);
+}
+
+/* The view that a message says will be filled, if it is wanted; to be closed. */
+static Relation
+filled_view(JsonStream *stream, const char *prefix, const char *content, Size size)
+{
+	Relation	view = NULL;
+	Oid			relid;
+
+	if (stream->views == NIL || strcmp(prefix, DERIVE_FILL_MESSAGE) != 0 || size != sizeof(Oid))
+		return NULL;
+	memcpy(&relid, content, sizeof(Oid));
+	view = RelationIdGetRelation(relid);
+	if (RelationIsValid(view) &&
+		(view->rd_rel->relkind != RELKIND_MATVIEW || !wanted(stream, view)))
+	{
+		RelationClose(view);
+		view = NULL;
+	}
+	return view;
+}
+
 static void
 json_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 			Relation relation, ReorderBufferChange *change)
 {
 	JsonStream *stream = ctx->output_plugin_private;
 	MemoryContext caller = MemoryContextSwitchTo(stream->event_cxt);
+	bool		is_rewrite = OidIsValid(relation->rd_rel->relrewrite);
+	Relation	known = is_rewrite ? RelationIdGetRelation(relation->rd_rel->relrewrite) : relation;
 
-	if (wanted(stream, relation))
+	if (RelationIsValid(known) && wanted(stream, known) &&
+		(!is_rewrite || known->rd_rel->relkind == RELKIND_MATVIEW))
 	{
 		StringInfo	out;
 
+		if (is_rewrite)
+			send_replaced(ctx, txn, known);
 		send_begin(ctx, txn);
 		out = start_transaction_event(ctx, change_name(change), txn);
-		append_table(out, relation);
+		append_table(out, known);
 		append_rows(out, relation, derive_change_oldtuple(change),
 					derive_change_newtuple(change));
 		end_event(ctx);
 	}
+	if (is_rewrite && RelationIsValid(known))
+		RelationClose(known);
 	MemoryContextSwitchTo(caller);
 	MemoryContextReset(stream->event_cxt);
 }
@@ -675,6 +754,20 @@ json_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr lsn,
 	MemoryContext caller = MemoryContextSwitchTo(stream->event_cxt);
 	StringInfo	out;
 
+	/* our own */
+	if (strncmp(prefix, "pg_derive.", strlen("pg_derive.")) == 0)
+	{
+		Relation	view = transactional ? filled_view(stream, prefix, content, size) : NULL;
+
+		if (view != NULL)
+		{
+			send_replaced(ctx, txn, view);
+			RelationClose(view);
+		}
+		MemoryContextSwitchTo(caller);
+		MemoryContextReset(stream->event_cxt);
+		return;
+	}
 	if (transactional)
 	{
 		send_begin(ctx, txn);
@@ -699,6 +792,8 @@ json_filter_origin(LogicalDecodingContext *ctx, RepOriginId origin)
 {
 	JsonStream *stream = ctx->output_plugin_private;
 
+	if (origin == DoNotReplicateId && stream->views != NIL)
+		return false;
 	return stream->origin_none && origin != InvalidRepOriginId;
 }
 
@@ -710,6 +805,8 @@ json_startup(LogicalDecodingContext *ctx, OutputPluginOptions *options, bool is_
 
 	stream->event_cxt = AllocSetContextCreate(ctx->context, "pg_derive event",
 											  ALLOCSET_DEFAULT_SIZES);
+	stream->txn_cxt = AllocSetContextCreate(ctx->context, "pg_derive transaction",
+											ALLOCSET_SMALL_SIZES);
 	stream->include_xids = true;
 	stream->include_lsns = true;
 	stream->include_times = true;
@@ -719,7 +816,7 @@ json_startup(LogicalDecodingContext *ctx, OutputPluginOptions *options, bool is_
 	ctx->output_plugin_private = stream;
 	ctx->streaming = false;
 	options->output_type = OUTPUT_PLUGIN_TEXTUAL_OUTPUT;
-	options->receive_rewrites = false;
+	options->receive_rewrites = (stream->views != NIL);
 }
 
 void

@@ -10,6 +10,12 @@
 
 struct OutputPluginCallbacks;
 
+/*
+ * Prefix of the message that says in the log that a view will be filled anew, by
+ * rows of the same transaction; its content is the view's OID.
+ */
+#define DERIVE_FILL_MESSAGE "pg_derive.fill"
+
 /* Fill in the callbacks of the readable mode. */
 extern void derive_json_stream_init(struct OutputPluginCallbacks *cb);
 

@@ -72,13 +72,12 @@ typedef struct NetDelta
 	DeriveDelta *net;
 } NetDelta;
 
-/* A tuplestore or a file, and the context it lives in. */
+/* A tuplestore and the context it lives in. */
 typedef struct OwnedStore
 {
 	MemoryContextCallback callback;
 	MemoryContext cxt;
 	Tuplestorestate *store;
-	BufFile    *file;
 } OwnedStore;
 
 /*
@@ -92,72 +91,32 @@ close_store(void *arg)
 
 	if (owned->store != NULL)
 		tuplestore_end(owned->store);
-	if (owned->file != NULL)
-		BufFileClose(owned->file);
 	MemoryContextDelete(owned->cxt);
 }
 
-/* What CurrentMemoryContext will close; the caller makes its contents. */
-static OwnedStore *
-own_store(void)
+Tuplestorestate *
+derive_tuplestore_create(int kilobytes)
 {
+	static ResourceOwner nobody = NULL;
 	OwnedStore *owned = palloc0(sizeof(OwnedStore));
+	ResourceOwner save_owner = CurrentResourceOwner;
+	MemoryContext old;
+
+	if (nobody == NULL)
+		nobody = ResourceOwnerCreate(NULL, "pg_derive stores");
 
 	owned->cxt = AllocSetContextCreate(TopMemoryContext, "pg_derive store", ALLOCSET_SMALL_SIZES);
 	owned->callback.func = close_store;
 	owned->callback.arg = owned;
 	MemoryContextRegisterResetCallback(CurrentMemoryContext, &owned->callback);
 
-	return owned;
-}
-
-/* Owns nothing, for ever. */
-static ResourceOwner
-nobody(void)
-{
-	static ResourceOwner owner = NULL;
-
-	if (owner == NULL)
-		owner = ResourceOwnerCreate(NULL, "pg_derive stores");
-
-	return owner;
-}
-
-Tuplestorestate *
-derive_tuplestore_create(int kilobytes)
-{
-	OwnedStore *owned = own_store();
-	ResourceOwner save_owner = CurrentResourceOwner;
-	MemoryContext old = MemoryContextSwitchTo(owned->cxt);
-
-	CurrentResourceOwner = nobody();
+	old = MemoryContextSwitchTo(owned->cxt);
+	CurrentResourceOwner = nobody;
 	owned->store = tuplestore_begin_heap(true, true, kilobytes);
 	CurrentResourceOwner = save_owner;
 	MemoryContextSwitchTo(old);
 
 	return owned->store;
-}
-
-BufFile *
-derive_temporary_file_create(void)
-{
-	OwnedStore *owned = own_store();
-	ResourceOwner save_owner = CurrentResourceOwner;
-	MemoryContext old = MemoryContextSwitchTo(owned->cxt);
-
-	CurrentResourceOwner = nobody();
-	PG_TRY();
-	{
-		owned->file = BufFileCreateTemp(true);
-	}
-	PG_FINALLY();
-	{
-		CurrentResourceOwner = save_owner;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(old);
-
-	return owned->file;
 }
 
 /*

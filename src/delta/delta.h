@@ -26,7 +26,6 @@
 #include "nodes/bitmapset.h"
 #include "nodes/pg_list.h"
 #include "utils/timestamp.h"
-#include "storage/buffile.h"
 #include "utils/tuplestore.h"
 
 /* A relation whose changes a view needs. */
@@ -98,9 +97,6 @@ extern void derive_delta_mark_unknown(DeriveDelta *delta, const char *reason);
  */
 extern Tuplestorestate *derive_tuplestore_create(int kilobytes);
 
-/* A temporary file, likewise. */
-extern BufFile *derive_temporary_file_create(void);
-
 /*
  * A batch: the deltas of all relations between two positions.  Relations that
  * did not change have no entry.  Views that other views read add their own
@@ -119,8 +115,8 @@ typedef struct DeriveBatch
 	const DerivePosition *from; /* the batch is what "to" covers and this does
 								 * not; NULL: nothing */
 	const DerivePosition *to;
-	XLogRecPtr	lsn;			/* everything that "to" covers committed before
-								 * this; set by the worker */
+	XLogRecPtr	lsn;			/* everything that "to" covers committed
+								 * before this; set by the worker */
 	TimestampTz time;			/* when the snapshot was taken; likewise */
 } DeriveBatch;
 

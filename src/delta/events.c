@@ -93,8 +93,8 @@ typedef struct Layout
 {
 	Oid			relid;
 	TupleDesc	desc;			/* ours; NULL for topics */
-	TupleDesc	seen;			/* an equal one of the relation cache, on which
-								 * we hold a reference */
+	TupleDesc	seen;			/* an equal one of the relation cache, on
+								 * which we hold a reference */
 	uint64		touched_by;		/* number of the last transaction with such
 								 * rows */
 	int			summary;		/* that one's summary */
@@ -453,7 +453,7 @@ derive_events_commit(DeriveEventLog *log)
 	if (log->nsummaries > 0)
 	{
 		Transaction *transaction = (Transaction *)
-			derive_tape_reserve(log->index, TRANSACTION_SIZE(log->nsummaries));
+		derive_tape_reserve(log->index, TRANSACTION_SIZE(log->nsummaries));
 
 		transaction->xid = log->xid;
 		transaction->commit_lsn = log->commit_lsn;
@@ -640,7 +640,7 @@ copy_events(DeriveTapeReader *reader, const Transaction *transaction, DeriveTape
 	{
 		const EventHeader *header = (const EventHeader *) derive_tape_read(reader, at, EVENT_HEADER_SIZE);
 		Size		size = EVENT_HEADER_SIZE + MAXALIGN((Size) header->oldlen) +
-			MAXALIGN((Size) header->newlen);
+		MAXALIGN((Size) header->newlen);
 
 		header = (const EventHeader *) derive_tape_read(reader, at, size);
 		memcpy(derive_tape_reserve(events, size), header, size);
@@ -808,7 +808,6 @@ derive_events_count(DeriveEventLog *log, List *relids,
 	const Transaction *transaction;
 	ListCell   *lc;
 
-	*unknown = *truncated = false;
 	foreach(lc, log->marks)
 	{
 		if (!concerns(lfirst(lc), relids, from, to))

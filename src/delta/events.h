@@ -102,10 +102,10 @@ extern void derive_events_forget(DeriveEventLog *log, const DerivePosition *cove
 
 /*
  * Do transactions that "to" covers and "from" (NULL: nothing) does not have
- * events of any of these relations?  relids: List of Oid, the sources and all
- * their members.  *unknown: is one of them DERIVE_EVENT_UNKNOWN; *truncated:
- * DERIVE_EVENT_TRUNCATE.  Returns their number.  ERROR, here and below, if some
- * were forgotten.
+ * events of any of these relations?  relids: List of Oid, all members of the
+ * sources.  Sets *unknown if one of them is DERIVE_EVENT_UNKNOWN, *truncated if
+ * one is DERIVE_EVENT_TRUNCATE, and otherwise leaves them alone.  Returns their
+ * number.  ERROR, here and below, if some were forgotten.
  */
 extern int64 derive_events_count(DeriveEventLog *log, List *relids,
 								 const DerivePosition *from, const DerivePosition *to,

@@ -32,6 +32,8 @@
 #include "commands/cluster.h"
 #include "commands/matview.h"
 #include "commands/tablecmds.h"
+#include "base/compat.h"
+#include "capture/json_stream.h"
 #include "delta/fill.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
@@ -75,6 +77,8 @@ derive_fill_begin(Oid relid)
 	fill->relid = relid;
 	fill->name = pstrdup(RelationGetRelationName(rel));
 	fill->persistence = rel->rd_rel->relpersistence;
+	if (rel->rd_rel->relkind == RELKIND_MATVIEW)
+		derive_compat_log_message(DERIVE_FILL_MESSAGE, (const char *) &relid, sizeof(relid));
 	fill->heap_oid = make_new_heap(relid, rel->rd_rel->reltablespace, rel->rd_rel->relam,
 								   fill->persistence, AccessShareLock);
 	table_close(rel, NoLock);

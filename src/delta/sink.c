@@ -56,7 +56,6 @@ sink_begin(void *arg, FullTransactionId xid, XLogRecPtr commit_lsn, TimestampTz 
 	delivery->xid = xid;
 	delivery->number = ++stream->ndelivered;
 	delivery->commit_lsn = commit_lsn;
-	delivery->commit_time = commit_time;
 	if (commit_lsn <= stream->last_commit_lsn || derive_position_covers(stream->from, xid))
 		delivery->fate = FATE_SKIP;
 	else if (derive_position_covers(stream->to, xid))

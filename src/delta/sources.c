@@ -275,17 +275,26 @@ mark_all_unknown(DeriveStream *stream, Source *source, const char *reason)
 }
 
 /*
- * The same for one that is followed event by event.  What pending transactions
- * did to new members is not in the log.
+ * The same for one that is followed event by event.  Whoever reads its events
+ * asks for all members, so one of them is enough: a new one.  What pending
+ * transactions did to that is not in the log.
  */
 static void
-mark_events_unknown(DeriveStream *stream, Source *source)
+mark_events_unknown(DeriveStream *stream, Source *old, Source *new)
 {
+	List	   *relids = list_difference_oid(new->members, old->members);
 	ListCell   *lc;
+	ListCell   *lc2;
 
-	derive_events_mark(stream->log, source->pub.relid, InvalidFullTransactionId);
-	foreach(lc, stream->pending)
-		derive_events_mark(stream->log, source->pub.relid, ((Pending *) lfirst(lc))->xid);
+	if (relids == NIL && new->members != NIL)
+		relids = list_make1_oid(linitial_oid(new->members));
+	relids = list_append_unique_oid(relids, new->pub.relid);
+	foreach(lc, relids)
+	{
+		derive_events_mark(stream->log, lfirst_oid(lc), InvalidFullTransactionId);
+		foreach(lc2, stream->pending)
+			derive_events_mark(stream->log, lfirst_oid(lc), ((Pending *) lfirst(lc2))->xid);
+	}
 }
 
 /* Rows that are held have the old layout: copy them. */
@@ -357,7 +366,7 @@ inherit_source(DeriveStream *stream, Source *old, Source *new)
 	if (new->pub.events)
 	{
 		if (!equal(old->members, new->members))
-			mark_events_unknown(stream, new);
+			mark_events_unknown(stream, old, new);
 		return;
 	}
 
@@ -397,7 +406,7 @@ derive_stream_set_sources(DeriveStream *stream, List *sources, List *keep_backlo
 	{
 		Source	   *source = lfirst(lc);
 		Source	   *before = derive_stream_find_source(stream->sources, source->pub.relid,
-														   source->pub.inh, source->pub.events);
+													   source->pub.inh, source->pub.events);
 
 		if (source->is_view)
 			continue;

@@ -96,7 +96,6 @@ typedef struct Delivery
 	FullTransactionId xid;
 	uint64		number;
 	XLogRecPtr	commit_lsn;
-	TimestampTz commit_time;
 	Pending    *pending;
 } Delivery;
 

@@ -8,9 +8,11 @@
  * again, so that a record is never half here and half there.  A record longer
  * than the limit gets a block of its own length.
  *
- * The file is one that outlives transactions, with a memory context that closes
- * it (see derive_temporary_file_create()).  Truncating a tape does not shorten
- * the file, whose bytes will be overwritten; a tape that is emptied gives it back.
+ * The file is one that outlives transactions and that no resource owner knows; the
+ * tape's memory context closes it when it goes.  It is written and read by fd.c
+ * directly, in pieces so large that another buffer would only cost.  Truncating a
+ * tape does not shorten the file, whose bytes will be overwritten; a tape that
+ * is emptied gives it back.
  *
  * If writing to the file fails the block is still there, and the tape is as it
  * was before.
@@ -19,8 +21,8 @@
  */
 #include "postgres.h"
 
-#include "delta/delta.h"
 #include "delta/tape.h"
+#include "pgstat.h"
 #include "utils/memutils.h"
 
 /* The first block, and what an empty tape may keep. */
@@ -29,6 +31,19 @@
 
 /* So much is read from the file at once. */
 #define STRETCH		(64 * 1024)
+
+/* The most that is asked of the operating system at once. */
+#define PIECE		(64 * 1024 * 1024)
+
+static void
+close_file(void *arg)
+{
+	DeriveTape *tape = arg;
+
+	if (tape->file > 0)
+		FileClose(tape->file);
+	tape->file = 0;
+}
 
 DeriveTape *
 derive_tape_create(Size limit)
@@ -39,6 +54,10 @@ derive_tape_create(Size limit)
 
 	tape->cxt = cxt;
 	tape->limit = limit;
+	tape->callback.func = close_file;
+	tape->callback.arg = tape;
+	MemoryContextRegisterResetCallback(cxt, &tape->callback);
+
 	return tape;
 }
 
@@ -58,30 +77,29 @@ free_block(DeriveTape *tape)
 }
 
 static void
-seek(DeriveTape *tape, int64 offset)
-{
-	if (BufFileSeek(tape->file, 0, (off_t) offset, SEEK_SET) != 0)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not seek in temporary file of pg_derive: %m")));
-}
-
-static void
 spill(DeriveTape *tape)
 {
-	if (tape->file == NULL)
-	{
-		MemoryContext old;
+	Size		done = 0;
 
-		if (tape->file_cxt == NULL)
-			tape->file_cxt = AllocSetContextCreate(tape->cxt, "pg_derive tape file",
-												   ALLOCSET_SMALL_SIZES);
-		old = MemoryContextSwitchTo(tape->file_cxt);
-		tape->file = derive_temporary_file_create();
-		MemoryContextSwitchTo(old);
+	if (tape->file == 0)
+		tape->file = OpenTemporaryFile(true);
+	while (done < tape->used)
+	{
+		int			amount = (int) Min(tape->used - done, PIECE);
+
+		errno = 0;
+		if (FileWrite(tape->file, tape->block + done, amount, (off_t) (tape->flushed + done),
+					  WAIT_EVENT_BUFFILE_WRITE) != amount)
+		{
+			if (errno == 0)
+				errno = ENOSPC;
+			ereport(ERROR,
+					(errcode_for_file_access(),
+					 errmsg("could not write to temporary file \"%s\": %m",
+							FilePathName(tape->file))));
+		}
+		done += amount;
 	}
-	seek(tape, tape->flushed);
-	BufFileWrite(tape->file, tape->block, tape->used);
 	tape->flushed += tape->used;
 	tape->used = 0;
 	if (tape->size > tape->limit)
@@ -125,11 +143,7 @@ derive_tape_truncate(DeriveTape *tape, int64 offset)
 
 	if (tape->size > KEPT_BLOCK)
 		free_block(tape);
-	if (tape->file != NULL)
-	{
-		tape->file = NULL;
-		MemoryContextReset(tape->file_cxt);
-	}
+	close_file(tape);
 }
 
 void
@@ -154,6 +168,7 @@ read_file(DeriveTapeReader *reader, int64 offset, Size size)
 {
 	DeriveTape *tape = reader->tape;
 	Size		wanted = (Size) Min((int64) Max(size, STRETCH), tape->flushed - offset);
+	Size		done = 0;
 
 	reader->length = 0;
 	if (wanted > reader->size)
@@ -161,14 +176,27 @@ read_file(DeriveTapeReader *reader, int64 offset, Size size)
 		if (reader->copy != NULL)
 			pfree(reader->copy);
 		reader->copy = NULL;
+		reader->size = 0;
 		reader->copy = MemoryContextAllocHuge(reader->cxt, wanted);
 		reader->size = wanted;
 	}
-	seek(tape, offset);
-	if (BufFileRead(tape->file, reader->copy, wanted) != wanted)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not read from temporary file of pg_derive: read too little")));
+	while (done < wanted)
+	{
+		int			amount = (int) Min(wanted - done, PIECE);
+		int			n = (int) FileRead(tape->file, reader->copy + done, amount,
+									   (off_t) (offset + done), WAIT_EVENT_BUFFILE_READ);
+
+		if (n < 0)
+			ereport(ERROR,
+					(errcode_for_file_access(),
+					 errmsg("could not read from temporary file \"%s\": %m",
+							FilePathName(tape->file))));
+		if (n == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_CORRUPTED),
+					 errmsg("temporary file \"%s\" ends too early", FilePathName(tape->file))));
+		done += n;
+	}
 	reader->window = reader->copy;
 	reader->start = offset;
 	reader->length = wanted;

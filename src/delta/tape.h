@@ -17,14 +17,14 @@
 #ifndef DERIVE_TAPE_H
 #define DERIVE_TAPE_H
 
-#include "storage/buffile.h"
+#include "storage/fd.h"
 #include "utils/palloc.h"
 
 typedef struct DeriveTape
 {
 	MemoryContext cxt;			/* holds all of this */
-	MemoryContext file_cxt;		/* deleting it closes the file */
-	BufFile    *file;			/* or NULL */
+	MemoryContextCallback callback; /* closes the file */
+	File		file;			/* 0: none */
 	int64		flushed;		/* so many bytes are in the file */
 	char	   *block;			/* those that follow */
 	Size		used;

@@ -167,12 +167,6 @@ learn(DeriveContext *context, ApproxDistinct *a)
 	}
 }
 
-static DeriveSupportColumn
-estimate_column(void)
-{
-	return (DeriveSupportColumn) {"estimate", INT8OID, -1, InvalidOid};
-}
-
 static TupleDesc
 approx_distinct_columns(DeriveContext *context)
 {
@@ -183,7 +177,7 @@ approx_distinct_columns(DeriveContext *context)
 	columns = palloc((a.ngroup + 1) * sizeof(DeriveSupportColumn));
 	for (int i = 0; i < a.ngroup; i++)
 		columns[i] = derive_support_column(context, a.group[i], NULL);
-	columns[a.ngroup] = estimate_column();
+	columns[a.ngroup] = derive_support_new_column("estimate", INT8OID);
 	return derive_support_columns(context, a.ngroup + 1, columns);
 }
 
@@ -224,13 +218,13 @@ declare_tables(DeriveContext *context, ApproxDistinct *a)
 
 	for (int i = 0; i < a->ngroup; i++)
 	{
-		DeriveSupportColumn column = derive_support_column(context, a->group[i], NULL);
+		DeriveSupportColumn column = derive_support_column(context, a->group[i], psprintf("group%d", i + 1));
 
 		TupleDescInitEntry(desc, i + 1, column.name, column.type, column.typmod, 0);
 		TupleDescInitEntryCollation(desc, i + 1, column.collation);
 	}
 	if (a->ngroup == 0)
-		TupleDescInitEntry(desc, 1, "one", INT4OID, -1, 0);
+		TupleDescInitEntry(desc, 1, "all", INT4OID, -1, 0);
 	TupleDescInitEntry(desc, desc->natts, "registers", BYTEAOID, -1, 0);
 	a->state = context->declare_state(context, desc, Max(1, a->ngroup));
 	if (a->ngroup > 0)
@@ -413,7 +407,7 @@ remove_group(ApproxDistinct *a, const ValueGroup *group)
 typedef struct ValueReceiver
 {
 	ApproxDistinct *a;
-	ValueGroup	   *group;
+	ValueGroup *group;
 } ValueReceiver;
 
 static void
@@ -650,7 +644,7 @@ init_group(const ApproxDistinct *a, ValueGroup *group)
 static void
 build_empty(ApproxDistinct *a)
 {
-	ValueGroup		group;
+	ValueGroup	group;
 
 	init_group(a, &group);
 	store_group(a, &group, group.came.hashesArr, NULL);
@@ -666,7 +660,7 @@ work_off(ApproxDistinct *a, TupleTableSlot *row, bool everything, bool count)
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "approx_distinct group",
 											  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext oldcxt;
-	ValueGroup		group;
+	ValueGroup	group;
 	bool		some = false;
 	int64		lost = 0;
 
@@ -717,6 +711,7 @@ approx_distinct_apply(DeriveContext *context)
 	ApproxDistinct *a = context->private;
 	TupleTableSlot *row = MakeSingleTupleTableSlot(a->sortdesc, &TTSOpsMinimalTuple);
 	bool		everything = false;
+	DeriveSupportConnection connection;
 
 	a->slot = MakeSingleTupleTableSlot(a->sortdesc, &TTSOpsVirtual);
 	a->sort = begin_sort(a);
@@ -731,9 +726,9 @@ approx_distinct_apply(DeriveContext *context)
 		else
 			tuplesort_rescan(a->sort);
 	}
-	SPI_connect();
+	connection = derive_support_connect();
 	(void) work_off(a, row, everything, false);
-	SPI_finish();
+	derive_support_finish(connection);
 	tuplesort_end(a->sort);
 	a->sort = NULL;
 	ExecDropSingleTupleTableSlot(row);

@@ -18,6 +18,8 @@
  * text go and those of the new text come.  Words that stay as they were are
  * left out at once.  Nothing is looked up, order does not matter, and documents
  * need not be unique, although one that is there twice has each word twice.
+ * An index on the words, which the parser keeps short enough for it, serves
+ * queries.
  *
  * Texts are taken apart by the parser that to_tsvector() uses, but no tsvector
  * is made: a document may have any number of words, and they may stand at any
@@ -32,7 +34,6 @@
 
 #include "access/genam.h"
 #include "access/table.h"
-#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "derivations/support.h"
 #include "miscadmin.h"
@@ -66,7 +67,7 @@ enum
 typedef struct InvertedIndex
 {
 	AttrNumber	document;		/* columns of the source */
-	AttrNumber	text;
+	AttrNumber	body;
 	Oid			config;			/* text search configuration */
 	bool		documentbyval;
 	int16		documentlen;
@@ -130,8 +131,8 @@ learn(DeriveContext *context, InvertedIndex *ii, DeriveSupportColumn *columns)
 				 errdetail("\"%s\" has no primary key of one column, which would be the default.",
 						   derive_support_relation(context->sources[0].relid)),
 				 errhint("Name the column by which documents are known.")));
-	ii->text = derive_support_column_option(context, "text", true);
-	att = TupleDescAttr(context->sources[0].desc, ii->text - 1);
+	ii->body = derive_support_column_option(context, "text", true);
+	att = TupleDescAttr(context->sources[0].desc, ii->body - 1);
 	if (att->atttypid != TEXTOID && att->atttypid != VARCHAROID && att->atttypid != BPCHAROID)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
@@ -142,11 +143,11 @@ learn(DeriveContext *context, InvertedIndex *ii, DeriveSupportColumn *columns)
 	att = TupleDescAttr(context->sources[0].desc, ii->document - 1);
 	ii->documentbyval = att->attbyval;
 	ii->documentlen = att->attlen;
-	columns[INDEX_WORD] = (DeriveSupportColumn) {"word", TEXTOID, -1, DEFAULT_COLLATION_OID};
+	columns[INDEX_WORD] = derive_support_new_column("word", TEXTOID);
 	columns[INDEX_DOCUMENT] = derive_support_column(context, ii->document, "document");
-	columns[INDEX_POSITIONS] = (DeriveSupportColumn) {"positions", INT4ARRAYOID, -1, InvalidOid};
-	columns[INDEX_FREQUENCY] = (DeriveSupportColumn) {"frequency", INT4OID, -1, InvalidOid};
-	columns[INDEX_LENGTH] = (DeriveSupportColumn) {"length", INT4OID, -1, InvalidOid};
+	columns[INDEX_POSITIONS] = derive_support_new_column("positions", INT4ARRAYOID);
+	columns[INDEX_FREQUENCY] = derive_support_new_column("frequency", INT4OID);
+	columns[INDEX_LENGTH] = derive_support_new_column("length", INT4OID);
 }
 
 static TupleDesc
@@ -164,10 +165,12 @@ inverted_index_declare(DeriveContext *context)
 {
 	InvertedIndex *ii = MemoryContextAllocZero(context->memory, sizeof(InvertedIndex));
 	DeriveSupportColumn columns[INDEX_NATTS];
+	AttrNumber	word = INDEX_WORD + 1;
 
 	learn(context, ii, columns);
 	derive_support_check_columns(context, INDEX_NATTS, columns);
 	derive_support_first_columns_are_key(context, 2, false);
+	context->add_index(context, "btree", 1, &word);
 	context->private = ii;
 }
 
@@ -238,7 +241,7 @@ take_apart(const InvertedIndex *ii, TupleTableSlot *row, Words *words)
 {
 	ParsedText	parsed = {0};
 	bool		isnull;
-	Datum		value = slot_getattr(row, ii->text, &isnull);
+	Datum		value = slot_getattr(row, ii->body, &isnull);
 	text	   *string;
 	int			size;
 
@@ -321,7 +324,7 @@ apply_change(DeriveContext *context, TupleTableSlot *oldrow, TupleTableSlot *new
 	if (oldrow && newrow)
 	{
 		comparable = same_column(oldrow, newrow, ii->document, ii->documentbyval, ii->documentlen);
-		if (comparable && same_column(oldrow, newrow, ii->text, false, -1))
+		if (comparable && same_column(oldrow, newrow, ii->body, false, -1))
 			return;
 	}
 	if (oldrow)
@@ -373,11 +376,7 @@ inverted_index_apply(DeriveContext *context)
 static void
 inverted_index_explain(DeriveContext *context, StringInfo text)
 {
-	const char *view = derive_support_relation(context->view);
-
 	appendStringInfo(text, "changed documents: take old and new text apart, write the words that differ; nothing is read\n");
-	appendStringInfo(text, "an index on %s (%s) serves queries by word\n", view,
-					 derive_support_attribute(context->desc, INDEX_WORD + 1));
 }
 
 static const DeriveRoutine inverted_index_routine = {

@@ -184,7 +184,7 @@ typedef struct Reachability
 	/* of the present apply() */
 	MemoryContext cxt;
 	node_hash  *numbers;
-	GraphNode	   *nodes;
+	GraphNode  *nodes;
 	uint32		nnodes;
 	uint32		maxnodes;
 	pair_hash  *pairs;
@@ -259,6 +259,8 @@ reachability_declare(DeriveContext *context)
 	learn(context, r, columns);
 	derive_support_check_columns(context, 2, columns);
 	derive_support_first_columns_are_key(context, 2, true);
+	derive_support_look_up_by(context, 1);
+	derive_support_look_up_by(context, 2);
 	context->private = r;
 }
 
@@ -924,9 +926,9 @@ static void
 reachability_apply(DeriveContext *context)
 {
 	Reachability *r = context->private;
+	DeriveSupportConnection connection = derive_support_connect();
 	MemoryContext oldcxt;
 
-	SPI_connect();
 	r->cxt = AllocSetContextCreate(CurrentMemoryContext, "reachability", ALLOCSET_DEFAULT_SIZES);
 	oldcxt = MemoryContextSwitchTo(r->cxt);
 	begin_nodes(r);
@@ -938,7 +940,7 @@ reachability_apply(DeriveContext *context)
 		compute(r);
 	}
 	MemoryContextSwitchTo(oldcxt);
-	SPI_finish();
+	derive_support_finish(connection);
 }
 
 static void

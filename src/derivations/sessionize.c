@@ -148,7 +148,7 @@ learn(DeriveContext *context, Sessionize *s, DeriveSupportColumn *columns)
 	columns[0] = derive_support_column(context, s->user, NULL);
 	columns[1] = derive_support_column(context, s->time, "session_start");
 	columns[2] = derive_support_column(context, s->time, "session_end");
-	columns[3] = (DeriveSupportColumn) {"n", INT8OID, -1, InvalidOid};
+	columns[3] = derive_support_new_column("n", INT8OID);
 
 	att = TupleDescAttr(context->sources[0].desc, s->user - 1);
 	s->usertype = att->atttypid;
@@ -177,6 +177,7 @@ sessionize_declare(DeriveContext *context)
 	learn(context, s, columns);
 	derive_support_check_columns(context, 4, columns);
 	derive_support_first_columns_are_key(context, 2, true);
+	derive_support_look_up_by(context, 1);
 
 	s->sortdesc = CreateTemplateTupleDesc(SORT_NATTS);
 	TupleDescInitEntry(s->sortdesc, SORT_USER, "user", s->usertype, -1, 0);
@@ -709,6 +710,7 @@ sessionize_apply(DeriveContext *context)
 	TupleTableSlot *reading = MakeSingleTupleTableSlot(s->sortdesc, &TTSOpsMinimalTuple);
 	TupleTableSlot *writing = MakeSingleTupleTableSlot(s->sortdesc, &TTSOpsVirtual);
 	bool		everything = context->building;
+	DeriveSupportConnection connection;
 
 	s->sort = begin_sort(s);
 	s->slot = writing;
@@ -728,9 +730,9 @@ sessionize_apply(DeriveContext *context)
 			sort_everything(s);
 			s->slot = reading;
 		}
-		SPI_connect();
+		connection = derive_support_connect();
 		work_off(s, everything);
-		SPI_finish();
+		derive_support_finish(connection);
 	}
 	tuplesort_end(s->sort);
 	s->sort = NULL;

@@ -15,6 +15,7 @@
 #include "miscadmin.h"
 #include "optimizer/plancat.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -86,6 +87,15 @@ derive_support_first_columns_are_key(DeriveContext *context, int n, bool unique)
 	context->set_key(context, n, keys, unique);
 }
 
+/* Values of variable length may be too long for btree. */
+void
+derive_support_look_up_by(DeriveContext *context, AttrNumber attno)
+{
+	bool		fixed = TupleDescAttr(context->desc, attno - 1)->attlen > 0;
+
+	context->add_index(context, fixed ? "btree" : "hash", 1, &attno);
+}
+
 void
 derive_support_one_source(DeriveContext *context)
 {
@@ -117,6 +127,18 @@ derive_support_column(DeriveContext *context, AttrNumber attno, const char *name
 	column.type = att->atttypid;
 	column.typmod = att->atttypmod;
 	column.collation = att->attcollation;
+	return column;
+}
+
+DeriveSupportColumn
+derive_support_new_column(const char *name, Oid type)
+{
+	DeriveSupportColumn column;
+
+	column.name = name;
+	column.type = type;
+	column.typmod = -1;
+	column.collation = get_typcollation(type);
 	return column;
 }
 
@@ -177,8 +199,28 @@ derive_support_equals(Oid type)
 	operator = (Form_pg_operator) GETSTRUCT(tuple);
 	text = psprintf("OPERATOR(%s.%s)", quote_identifier(get_namespace_name(operator->oprnamespace)),
 					NameStr(operator->oprname));
+
 	ReleaseSysCache(tuple);
 	return text;
+}
+
+DeriveSupportConnection
+derive_support_connect(void)
+{
+	DeriveSupportConnection connection;
+
+	SPI_connect();
+	connection.guc_level = NewGUCNestLevel();
+	(void) set_config_option("enable_seqscan", "off", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	return connection;
+}
+
+void
+derive_support_finish(DeriveSupportConnection connection)
+{
+	AtEOXact_GUC(true, connection.guc_level);
+	SPI_finish();
 }
 
 SPIPlanPtr
@@ -194,10 +236,10 @@ derive_support_prepare(DeriveContext *context, DeriveSupportStatement *statement
 	plan = SPI_prepare(sql, nargs, types);
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
-	statement->sql = MemoryContextStrdup(context->memory, sql);
 	if (SPI_keepplan(plan) != 0)
 		elog(ERROR, "SPI_keepplan failed");
 	statement->plan = plan;
+	statement->sql = MemoryContextStrdup(context->memory, sql);
 	return plan;
 }
 

@@ -36,14 +36,18 @@ extern void derive_support_check_columns(DeriveContext *context, int n,
 /* The key is the first n columns of the view; ERROR if the declaration has another one. */
 extern void derive_support_first_columns_are_key(DeriveContext *context, int n, bool unique);
 
+/* See to it that rows of the view can be looked up by this column. */
+extern void derive_support_look_up_by(DeriveContext *context, AttrNumber attno);
+
 /* ERROR unless the derivation has exactly one source. */
 extern void derive_support_one_source(DeriveContext *context);
 
 /* A column of source 0 that an option names; InvalidAttrNumber if the option is missing and "required" is not set. */
 extern AttrNumber derive_support_column_option(DeriveContext *context, const char *option, bool required);
 
-/* The same as a column of a view. */
+/* A column of a view: as one of the source, under this name or (NULL) the same; or of a type. */
 extern DeriveSupportColumn derive_support_column(DeriveContext *context, AttrNumber attno, const char *name);
+extern DeriveSupportColumn derive_support_new_column(const char *name, Oid type);
 
 /*
  * Derivations find rows by image.  Where equal values can have different
@@ -55,6 +59,19 @@ extern void derive_support_require_image(DeriveContext *context, AttrNumber attn
 extern const char *derive_support_relation(Oid relid);
 extern const char *derive_support_attribute(TupleDesc desc, AttrNumber attno);
 extern const char *derive_support_equals(Oid type);
+
+/*
+ * Around all that uses the functions below: SPI, and plans that take an index
+ * where there is one.  Plans are kept, and a table may have been empty when one
+ * was made, so the planner must not weigh that.
+ */
+typedef struct DeriveSupportConnection
+{
+	int			guc_level;
+} DeriveSupportConnection;
+
+extern DeriveSupportConnection derive_support_connect(void);
+extern void derive_support_finish(DeriveSupportConnection connection);
 
 /*
  * A prepared statement that lives as long as the derivation.  The text is made
@@ -72,8 +89,7 @@ extern SPIPlanPtr derive_support_prepare(DeriveContext *context, DeriveSupportSt
 extern void derive_support_forget(DeriveSupportStatement *statement);
 
 /*
- * Call a function for each row that a plan returns.  Reads in portions; to be
- * called between SPI_connect() and SPI_finish().
+ * Call a function for each row that a plan returns.  Reads in portions.
  */
 typedef void (*DeriveSupportRow) (void *arg, HeapTuple row, TupleDesc desc);
 extern void derive_support_each(SPIPlanPtr plan, const Datum *values, const char *nulls,

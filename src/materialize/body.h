@@ -50,13 +50,21 @@ typedef struct DeriveTable
 	bool		found;			/* get() returned a row that is still there */
 } DeriveTable;
 
+/* An index of the view that a derivation asked for. */
+typedef struct DeriveIndex
+{
+	const char *method;
+	int			nattrs;
+	AttrNumber *attrs;
+} DeriveIndex;
+
 /* How rows of a decoded table become rows of a source. */
 typedef struct DeriveConversion
 {
 	TupleDesc	from;
 	Oid			relid;
 	struct AttrMap *map;		/* NULL: they are the same */
-	TupleTableSlot *slot;		/* of "from"; NULL without a map */
+	TupleTableSlot *slot;		/* of "from", for a decoded tuple; or NULL */
 } DeriveConversion;
 
 typedef struct DeriveSourceReader
@@ -82,7 +90,11 @@ typedef struct DeriveScan
 typedef struct DeriveTables
 {
 	DeriveDefinition *definition;
+	bool		declaring;		/* declare() is being called */
+	bool		running;		/* apply(), resync() or expire() is; an ERROR
+								 * leaves it set */
 	List	   *asked;			/* of char *: options that were asked for */
+	List	   *indexes;		/* of DeriveIndex * */
 	int			ntables;
 	DeriveTable **tables;		/* 0 is the view */
 	DeriveSourceReader *readers;	/* one per source */

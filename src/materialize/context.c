@@ -41,7 +41,7 @@
 #include "delta/stream.h"
 #include "materialize/body.h"
 
-/* Transactions of this process that were rolled back: what callbacks remember may be wrong. */
+/* Transactions and subtransactions of this process that were rolled back: what callbacks remember may be wrong. */
 static uint64 aborts = 0;
 
 /* -------------------------------------------------------------------------
@@ -53,6 +53,39 @@ static DeriveProgram *
 program_of(DeriveContext *context)
 {
 	return context->internal;
+}
+
+/* A mistake of the derivation's: with other arguments, or elsewhere, the call would be right. */
+static void
+misused(DeriveContext *context, const char *function, const char *how)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_EXTERNAL_ROUTINE_INVOCATION_EXCEPTION),
+			 errmsg("derivation \"%s\" calls %s() %s", context->name, function, how)));
+}
+
+static void
+require_declaring(DeriveContext *context, const char *function)
+{
+	if (!program_of(context)->tables->declaring)
+		misused(context, function, "outside of declare()");
+}
+
+static void
+require_running(DeriveContext *context, const char *function)
+{
+	DeriveProgram *program = program_of(context);
+
+	if (program->run == NULL || !program->tables->running)
+		misused(context, function, "outside of apply(), resync() and expire()");
+}
+
+static DeriveContextSource *
+source_number(DeriveContext *context, int source, const char *function)
+{
+	if (source < 0 || source >= context->nsources)
+		misused(context, function, psprintf("for source number %d", source));
+	return &context->sources[source];
 }
 
 /* The text of a JSON scalar; NULL for null. */
@@ -128,21 +161,24 @@ find_column(TupleDesc desc, const char *name)
 static AttrNumber
 context_source_column(DeriveContext *context, int source, const char *name)
 {
-	AttrNumber	attno = find_column(context->sources[source].desc, name);
+	DeriveContextSource *from = source_number(context, source, "source_column");
+	AttrNumber	attno = find_column(from->desc, name);
 
 	if (attno == InvalidAttrNumber)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_COLUMN),
-				 errmsg("column \"%s\" of source \"%s\" does not exist",
-						name, get_rel_name(context->sources[source].relid))));
+				 errmsg("column \"%s\" of source \"%s\" does not exist", name, get_rel_name(from->relid))));
 	return attno;
 }
 
 static AttrNumber
 context_view_column(DeriveContext *context, const char *name, Oid type)
 {
-	AttrNumber	attno = find_column(context->desc, name);
+	AttrNumber	attno;
 
+	if (context->desc == NULL)
+		misused(context, "view_column", "in columns()");
+	attno = find_column(context->desc, name);
 	if (attno == InvalidAttrNumber)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_COLUMN),
@@ -158,7 +194,33 @@ context_view_column(DeriveContext *context, const char *name, Oid type)
 static void
 context_set_key(DeriveContext *context, int nkeys, const AttrNumber *keys, bool unique)
 {
+	require_declaring(context, "set_key");
+	if (nkeys < 0)
+		misused(context, "set_key", "with a negative number of columns");
+	for (int i = 0; i < nkeys; i++)
+	{
+		if (keys[i] < 1 || keys[i] > context->desc->natts)
+			misused(context, "set_key", psprintf("with column number %d", keys[i]));
+		for (int j = 0; j < i; j++)
+			if (keys[j] == keys[i])
+				misused(context, "set_key", psprintf("with column number %d twice", keys[i]));
+	}
 	derive_table_set_key(program_of(context)->tables->tables[DERIVE_VIEW], nkeys, keys, unique);
+}
+
+static void
+context_add_index(DeriveContext *context, const char *method, int nattrs, const AttrNumber *attrs)
+{
+	DeriveProgram *program = program_of(context);
+	MemoryContext old = MemoryContextSwitchTo(program->cxt);
+	DeriveIndex *index = palloc(sizeof(DeriveIndex));
+
+	index->method = pstrdup(method);
+	index->nattrs = nattrs;
+	index->attrs = palloc(sizeof(AttrNumber) * nattrs);
+	memcpy(index->attrs, attrs, sizeof(AttrNumber) * nattrs);
+	program->tables->indexes = lappend(program->tables->indexes, index);
+	MemoryContextSwitchTo(old);
 }
 
 static int
@@ -166,9 +228,14 @@ context_declare_state(DeriveContext *context, TupleDesc desc, int nkeys)
 {
 	DeriveProgram *program = program_of(context);
 	MemoryContext old = MemoryContextSwitchTo(program->cxt);
-	DeriveTable *table = derive_tables_add(program, CreateTupleDescCopy(desc));
-	AttrNumber *keys = palloc(sizeof(AttrNumber) * Max(nkeys, 1));
+	DeriveTable *table;
+	AttrNumber *keys;
 
+	require_declaring(context, "declare_state");
+	if (desc == NULL || desc->natts < 1 || nkeys < 0 || nkeys > desc->natts)
+		misused(context, "declare_state", "without columns, or with more keys than there are columns");
+	table = derive_tables_add(program, CreateTupleDescCopy(desc));
+	keys = palloc(sizeof(AttrNumber) * Max(nkeys, 1));
 	for (int i = 0; i < nkeys; i++)
 		keys[i] = i + 1;
 	derive_table_set_key(table, nkeys, keys, true);
@@ -224,6 +291,7 @@ derive_context_create(DeriveProgram *program, DeriveDefinition *definition, Tupl
 	context->source_column = context_source_column;
 	context->view_column = context_view_column;
 	context->set_key = context_set_key;
+	context->add_index = context_add_index;
 	context->declare_state = context_declare_state;
 	context->next_change = next_change;
 	context->rewind_changes = derive_changes_rewind;
@@ -291,10 +359,12 @@ derive_context_declare(DeriveProgram *program)
 	DeriveContext *context = program->context;
 	DeriveOwnerContext saved;
 
+	program->tables->declaring = true;
 	set_declared_key(context);
 	derive_owner_enter(program->owner, &saved);
 	program->routine->declare(context);
 	derive_owner_leave(&saved);
+	program->tables->declaring = false;
 	check_options(context);
 
 	if (program->operators != NULL || !OidIsValid(program->view))
@@ -318,6 +388,14 @@ count_abort(XactEvent event, void *arg)
 		aborts++;
 }
 
+/* A view that moves in a subtransaction may fail when its derivation is done. */
+static void
+count_subabort(SubXactEvent event, SubTransactionId subid, SubTransactionId parent, void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		aborts++;
+}
+
 /* Nothing that was remembered may be trusted after a batch was rolled back. */
 static void
 begin_if_needed(DeriveProgram *program)
@@ -328,6 +406,7 @@ begin_if_needed(DeriveProgram *program)
 	if (!registered)
 	{
 		RegisterXactCallback(count_abort, NULL);
+		RegisterSubXactCallback(count_subabort, NULL);
 		registered = true;
 	}
 	if ((!tables->clean || tables->aborts != aborts) && program->routine->begin != NULL)
@@ -364,10 +443,12 @@ call_in_run(DeriveProgram *program, void (*call) (DeriveContext *context))
 	MemoryContext old;
 
 	derive_see_own_changes();
+	program->tables->running = true;
 	derive_changes_rewind(program->context);
 	old = MemoryContextSwitchTo(program->tables->run_cxt);
 	call(program->context);
 	MemoryContextSwitchTo(old);
+	program->tables->running = false;
 	end_reading(program->tables);
 	PopActiveSnapshot();
 }
@@ -454,7 +535,6 @@ find_conversion(DeriveProgram *program, int number, Oid relid, TupleDesc from)
 								NameStr(att->attname), get_rel_name(relid))));
 			conversion->map->attnums[i] = attno;
 		}
-		conversion->slot = MakeSingleTupleTableSlot(from, &TTSOpsHeapTuple);
 	}
 	reader->conversions = lappend(reader->conversions, conversion);
 	MemoryContextSwitchTo(old);
@@ -463,10 +543,18 @@ find_conversion(DeriveProgram *program, int number, Oid relid, TupleDesc from)
 
 /* A decoded tuple as a row of the source. */
 static TupleTableSlot *
-convert_tuple(DeriveConversion *conversion, HeapTuple tuple, TupleTableSlot *slot, TupleTableSlot *converted)
+convert_tuple(DeriveProgram *program, DeriveConversion *conversion, HeapTuple tuple,
+			  TupleTableSlot *slot, TupleTableSlot *converted)
 {
 	if (conversion->map == NULL)
 		return ExecStoreHeapTuple(tuple, slot, false);
+	if (conversion->slot == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(program->tables->run_cxt);
+
+		conversion->slot = MakeSingleTupleTableSlot(conversion->from, &TTSOpsHeapTuple);
+		MemoryContextSwitchTo(old);
+	}
 	ExecStoreHeapTuple(tuple, conversion->slot, false);
 	execute_attr_map_slot(conversion->map, conversion->slot, converted);
 	ExecMaterializeSlot(converted);
@@ -543,6 +631,8 @@ read_source(DeriveContext *context, int source, DeriveRowCallback callback, void
 	TupleTableSlot *row;
 	DeriveScan	scan = {0};
 
+	require_running(context, "read_source");
+	(void) source_number(context, source, "read_source");
 	while ((row = next_current_row(program_of(context), source, &scan)) != NULL)
 		callback(arg, row);
 }
@@ -557,11 +647,14 @@ derive_changes_rewind(DeriveContext *context)
 {
 	DeriveProgram *program = program_of(context);
 	DeriveTables *tables = program->tables;
-	MemoryContext old = MemoryContextSwitchTo(tables->run_cxt);
-	DeriveBatch *batch = program->run->batch;
+	MemoryContext old;
+	DeriveBatch *batch;
 	List	   *relids = NIL;
 	ListCell   *lc;
 
+	require_running(context, "rewind_changes");
+	batch = program->run->batch;
+	old = MemoryContextSwitchTo(tables->run_cxt);
 	end_reading(tables);
 	tables->readers = palloc0(sizeof(DeriveSourceReader) * Max(context->nsources, 1));
 	tables->next_source = 0;
@@ -631,9 +724,9 @@ fill_from_event(DeriveProgram *program, DeriveEvent *event, DeriveChange *change
 	reader = prepare_reader(program, number);
 	conversion = find_conversion(program, number, event->relid, event->desc);
 	if (event->oldtuple)
-		change->oldrow = convert_tuple(conversion, event->oldtuple, reader->oldrow, reader->virtual_old);
+		change->oldrow = convert_tuple(program, conversion, event->oldtuple, reader->oldrow, reader->virtual_old);
 	if (event->newtuple)
-		change->newrow = convert_tuple(conversion, event->newtuple, reader->newrow, reader->virtual_new);
+		change->newrow = convert_tuple(program, conversion, event->newtuple, reader->newrow, reader->virtual_new);
 }
 
 /* The next row of the deltas of views, as an insertion or deletion. */
@@ -699,6 +792,7 @@ next_change(DeriveContext *context, DeriveChange *change)
 	DeriveTables *tables = program->tables;
 	DeriveEvent event;
 
+	require_running(context, "next_change");
 	CHECK_FOR_INTERRUPTS();
 	if (tables->events != NULL)
 	{

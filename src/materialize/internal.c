@@ -23,6 +23,7 @@
 #include "catalog/index.h"
 #include "catalog/namespace.h"
 #include "catalog/objectaddress.h"
+#include "catalog/pg_am_d.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_namespace.h"
@@ -176,6 +177,60 @@ derive_internal_index_locator(Oid relid, const DeriveLocator *locator)
 	table_close(rel, NoLock);
 	CommandCounterIncrement();
 	return index;
+}
+
+/* Has the relation an index for look-ups by these columns? */
+static bool
+has_index(Relation rel, const char *method, int nattrs, const AttrNumber *attrs)
+{
+	Oid			am = get_index_am_oid(method, false);
+	bool		result = false;
+	ListCell   *lc;
+
+	foreach(lc, RelationGetIndexList(rel))
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+		Form_pg_index form = index->rd_index;
+		bool		same = form->indisvalid && form->indnkeyatts >= nattrs &&
+			heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL) &&
+			(index->rd_rel->relam == am || index->rd_rel->relam == BTREE_AM_OID);
+
+		for (int i = 0; same && i < nattrs; i++)
+			same = form->indkey.values[i] == attrs[i];
+		result = result || same;
+		index_close(index, NoLock);
+	}
+	return result;
+}
+
+void
+derive_internal_index_columns(Oid relid, const char *method, int nattrs, const AttrNumber *attrs)
+{
+	Relation	rel = table_open(relid, ShareLock);
+	IndexStmt  *stmt = makeNode(IndexStmt);
+	SavedUser	saved;
+
+	stmt->relation = makeRangeVar(get_namespace_name(RelationGetNamespace(rel)),
+								  pstrdup(RelationGetRelationName(rel)), -1);
+	stmt->accessMethod = pstrdup(method);
+	stmt->transformed = true;
+	for (int i = 0; i < nattrs; i++)
+	{
+		IndexElem  *element = makeNode(IndexElem);
+
+		element->name = pstrdup(NameStr(TupleDescAttr(RelationGetDescr(rel), attrs[i] - 1)->attname));
+		element->ordering = SORTBY_DEFAULT;
+		element->nulls_ordering = SORTBY_NULLS_DEFAULT;
+		stmt->indexParams = lappend(stmt->indexParams, element);
+	}
+	if (!has_index(rel, method, nattrs, attrs))
+	{
+		become_internal_owner(&saved);
+		(void) derive_compat_define_index(relid, stmt);
+		become_saved_user(&saved);
+	}
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
 }
 
 /* An index of the table that can serve as its locator, or InvalidOid. */

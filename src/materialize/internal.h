@@ -28,6 +28,9 @@ extern bool derive_internal_has_columns(Oid relid, TupleDesc desc);
 extern void derive_internal_index_state(Oid relid);
 extern Oid	derive_internal_index_locator(Oid relid, const DeriveLocator *locator);
 
+/* An index of a view for look-ups by these columns, unless there is one. */
+extern void derive_internal_index_columns(Oid relid, const char *method, int nattrs, const AttrNumber *attrs);
+
 /*
  * The locator index of an operator's table: the one given, if it is still
  * there, or another one that fits, or a new one, which is registered.

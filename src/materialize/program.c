@@ -182,6 +182,8 @@ derive_program_columns(DeriveProgram *program)
 				 errmsg("derivation \"%s\" has no default columns", program->context->name),
 				 errhint("Name the columns of the view: columns => '(name type, ...)'.")));
 	desc = program->routine->columns(program->context);
+	if (desc == NULL)
+		elog(ERROR, "derivation \"%s\" returned no columns", program->context->name);
 	MemoryContextSwitchTo(old);
 	return desc;
 }
@@ -189,7 +191,7 @@ derive_program_columns(DeriveProgram *program)
 void
 derive_program_free(DeriveProgram *program)
 {
-	if (program->routine->end != NULL && program->tables != NULL)
+	if (program->routine->end != NULL && program->context->desc != NULL)
 		program->routine->end(program->context);
 	MemoryContextDelete(program->cxt);
 }
@@ -313,14 +315,21 @@ derive_program_row_types_digest(DeriveProgram *program)
 
 /* Changes of a view are known from its delta, those of a table that is followed event by event from the log. */
 static int64
-changes_of_source(DeriveSource *source, DeriveBatch *batch, bool *unknown, bool *truncated)
+changes_of_source(DeriveProgram *program, DeriveSource *source, DeriveBatch *batch, bool *unknown, bool *truncated)
 {
 	DeriveDelta *delta;
 
 	if (source->events)
-		return batch->log == NULL ? 0 :
-			derive_events_count(batch->log, derive_source_members(source->relid, source->inh),
-								batch->from, batch->to, unknown, truncated);
+	{
+		List	   *members = derive_source_members(source->relid, source->inh);
+		int64		result = batch->log == NULL ? 0 :
+			derive_events_count(batch->log, members, batch->from, batch->to, unknown, truncated);
+
+		/* what a partition had, among others, nobody can tell */
+		*unknown |= *truncated && list_length(members) > 1 &&
+			!(program->routine->flags & DERIVE_TAKES_PARTITION_TRUNCATE);
+		return result;
+	}
 	delta = derive_batch_find(batch, source->relid, source->inh);
 	if (delta == NULL)
 		return 0;
@@ -340,7 +349,7 @@ count_changes(DeriveProgram *program, DeriveBatch *batch, bool *unknown, bool *t
 		bool		unknown_here = false;
 		bool		truncated_here = false;
 
-		result += changes_of_source(lfirst(lc), batch, &unknown_here, &truncated_here);
+		result += changes_of_source(program, lfirst(lc), batch, &unknown_here, &truncated_here);
 		*unknown |= unknown_here;
 		*truncated |= truncated_here;
 	}
@@ -393,9 +402,25 @@ apply(DeriveProgram *program)
 	derive_context_run(program, nchanges > 0 || truncated ? program->routine->apply : NULL);
 }
 
+/* Is what the view contains more than the rows that its sources have now can tell? */
+static bool
+has_past(DeriveProgram *program)
+{
+	Relation	rel = table_open(program->view, NoLock);
+	bool		populated = RelationIsPopulated(rel);
+
+	table_close(rel, NoLock);
+	return populated && !(program->routine->flags & DERIVE_OF_CURRENT_ROWS) && program->routine->resync != NULL;
+}
+
 static void
 build(DeriveProgram *program)
 {
+	if (has_past(program))
+	{
+		resync(program);
+		return;
+	}
 	program->context->building = true;
 	if (program->operators != NULL)
 		derive_context_run(program, program->routine->apply);
@@ -414,9 +439,16 @@ run_as_owner(DeriveProgram *program, DeriveProgramRun *run, void (*what) (Derive
 	program->context->lsn = run->batch && run->batch->lsn ? run->batch->lsn : GetXLogInsertRecPtr();
 	program->context->time = run->batch && run->batch->time ? run->batch->time : GetCurrentTimestamp();
 	derive_owner_enter(program->owner, &saved);
-	what(program);
+	PG_TRY();
+	{
+		what(program);
+	}
+	PG_FINALLY();
+	{
+		program->run = NULL;
+	}
+	PG_END_TRY();
 	derive_owner_leave(&saved);
-	program->run = NULL;
 }
 
 void
@@ -448,12 +480,15 @@ Tuplestorestate *
 derive_program_rows(DeriveProgram *program)
 {
 	DeriveProgramRun run = {0};
+	DeriveOwnerContext saved;
 	Tuplestorestate *rows;
 
 	program->run = &run;
 	program->context->lsn = GetXLogInsertRecPtr();
 	program->context->time = GetCurrentTimestamp();
+	derive_owner_enter(program->owner, &saved);
 	rows = derive_scratch_run(program, &run)[DERIVE_VIEW];
+	derive_owner_leave(&saved);
 	program->run = NULL;
 	return rows;
 }
@@ -487,10 +522,22 @@ compare_result(void *arg, TupleTableSlot *old, TupleTableSlot *new, int64 count)
 		comparison->missing += count;
 }
 
+static uint32
+flags_of_view(Oid view)
+{
+	return derive_find_routine(derive_definition_of_view(view)->derivation)->flags;
+}
+
 bool
 derive_view_comparable(Oid view)
 {
-	return (derive_find_routine(derive_definition_of_view(view)->derivation)->flags & DERIVE_OF_CURRENT_ROWS) != 0;
+	return (flags_of_view(view) & DERIVE_OF_CURRENT_ROWS) != 0;
+}
+
+bool
+derive_view_is_topic(Oid view)
+{
+	return (flags_of_view(view) & DERIVE_WITHOUT_SOURCES) != 0;
 }
 
 void

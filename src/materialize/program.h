@@ -128,6 +128,9 @@ extern int64 derive_program_build(DeriveProgram *program, DeriveProgress progres
 /* Can the view be compared with its definition at all? */
 extern bool derive_view_comparable(Oid view);
 
+/* Does it get events of its own, rather than changes of sources? */
+extern bool derive_view_is_topic(Oid view);
+
 /* Compare the view's table with its definition, as multisets. */
 extern void derive_program_compare(DeriveProgram *program, int64 *missing, int64 *extra);
 

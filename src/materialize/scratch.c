@@ -96,6 +96,7 @@ derive_scratch_run(DeriveProgram *program, DeriveProgramRun *run)
 	DeriveProgram *clone = clone_program(program);
 	DeriveProgramRun clone_run = {0};
 	Tuplestorestate **rows = palloc(sizeof(Tuplestorestate *) * clone->tables->ntables);
+	ErrorData  *volatile edata = NULL;
 
 	if (run->progress)
 		run->progress(run->progress_arg, "deriving", 0);
@@ -103,12 +104,30 @@ derive_scratch_run(DeriveProgram *program, DeriveProgramRun *run)
 		rows[i] = derive_tuplestore_create(derive_work_mem);
 	clone->run = &clone_run;
 
+	/* A subtransaction that ends with the session's transaction would be taken for one of its user's. */
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
-	run_in_scratch(clone, rows, run);
+	PG_TRY();
+	{
+		run_in_scratch(clone, rows, run);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		edata = CopyErrorData();
+		FlushErrorState();
+	}
+	PG_END_TRY();
 	RollbackAndReleaseCurrentSubTransaction();
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
+	if (edata != NULL && edata->sqlerrcode == DERIVE_ERRCODE_DIVERGED)
+		ereport(ERROR,
+				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
+				 errmsg("derivation \"%s\" writes rows that do not fit together", program->context->name),
+				 edata->detail ? errdetail_internal("%s", edata->detail) : 0));
+	if (edata != NULL)
+		ReThrowError(edata);
 
 	derive_program_free(clone);
 	return rows;

@@ -73,6 +73,8 @@ derive_table_set_key(DeriveTable *table, int nkeys, const AttrNumber *keys, bool
 void
 derive_tables_create(DeriveProgram *program)
 {
+	ListCell   *lc;
+
 	for (int i = 0; i < program->tables->ntables; i++)
 	{
 		DeriveTable *table = program->tables->tables[i];
@@ -81,6 +83,12 @@ derive_tables_create(DeriveProgram *program)
 		table->index = derive_internal_locator(program->view, i, table->relid, InvalidOid, &table->locator);
 		if (i != DERIVE_VIEW)
 			program->internal = lappend_oid(program->internal, table->relid);
+	}
+	foreach(lc, program->tables->indexes)
+	{
+		DeriveIndex *index = lfirst(lc);
+
+		derive_internal_index_columns(program->view, index->method, index->nattrs, index->attrs);
 	}
 }
 
@@ -158,12 +166,17 @@ derive_tables_close(DeriveProgram *program)
 static DeriveTable *
 open_table(DeriveContext *context, int number)
 {
-	DeriveTables *tables = ((DeriveProgram *) context->internal)->tables;
+	DeriveProgram *program = context->internal;
+	DeriveTables *tables = program->tables;
 
 	if (number < 0 || number >= tables->ntables)
-		elog(ERROR, "derivation \"%s\" has no table %d", context->name, number);
-	if (tables->tables[number]->target == NULL)
-		elog(ERROR, "derivation \"%s\" uses its tables outside of apply(), resync() and expire()", context->name);
+		ereport(ERROR,
+				(errcode(ERRCODE_EXTERNAL_ROUTINE_INVOCATION_EXCEPTION),
+				 errmsg("derivation \"%s\" has no table number %d", context->name, number)));
+	if (program->run == NULL || tables->tables[number]->target == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_EXTERNAL_ROUTINE_INVOCATION_EXCEPTION),
+				 errmsg("derivation \"%s\" uses its tables outside of apply(), resync() and expire()", context->name)));
 	return tables->tables[number];
 }
 
@@ -228,7 +241,9 @@ context_replace(DeriveContext *context, int number, const Datum *values, const b
 	DeriveTable *table = open_table(context, number);
 
 	if (!table->found)
-		elog(ERROR, "derivation \"%s\" replaces a row that it did not get", context->name);
+		ereport(ERROR,
+				(errcode(ERRCODE_EXTERNAL_ROUTINE_INVOCATION_EXCEPTION),
+				 errmsg("derivation \"%s\" replaces a row that it did not get", context->name)));
 	table->found = false;
 	derive_target_replace_found(table->target, values ? row_of(table, values, isnull) : NULL);
 }

@@ -29,6 +29,7 @@
 #include "delta/stream.h"
 #include "delta/target.h"
 #include "materialize/program.h"
+#include "notify/journal.h"
 #include "pgstat.h"
 #include "portability/instr_time.h"
 #include "server/background.h"
@@ -221,6 +222,13 @@ advance(void *arg)
 	bool		settled = true; /* the registry must know */
 
 	INSTR_TIME_SET_CURRENT(start);
+	if (view->journal != NULL)
+	{
+		/* its contents are replaced, by its builder or here */
+		if (view->journal->active && row.state != DERIVE_VIEW_READY && row.state != DERIVE_VIEW_FAILED)
+			derive_journal_begin(view->journal);
+		derive_journal_open(view->journal);
+	}
 
 	/* See what the views before this one did. */
 	CommandCounterIncrement();
@@ -254,6 +262,8 @@ advance(void *arg)
 		settled = false;
 	}
 	PopActiveSnapshot();
+	if (view->journal != NULL)
+		derive_journal_close(view->journal);
 	DERIVE_DEBUG_POINT("batch-view-applied");
 
 	if (settled)
@@ -300,9 +310,11 @@ advance_carefully(Move *move)
 	 * A delta has rows that no snapshot ever showed, such as one that was
 	 * inserted and changed in one transaction, or a new row beside an old one
 	 * of another table.  An expression may fail on them although the query
-	 * does not.  So let the query decide.
+	 * does not.  So let the query decide.  Where a view is more than that, not
+	 * to go on is better than to leave out what happened.
 	 */
 	if (edata != NULL && !derive_error_is_transient(edata->sqlerrcode) &&
+		(view->program->routine->flags & DERIVE_OF_CURRENT_ROWS) &&
 		(row.state == DERIVE_VIEW_CATCHUP ||
 		 (row.state == DERIVE_VIEW_READY && !row.rebuild && !view->repair)))
 	{

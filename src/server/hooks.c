@@ -48,6 +48,7 @@
 #include "derive/handlers.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
+#include "notify/journal.h"
 #include "notify/wait.h"
 #include "parser/parse_type.h"
 #include "pgstat.h"
@@ -445,6 +446,7 @@ derive_forget_view(Oid view)
 		return;					/* it took everything with it */
 
 	relations = derive_registry_relations(view);
+	derive_journal_forget(view);
 	derive_registry_delete(view);
 	foreach(lc, relations)
 	{

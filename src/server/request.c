@@ -241,6 +241,50 @@ derive_wait_for_view(Oid view, XLogRecPtr lsn, int64 timeout_ms)
 
 
 /* ----------------------------------------------------------------
+ *		Waiting for something else
+ * ----------------------------------------------------------------
+ */
+
+typedef struct WorkerWait
+{
+	DeriveDatabase *db;
+	DeriveWaitCheck check;
+	void	   *arg;
+} WorkerWait;
+
+static bool
+check_with_service(void *arg, bool reached)
+{
+	WorkerWait *wait = arg;
+
+	check_service(wait->db);
+	return wait->check(wait->arg, reached);
+}
+
+bool
+derive_wait_for_worker(int64 timeout_ms, DeriveWaitCheck check, void *arg)
+{
+	WorkerWait	wait = {.check = check,.arg = arg};
+
+	wait.db = find_service();
+	return derive_wait_until(&wait.db->point, InvalidXLogRecPtr, timeout_ms, check_with_service, &wait);
+}
+
+int64
+derive_timeout_ms(const Interval *timeout)
+{
+	int64		result = timeout->time / 1000 +
+	((int64) timeout->day + (int64) timeout->month * DAYS_PER_MONTH) * (int64) SECS_PER_DAY * 1000;
+
+	if (result < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("timeout must not be negative")));
+	return result;
+}
+
+
+/* ----------------------------------------------------------------
  *		Requests
  * ----------------------------------------------------------------
  */

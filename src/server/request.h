@@ -10,6 +10,8 @@
 #define DERIVE_REQUEST_H
 
 #include "access/xlogdefs.h"
+#include "notify/wait.h"
+#include "utils/timestamp.h"
 
 /* ERROR, with advice, where no worker can ever run. */
 extern void derive_require_service(void);
@@ -20,6 +22,15 @@ extern void derive_require_service(void);
  * (timeout_ms < 0: none).  ERROR if it cannot get there.
  */
 extern bool derive_wait_for_view(Oid view, XLogRecPtr lsn, int64 timeout_ms);
+
+/*
+ * Wait until a check is satisfied; it is called whenever the worker has done a
+ * batch.  False on timeout (timeout_ms < 0: none).
+ */
+extern bool derive_wait_for_worker(int64 timeout_ms, DeriveWaitCheck check, void *arg);
+
+/* A timeout as people give it, in ms; ERROR if it is negative. */
+extern int64 derive_timeout_ms(const Interval *timeout);
 
 /* Compare the view with its query, inside a batch. */
 extern void derive_verify_view(Oid view, int64 *missing, int64 *extra);

@@ -35,6 +35,7 @@
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/parsenodes.h"
+#include "notify/journal.h"
 #include "notify/wait.h"
 #include "parser/parser.h"
 #include "server/declare.h"
@@ -187,6 +188,7 @@ derive_release_sql(PG_FUNCTION_ARGS)
 				 errmsg("cannot release materialized view \"%s\" because maintained view \"%s\" reads it",
 						get_rel_name(view), get_rel_name(linitial_oid(readers))),
 				 errhint("Release the views that read it first.")));
+	derive_journal_forget(view);
 	derive_program_drop(view);
 	derive_registry_delete(view);
 	derive_stats_forget(view);
@@ -207,6 +209,12 @@ derive_pause_sql(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("derive.pause()");
 	row = lock_and_get_row(view, ShareRowExclusiveLock);
+	if (derive_view_is_topic(view))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("topic \"%s\" cannot be paused", get_rel_name(view)),
+				 errdetail("Events that are appended meanwhile would be lost."),
+				 errhint("Pause the views that read it instead.")));
 	switch (row->state)
 	{
 		case DERIVE_VIEW_BUILDING:
@@ -290,17 +298,7 @@ derive_wait_sql(PG_FUNCTION_ARGS)
 
 	derive_require_service();
 	if (!PG_ARGISNULL(2))
-	{
-		Interval   *timeout = PG_GETARG_INTERVAL_P(2);
-
-		timeout_ms = timeout->time / 1000 +
-			((int64) timeout->day + (int64) timeout->month * DAYS_PER_MONTH) *
-			(int64) SECS_PER_DAY * 1000;
-		if (timeout_ms < 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("timeout must not be negative")));
-	}
+		timeout_ms = derive_timeout_ms(PG_GETARG_INTERVAL_P(2));
 	if (OidIsValid(view))
 		(void) get_row(view);
 	PG_RETURN_BOOL(derive_wait_for_view(view, lsn, timeout_ms));

@@ -35,6 +35,7 @@
 #include "base/registry.h"
 #include "base/topic.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "derive/definition.h"
 #include "executor/executor.h"
@@ -176,17 +177,25 @@ not_a_topic(Oid relid)
 			 errhint("Topics are made by derive.create_topic().")));
 }
 
-/* Its worker takes events?  If it is being made, wait; ERROR if it never will. */
+/*
+ * Wait until its worker takes events; ERROR if it never will.  Whoever makes it
+ * needs strong locks on it, so we must have none of our own yet.
+ */
 static void
-require_ready(Oid relid)
+wait_until_ready(Oid relid)
 {
-	DeriveViewRow *row = derive_registry_get(relid);
+	DeriveViewRow *row;
 
+	if (get_rel_relkind(relid) != RELKIND_MATVIEW)
+		not_a_topic(relid);
+	if (pg_class_aclcheck(relid, GetUserId(), ACL_INSERT) != ACLCHECK_OK)
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_MATVIEW, get_rel_name(relid));
+	row = derive_registry_get(relid);
 	if (row == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("topic \"%s\" is not maintained", get_rel_name(relid)),
-				 errhint("Call derive.maintain() for it.")));
+				 errmsg("\"%s\" is not maintained", get_rel_name(relid)),
+				 errhint("Call derive.maintain() for it, if it is a topic.")));
 	if (derive_registry_changed_here(relid))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -198,22 +207,22 @@ require_ready(Oid relid)
 		(void) derive_wait_for_view(relid, InvalidXLogRecPtr, -1);
 }
 
-/* Look at the topic, and remember what we see. */
-static void
+/* Look at the locked topic, and remember what we see; false if it is not ready. */
+static bool
 describe(Topic *topic)
 {
+	DeriveViewRow *row = derive_registry_get(topic->relid);
 	Relation	rel;
 	MemoryContext old;
 
-	registry_oid = derive_registry_table_oid("views", false);
-	if (get_rel_relkind(topic->relid) != RELKIND_MATVIEW ||
-		strcmp(derive_definition_of_view(topic->relid)->derivation, "topic") != 0)
+	if (row == NULL || row->state != DERIVE_VIEW_READY || derive_registry_changed_here(topic->relid))
+		return false;
+	if (strcmp(derive_definition_of_view(topic->relid)->derivation, "topic") != 0)
 		not_a_topic(topic->relid);
 
 	/* What changes from here on makes it invalid again. */
 	topic->valid = true;
-	require_ready(topic->relid);
-
+	registry_oid = derive_registry_table_oid("views", false);
 	rel = table_open(topic->relid, NoLock);
 	if (topic->desc)
 		FreeTupleDesc(topic->desc);
@@ -224,6 +233,7 @@ describe(Topic *topic)
 	table_close(rel, NoLock);
 	topic->number = ++ndescribed;
 	topic->may_append = false;
+	return topic->valid;
 }
 
 static void
@@ -243,27 +253,25 @@ open_topic(Oid relid)
 	Topic	   *topic;
 	bool		found;
 
-	PreventCommandIfReadOnly("derive.append()");
 	PreventCommandDuringRecovery("derive.append()");
+	PreventCommandIfReadOnly("derive.append()");
 	init_topics();
-	topic = hash_search(topics, &relid, HASH_FIND, NULL);
-
-	/* Not with the lock, which its worker may want for something. */
-	if (topic == NULL || !topic->valid)
+	for (;;)
 	{
-		if (get_rel_relkind(relid) != RELKIND_MATVIEW)
-			not_a_topic(relid);
-		if (pg_class_aclcheck(relid, GetUserId(), ACL_INSERT) != ACLCHECK_OK)
-			aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_MATVIEW, get_rel_name(relid));
-		topic = hash_search(topics, &relid, HASH_ENTER, &found);
-		if (!found)
+		topic = hash_search(topics, &relid, HASH_FIND, NULL);
+		if (topic == NULL || !topic->valid)
+			wait_until_ready(relid);
+		LockRelationOid(relid, RowExclusiveLock);
+		if (topic == NULL)
+		{
+			topic = hash_search(topics, &relid, HASH_ENTER, &found);
 			memset((char *) topic + sizeof(Oid), 0, sizeof(Topic) - sizeof(Oid));
-		topic->valid = false;
-		describe(topic);
+		}
+		if (topic->valid || describe(topic))
+			break;
+		UnlockRelationOid(relid, RowExclusiveLock);
+		CHECK_FOR_INTERRUPTS();
 	}
-	LockRelationOid(relid, RowExclusiveLock);
-	while (!topic->valid)
-		describe(topic);
 	if (!topic->may_append || topic->role != GetUserId())
 		check_rights(topic);
 	return topic;
@@ -355,7 +363,7 @@ detoast(Appender *appender)
 }
 
 /*
- * Write the event in appender->values, and return where it begins.  The row is
+ * Write the event in appender->values, and return where it ends.  The row is
  * made in place: what a message does not have of it is more than the header
  * that it has instead.
  */
@@ -392,9 +400,8 @@ write_event(Appender *appender, Oid relid)
 	header.topic = relid;
 	content = buffer->data + DERIVE_TOPIC_TUPLE_OFFSET - DERIVE_TOPIC_HEADER_SIZE;
 	memcpy(content, &header, DERIVE_TOPIC_HEADER_SIZE);
-	derive_compat_log_message(DERIVE_TOPIC_PREFIX, content,
-							  size - DERIVE_TOPIC_TUPLE_OFFSET + DERIVE_TOPIC_HEADER_SIZE);
-	return ProcLastRecPtr;
+	return derive_compat_log_message(DERIVE_TOPIC_PREFIX, content,
+									 size - DERIVE_TOPIC_TUPLE_OFFSET + DERIVE_TOPIC_HEADER_SIZE);
 }
 
 
@@ -419,26 +426,37 @@ static ExprState *
 make_conversion(Form_pg_attribute from, AttrNumber column, Form_pg_attribute to)
 {
 	Node	   *var = (Node *) makeVar(1, column, from->atttypid, from->atttypmod, from->attcollation, 0);
+	Oid			type = from->atttypid;
 	Node	   *expr;
 
-	if (from->atttypid == to->atttypid && (to->atttypmod < 0 || from->atttypmod == to->atttypmod))
+	if (type == to->atttypid && (to->atttypmod < 0 || from->atttypmod == to->atttypmod))
 		return NULL;
-	expr = coerce_to_target_type(NULL, var, from->atttypid, to->atttypid, to->atttypmod,
-								 COERCION_ASSIGNMENT, COERCE_IMPLICIT_CAST, -1);
 
-	/* a literal in ROW() is of type text */
-	if (expr == NULL && from->atttypid == TEXTOID)
-		expr = coerce_to_target_type(NULL, var, from->atttypid, to->atttypid, to->atttypmod,
-									 COERCION_EXPLICIT, COERCE_IMPLICIT_CAST, -1);
+	/* a literal in ROW() */
+	if (type == UNKNOWNOID)
+	{
+		CoerceViaIO *text = makeNode(CoerceViaIO);
+
+		text->arg = (Expr *) var;
+		text->resulttype = TEXTOID;
+		text->resultcollid = DEFAULT_COLLATION_OID;
+		text->coerceformat = COERCE_IMPLICIT_CAST;
+		text->location = -1;
+		var = coerce_to_target_type(NULL, (Node *) text, TEXTOID, to->atttypid, -1,
+									COERCION_EXPLICIT, COERCE_IMPLICIT_CAST, -1);
+		type = to->atttypid;
+	}
+	expr = coerce_to_target_type(NULL, var, type, to->atttypid, to->atttypmod,
+								 COERCION_ASSIGNMENT, COERCE_IMPLICIT_CAST, -1);
 	if (expr == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("column \"%s\" of the topic is of type %s but the event's is of type %s",
 						NameStr(to->attname), format_type_be(to->atttypid), format_type_be(from->atttypid)),
 				 errhint("You will need to cast it.")));
-	if (expr == var)
+	if (IsA(expr, Var))
 		return NULL;
-	if (IsA(expr, RelabelType) && (Node *) ((RelabelType *) expr)->arg == var)
+	if (IsA(expr, RelabelType) && IsA(((RelabelType *) expr)->arg, Var))
 		return NULL;
 	return ExecInitExpr((Expr *) expression_planner((Expr *) expr), NULL);
 }

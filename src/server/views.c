@@ -168,6 +168,11 @@ load_program(WorkerView *view)
 	view->program = NULL;
 	if (derive_error_is_transient(edata->sqlerrcode))
 		ReThrowError(edata);
+
+	/* Who wanted it repaired gets its answer; writing the same once more would bring us here again. */
+	if (view->row->state == DERIVE_VIEW_FAILED && view->row->error != NULL &&
+		strcmp(view->row->error, edata->message) == 0)
+		return;
 	derive_worker_fail_view(view, edata->message, edata->sqlerrcode);
 }
 
@@ -268,6 +273,7 @@ derive_worker_load_registry(void)
 	}
 	load_views(rows);
 	order_views();
+	derive_worker_load_journals();
 
 	PopActiveSnapshot();
 	CommitTransactionCommand();
@@ -341,7 +347,10 @@ load_views(List *rows)
 		if (view->seen)
 			kept = lappend(kept, view);
 		else
+		{
+			derive_worker_drop_journal(view);
 			unload_program(view);
+		}
 	}
 	{
 		List	   *old = derive_worker.views;

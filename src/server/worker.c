@@ -217,6 +217,7 @@ leave_database(void)
 	bool		views;
 
 	derive_worker_close_capture();
+	derive_worker_sweep_journals();
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	derive_worker.db->wanted = false;
@@ -287,6 +288,7 @@ main_loop(void)
 			}
 			derive_worker_tend_identity();
 			derive_worker_tend_builds();
+			derive_worker_tend_journals();
 			if (anything_to_do() && !derive_worker.reload && !derive_worker.any_dirty &&
 				!derive_worker.leave)
 			{
@@ -478,6 +480,8 @@ idle(void)
 			timeout = Min(timeout, RETRY_MS);
 	}
 
+	timeout = derive_worker_journals_timeout(timeout);
+
 	pgstat_report_activity(STATE_IDLE, NULL);
 	if (timeout > 100)
 		pgstat_report_stat(true);
@@ -517,6 +521,7 @@ lock_everything(void)
 	registry = list_make3_oid(derive_worker.registry_oid,
 							  derive_registry_table_oid("relations", false),
 							  derive_registry_table_oid("position", false));
+	registry = list_concat(registry, derive_worker_journal_relations());
 	done = derive_lock_all(registry, RowExclusiveLock, &busy);
 	foreach(lc, derive_worker.views)
 	{
@@ -631,7 +636,10 @@ run_batch(void)
 
 	/* derive and materialize */
 	wrote = derive_worker_collect_requests();
+	derive_worker_begin_journals(covered, taken_at);
 	if (derive_worker_advance_views(batch, &stats, INSTR_TIME_GET_MILLISEC(duration)))
+		wrote = true;
+	if (derive_worker_activate_journals())
 		wrote = true;
 	derive_worker_verify_views();
 	if (!wrote)
@@ -668,6 +676,7 @@ run_batch(void)
 	pg_atomic_write_u64(&derive_worker.db->covered_at, (uint64) taken_at);
 	derive_worker_answer_requests();
 	derive_wait_publish(&derive_worker.db->point, covered);
+	derive_worker_notify_subscribers();
 	derive_worker_report_stats(stats);
 
 	/* confirm */

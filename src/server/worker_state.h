@@ -20,6 +20,7 @@
 #include "delta/delta.h"
 #include "delta/stream.h"
 #include "materialize/program.h"
+#include "notify/journal.h"
 #include "postmaster/bgworker.h"
 #include "server/shmem.h"
 #include "utils/elog.h"
@@ -65,6 +66,9 @@ typedef struct WorkerView
 	uint64		digest;			/* of the members of its sources, now */
 	bool		has_children;	/* some source has partitions or children */
 	TimestampTz expire_at;		/* remove what is too old, not before */
+
+	DeriveJournal *journal;		/* its changes are kept for subscribers; or
+								 * NULL; in cxt */
 
 	/* While it is built by a builder. */
 	DeriveBuild *build;
@@ -230,6 +234,26 @@ extern void derive_worker_answer_requests(void);
 
 /* Or instead, after an error: they wait for the next batch. */
 extern void derive_worker_postpone_requests(void);
+
+
+/*
+ * journals.c: subscribed views
+ */
+
+/* While the registry is read, after the views. */
+extern void derive_worker_load_journals(void);
+extern void derive_worker_drop_journal(WorkerView *view);
+
+/* The steps of a batch; activate: true if it wrote something. */
+extern List *derive_worker_journal_relations(void);
+extern void derive_worker_begin_journals(XLogRecPtr lsn, TimestampTz at);
+extern bool derive_worker_activate_journals(void);
+extern void derive_worker_notify_subscribers(void);
+
+/* Between batches, and at the end. */
+extern void derive_worker_tend_journals(void);
+extern void derive_worker_sweep_journals(void);
+extern long derive_worker_journals_timeout(long timeout);
 
 
 /*

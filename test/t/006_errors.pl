@@ -139,6 +139,8 @@ SKIP:
 			# an error that repeats inside a view marks it as failed; nothing else does
 			if ($action eq 'error' && $point =~ /mid-apply|view-applied/)
 			{
+				# whichever of the two it will be
+				$node->psql('postgres', q{SELECT derive.wait(NULL, NULL, '60s')});
 				$node->psql('postgres', q{SELECT derive.resume(view) FROM derive.views WHERE state = 'failed'});
 			}
 			wait_derived($node, "$point:$action: caught up");

@@ -8,45 +8,41 @@
 PG_MODULE_MAGIC;
 PG_FUNCTION_INFO_V1(word_count_handler);
 
-/* Option "column" names the text; the view has the columns word and n. */
+/* Check the declaration, and remember where in the source the text is. */
 static void
 declare(DeriveContext *context)
 {
-	char	   *column = TextDatumGetCString(context->option(context, "column", TEXTOID, NULL, NULL));
-	AttrNumber	word = context->view_column(context, "word", TEXTOID);
+	Datum		column = context->option(context, "column", TEXTOID, NULL, NULL);
 	AttrNumber *attno = MemoryContextAlloc(context->memory, sizeof(AttrNumber));
+	AttrNumber	word = context->view_column(context, "word", TEXTOID);
 
-	if (word != 1 || context->view_column(context, "n", INT8OID) != 2 || context->desc->natts != 2)
-		ereport(ERROR, (errmsg("the columns must be word text, n bigint")));
-	*attno = context->source_column(context, 0, column);
-	if (TupleDescAttr(context->sources[0].desc, *attno - 1)->atttypid != TEXTOID)
-		ereport(ERROR, (errmsg("column \"%s\" must be of type text", column)));
+	*attno = context->source_column(context, 0, TextDatumGetCString(column));
+	if (word != 1 || context->view_column(context, "n", INT8OID) != 2 || context->desc->natts != 2 ||
+		TupleDescAttr(context->sources[0].desc, *attno - 1)->atttypid != TEXTOID)
+		ereport(ERROR, (errmsg("word_count needs columns (word text, n bigint) and a source with text")));
 	context->private = attno;
 	context->set_key(context, 1, &word, true);
 }
 
-/* Count the words of a row, up or down. */
+/* Count the words of a row up or down. */
 static void
 count_words(DeriveContext *context, TupleTableSlot *row, int64 by)
 {
 	bool		nulls[2] = {false, false};
-	Datum		text = slot_getattr(row, *(AttrNumber *) context->private, &nulls[0]);
-	char	   *rest = nulls[0] ? NULL : TextDatumGetCString(text);
-	char	   *word;
+	Datum		value = slot_getattr(row, *(AttrNumber *) context->private, &nulls[1]);
+	char	   *rest = nulls[1] ? "" : TextDatumGetCString(value);
 
-	nulls[0] = false;
-	while (rest != NULL && (word = strtok_r(rest, " \t\n.,;:!?()\"", &rest)) != NULL)
+	for (char *word; (word = strtok_r(rest, " \t\n.,;:!?()", &rest)) != NULL;)
 	{
-		Datum		values[2] = {CStringGetTextDatum(word), Int64GetDatum(by)};
-		TupleTableSlot *found = context->get(context, DERIVE_VIEW, values, nulls);
+		Datum		values[2] = {CStringGetTextDatum(word)};
+		TupleTableSlot *old = context->get(context, DERIVE_VIEW, values, nulls);
+		int64		n = by + (old ? DatumGetInt64(slot_getattr(old, 2, &nulls[1])) : 0);
 
-		if (found == NULL)
+		values[1] = Int64GetDatum(n);
+		if (old == NULL)
 			context->insert(context, DERIVE_VIEW, values, nulls);
 		else
-		{
-			values[1] = Int64GetDatum(by + DatumGetInt64(slot_getattr(found, 2, &nulls[1])));
-			context->replace(context, DERIVE_VIEW, DatumGetInt64(values[1]) == 0 ? NULL : values, nulls);
-		}
+			context->replace(context, DERIVE_VIEW, n != 0 ? values : NULL, nulls);
 	}
 }
 

@@ -1,0 +1,314 @@
+-- Histories: every version of every row.  Moments are compared with copies of the table.
+CREATE TABLE orders (id int PRIMARY KEY, customer text NOT NULL, total numeric, note text, data json);
+INSERT INTO orders VALUES (1, 'ann', 10, NULL, '{"a": 1}'), (2, 'bob', 20.0, 'x', NULL);
+SELECT derive.create_view('orders_history', derivation => 'history', sources => '{orders}');
+SELECT derive.wait('orders_history', timeout => '60 s');
+\d orders_history
+
+-- What is kept.
+BEGIN;
+INSERT INTO orders VALUES (3, 'cid', 30, 'y', NULL);
+UPDATE orders SET total = 20.00 WHERE id = 2;
+UPDATE orders SET note = 'z' WHERE id = 2;
+COMMIT;
+UPDATE orders SET id = 4 WHERE id = 1;
+DELETE FROM orders WHERE id = 3;
+BEGIN;
+INSERT INTO orders VALUES (5, 'never');
+SAVEPOINT a;
+INSERT INTO orders VALUES (6, 'never');
+ROLLBACK TO a;
+INSERT INTO orders VALUES (7, 'dan');
+DELETE FROM orders WHERE id = 5;
+COMMIT;
+BEGIN;
+DELETE FROM orders;
+ROLLBACK;
+SELECT derive.wait();
+SELECT version, id, customer, total, note, data, operation, xid IS NOT NULL AS xid, ended_by, until_xid IS NOT NULL AS until_xid,
+	lsn = until_lsn AS momentary
+FROM orders_history ORDER BY version;
+
+-- Is the history consistent?  Versions of a row follow each other, and those that are open are the table.
+CREATE FUNCTION check_history(history regclass, source regclass, key text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	columns text;
+	n bigint;
+BEGIN
+	IF NOT derive.wait(history, timeout => '60 s') THEN
+		RETURN 'timeout';
+	END IF;
+	SELECT string_agg(quote_ident(attname) || CASE WHEN atttypid = 'json'::regtype THEN '::text' ELSE '' END, ', ' ORDER BY attnum)
+	INTO columns FROM pg_attribute WHERE attrelid = source AND attnum > 0 AND NOT attisdropped;
+	EXECUTE format('SELECT count(*) FROM ((SELECT %1$s FROM %2$s EXCEPT ALL SELECT %1$s FROM %3$s WHERE until IS NULL)
+					UNION ALL (SELECT %1$s FROM %3$s WHERE until IS NULL EXCEPT ALL SELECT %1$s FROM %2$s)) d',
+				   columns, source, history) INTO n;
+	IF n > 0 THEN
+		RETURN format('%s differences', n);
+	END IF;
+	EXECUTE format('SELECT count(*) FROM %s WHERE until_lsn < lsn OR until < committed_at
+					OR num_nulls(ended_by, until_lsn, until) NOT IN (0, 3)', history) INTO n;
+	IF n > 0 THEN
+		RETURN format('%s invalid versions', n);
+	END IF;
+	EXECUTE format('SELECT count(*) FROM (SELECT ended_by, until_lsn, until, until_xid,
+						lead(version) OVER w IS NOT NULL AS more, lead(lsn) OVER w AS next_lsn,
+						lead(committed_at) OVER w AS next_at, lead(operation) OVER w AS next_operation, lead(xid) OVER w AS next_xid
+					FROM %s WINDOW w AS (PARTITION BY %s ORDER BY version)) v
+					WHERE more AND (until_lsn IS NULL OR next_lsn < until_lsn OR next_at < until
+						OR (next_operation = ''update'' AND ended_by = ''update''
+							AND (next_lsn, next_at, next_xid) <> (until_lsn, until, until_xid)))',
+				   history, key) INTO n;
+	IF n > 0 THEN
+		RETURN format('%s broken chains', n);
+	END IF;
+	RETURN 'consistent';
+END $$;
+SELECT check_history('orders_history', 'orders', 'id');
+
+-- Moments.
+CREATE TABLE moments (n serial PRIMARY KEY, lsn pg_lsn, at timestamptz);
+CREATE TABLE copies (n int, id int, customer text, total numeric, note text, data json);
+CREATE PROCEDURE remember() LANGUAGE plpgsql AS $$
+DECLARE
+	m int;
+BEGIN
+	COMMIT;
+	INSERT INTO moments (lsn, at) VALUES (pg_current_wal_insert_lsn(), clock_timestamp()) RETURNING n INTO m;
+	INSERT INTO copies SELECT m, * FROM orders;
+	COMMIT;
+END $$;
+CREATE PROCEDURE live(rounds int) LANGUAGE plpgsql AS $$
+BEGIN
+	FOR i IN 1 .. rounds LOOP
+		INSERT INTO orders SELECT g, 'c' || g, g, 'n' || i, json_build_object('i', i) FROM generate_series(100 + i, 100 + i + i % 4) g
+		ON CONFLICT (id) DO UPDATE SET total = orders.total + 1, note = NULL;
+		UPDATE orders SET total = total * 2, note = repeat(note, 3) WHERE id % 5 = i % 5 AND length(note) < 10000;
+		UPDATE orders SET id = id + 1000 WHERE id = 100 + i;
+		DELETE FROM orders WHERE id % 7 = i % 7 AND id > 1000;
+		IF i % 15 = 0 THEN
+			DELETE FROM orders WHERE id > 100;
+		END IF;
+		IF i % 20 = 0 THEN
+			TRUNCATE orders;
+			INSERT INTO orders SELECT g, 'again', 0 FROM generate_series(1, 9) g;
+		END IF;
+		IF i % 3 = 0 THEN
+			ROLLBACK;
+		END IF;
+		CALL remember();
+	END LOOP;
+END $$;
+CALL remember();
+CALL live(50);
+CREATE FUNCTION wrong_moments(history regclass) RETURNS bigint LANGUAGE sql AS $$
+	SELECT count(*) FROM moments m
+	WHERE EXISTS ((SELECT id, customer, total::text, note, data::text FROM copies c WHERE c.n = m.n
+				   EXCEPT ALL SELECT id, customer, total::text, note, data::text FROM derive.as_of(history, m.lsn, NULL::orders))
+				  UNION ALL (SELECT id, customer, total::text, note, data::text FROM derive.as_of(history, m.lsn, NULL::orders)
+				   EXCEPT ALL SELECT id, customer, total::text, note, data::text FROM copies c WHERE c.n = m.n))
+	   OR EXISTS ((SELECT id, customer, total::text, note, data::text FROM copies c WHERE c.n = m.n
+				   EXCEPT ALL SELECT id, customer, total::text, note, data::text FROM derive.as_of(history, m.at, NULL::orders))
+				  UNION ALL (SELECT id, customer, total::text, note, data::text FROM derive.as_of(history, m.at, NULL::orders)
+				   EXCEPT ALL SELECT id, customer, total::text, note, data::text FROM copies c WHERE c.n = m.n))
+$$;
+SELECT count(*) > 40 AS moments, wrong_moments('orders_history') AS wrong FROM moments;
+SELECT check_history('orders_history', 'orders', 'id');
+SELECT count(*) FROM derive.as_of('orders_history', (SELECT lsn FROM moments WHERE n = 1)) AS t(customer text, id int) WHERE id = 4;
+
+-- Many changes at once, and TOAST.
+UPDATE orders SET note = (SELECT string_agg(md5(i::text || id), '') FROM generate_series(1, 200) i);
+UPDATE orders SET total = -1;
+INSERT INTO orders SELECT g, 'many', g, NULL, NULL FROM generate_series(10000, 12000) g;
+UPDATE orders SET total = total + 1 WHERE id >= 10000;
+CALL remember();
+DELETE FROM orders WHERE id >= 10000;
+SELECT check_history('orders_history', 'orders', 'id');
+SELECT wrong_moments('orders_history');
+
+-- Moments that it does not know; others who may not look; wrong arguments.
+\set VERBOSITY terse
+SELECT * FROM derive.as_of('orders_history', '0/1'::pg_lsn, NULL::orders);
+SELECT * FROM derive.as_of('orders_history', '2000-01-01'::timestamptz, NULL::orders);
+SELECT * FROM derive.as_of('orders_history', 'infinity'::timestamptz, NULL::orders);
+SELECT * FROM derive.as_of('orders_history', 'FFFF/0'::pg_lsn, NULL::orders);
+\set VERBOSITY default
+SELECT * FROM derive.as_of('orders', now(), NULL::orders);
+SELECT * FROM derive.as_of('orders_history', now(), 1);
+SELECT * FROM derive.as_of('orders_history', now());
+SELECT * FROM derive.as_of('orders_history', now()) AS t(id int, version bigint);
+SELECT count(*) FROM derive.as_of(NULL, now(), NULL::orders);
+CREATE ROLE regress_reader;
+SET ROLE regress_reader;
+SELECT * FROM derive.as_of('orders_history', now(), NULL::orders);
+SELECT * FROM derive.changes_of('orders_history', '3');
+RESET ROLE;
+GRANT SELECT ON orders_history TO regress_reader;
+SET ROLE regress_reader;
+SELECT count(*) = 0 AS empty FROM derive.as_of('orders_history', now(), NULL::orders);
+RESET ROLE;
+
+-- Accountants don't use erasers: take back what one transaction did, unless somebody changed it since.
+TRUNCATE orders;
+INSERT INTO orders SELECT g, 'customer ' || g, g * 10, 'note', NULL FROM generate_series(1, 6) g;
+BEGIN;
+SELECT pg_current_xact_id() AS bad \gset
+UPDATE orders SET total = 0 WHERE id <= 3;
+DELETE FROM orders WHERE id = 4;
+INSERT INTO orders VALUES (7, 'made up', 1);
+UPDATE orders SET total = 5 WHERE id = 3;
+INSERT INTO orders VALUES (8, 'gone', 1);
+DELETE FROM orders WHERE id = 8;
+COMMIT;
+UPDATE orders SET note = 'changed since' WHERE id = 2;
+SELECT operation, before->>'id' AS id, before->>'total' AS before, after->>'total' AS after, now->>'total' AS now, conflict
+FROM derive.changes_of('orders_history', :'bad') ORDER BY 2;
+BEGIN;
+CREATE TEMP TABLE undo ON COMMIT DROP AS SELECT * FROM derive.changes_of('orders_history', :'bad') WHERE NOT conflict;
+DELETE FROM orders o USING undo u WHERE o.id = (u.after->>'id')::int;
+INSERT INTO orders SELECT r.* FROM undo u, jsonb_populate_record(NULL::orders, u.before) r WHERE u.before IS NOT NULL;
+COMMIT;
+SELECT id, customer, total, note FROM orders ORDER BY id;
+SELECT check_history('orders_history', 'orders', 'id');
+
+-- Tables without a primary key, with equal rows; partitions; views.
+CREATE TABLE bag (a int, b float8);
+INSERT INTO bag SELECT g % 3, g % 2 FROM generate_series(1, 20) g;
+SELECT derive.create_view('bag_history', 'history', '{bag}');
+CREATE TABLE parts (id int, part int, v text, PRIMARY KEY (id, part)) PARTITION BY LIST (part);
+CREATE TABLE parts1 PARTITION OF parts FOR VALUES IN (1);
+CREATE TABLE parts2 (v text, part int NOT NULL, id int NOT NULL);
+ALTER TABLE parts ATTACH PARTITION parts2 FOR VALUES IN (2);
+INSERT INTO parts SELECT g, 1 + g % 2, 'v' || g FROM generate_series(1, 10) g;
+SELECT derive.create_view('parts_history', 'history', '{parts}');
+SELECT derive.create_view('bag_sums', 'SELECT a, count(*) AS n, sum(b) AS b FROM bag GROUP BY a');
+SELECT derive.create_view('sums_history', 'history', '{bag_sums}', key => '{a}');
+SELECT derive.create_view('bag_versions', 'SELECT a, ended_by, count(*) AS n FROM bag_history GROUP BY a, ended_by');
+SELECT derive.wait(timeout => '60 s');
+UPDATE bag SET b = b + 1 WHERE a = 1;
+DELETE FROM bag WHERE ctid IN (SELECT ctid FROM bag WHERE a = 2 LIMIT 2);
+INSERT INTO bag VALUES (NULL, NULL), (NULL, NULL), (9, 'NaN'), (1, -0.0);
+UPDATE bag SET a = NULL WHERE a = 0;
+UPDATE parts SET part = 3 - part, v = v || 'x' WHERE id < 4;
+DELETE FROM parts WHERE id = 5;
+BEGIN;
+TRUNCATE parts1;
+INSERT INTO parts VALUES (2, 1, 'new');
+UPDATE parts SET v = 'changed' WHERE id = 3;
+COMMIT;
+SELECT check_history('bag_history', 'bag', 'a, b, version'), check_history('parts_history', 'parts', 'id, part'),
+	check_history('sums_history', 'bag_sums', 'a');
+SELECT id, part, v, operation, ended_by FROM parts_history ORDER BY id, part, version;
+SELECT oracle('bag_versions'), oracle('bag_sums');
+TRUNCATE bag, parts;
+SELECT check_history('bag_history', 'bag', 'a, b, version'), check_history('parts_history', 'parts', 'id, part'),
+	check_history('sums_history', 'bag_sums', 'a');
+SELECT oracle('bag_versions'), oracle('bag_sums');
+
+-- Changes that were lost: what is there is put right, and marked.
+SELECT derive.pause('orders_history');
+SELECT derive.pause('bag_history');
+UPDATE orders SET total = 99 WHERE id = 1;
+DELETE FROM orders WHERE id = 5;
+INSERT INTO orders VALUES (20, 'new', 1);
+INSERT INTO bag SELECT 1, 1 FROM generate_series(1, 1000);
+SELECT derive.resume('orders_history');
+SELECT derive.resume('bag_history');
+SELECT check_history('orders_history', 'orders', 'id'), check_history('bag_history', 'bag', 'a, b, version');
+SELECT id, total, operation, ended_by, xid IS NULL AS unknown FROM orders_history WHERE 'resync' IN (operation, ended_by) ORDER BY version;
+SELECT operation, count(*) FROM bag_history WHERE until IS NULL GROUP BY 1;
+DELETE FROM bag WHERE a = 1;
+SELECT check_history('bag_history', 'bag', 'a, b, version');
+
+-- The source's columns change.
+ALTER TABLE orders ADD COLUMN extra int DEFAULT 7;
+UPDATE orders SET extra = 8, total = total + 1;
+SELECT derive.wait('orders_history', timeout => '60 s');
+SELECT id, extra IS NULL AS unknown FROM derive.as_of('orders_history', clock_timestamp(), NULL::orders) ORDER BY id LIMIT 1;
+BEGIN;
+ALTER TABLE orders RENAME customer TO client;
+ALTER MATERIALIZED VIEW orders_history RENAME customer TO client;
+COMMIT;
+UPDATE orders SET client = upper(client) WHERE id = 1;
+SELECT derive.wait('orders_history', timeout => '60 s');
+SELECT client, count(*) FROM orders_history WHERE id = 1 AND until IS NULL GROUP BY 1;
+ALTER MATERIALIZED VIEW orders_history RENAME committed_at TO began;
+SELECT count(*) > 0 AS known FROM derive.as_of('orders_history', clock_timestamp(), NULL::orders);
+ALTER TABLE orders DROP COLUMN note;
+SELECT derive.wait('orders_history', timeout => '60 s');
+
+SELECT derive.explain('orders_history');
+DROP MATERIALIZED VIEW orders_history;
+
+-- Retention and compaction.
+ALTER SYSTEM SET pg_derive.cleanup_interval = '10ms';
+SELECT pg_reload_conf();
+CREATE PROCEDURE until(condition text) LANGUAGE plpgsql AS $$
+DECLARE
+	met boolean;
+BEGIN
+	LOOP
+		EXECUTE 'SELECT ' || condition INTO met;
+		EXIT WHEN met;
+		PERFORM derive.wait();
+		COMMIT;
+	END LOOP;
+END $$;
+CREATE TABLE kv (k text PRIMARY KEY, v int);
+SELECT derive.create_view('kv_none', 'history', '{kv}', options => '{"retention": "0"}');
+SELECT derive.create_view('kv_compact', 'history', '{kv}', options => '{"compact": true}');
+SELECT derive.create_view('kv_both', 'history', '{kv}', options => '{"compact": true, "retention": "1 hour"}');
+SELECT derive.create_view('kv_long', 'history', '{kv}', options => '{"retention": "1 day"}');
+SELECT derive.wait(timeout => '60 s');
+INSERT INTO kv SELECT 'k' || g, 0 FROM generate_series(1, 100) g;
+SELECT pg_current_wal_insert_lsn() AS early, clock_timestamp() AS early_time \gset
+UPDATE kv SET v = v + 1;
+UPDATE kv SET v = v + 1;
+DELETE FROM kv WHERE k < 'k5';
+INSERT INTO kv VALUES ('k1', -1);
+UPDATE kv SET k = 'k' || k WHERE k = 'k99';
+SELECT derive.wait(timeout => '60 s');
+CALL until('NOT EXISTS (SELECT FROM kv_none WHERE until IS NOT NULL)');
+CALL until('(SELECT count(*) FROM kv_compact) = 101');
+SELECT check_history('kv_none', 'kv', 'k'), check_history('kv_compact', 'kv', 'k'), check_history('kv_long', 'kv', 'k');
+SELECT (SELECT count(*) FROM kv_none) AS kept_none, (SELECT count(*) FROM kv_long) AS kept_long,
+	(SELECT count(*) FROM kv_both) AS kept_both, (SELECT max(n) FROM (SELECT count(*) AS n FROM kv_compact GROUP BY k) c) AS of_one_key,
+	(SELECT ended_by FROM kv_compact WHERE k = 'k99'), (SELECT v FROM kv_compact WHERE k = 'k2');
+CREATE FUNCTION knows(history regclass, lsn pg_lsn, at timestamptz) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	RETURN (SELECT count(*) FROM derive.as_of(history, lsn, NULL::kv)) || ' ' || (SELECT count(*) FROM derive.as_of(history, at, NULL::kv));
+EXCEPTION WHEN data_exception THEN
+	RETURN regexp_replace(SQLERRM, 'of [\dA-F]+/.*', 'of then');
+END $$;
+SELECT h, knows(h, :'early', :'early_time') AS early, knows(h, pg_current_wal_insert_lsn(), clock_timestamp()) AS now
+FROM unnest('{kv_none, kv_compact, kv_both, kv_long}'::regclass[]) h;
+SELECT derive.explain('kv_both');
+ALTER SYSTEM RESET pg_derive.cleanup_interval;
+SELECT pg_reload_conf();
+
+-- Wrong declarations.
+CREATE TABLE collides (id int, xid int);
+SELECT derive.create_view('h', 'history', '{collides}');
+SELECT derive.create_view('h', 'history', '{kv,bag}');
+SELECT derive.create_view('h', 'history', '{}');
+SELECT derive.create_view('h', 'history', '{kv}', columns => '(k text, v int)');
+SELECT derive.create_view('h', 'history', '{kv}', columns => '(k text, w int, n bigint, op text, x xid8, l pg_lsn, t timestamptz, op2 text, x2 xid8, l2 pg_lsn, t2 timestamptz)');
+SELECT derive.create_view('h', 'history', '{kv}', columns => '(k int, v int, n bigint, op text, x xid8, l pg_lsn, t timestamptz, op2 text, x2 xid8, l2 pg_lsn, t2 timestamptz)');
+SELECT derive.create_view('h', 'history', '{kv}', key => '{nope}');
+SELECT derive.create_view('h', 'history', '{kv}', key => '{version}');
+SELECT derive.create_view('h', 'history', '{kv}', options => '{"retention": "soon"}');
+SELECT derive.create_view('h', 'history', '{kv}', options => '{"retention": "-1 day"}');
+SELECT derive.create_view('h', 'history', '{kv}', options => '{"retain": "1 day"}');
+SELECT derive.create_view('collides_history', 'history', '{collides}', columns => '(id int, xid int, n bigint, op text, x xid8, l pg_lsn, t timestamptz, op2 text, x2 xid8, l2 pg_lsn, t2 timestamptz)');
+SELECT derive.wait('collides_history', timeout => '60 s');
+INSERT INTO collides VALUES (1, 2);
+SELECT id, xid FROM derive.as_of('collides_history', clock_timestamp(), NULL::collides);
+SELECT derive.verify('collides_history');
+
+SELECT view, state FROM derive.views WHERE state <> 'ready';
+DROP MATERIALIZED VIEW kv_none, kv_compact, kv_both, kv_long, collides_history, bag_versions, bag_history, sums_history, bag_sums, parts_history;
+REVOKE ALL ON orders FROM regress_reader;
+DROP ROLE regress_reader;
+DROP TABLE orders, moments, copies, bag, parts, kv, collides;
+DROP PROCEDURE live, remember, until;
+DROP FUNCTION check_history, wrong_moments, knows;

@@ -1,0 +1,571 @@
+/*-------------------------------------------------------------------------
+ *
+ * journal.c
+ *	  Journals: the changes of subscribed views, written by the worker.
+ *
+ * A view that somebody subscribes to has a row in derive_state.journals.  From
+ * the next batch on the worker writes each change of the view's rows into
+ * derive_state.changes, in the transaction of the batch; so a change is there
+ * exactly if the view has it.  Changes are numbered, per view, in the order in
+ * which they are applied.  Numbers only grow; they may have gaps.
+ *
+ * Beginning.  The first batch that writes a view's journal marks it active, in
+ * the same transaction.  A snapshot that sees the mark sees, as the view, what
+ * the changes up to some number have made of it, and every later change comes
+ * under a higher number.  That is all that a subscriber needs: nobody has to
+ * stop the worker for a moment, or to wait for it.
+ *
+ * Breaking.  Where the contents of a view are replaced as a whole, nobody knows
+ * its changes.  Then the number of a change that does not exist becomes the
+ * journal's floor: whoever has not come that far is lost.  Trimming raises the
+ * floor, too.
+ *
+ * Rows are kept as values of the view's row type, in a bytea: a composite value
+ * has the same header.  The columns of a materialized view never change, only
+ * their names, and those are looked up when it is read.
+ *
+ * Who writes what.  The worker never waits for a subscriber: it is the only one
+ * to change or remove rows here, and subscribers keep what they change in tables
+ * of their own (subscription.c).  Only when a view is dropped or released, a
+ * session removes the journal's row; its lock on the view keeps the worker
+ * away.  What is left then is swept up later.  Subscribing takes a lock on the
+ * journal (not on the view, which is not locked more than by any reader), so
+ * that the worker does not drop it as unused at that very moment.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "base/gucs.h"
+#include "base/registry.h"
+#include "miscadmin.h"
+#include "notify/journal.h"
+#include "storage/lock.h"
+#include "utils/fmgroids.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/pg_lsn.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+/* derive_state.journals */
+#define Anum_journals_view		1
+#define Anum_journals_active	2
+#define Anum_journals_floor		3
+#define Anum_journals_id		4
+#define Natts_journals			4
+
+/* derive_state.changes */
+#define Anum_changes_view		1
+#define Anum_changes_seq		2
+#define Anum_changes_total		3
+#define Anum_changes_lsn		4
+#define Anum_changes_at			5
+#define Anum_changes_old		6
+#define Anum_changes_new		7
+#define Natts_changes			7
+
+/* An old and a new row that are larger than this together become two changes. */
+#define LARGE_CHANGE	((Size) 256 * 1024 * 1024)
+
+static Oid
+journals_oid(void)
+{
+	return derive_registry_table_oid("journals", false);
+}
+
+static Oid
+changes_oid(void)
+{
+	return derive_registry_table_oid("changes", false);
+}
+
+static Oid
+changes_pkey_oid(void)
+{
+	return derive_registry_table_oid("changes_pkey", false);
+}
+
+List *
+derive_journal_relations(void)
+{
+	return list_make2_oid(journals_oid(), changes_oid());
+}
+
+
+/* ----------------------------------------------------------------
+ *		derive_state.journals
+ * ----------------------------------------------------------------
+ */
+
+static DeriveJournalRow *
+deform_journal(Relation journals, HeapTuple tuple, DeriveJournalRow *row)
+{
+	Datum		values[Natts_journals];
+	bool		nulls[Natts_journals];
+
+	heap_deform_tuple(tuple, RelationGetDescr(journals), values, nulls);
+	row->view = DatumGetObjectId(values[Anum_journals_view - 1]);
+	row->active = DatumGetBool(values[Anum_journals_active - 1]);
+	row->floor = DatumGetInt64(values[Anum_journals_floor - 1]);
+	row->id = DatumGetInt64(values[Anum_journals_id - 1]);
+	return row;
+}
+
+static HeapTuple
+form_journal(Relation journals, const DeriveJournalRow *row)
+{
+	Datum		values[Natts_journals];
+	bool		nulls[Natts_journals] = {false};
+
+	values[Anum_journals_view - 1] = ObjectIdGetDatum(row->view);
+	values[Anum_journals_active - 1] = BoolGetDatum(row->active);
+	values[Anum_journals_floor - 1] = Int64GetDatum(row->floor);
+	values[Anum_journals_id - 1] = Int64GetDatum(row->id);
+	return heap_form_tuple(RelationGetDescr(journals), values, nulls);
+}
+
+/* A copy of the journal's tuple, or NULL.  Snapshot NULL: as committed, and by us. */
+static HeapTuple
+find_journal(Relation journals, Oid view, Snapshot snapshot)
+{
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_journals_view, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(view));
+	scan = systable_beginscan(journals, derive_registry_table_oid("journals_pkey", false), true,
+							  snapshot, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		tuple = heap_copytuple(tuple);
+	systable_endscan(scan);
+	return tuple;
+}
+
+List *
+derive_journals_all(void)
+{
+	Relation	journals = table_open(journals_oid(), AccessShareLock);
+	SysScanDesc scan = systable_beginscan(journals, InvalidOid, false, NULL, 0, NULL);
+	HeapTuple	tuple;
+	List	   *result = NIL;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		result = lappend(result, deform_journal(journals, tuple, palloc(sizeof(DeriveJournalRow))));
+	systable_endscan(scan);
+	table_close(journals, AccessShareLock);
+	return result;
+}
+
+bool
+derive_journal_get(Oid view, Snapshot snapshot, DeriveJournalRow *row, bool *own)
+{
+	Relation	journals = table_open(journals_oid(), AccessShareLock);
+	HeapTuple	tuple = find_journal(journals, view, snapshot);
+
+	if (HeapTupleIsValid(tuple))
+	{
+		deform_journal(journals, tuple, row);
+		if (own != NULL)
+			*own = TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
+	}
+	table_close(journals, AccessShareLock);
+	return HeapTupleIsValid(tuple);
+}
+
+/* Write a row that exists, or NULL: remove it. */
+static void
+change_journal(Oid view, const DeriveJournalRow *row)
+{
+	Relation	journals = table_open(journals_oid(), RowExclusiveLock);
+	HeapTuple	old = find_journal(journals, view, NULL);
+
+	if (HeapTupleIsValid(old) && row != NULL)
+		CatalogTupleUpdate(journals, &old->t_self, form_journal(journals, row));
+	else if (HeapTupleIsValid(old))
+		CatalogTupleDelete(journals, &old->t_self);
+	else if (row != NULL)
+		elog(ERROR, "view %u has no journal", view);
+	table_close(journals, NoLock);
+	CommandCounterIncrement();
+}
+
+/* Against its being dropped as unused. */
+static bool
+lock_journal(Oid view, bool wait)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, journals_oid(), view, 0);
+	return LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+int64
+derive_journal_create(Oid view)
+{
+	DeriveJournalRow row = {.view = view,.id = GetCurrentTimestamp()};
+	Relation	journals;
+	HeapTuple	old;
+
+	(void) lock_journal(view, true);
+	journals = table_open(journals_oid(), RowExclusiveLock);
+	old = find_journal(journals, view, NULL);
+	if (HeapTupleIsValid(old))
+		deform_journal(journals, old, &row);
+	else
+	{
+		CatalogTupleInsert(journals, form_journal(journals, &row));
+		/* so that the worker reads it */
+		CacheInvalidateRelcacheByRelid(derive_registry_table_oid("views", false));
+		CommandCounterIncrement();
+	}
+	table_close(journals, NoLock);
+	return row.id;
+}
+
+void
+derive_journal_forget(Oid view)
+{
+	change_journal(view, NULL);
+}
+
+void
+derive_journal_drop(Oid view, DeriveJournalCheck unused)
+{
+	if (!lock_journal(view, false) || !unused(view))
+		return;
+	change_journal(view, NULL);
+	CacheInvalidateRelcacheByRelid(derive_registry_table_oid("views", false));
+}
+
+
+/* ----------------------------------------------------------------
+ *		Writing
+ * ----------------------------------------------------------------
+ */
+
+/* The last entry of a view; false if there is none. */
+static bool
+last_change(Oid view, Snapshot snapshot, int64 *seq, int64 *total)
+{
+	Relation	changes = table_open(changes_oid(), AccessShareLock);
+	Relation	index = index_open(changes_pkey_oid(), AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		isnull;
+
+	ScanKeyInit(&key, Anum_changes_view, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(view));
+	scan = systable_beginscan_ordered(changes, index, snapshot, 1, &key);
+	tuple = systable_getnext_ordered(scan, BackwardScanDirection);
+	if (HeapTupleIsValid(tuple))
+	{
+		*seq = DatumGetInt64(heap_getattr(tuple, Anum_changes_seq, RelationGetDescr(changes), &isnull));
+		*total = DatumGetInt64(heap_getattr(tuple, Anum_changes_total, RelationGetDescr(changes), &isnull));
+	}
+	systable_endscan_ordered(scan);
+	index_close(index, AccessShareLock);
+	table_close(changes, AccessShareLock);
+	return HeapTupleIsValid(tuple);
+}
+
+DeriveJournal *
+derive_journal_load(const DeriveJournalRow *row)
+{
+	DeriveJournal *journal = palloc0(sizeof(DeriveJournal));
+	int64		seq;
+	int64		total;
+
+	journal->view = row->view;
+	journal->id = row->id;
+	journal->active = row->active;
+	journal->last_seq = row->floor;
+	if (last_change(row->view, NULL, &seq, &total))
+	{
+		journal->last_seq = Max(journal->last_seq, seq);
+		journal->total = total;
+	}
+	journal->announce = true;	/* what an earlier worker may have failed to */
+	journal->cxt = AllocSetContextCreate(CurrentMemoryContext, "pg_derive journal",
+										 ALLOCSET_SMALL_SIZES);
+	return journal;
+}
+
+void
+derive_journal_free(DeriveJournal *journal)
+{
+	MemoryContextDelete(journal->cxt);
+	pfree(journal);
+}
+
+void
+derive_journal_open(DeriveJournal *journal)
+{
+	MemoryContext oldcontext;
+	Relation	view;
+
+	/* an ERROR may have left it open */
+	MemoryContextReset(journal->cxt);
+	oldcontext = MemoryContextSwitchTo(journal->cxt);
+	view = table_open(journal->view, NoLock);
+	journal->rowdesc = CreateTupleDescCopy(RelationGetDescr(view));
+	journal->rowdesc->tdtypeid = view->rd_rel->reltype;
+	table_close(view, NoLock);
+	journal->row_cxt = AllocSetContextCreate(journal->cxt, "pg_derive change", ALLOCSET_DEFAULT_SIZES);
+	journal->changes = table_open(changes_oid(), RowExclusiveLock);
+	journal->indexes = CatalogOpenIndexes(journal->changes);
+	MemoryContextSwitchTo(oldcontext);
+}
+
+void
+derive_journal_close(DeriveJournal *journal)
+{
+	CatalogCloseIndexes(journal->indexes);
+	table_close(journal->changes, NoLock);
+	MemoryContextReset(journal->cxt);
+}
+
+/* The row as a value of the view's row type, all of it in one piece. */
+static Datum
+row_datum(DeriveJournal *journal, TupleTableSlot *row)
+{
+	HeapTuple	tuple;
+
+	slot_getallattrs(row);
+	tuple = heap_form_tuple(journal->rowdesc, row->tts_values, row->tts_isnull);
+	return heap_copy_tuple_as_datum(tuple, journal->rowdesc);
+}
+
+static void
+write_change(DeriveJournal *journal, Datum oldrow, Datum newrow)
+{
+	MemoryContext oldcontext = MemoryContextSwitchTo(journal->row_cxt);
+	Datum		values[Natts_changes];
+	bool		nulls[Natts_changes] = {false};
+
+	journal->total += (oldrow ? VARSIZE(DatumGetPointer(oldrow)) : 0) +
+		(newrow ? VARSIZE(DatumGetPointer(newrow)) : 0);
+	values[Anum_changes_view - 1] = ObjectIdGetDatum(journal->view);
+	values[Anum_changes_seq - 1] = Int64GetDatum(++journal->last_seq);
+	values[Anum_changes_total - 1] = Int64GetDatum(journal->total);
+	values[Anum_changes_lsn - 1] = LSNGetDatum(journal->lsn);
+	values[Anum_changes_at - 1] = TimestampTzGetDatum(journal->at);
+	values[Anum_changes_old - 1] = oldrow;
+	nulls[Anum_changes_old - 1] = (oldrow == (Datum) 0);
+	values[Anum_changes_new - 1] = newrow;
+	nulls[Anum_changes_new - 1] = (newrow == (Datum) 0);
+	CatalogTupleInsertWithInfo(journal->changes,
+							   heap_form_tuple(RelationGetDescr(journal->changes), values, nulls),
+							   journal->indexes);
+	journal->nchanges++;
+	MemoryContextSwitchTo(oldcontext);
+	MemoryContextReset(journal->row_cxt);
+}
+
+/* Called in a memory context that the caller resets. */
+void
+derive_journal_observe(void *arg, TupleTableSlot *oldrow, TupleTableSlot *newrow, int64 count)
+{
+	DeriveJournal *journal = arg;
+	Datum		olddatum = oldrow ? row_datum(journal, oldrow) : (Datum) 0;
+	Datum		newdatum = newrow ? row_datum(journal, newrow) : (Datum) 0;
+
+	for (int64 i = 0; i < count; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (olddatum && newdatum &&
+			(Size) VARSIZE(DatumGetPointer(olddatum)) + VARSIZE(DatumGetPointer(newdatum)) > LARGE_CHANGE)
+		{
+			write_change(journal, olddatum, (Datum) 0);
+			write_change(journal, (Datum) 0, newdatum);
+		}
+		else
+			write_change(journal, olddatum, newdatum);
+	}
+}
+
+/* From here on everything is written, and nothing before it counts. */
+void
+derive_journal_begin(DeriveJournal *journal)
+{
+	DeriveJournalRow row = {.view = journal->view,.active = true,.id = journal->id};
+
+	row.floor = ++journal->last_seq;
+	change_journal(journal->view, &row);
+	journal->active = true;
+	journal->announce = true;
+}
+
+
+/* ----------------------------------------------------------------
+ *		Removing
+ * ----------------------------------------------------------------
+ */
+
+/* Is the change older, or farther back, than the settings allow? */
+static bool
+beyond_limits(TimestampTz at, int64 total, int64 last_total)
+{
+	if (derive_subscription_retention > 0 &&
+		at < GetCurrentTimestamp() - derive_subscription_retention * USECS_PER_SEC)
+		return true;
+	return derive_subscription_max_size > 0 &&
+		total <= last_total - (int64) derive_subscription_max_size * 1024;
+}
+
+bool
+derive_journal_trim(const DeriveJournalRow *row, int64 passed, int max_rows)
+{
+	DeriveJournalRow trimmed = *row;
+	Relation	changes;
+	Relation	index;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	int64		last;
+	int64		last_total;
+	int			nremoved = 0;
+
+	if (!last_change(row->view, NULL, &last, &last_total))
+		return true;
+
+	changes = table_open(changes_oid(), RowExclusiveLock);
+	index = index_open(changes_pkey_oid(), AccessShareLock);
+	ScanKeyInit(&key, Anum_changes_view, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(row->view));
+	scan = systable_beginscan_ordered(changes, index, NULL, 1, &key);
+	while (nremoved < max_rows &&
+		   HeapTupleIsValid(tuple = systable_getnext_ordered(scan, ForwardScanDirection)))
+	{
+		Datum		values[Natts_changes];
+		bool		nulls[Natts_changes];
+		int64		seq;
+
+		CHECK_FOR_INTERRUPTS();
+		heap_deform_tuple(tuple, RelationGetDescr(changes), values, nulls);
+		seq = DatumGetInt64(values[Anum_changes_seq - 1]);
+		if (seq > passed &&
+			!beyond_limits(DatumGetTimestampTz(values[Anum_changes_at - 1]),
+						   DatumGetInt64(values[Anum_changes_total - 1]), last_total))
+			break;
+		CatalogTupleDelete(changes, &tuple->t_self);
+		trimmed.floor = Max(trimmed.floor, seq);
+		nremoved++;
+	}
+	systable_endscan_ordered(scan);
+	index_close(index, NoLock);
+	table_close(changes, NoLock);
+	if (trimmed.floor > row->floor)
+		change_journal(row->view, &trimmed);
+	return nremoved < max_rows;
+}
+
+bool
+derive_journals_sweep(int max_rows)
+{
+	Relation	journals = table_open(journals_oid(), AccessShareLock);
+	Relation	changes = table_open(changes_oid(), RowExclusiveLock);
+	Relation	index = index_open(changes_pkey_oid(), AccessShareLock);
+	Oid			view = InvalidOid;
+	int			nremoved = 0;
+
+	/* one search for each view that has changes, unless they are to go */
+	for (;;)
+	{
+		ScanKeyData key;
+		SysScanDesc scan;
+		HeapTuple	tuple;
+		bool		isnull;
+
+		ScanKeyInit(&key, Anum_changes_view, BTGreaterStrategyNumber, F_OIDGT, ObjectIdGetDatum(view));
+		scan = systable_beginscan_ordered(changes, index, NULL, 1, &key);
+		tuple = systable_getnext_ordered(scan, ForwardScanDirection);
+		if (HeapTupleIsValid(tuple))
+			view = DatumGetObjectId(heap_getattr(tuple, Anum_changes_view,
+												 RelationGetDescr(changes), &isnull));
+		while (HeapTupleIsValid(tuple) && nremoved < max_rows &&
+			   DatumGetObjectId(heap_getattr(tuple, Anum_changes_view,
+											 RelationGetDescr(changes), &isnull)) == view &&
+			   (nremoved > 0 || find_journal(journals, view, NULL) == NULL))
+		{
+			CHECK_FOR_INTERRUPTS();
+			CatalogTupleDelete(changes, &tuple->t_self);
+			nremoved++;
+			tuple = systable_getnext_ordered(scan, ForwardScanDirection);
+		}
+		systable_endscan_ordered(scan);
+
+		/* one such view at a time */
+		if (!HeapTupleIsValid(tuple) || nremoved > 0)
+			break;
+	}
+	index_close(index, NoLock);
+	table_close(changes, NoLock);
+	table_close(journals, AccessShareLock);
+	return nremoved == 0;
+}
+
+
+/* ----------------------------------------------------------------
+ *		Reading
+ * ----------------------------------------------------------------
+ */
+
+int64
+derive_journal_last(const DeriveJournalRow *row, Snapshot snapshot)
+{
+	int64		seq;
+	int64		total;
+
+	return last_change(row->view, snapshot, &seq, &total) ? Max(seq, row->floor) : row->floor;
+}
+
+/* A composite value out of its bytea, aligned as it must be. */
+static Datum
+composite(Datum value, bool isnull)
+{
+	return isnull ? (Datum) 0 : PointerGetDatum(PG_DETOAST_DATUM_COPY(value));
+}
+
+void
+derive_journal_read(Oid view, int64 after, Snapshot snapshot, DeriveJournalReader reader, void *arg)
+{
+	Relation	changes = table_open(changes_oid(), AccessShareLock);
+	Relation	index = index_open(changes_pkey_oid(), AccessShareLock);
+	ScanKeyData key[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	MemoryContext row_cxt = AllocSetContextCreate(CurrentMemoryContext, "pg_derive change",
+												  ALLOCSET_DEFAULT_SIZES);
+	bool		more = true;
+
+	ScanKeyInit(&key[0], Anum_changes_view, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(view));
+	ScanKeyInit(&key[1], Anum_changes_seq, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(after));
+	scan = systable_beginscan_ordered(changes, index, snapshot, 2, key);
+	while (more && HeapTupleIsValid(tuple = systable_getnext_ordered(scan, ForwardScanDirection)))
+	{
+		Datum		values[Natts_changes];
+		bool		nulls[Natts_changes];
+		DeriveJournalEntry entry;
+
+		MemoryContext oldcontext = MemoryContextSwitchTo(row_cxt);
+
+		CHECK_FOR_INTERRUPTS();
+		heap_deform_tuple(tuple, RelationGetDescr(changes), values, nulls);
+		entry.seq = DatumGetInt64(values[Anum_changes_seq - 1]);
+		entry.lsn = DatumGetLSN(values[Anum_changes_lsn - 1]);
+		entry.oldrow = composite(values[Anum_changes_old - 1], nulls[Anum_changes_old - 1]);
+		entry.newrow = composite(values[Anum_changes_new - 1], nulls[Anum_changes_new - 1]);
+		more = reader(arg, &entry);
+		MemoryContextSwitchTo(oldcontext);
+		MemoryContextReset(row_cxt);
+	}
+	systable_endscan_ordered(scan);
+	index_close(index, AccessShareLock);
+	table_close(changes, AccessShareLock);
+	MemoryContextDelete(row_cxt);
+}

@@ -1,0 +1,449 @@
+/*-------------------------------------------------------------------------
+ *
+ * historyfuncs.c
+ *	  Looking at histories: derive.as_of() and derive.changes_of().
+ *
+ * They are queries on the view, put together here and run with the rights of
+ * the caller.  What is added: a moment that the history does not know, because
+ * it began later or because retention has removed versions since, is an error
+ * and not a wrong answer; and a moment that the history has not reached yet is
+ * waited for.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xlog.h"
+#include "base/registry.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_constraint.h"
+#include "catalog/pg_type.h"
+#include "derivations/history.h"
+#include "derive/definition.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "server/request.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/pg_lsn.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/tuplestore.h"
+
+PG_FUNCTION_INFO_V1(derive_as_of_lsn_sql);
+PG_FUNCTION_INFO_V1(derive_as_of_time_sql);
+PG_FUNCTION_INFO_V1(derive_changes_of_sql);
+
+/* Rows that are fetched at once. */
+#define FETCH_ROWS	1000
+
+/* A history, as these functions see it. */
+typedef struct History
+{
+	Oid			relid;
+	const char *table;			/* its name, qualified and quoted */
+	TupleDesc	desc;
+	int			ncolumns;		/* of the source */
+	DeriveDefinition *definition;
+} History;
+
+
+static History *
+open_history(Oid relid)
+{
+	History    *history = palloc0(sizeof(History));
+	AclResult	result;
+	char	   *name = get_rel_name(relid);
+	Relation	rel;
+
+	if (name == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", relid)));
+	if (get_rel_relkind(relid) == RELKIND_MATVIEW)
+		history->definition = derive_definition_of_view(relid);
+	if (history->definition == NULL || strcmp(history->definition->derivation, "history") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not a history", name),
+				 errhint("Histories are made by derive.create_view() with the derivation \"history\".")));
+	result = pg_class_aclcheck(relid, GetUserId(), ACL_SELECT);
+	if (result != ACLCHECK_OK)
+		aclcheck_error(result, OBJECT_MATVIEW, name);
+
+	history->relid = relid;
+	history->table = quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), name);
+	rel = table_open(relid, AccessShareLock);
+	history->desc = CreateTupleDescCopy(RelationGetDescr(rel));
+	history->ncolumns = history->desc->natts - HISTORY_NCOLUMNS;
+	table_close(rel, NoLock);
+	return history;
+}
+
+/* Name of a column, quoted: of the source's, or ncolumns + one of DeriveHistoryColumn. */
+static const char *
+column_name(History *history, int i)
+{
+	return quote_identifier(NameStr(TupleDescAttr(history->desc, i)->attname));
+}
+
+static const char *
+history_column(History *history, DeriveHistoryColumn column)
+{
+	return column_name(history, history->ncolumns + column);
+}
+
+/* Number of the source's column with this name, or -1. */
+static int
+find_column(History *history, const char *name)
+{
+	for (int i = 0; i < history->ncolumns; i++)
+		if (strcmp(NameStr(TupleDescAttr(history->desc, i)->attname), name) == 0)
+			return i;
+	return -1;
+}
+
+/* The row of the history's state, as the active snapshot sees it; its values are not pointers. */
+static void
+read_state(History *history, Datum *values)
+{
+	Oid			relid = derive_registry_relation(history->relid, HISTORY_STATE, 's');
+	Relation	rel;
+	TupleTableSlot *slot;
+	TableScanDesc scan;
+	bool		found;
+
+	if (!OidIsValid(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("history \"%s\" is not maintained", get_rel_name(history->relid)),
+				 errhint("Call derive.maintain() for it.")));
+	rel = table_open(relid, AccessShareLock);
+	slot = table_slot_create(rel, NULL);
+	scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
+	found = table_scan_getnextslot(scan, ForwardScanDirection, slot);
+	if (found)
+	{
+		slot_getallattrs(slot);
+		memcpy(values, slot->tts_values, sizeof(Datum) * HISTORY_STATE_NCOLUMNS);
+	}
+	table_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	table_close(rel, NoLock);
+	if (!found)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("history \"%s\" has not been built yet", get_rel_name(history->relid)),
+				 errhint("Call derive.wait() for it.")));
+}
+
+
+/* ----------------------------------------------------------------
+ *		The rows of a moment
+ * ----------------------------------------------------------------
+ */
+
+static void
+unknown_moment(History *history, const char *moment, const char *since, bool removed)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_EXCEPTION),
+			 errmsg("history \"%s\" does not know the rows of %s", get_rel_name(history->relid), moment),
+			 removed ? errdetail("Versions that ended until %s have been removed.", since) :
+			 errdetail("It begins at %s.", since)));
+}
+
+static void
+check_known_lsn(History *history, XLogRecPtr at, const Datum *state)
+{
+	XLogRecPtr	began = DatumGetLSN(state[HISTORY_STATE_BEGAN_LSN]);
+	XLogRecPtr	horizon = DatumGetLSN(state[HISTORY_STATE_HORIZON_LSN]);
+
+	if (at < began || at < horizon)
+		unknown_moment(history,
+					   psprintf("%X/%X", LSN_FORMAT_ARGS(at)),
+					   psprintf("%X/%X", LSN_FORMAT_ARGS(Max(began, horizon))), horizon > began);
+}
+
+static void
+check_known_time(History *history, TimestampTz at, const Datum *state)
+{
+	TimestampTz began = DatumGetTimestampTz(state[HISTORY_STATE_BEGAN]);
+	TimestampTz horizon = DatumGetTimestampTz(state[HISTORY_STATE_HORIZON]);
+
+	if (at < began || at < horizon)
+		unknown_moment(history, pstrdup(timestamptz_to_str(at)),
+					   pstrdup(timestamptz_to_str(Max(began, horizon))), horizon > began);
+}
+
+/* Wait until the history has everything that was committed before the LSN (invalid: now). */
+static void
+wait_for(History *history, XLogRecPtr lsn)
+{
+	if (!RecoveryInProgress())
+		(void) derive_wait_for_view(history->relid, lsn, -1);
+}
+
+/* The columns that the caller wants, in order; those that were dropped are left out. */
+static char *
+wanted_columns(History *history, TupleDesc wanted, bool missing_ok)
+{
+	StringInfoData list;
+
+	initStringInfo(&list);
+	for (int i = 0; i < wanted->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(wanted, i);
+		const char *type = format_type_with_typemod(att->atttypid, att->atttypmod);
+		int			column;
+
+		if (att->attisdropped)
+			continue;
+		if (list.len > 0)
+			appendStringInfoString(&list, ", ");
+		column = find_column(history, NameStr(att->attname));
+		if (column < 0 && !missing_ok)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("history \"%s\" has no column \"%s\" of its source",
+							get_rel_name(history->relid), NameStr(att->attname))));
+		if (column < 0)
+			appendStringInfo(&list, "NULL::%s", type);
+		else
+			appendStringInfo(&list, "h.%s::%s", column_name(history, column), type);
+	}
+	return list.data;
+}
+
+/* Run a query of one parameter or none, and add its rows to the result. */
+static void
+run_query(ReturnSetInfo *rsinfo, const char *query, Oid type, Datum parameter)
+{
+	TupleDesc	desc = rsinfo->setDesc;
+	Datum	   *values = palloc0(sizeof(Datum) * (desc->natts + 1));
+	bool	   *nulls = palloc(sizeof(bool) * (desc->natts + 1));
+	Portal		portal;
+
+	SPI_connect();
+	portal = SPI_cursor_open_with_args(NULL, query, 1, &type, &parameter, NULL, true, 0);
+	for (;;)
+	{
+		SPI_cursor_fetch(portal, true, FETCH_ROWS);
+		if (SPI_processed == 0)
+			break;
+		for (uint64 row = 0; row < SPI_processed; row++)
+		{
+			int			column = 0;
+
+			for (int i = 0; i < desc->natts; i++)
+			{
+				nulls[i] = true;
+				if (!TupleDescAttr(desc, i)->attisdropped)
+					values[i] = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, ++column, &nulls[i]);
+			}
+			tuplestore_putvalues(rsinfo->setResult, desc, values, nulls);
+		}
+		SPI_freetuptable(SPI_tuptable);
+	}
+	SPI_cursor_close(portal);
+	SPI_finish();
+}
+
+/* Prepare the result: of the columns that the caller lists, or of a row type that is given. */
+static ReturnSetInfo *
+start_result(FunctionCallInfo fcinfo)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	if (PG_NARGS() == 3 && !type_is_rowtype(get_fn_expr_argtype(fcinfo->flinfo, 2)))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("third argument of derive.as_of() must be of a row type"),
+				 errhint("Such as NULL::name_of_the_source.")));
+	InitMaterializedSRF(fcinfo, PG_NARGS() == 3 ? 0 : MAT_SRF_USE_EXPECTED_DESC);
+	return rsinfo;
+}
+
+static void
+run_as_of(ReturnSetInfo *rsinfo, History *history, bool missing_ok, Oid type, Datum at)
+{
+	bool		lsn = (type == LSNOID);
+	const char *from = history_column(history, lsn ? HISTORY_LSN : HISTORY_COMMITTED_AT);
+	const char *until = history_column(history, lsn ? HISTORY_UNTIL_LSN : HISTORY_UNTIL);
+	char	   *query;
+
+	query = psprintf("SELECT %s FROM %s h WHERE h.%s OPERATOR(pg_catalog.<=) $1 AND (h.%s IS NULL OR h.%s OPERATOR(pg_catalog.>) $1)",
+					 wanted_columns(history, rsinfo->setDesc, missing_ok), history->table, from, until, until);
+	run_query(rsinfo, query, type, at);
+}
+
+Datum
+derive_as_of_lsn_sql(PG_FUNCTION_ARGS)
+{
+	History    *history;
+	XLogRecPtr	at;
+	ReturnSetInfo *rsinfo;
+	Datum		state[HISTORY_STATE_NCOLUMNS];
+
+	rsinfo = start_result(fcinfo);
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		return (Datum) 0;
+	history = open_history(PG_GETARG_OID(0));
+	at = PG_GETARG_LSN(1);
+	if (!RecoveryInProgress() && at > GetXLogInsertRecPtr())
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the log has not reached %X/%X yet", LSN_FORMAT_ARGS(at))));
+	wait_for(history, at);
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	read_state(history, state);
+	check_known_lsn(history, at, state);
+	run_as_of(rsinfo, history, PG_NARGS() == 3, LSNOID, LSNGetDatum(at));
+	PopActiveSnapshot();
+	return (Datum) 0;
+}
+
+Datum
+derive_as_of_time_sql(PG_FUNCTION_ARGS)
+{
+	History    *history;
+	TimestampTz at;
+	ReturnSetInfo *rsinfo;
+	Datum		state[HISTORY_STATE_NCOLUMNS];
+
+	rsinfo = start_result(fcinfo);
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		return (Datum) 0;
+	history = open_history(PG_GETARG_OID(0));
+	at = PG_GETARG_TIMESTAMPTZ(1);
+	if (at > GetCurrentTimestamp())
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s is in the future", timestamptz_to_str(at))));
+
+	/* Nothing that comes from now on can have been before the latest version. */
+	PushActiveSnapshot(GetTransactionSnapshot());
+	read_state(history, state);
+	if (at >= DatumGetTimestampTz(state[HISTORY_STATE_LATEST]))
+	{
+		PopActiveSnapshot();
+		wait_for(history, InvalidXLogRecPtr);
+		PushActiveSnapshot(GetTransactionSnapshot());
+		read_state(history, state);
+	}
+	check_known_time(history, at, state);
+	run_as_of(rsinfo, history, PG_NARGS() == 3, TIMESTAMPTZOID, TimestampTzGetDatum(at));
+	PopActiveSnapshot();
+	return (Datum) 0;
+}
+
+
+/* ----------------------------------------------------------------
+ *		What a transaction did
+ * ----------------------------------------------------------------
+ */
+
+/* Names of the columns by which rows are known: the declared key, or the source's primary key, if the history has it. */
+static List *
+key_columns(History *history)
+{
+	List	   *result = NIL;
+	Oid			source = linitial_oid(history->definition->sources);
+	Oid			constraint;
+	Bitmapset  *columns;
+	int			i = -1;
+
+	if (history->definition->keys != NIL)
+		return history->definition->keys;
+	columns = get_primary_key_attnos(source, false, &constraint);
+	while ((i = bms_next_member(columns, i)) >= 0)
+	{
+		char	   *name = get_attname(source, i + FirstLowInvalidHeapAttributeNumber, false);
+
+		if (find_column(history, name) < 0)
+			return NIL;
+		result = lappend(result, name);
+	}
+	return result;
+}
+
+/* A row of the source as jsonb; NULL if there is no version. */
+static char *
+row_as_jsonb(History *history, const char *alias)
+{
+	StringInfoData list;
+
+	initStringInfo(&list);
+	for (int i = 0; i < history->ncolumns; i++)
+		appendStringInfo(&list, "%s%s.%s", i > 0 ? ", " : "", alias, column_name(history, i));
+	return psprintf("CASE WHEN %s.%s IS NOT NULL THEN (SELECT pg_catalog.to_jsonb(r) FROM (SELECT %s) r) END",
+					alias, history_column(history, HISTORY_VERSION), list.data);
+}
+
+/* b: what was there before the transaction, a: after it, n: what is there now. */
+static char *
+changes_query(History *history)
+{
+	List	   *keys = key_columns(history);
+	const char *version = history_column(history, HISTORY_VERSION);
+	const char *xid = history_column(history, HISTORY_XID);
+	const char *until_xid = history_column(history, HISTORY_UNTIL_XID);
+	StringInfoData query;
+	StringInfoData pair;
+	StringInfoData now;
+	ListCell   *lc;
+
+	initStringInfo(&pair);
+	initStringInfo(&now);
+	foreach(lc, keys)
+	{
+		const char *key = quote_identifier(lfirst(lc));
+
+		appendStringInfo(&pair, "%sb.%s = a.%s", pair.len > 0 ? " AND " : "", key, key);
+		appendStringInfo(&now, "%sn.%s = coalesce(a.%s, b.%s)", now.len > 0 ? " AND " : "", key, key, key);
+	}
+
+	/* where rows have no key, a change of one is not seen as such */
+	if (keys == NIL)
+	{
+		appendStringInfo(&pair, "a.%s = b.%s", version, version);
+		appendStringInfo(&now, "n.%s = a.%s", version, version);
+	}
+
+	initStringInfo(&query);
+	appendStringInfo(&query,
+					 "WITH b AS (SELECT * FROM %s WHERE %s OPERATOR(pg_catalog.=) $1 AND %s IS DISTINCT FROM $1), "
+					 "a AS (SELECT * FROM %s WHERE %s OPERATOR(pg_catalog.=) $1 AND %s IS DISTINCT FROM $1), "
+					 "n AS (SELECT * FROM %s WHERE %s IS NULL) ",
+					 history->table, until_xid, xid, history->table, xid, until_xid,
+					 history->table, history_column(history, HISTORY_UNTIL_LSN));
+	appendStringInfo(&query,
+					 "SELECT CASE WHEN b.%s IS NULL THEN 'insert' WHEN a.%s IS NULL THEN 'delete' ELSE 'update' END, "
+					 "%s, %s, %s, n.%s IS DISTINCT FROM a.%s "
+					 "FROM b FULL JOIN a ON %s LEFT JOIN n ON %s ORDER BY coalesce(b.%s, a.%s)",
+					 version, version,
+					 row_as_jsonb(history, "b"), row_as_jsonb(history, "a"), row_as_jsonb(history, "n"),
+					 version, version, pair.data, now.data, version, version);
+	return query.data;
+}
+
+Datum
+derive_changes_of_sql(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	History    *history = open_history(PG_GETARG_OID(0));
+
+	InitMaterializedSRF(fcinfo, 0);
+	wait_for(history, InvalidXLogRecPtr);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	run_query(rsinfo, changes_query(history), XID8OID, PG_GETARG_DATUM(1));
+	PopActiveSnapshot();
+	return (Datum) 0;
+}

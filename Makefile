@@ -42,6 +42,7 @@ OBJS = \
 	src/derivations/approx_distinct.o \
 	src/derivations/history.o \
 	src/derivations/inverted_index.o \
+	src/derivations/pending.o \
 	src/derivations/reachability.o \
 	src/derivations/sessionize.o \
 	src/derivations/support.o \
@@ -61,6 +62,7 @@ OBJS = \
 	src/derive/select.o \
 	src/derive/statetable.o \
 	src/derive/term.o \
+	src/materialize/buffer.o \
 	src/materialize/context.o \
 	src/materialize/explain.o \
 	src/materialize/internal.o \
@@ -109,6 +111,7 @@ REGRESS = \
 	large \
 	found \
 	found2 \
+	found3 \
 	sessionize \
 	inverted_index \
 	reachability \
@@ -127,7 +130,7 @@ ISOLATION = \
 	maintenance \
 	subscribers
 ISOLATION_OPTS = --inputdir=$(srcdir)/test/isolation
-# Of those of the extensions in test/modules; empty: all.
+# Of those of the extensions in test/modules; empty: all, -: none.
 MODULE_TESTS =
 TAP_TESTS = 1
 PROVE_TESTS = test/t/*.pl

@@ -128,6 +128,7 @@ CREATE TABLE derive_state.subscriptions (
 	lsn pg_lsn,
 	created_at timestamptz NOT NULL,
 	polled_at timestamptz,
+	spooled int8 NOT NULL,
 	CONSTRAINT subscriptions_pkey PRIMARY KEY (name)
 ) WITH (fillfactor = 10);
 COMMENT ON TABLE derive_state.subscriptions IS 'who has got which changes';
@@ -140,6 +141,8 @@ COMMENT ON COLUMN derive_state.subscriptions.position IS
 COMMENT ON COLUMN derive_state.subscriptions.lsn IS 'what the initial rows contain';
 COMMENT ON COLUMN derive_state.subscriptions.created_at IS 'when it was created';
 COMMENT ON COLUMN derive_state.subscriptions.polled_at IS 'when something was last delivered';
+COMMENT ON COLUMN derive_state.subscriptions.spooled IS
+	'number of the last initial row in the spool that was delivered';
 
 CREATE TABLE derive_state.spool (
 	subscription name NOT NULL,
@@ -621,14 +624,15 @@ CREATE VIEW derive.subscriptions AS
 		JOIN derive_state.journals j
 			ON j.view OPERATOR(pg_catalog.=) s.view AND j.id OPERATOR(pg_catalog.=) s.journal
 		CROSS JOIN LATERAL (
-			SELECT coalesce(pg_catalog.max(p.n) OPERATOR(pg_catalog.-) pg_catalog.min(p.n)
-							OPERATOR(pg_catalog.+) 1, 0) AS rows
+			SELECT coalesce(pg_catalog.max(p.n) OPERATOR(pg_catalog.-) s.spooled, 0) AS rows
 			FROM derive_state.spool p
-			WHERE p.subscription OPERATOR(pg_catalog.=) s.name) i
+			WHERE p.subscription OPERATOR(pg_catalog.=) s.name
+				AND p.n OPERATOR(pg_catalog.>) s.spooled) i
 		CROSS JOIN LATERAL (
 			SELECT pg_catalog.max(c.seq) AS last
 			FROM derive_state.changes c
-			WHERE c.view OPERATOR(pg_catalog.=) s.view) c;
+			WHERE c.view OPERATOR(pg_catalog.=) s.view
+				AND c.seq OPERATOR(pg_catalog.>) j.floor) c;
 COMMENT ON VIEW derive.subscriptions IS 'who subscribes to which view, and how far they are';
 COMMENT ON COLUMN derive.subscriptions.subscriber IS 'name of the subscription';
 COMMENT ON COLUMN derive.subscriptions.view IS 'the materialized view';

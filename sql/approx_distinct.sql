@@ -32,8 +32,12 @@ SELECT check_visitors();
 SELECT * FROM visitors ORDER BY site;
 
 -- nothing is written for what is known
+UPDATE visits SET seconds = seconds + 1;	-- figures of a batch are there before the next one
+SELECT derive.wait('visitors');
 SELECT rows_inserted + rows_updated + rows_deleted AS written FROM derive.stats WHERE view = 'visitors'::regclass \gset
 INSERT INTO visits SELECT i, 'site 0', 'visitor 3', 0 FROM generate_series(10401, 10500) i;
+UPDATE visits SET seconds = seconds + 1;
+SELECT derive.wait('visitors');
 UPDATE visits SET seconds = seconds + 1;
 SELECT derive.wait('visitors');
 SELECT rows_inserted + rows_updated + rows_deleted - :written AS written FROM derive.stats WHERE view = 'visitors'::regclass;

@@ -240,6 +240,30 @@ SELECT derive.wait('orders_history', timeout => '60 s');
 SELECT derive.explain('orders_history');
 DROP MATERIALIZED VIEW orders_history;
 
+-- Its primary key comes and goes; columns that were dropped before; equal rows.
+CREATE TABLE keyed (gone int, id int PRIMARY KEY, v text);
+ALTER TABLE keyed DROP COLUMN gone;
+INSERT INTO keyed SELECT g, 'v' || g FROM generate_series(1, 20) g;
+SELECT derive.create_view('keyed_history', 'history', '{keyed}');
+SELECT derive.wait(timeout => '60 s');
+UPDATE keyed SET v = v || 'x' WHERE id < 5;
+ALTER TABLE keyed DROP CONSTRAINT keyed_pkey;
+INSERT INTO keyed VALUES (1, 'second'), (1, 'second'), (2, 'second');
+UPDATE keyed SET v = 'changed' WHERE ctid = (SELECT ctid FROM keyed WHERE v = 'second' LIMIT 1);
+DELETE FROM keyed WHERE v = 'v2x';
+SELECT check_history('keyed_history', 'keyed', 'id, version');
+DELETE FROM keyed WHERE id IN (1, 2);
+ALTER TABLE keyed ADD PRIMARY KEY (id);
+UPDATE keyed SET v = v || 'y';
+SELECT check_history('keyed_history', 'keyed', 'id, version');
+UPDATE keyed SET id = id + 100;
+SELECT check_history('keyed_history', 'keyed', 'id, version');
+SELECT * FROM derive.as_of('keyed_history', clock_timestamp(), NULL::keyed) ORDER BY id LIMIT 1;
+SELECT derive.as_of('keyed_history', clock_timestamp(), NULL::keyed) AS r ORDER BY r LIMIT 1;
+SELECT DISTINCT operation FROM keyed_history ORDER BY 1;
+DROP MATERIALIZED VIEW keyed_history;
+DROP TABLE keyed;
+
 -- Retention and compaction.
 ALTER SYSTEM SET pg_derive.cleanup_interval = '10ms';
 SELECT pg_reload_conf();
@@ -257,7 +281,8 @@ END $$;
 CREATE TABLE kv (k text PRIMARY KEY, v int);
 SELECT derive.create_view('kv_none', 'history', '{kv}', options => '{"retention": "0"}');
 SELECT derive.create_view('kv_compact', 'history', '{kv}', options => '{"compact": true}');
-SELECT derive.create_view('kv_both', 'history', '{kv}', options => '{"compact": true, "retention": "1 hour"}');
+SELECT derive.create_view('kv_compact', 'history', '{kv}', key => '{k}', options => '{"compact": true}');
+SELECT derive.create_view('kv_both', 'history', '{kv}', key => '{k}', options => '{"compact": true, "retention": "1 hour"}');
 SELECT derive.create_view('kv_long', 'history', '{kv}', options => '{"retention": "1 day"}');
 SELECT derive.wait(timeout => '60 s');
 INSERT INTO kv SELECT 'k' || g, 0 FROM generate_series(1, 100) g;
@@ -304,6 +329,23 @@ SELECT derive.wait('collides_history', timeout => '60 s');
 INSERT INTO collides VALUES (1, 2);
 SELECT id, xid FROM derive.as_of('collides_history', clock_timestamp(), NULL::collides);
 SELECT derive.verify('collides_history');
+
+-- A history that was not maintained for a while keeps what it has, and is compared with the table.
+CREATE TABLE gap (id int PRIMARY KEY, v int);
+INSERT INTO gap VALUES (1, 1), (2, 2);
+SELECT derive.create_view('gap_history', 'history', '{gap}');
+SELECT derive.wait('gap_history', timeout => '60 s');
+UPDATE gap SET v = 5 WHERE id = 1;
+SELECT derive.wait('gap_history', timeout => '60 s');
+SELECT derive.release('gap_history');
+UPDATE gap SET v = 6 WHERE id = 1;
+SELECT derive.maintain('gap_history');
+SELECT derive.wait('gap_history', timeout => '60 s');
+UPDATE gap SET v = 7 WHERE id = 1;
+SELECT derive.wait('gap_history', timeout => '60 s');
+SELECT version, id, v, operation, ended_by FROM gap_history ORDER BY 1;
+DROP MATERIALIZED VIEW gap_history;
+DROP TABLE gap;
 
 SELECT view, state FROM derive.views WHERE state <> 'ready';
 DROP MATERIALIZED VIEW kv_none, kv_compact, kv_both, kv_long, collides_history, bag_versions, bag_history, sums_history, bag_sums, parts_history;

@@ -141,6 +141,14 @@ CALL stress_paths(60, 8);
 SELECT oracle('paths');
 SELECT error FROM derive.views WHERE view = 'paths'::regclass;
 
+-- released and maintained again: the indexes are there already
+SELECT derive.release('paths');
+DELETE FROM edges WHERE a = 3;
+SELECT derive.maintain('paths');
+INSERT INTO edges VALUES (3, 5);
+SELECT oracle('paths');
+SELECT count(*) FROM pg_index WHERE indrelid = 'paths'::regclass;
+
 -- named columns, texts for nodes, a renamed table
 CREATE TABLE links (id int PRIMARY KEY, to_page text, from_page text);
 INSERT INTO links VALUES (1, 'b', 'a'), (2, 'c', 'b');

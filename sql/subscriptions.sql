@@ -253,6 +253,13 @@ GRANT regress_reader TO regress_friend;
 SET ROLE regress_friend;
 SELECT * FROM derive.poll('r');
 RESET ROLE;
+REVOKE USAGE ON SCHEMA subs FROM regress_reader;
+SELECT 'v'::regclass::oid AS v_oid \gset
+SET ROLE regress_reader;
+SELECT * FROM derive.poll('r');
+SELECT derive.subscribe(:v_oid, 'r2');
+RESET ROLE;
+GRANT USAGE ON SCHEMA subs TO regress_reader;
 REVOKE SELECT ON v FROM regress_reader;
 SET ROLE regress_reader;
 SELECT * FROM derive.poll('r');
@@ -347,6 +354,13 @@ SELECT replica_differences('followed');
 -- rewrites are of no concern; being made anew is, even if nothing is left
 VACUUM FULL followed;
 SELECT derive.release('followed');
+BEGIN;
+REFRESH MATERIALIZED VIEW followed;
+REFRESH MATERIALIZED VIEW followed;
+COMMIT;
+INSERT INTO flush DEFAULT VALUES;
+SELECT * FROM replay('followed');
+SELECT replica_differences('followed');
 REFRESH MATERIALIZED VIEW followed WITH NO DATA;
 DELETE FROM orders;
 SELECT derive.maintain('followed');

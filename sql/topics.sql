@@ -212,6 +212,18 @@ SELECT derive.append('kinds', '{"d": 9}') IS NOT NULL AS done;
 SELECT derive.wait(timeout => '60 s');
 SELECT max(event_id) FROM kinds;
 
+-- A topic that was not maintained for a while goes on with the events that it has.
+SELECT derive.create_topic('released', 'k int, v int', key => '{k}', options => '{"compact": true}');
+SELECT derive.append('released', ROW(1, 1)) IS NOT NULL, derive.append('released', ROW(2, 2)) IS NOT NULL;
+SELECT derive.wait('released', timeout => '60 s');
+SELECT derive.release('released');
+SELECT derive.append('released', ROW(1, 0));
+SELECT derive.maintain('released');
+SELECT derive.append('released', ROW(1, 3)) IS NOT NULL;
+SELECT derive.wait('released', timeout => '60 s');
+SELECT event_id, k, v FROM released ORDER BY 1;
+DROP MATERIALIZED VIEW released;
+
 SELECT view, state FROM derive.views WHERE state <> 'ready';
 DROP MATERIALIZED VIEW sum_of_rows, sum_of_keys, clicks_of_users, urls, sessions;
 DROP MATERIALIZED VIEW clicks, kinds, wide, newest_rows, newest_bytes, newest_hour, no_age, newest_keys, few_keys;

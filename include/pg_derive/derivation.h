@@ -92,6 +92,15 @@
  */
 #define DERIVE_TAKES_PARTITION_TRUNCATE (1 << 3)
 
+/*
+ * Rows that are written by key are kept in memory (up to pg_derive.work_mem)
+ * until the batch ends; get() and read_table() see them, SPI may not.  It makes a
+ * row that is changed often in one batch, such as a counter, as cheap as one that
+ * is changed once; without it, each change leaves a version of the row that
+ * the next get() passes by.
+ */
+#define DERIVE_BUFFERED	(1 << 4)
+
 typedef struct DeriveContext DeriveContext;
 
 typedef enum DeriveOperation
@@ -174,14 +183,17 @@ struct DeriveContext
 	 * The value of an option as a Datum of a type, made by the type's input
 	 * function from the JSON scalar, in context->memory.  If it is missing or
 	 * null, the default (text that the type's input function takes), or, if
-	 * that is NULL too, *isnull; isnull NULL: it is required.  ERROR, with the
-	 * option's name, if it is no scalar or its type does not take it.  Options
-	 * that declare() has not asked for are refused.
+	 * that is NULL too, *isnull; isnull NULL: it is required.  ERROR, with
+	 * the option's name, if it is no scalar or its type does not take it.
+	 * Options that declare() has not asked for are refused.
 	 */
 	Datum		(*option) (DeriveContext *context, const char *name, Oid type,
 						   const char *default_value, bool *isnull);
 
-	/* The column of a source with this name; ERROR if there is none. */
+	/*
+	 * The column of a source with this name; ERROR if there is none.  If
+	 * another column gets the name, the view is computed anew.
+	 */
 	AttrNumber	(*source_column) (DeriveContext *context, int source, const char *name);
 
 	/*
@@ -190,17 +202,19 @@ struct DeriveContext
 	AttrNumber	(*view_column) (DeriveContext *context, const char *name, Oid type);
 
 	/*
-	 * How rows of the view will be found by get(), put() and remove(); several
-	 * rows may have the same key unless "unique".  Without this call the key
-	 * of the declaration is used and is unique.  Columns of any type will do.
+	 * How rows of the view will be found by get(), put() and remove();
+	 * several rows may have the same key unless "unique".  Without this call
+	 * the key of the declaration is used and is unique.  Columns of any type
+	 * will do.
 	 */
 	void		(*set_key) (DeriveContext *context, int nkeys, const AttrNumber *keys, bool unique);
 
 	/*
-	 * An index of the view that is made along with it, for look-ups by SPI and
-	 * for people: "btree" (values of up to 2.6 kB) or "hash" (one column, values
-	 * of any length).  It is left out if there is one that serves the same, and
-	 * is an index like any other: people may drop it, then look-ups are slow.
+	 * An index of the view that is made along with it, for look-ups by SPI
+	 * and for people: "btree" (values of up to 2.6 kB) or "hash" (one column,
+	 * values of any length).  It is left out if there is one that serves the
+	 * same, and is an index like any other: people may drop it, then look-ups
+	 * are slow.
 	 */
 	void		(*add_index) (DeriveContext *context, const char *method, int nattrs, const AttrNumber *attrs);
 
@@ -213,8 +227,8 @@ struct DeriveContext
 	/* ---- in apply(), resync() and expire() ---- */
 
 	/*
-	 * apply(): the next change.  False at the end.  Rows read while the view is
-	 * built may be any number, so take them one by one.
+	 * apply(): the next change.  False at the end.  Rows read while the view
+	 * is built may be any number, so take them one by one.
 	 */
 	bool		(*next_change) (DeriveContext *context, DeriveChange *change);
 
@@ -251,8 +265,8 @@ struct DeriveContext
 
 	/*
 	 * Add a row to the view weight times, or take it away -weight times.  The
-	 * net effect of all these calls is applied at the end of the batch.  Not to
-	 * be mixed with other calls that write the view.
+	 * net effect of all these calls is applied at the end of the batch.  Not
+	 * to be mixed with other calls that write the view.
 	 */
 	void		(*add) (DeriveContext *context, const Datum *values, const bool *isnull, int64 weight);
 
@@ -278,16 +292,17 @@ typedef struct DeriveRoutine
 	/*
 	 * Look at sources, columns, key and options, and say what is needed
 	 * (set_key, declare_state).  Called when a view is declared, where ERROR
-	 * refuses it, and in each process that begins to work with the view, where
-	 * ERROR means that it cannot go on (a column was dropped, say).  What it
-	 * learns it may keep in context->private.  Must not read or write tables.
+	 * refuses it, and in each process that begins to work with the view,
+	 * where ERROR means that it cannot go on (a column was dropped, say).
+	 * What it learns it may keep in context->private.  Must not read or write
+	 * tables.
 	 */
 	void		(*declare) (DeriveContext *context);
 
 	/*
 	 * (optional) Before the first of the callbacks below in a process, and
-	 * again after a batch was rolled back; anything remembered from tables must
-	 * be forgotten here.
+	 * again after a batch was rolled back; anything remembered from tables
+	 * must be forgotten here.
 	 */
 	void		(*begin) (DeriveContext *context);
 
@@ -296,8 +311,10 @@ typedef struct DeriveRoutine
 
 	/*
 	 * (optional) Changes were lost (the log was removed, TRUNCATE): bring the
-	 * view to the rows that the sources have now.  For derivations that are not
-	 * DERIVE_OF_CURRENT_ROWS; without it such a view fails.
+	 * view to the rows that the sources have now.  For derivations that are
+	 * not DERIVE_OF_CURRENT_ROWS; without it such a view fails.  Also called
+	 * when a view that has rows is put under maintenance, after
+	 * derive.release() or a restore: its state tables are empty then.
 	 */
 	void		(*resync) (DeriveContext *context);
 

@@ -1,7 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * topic.c
- *	  The token that the messages of topics carry; see topic.h.
+ *	  The messages of topics: what both ends need.
+ *
+ * The seal is SipHash-2-4 of the transaction, the topic and the row.  Its key is
+ * from the nonce that initdb put into the control file, which no SQL function
+ * shows, which all processes have at hand, and which a standby that is promoted
+ * has as well.  The transaction is part of it, so that somebody who may read the
+ * log cannot write a message again that he found there.
  *
  *-------------------------------------------------------------------------
  */
@@ -9,30 +15,71 @@
 
 #include "access/xlog.h"
 #include "base/topic.h"
-#include "catalog/pg_control.h"
-#include "common/cryptohash.h"
-#include "common/sha2.h"
+
+typedef struct SipState
+{
+	uint64		v0,
+				v1,
+				v2,
+				v3;
+} SipState;
+
+static inline uint64
+rotate(uint64 x, int n)
+{
+	return (x << n) | (x >> (64 - n));
+}
+
+static inline void
+sip_round(SipState *s)
+{
+	s->v0 += s->v1;
+	s->v2 += s->v3;
+	s->v1 = rotate(s->v1, 13) ^ s->v0;
+	s->v3 = rotate(s->v3, 16) ^ s->v2;
+	s->v0 = rotate(s->v0, 32);
+	s->v2 += s->v1;
+	s->v0 += s->v3;
+	s->v1 = rotate(s->v1, 17) ^ s->v2;
+	s->v3 = rotate(s->v3, 21) ^ s->v0;
+	s->v2 = rotate(s->v2, 32);
+}
+
+static inline void
+sip_word(SipState *s, uint64 word)
+{
+	s->v3 ^= word;
+	sip_round(s);
+	sip_round(s);
+	s->v0 ^= word;
+}
 
 uint64
-derive_topic_token(void)
+derive_topic_seal(FullTransactionId xid, Oid topic, const char *row, Size size)
 {
-	static uint64 token = 0;
-	static bool known = false;
-	uint8		digest[PG_SHA256_DIGEST_LENGTH];
-	pg_cryptohash_ctx *hash;
+	uint64		key[2];
+	uint64		word;
+	SipState	s;
 
-	if (known)
-		return token;
+	memcpy(key, GetMockAuthenticationNonce(), sizeof(key));
+	s.v0 = key[0] ^ UINT64CONST(0x736f6d6570736575);
+	s.v1 = key[1] ^ UINT64CONST(0x646f72616e646f6d);
+	s.v2 = key[0] ^ UINT64CONST(0x6c7967656e657261);
+	s.v3 = key[1] ^ UINT64CONST(0x7465646279746573);
 
-	hash = pg_cryptohash_create(PG_SHA256);
-	if (hash == NULL || pg_cryptohash_init(hash) < 0 ||
-		pg_cryptohash_update(hash, (const uint8 *) DERIVE_TOPIC_PREFIX, strlen(DERIVE_TOPIC_PREFIX)) < 0 ||
-		pg_cryptohash_update(hash, (const uint8 *) GetMockAuthenticationNonce(), MOCK_AUTH_NONCE_LEN) < 0 ||
-		pg_cryptohash_final(hash, digest, sizeof(digest)) < 0)
-		elog(ERROR, "could not compute the token of topics");
-	pg_cryptohash_free(hash);
+	sip_word(&s, U64FromFullTransactionId(xid));
+	sip_word(&s, ((uint64) topic << 32) | (uint32) size);
+	for (; size >= sizeof(word); size -= sizeof(word), row += sizeof(word))
+	{
+		memcpy(&word, row, sizeof(word));
+		sip_word(&s, word);
+	}
+	word = 0;
+	memcpy(&word, row, size);
+	sip_word(&s, word);
 
-	memcpy(&token, digest, sizeof(token));
-	known = true;
-	return token;
+	s.v2 ^= 0xff;
+	for (int i = 0; i < 4; i++)
+		sip_round(&s);
+	return s.v0 ^ s.v1 ^ s.v2 ^ s.v3;
 }

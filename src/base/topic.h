@@ -6,18 +6,16 @@
  * derive.append() writes one transactional logical message.  Its prefix is
  * DERIVE_TOPIC_PREFIX, its content
  *
- *		DeriveTopicHeader		the topic and a token
+ *		DeriveTopicHeader		the topic and a seal
  *		the row					a heap tuple from t_infomask2 on, without
  *								out-of-line values
  *
  * Everything that decoding needs is in there: the row is made, checked against
  * the topic's columns, and flattened in the session that appends.
  *
- * The token.  Every user may call pg_logical_emit_message() with any prefix,
- * and a row is bytes that the worker takes as they are.  So messages carry a
- * number that only the server knows: it is made from the nonce of the cluster's
- * control file, which no SQL function shows.  Messages with another one are
- * ignored.
+ * The seal.  Every user may call pg_logical_emit_message() with any prefix, and
+ * a row is bytes that the worker takes as they are.  So each message is sealed
+ * with a key that only the server knows; those with a wrong seal are ignored.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,13 +23,14 @@
 #define DERIVE_TOPIC_H
 
 #include "access/htup_details.h"
+#include "access/transam.h"
 
 #define DERIVE_TOPIC_PREFIX "pg_derive.topic"
 
 /* At the beginning of the content; not aligned there, so to be copied. */
 typedef struct DeriveTopicHeader
 {
-	uint64		token;
+	uint64		seal;
 	Oid			topic;
 } DeriveTopicHeader;
 
@@ -40,7 +39,10 @@ typedef struct DeriveTopicHeader
 /* The part of a tuple that is not in the message. */
 #define DERIVE_TOPIC_TUPLE_OFFSET offsetof(HeapTupleHeaderData, t_infomask2)
 
-/* The token of this server. */
-extern uint64 derive_topic_token(void);
+/*
+ * The seal of a row in a message of this top-level transaction.  Needs no
+ * catalog, and may be called while decoding.
+ */
+extern uint64 derive_topic_seal(FullTransactionId xid, Oid topic, const char *row, Size size);
 
 #endif							/* DERIVE_TOPIC_H */

@@ -95,8 +95,9 @@ typedef struct JsonStream
 	List	   *exclude;		/* of Pattern * */
 	List	   *views;			/* of Pattern *; NIL: no difference is made
 								 * between tables and views */
-	List	   *replaced;		/* of Oid: views whose truncate was sent in the
-								 * current transaction; in txn_cxt */
+	List	   *replaced;		/* of Oid: new heaps whose truncate was sent
+								 * in the current transaction, and views for
+								 * which it was sent ahead; in txn_cxt */
 	MemoryContext txn_cxt;		/* reset with each transaction */
 	bool		include_xids;
 	bool		include_lsns;
@@ -620,19 +621,28 @@ change_name(ReorderBufferChange *change)
 	return NULL;				/* keep compiler quiet */
 }
 
-/* The contents of a view are replaced as a whole: say so, once. */
+/*
+ * The contents of a view are replaced as a whole: say so, once for each new heap
+ * (InvalidOid: it comes next, if there are rows).
+ */
 static void
-send_replaced(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation view)
+send_replaced(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation view, Oid heap)
 {
 	JsonStream *stream = ctx->output_plugin_private;
+	Oid			relid = RelationGetRelid(view);
+	bool		sent_ahead = OidIsValid(heap) && list_member_oid(stream->replaced, relid);
 	MemoryContext caller;
 	StringInfo	out;
 
-	if (list_member_oid(stream->replaced, RelationGetRelid(view)))
+	if (OidIsValid(heap) && list_member_oid(stream->replaced, heap))
 		return;
 	caller = MemoryContextSwitchTo(stream->txn_cxt);
-	stream->replaced = lappend_oid(stream->replaced, RelationGetRelid(view));
+	if (sent_ahead)
+		stream->replaced = list_delete_oid(stream->replaced, relid);
+	stream->replaced = list_append_unique_oid(stream->replaced, OidIsValid(heap) ? heap : relid);
 	MemoryContextSwitchTo(caller);
+	if (sent_ahead)
+		return;
 
 	send_begin(ctx, txn);
 	out = start_transaction_event(ctx, "truncate", txn);
@@ -680,7 +690,7 @@ json_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 		StringInfo	out;
 
 		if (is_rewrite)
-			send_replaced(ctx, txn, known);
+			send_replaced(ctx, txn, known, RelationGetRelid(relation));
 		send_begin(ctx, txn);
 		out = start_transaction_event(ctx, change_name(change), txn);
 		append_table(out, known);
@@ -757,11 +767,13 @@ json_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr lsn,
 	/* our own */
 	if (strncmp(prefix, "pg_derive.", strlen("pg_derive.")) == 0)
 	{
-		Relation	view = transactional ? filled_view(stream, prefix, content, size) : NULL;
+		/* anybody can write such a message, but not with our origin */
+		Relation	view = transactional && txn->origin_id == DoNotReplicateId ?
+		filled_view(stream, prefix, content, size) : NULL;
 
 		if (view != NULL)
 		{
-			send_replaced(ctx, txn, view);
+			send_replaced(ctx, txn, view, InvalidOid);
 			RelationClose(view);
 		}
 		MemoryContextSwitchTo(caller);

@@ -344,13 +344,13 @@ sink_message(void *arg, const char *prefix, XLogRecPtr lsn, Size size, const cha
 		size <= DERIVE_TOPIC_HEADER_SIZE)
 		return;
 	memcpy(&header, content, DERIVE_TOPIC_HEADER_SIZE);
-	if (header.token != derive_topic_token())
-		return;
+	content += DERIVE_TOPIC_HEADER_SIZE;
+	size -= DERIVE_TOPIC_HEADER_SIZE;
 	member = find_member(stream, header.topic);
 	if (member == NULL || !member->topic)
 		return;
-	derive_events_add_message(stream->log, header.topic, lsn, content + DERIVE_TOPIC_HEADER_SIZE,
-							  size - DERIVE_TOPIC_HEADER_SIZE);
+	if (header.seal == derive_topic_seal(stream->delivery.xid, header.topic, content, size))
+		derive_events_add_message(stream->log, header.topic, lsn, content, size);
 }
 
 static void

@@ -25,9 +25,15 @@
 #include "pgstat.h"
 #include "utils/memutils.h"
 
-/* The first block, and what an empty tape may keep. */
+/*
+ * The first block, and what an empty tape may keep.  It keeps a larger one, too,
+ * until it has used less than a quarter of it so many times: memory that comes
+ * from the operating system is cleared first, which costs as much as to write
+ * what goes into it.
+ */
 #define FIRST_BLOCK (16 * 1024)
 #define KEPT_BLOCK	(1024 * 1024)
+#define KEPT_TIMES	100
 
 /* So much is read from the file at once. */
 #define STRETCH		(64 * 1024)
@@ -74,6 +80,7 @@ free_block(DeriveTape *tape)
 		pfree(tape->block);
 	tape->block = NULL;
 	tape->size = 0;
+	tape->unused = 0;
 }
 
 static void
@@ -100,6 +107,7 @@ spill(DeriveTape *tape)
 		}
 		done += amount;
 	}
+	tape->most = Max(tape->most, tape->used);
 	tape->flushed += tape->used;
 	tape->used = 0;
 	if (tape->size > tape->limit)
@@ -131,6 +139,7 @@ void
 derive_tape_truncate(DeriveTape *tape, int64 offset)
 {
 	Assert(offset <= derive_tape_end(tape));
+	tape->most = Max(tape->most, tape->used);
 	if (offset >= tape->flushed)
 		tape->used = (Size) (offset - tape->flushed);
 	else
@@ -141,8 +150,11 @@ derive_tape_truncate(DeriveTape *tape, int64 offset)
 	if (offset > 0)
 		return;
 
-	if (tape->size > KEPT_BLOCK)
+	if (tape->most >= tape->size / 4)
+		tape->unused = 0;
+	else if (tape->most > 0 && tape->size > KEPT_BLOCK && ++tape->unused >= KEPT_TIMES)
 		free_block(tape);
+	tape->most = 0;
 	close_file(tape);
 }
 

@@ -28,6 +28,8 @@ typedef struct DeriveTape
 	int64		flushed;		/* so many bytes are in the file */
 	char	   *block;			/* those that follow */
 	Size		used;
+	Size		most;			/* of it since the tape was empty */
+	int			unused;			/* how many times it was less than a quarter */
 	Size		size;			/* allocated */
 	Size		limit;			/* beyond this they go to the file */
 } DeriveTape;

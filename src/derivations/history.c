@@ -14,6 +14,9 @@
  * there is none that is checked at once, by the whole row, of which there may
  * be several equal ones; then one of them is as good as the other.
  *
+ * Versions that a batch begins are written when they end, or at the end of the
+ * batch: until then they are found in memory (pending.h).
+ *
  * Moments.  A version is seen at a place in the log, or a time, if that is in
  * [lsn, until_lsn), or [committed_at, until).  So for each row these must
  * never run backwards.  Clocks do; and a transaction which committed a moment
@@ -46,6 +49,7 @@
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "derivations/history.h"
+#include "derivations/pending.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "pg_derive/derivation.h"
@@ -107,11 +111,16 @@ typedef struct History
 	int			newest;			/* state table: key -> newest version; if
 								 * compact */
 	int			nkeys;
-	AttrNumber *keys;			/* columns of the view */
+	AttrNumber *keys;			/* columns of the view; those of the
+								 * declaration */
 
 	/* the row of HISTORY_STATE */
 	bool		loaded;
 	Datum		state[HISTORY_STATE_NCOLUMNS];
+
+	/* apply() */
+	DerivePending *pending;		/* open versions; NULL: they are written at
+								 * once */
 
 	/* expire() */
 	BlockNumber next_block;
@@ -148,11 +157,14 @@ history_default_columns(DeriveContext *context)
 {
 	TupleDesc	source;
 	TupleDesc	desc;
+	int			kept = 0;
 	int			n = 0;
 
 	check_source(context);
 	source = context->sources[0].desc;
-	desc = CreateTemplateTupleDesc(source->natts + HISTORY_NCOLUMNS);
+	for (int i = 0; i < source->natts; i++)
+		kept += !TupleDescAttr(source, i)->attisdropped;
+	desc = CreateTemplateTupleDesc(kept + HISTORY_NCOLUMNS);
 	for (int i = 0; i < source->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(source, i);
@@ -172,7 +184,6 @@ history_default_columns(DeriveContext *context)
 	}
 	for (int j = 0; j < HISTORY_NCOLUMNS; j++)
 		TupleDescInitEntry(desc, ++n, history_columns[j].name, history_columns[j].type, -1, 0);
-	desc->natts = n;
 	return desc;
 }
 
@@ -211,7 +222,7 @@ find_source_column(DeriveContext *context, Form_pg_attribute column)
 					 errmsg("column \"%s\" of source \"%s\" is not of the type that it has in the history",
 							NameStr(att->attname), get_rel_name(source->relid)),
 					 errhint("Keep the history as it is, and create a new one.")));
-		return i + 1;
+		return context->source_column(context, 0, NameStr(att->attname));
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_COLUMN),
@@ -296,11 +307,6 @@ choose_keys(DeriveContext *context, History *history)
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("key column \"%s\" is not a column of the source", context->keys[i])));
 	}
-	if (history->nkeys == 0)
-	{
-		history->nkeys = history->nlocate;
-		memcpy(history->keys, history->locate, sizeof(AttrNumber) * history->nlocate);
-	}
 	history->locate[history->nlocate] = ATTNO(history, HISTORY_UNTIL_LSN);
 	table_close(source, NoLock);
 }
@@ -313,6 +319,11 @@ read_options(DeriveContext *context, History *history)
 	Interval	zero = {0};
 
 	history->compact = DatumGetBool(context->option(context, "compact", BOOLOID, "false", NULL));
+	if (history->compact && history->nkeys == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"%s\" needs a key", "compact"),
+				 errhint("Name the columns of which only the newest version is kept.")));
 	if (isnull)
 		return;
 	history->retention = DatumGetIntervalP(retention);
@@ -388,6 +399,35 @@ history_begin(DeriveContext *context)
  * -------------------------------------------------------------------------
  */
 
+static void remember_newest(DeriveContext *context, History *history, const Datum *values, const bool *nulls);
+
+static void
+count_version(void *arg, TupleTableSlot *row)
+{
+	DeriveContext *context = arg;
+	History    *history = context->private;
+	Datum	   *values;
+	int			until = INDEX(history, HISTORY_UNTIL);
+	TimestampTz latest = DatumGetTimestampTz(history->state[HISTORY_STATE_LATEST]);
+
+	slot_getallattrs(row);
+	values = row->tts_values;
+	latest = Max(latest, DatumGetTimestampTz(values[INDEX(history, HISTORY_COMMITTED_AT)]));
+	if (!row->tts_isnull[until])
+		latest = Max(latest, DatumGetTimestampTz(values[until]));
+	history->state[HISTORY_STATE_LATEST] = TimestampTzGetDatum(latest);
+	history->state[HISTORY_STATE_LAST_VERSION] =
+		Int64GetDatum(Max(DatumGetInt64(history->state[HISTORY_STATE_LAST_VERSION]),
+						  DatumGetInt64(values[INDEX(history, HISTORY_VERSION)])));
+	if (history->compact)
+		remember_newest(context, history, values, row->tts_isnull);
+}
+
+/*
+ * Without a state table's row the history begins here.  After derive.release()
+ * it has versions from before, which stay; but what happened since then is not
+ * known, so as_of() does not go back behind this point.
+ */
 static void
 load_state(DeriveContext *context, History *history)
 {
@@ -412,6 +452,7 @@ load_state(DeriveContext *context, History *history)
 		history->state[HISTORY_STATE_HORIZON_LSN] = LSNGetDatum(context->lsn);
 		history->state[HISTORY_STATE_HORIZON] = TimestampTzGetDatum(context->time);
 		history->state[HISTORY_STATE_LATEST] = TimestampTzGetDatum(context->time);
+		context->read_table(context, DERIVE_VIEW, count_version, context);
 	}
 	history->loaded = true;
 }
@@ -450,11 +491,9 @@ cause_of(History *history, const DeriveChange *change, const char *operation)
  * -------------------------------------------------------------------------
  */
 
-/*
- * The open version of a row: one of the source, or one of the view; or NULL.
- */
-static TupleTableSlot *
-find_open(DeriveContext *context, History *history, TupleTableSlot *row, bool of_view)
+/* By what the open version of a row, of the source or of the view, is found: in history->key. */
+static void
+take_key(History *history, TupleTableSlot *row, bool of_view)
 {
 	for (int i = 0; i < history->nlocate; i++)
 	{
@@ -464,21 +503,62 @@ find_open(DeriveContext *context, History *history, TupleTableSlot *row, bool of
 	}
 	history->key[history->nlocate] = (Datum) 0;
 	history->key_nulls[history->nlocate] = true;
+}
+
+/* The open version of a row that is written, or NULL. */
+static TupleTableSlot *
+find_open(DeriveContext *context, History *history, TupleTableSlot *row, bool of_view)
+{
+	take_key(history, row, of_view);
 	return context->get(context, DERIVE_VIEW, history->key, history->key_nulls);
 }
 
-/* The version of this key is the newest one from now on. */
+/* Remember the version if it is the newest one of its key. */
 static void
 remember_newest(DeriveContext *context, History *history, const Datum *values, const bool *nulls)
 {
+	Datum		version = values[INDEX(history, HISTORY_VERSION)];
+	TupleTableSlot *newest;
+	bool		isnull;
+
 	for (int i = 0; i < history->nkeys; i++)
 	{
 		history->key[i] = values[history->keys[i] - 1];
 		history->key_nulls[i] = nulls[history->keys[i] - 1];
 	}
-	history->key[history->nkeys] = values[INDEX(history, HISTORY_VERSION)];
+	newest = context->get(context, history->newest, history->key, history->key_nulls);
+	if (newest != NULL &&
+		DatumGetInt64(slot_getattr(newest, history->nkeys + 1, &isnull)) > DatumGetInt64(version))
+		return;
+	history->key[history->nkeys] = version;
 	history->key_nulls[history->nkeys] = false;
 	context->put(context, history->newest, history->key, history->key_nulls);
+}
+
+/* Write a version that has not been written yet. */
+static void
+write_version(DeriveContext *context, History *history, const Datum *values, const bool *nulls)
+{
+	context->insert(context, DERIVE_VIEW, values, nulls);
+	if (history->compact)
+		remember_newest(context, history, values, nulls);
+}
+
+/* Write all open versions. */
+static void
+write_pending(DeriveContext *context, History *history)
+{
+	DerivePendingRow *row;
+
+	while (history->pending && (row = derive_pending_first(history->pending)) != NULL)
+	{
+		TupleTableSlot *slot = derive_pending_slot(history->pending, row);
+
+		CHECK_FOR_INTERRUPTS();
+		slot_getallattrs(slot);
+		write_version(context, history, slot->tts_values, slot->tts_isnull);
+		derive_pending_remove(history->pending, row);
+	}
 }
 
 /*
@@ -508,15 +588,16 @@ begin_version(DeriveContext *context, History *history, TupleTableSlot *row, boo
 	nulls[INDEX(history, HISTORY_LSN)] = false;
 	values[INDEX(history, HISTORY_COMMITTED_AT)] = TimestampTzGetDatum(cause->time);
 	nulls[INDEX(history, HISTORY_COMMITTED_AT)] = false;
-	context->insert(context, DERIVE_VIEW, values, nulls);
-	if (history->compact)
-		remember_newest(context, history, values, nulls);
+	if (history->pending)
+		derive_pending_add(history->pending, values, nulls);
+	else
+		write_version(context, history, values, nulls);
 	pfree(DatumGetPointer(values[INDEX(history, HISTORY_OPERATION)]));
 }
 
-/* End the version that find_open() returned; returns where it ends. */
+/* A version as it ends, in history->values; returns where that is. */
 static XLogRecPtr
-end_version(DeriveContext *context, History *history, TupleTableSlot *version, const Cause *cause)
+take_ended(DeriveContext *context, History *history, TupleTableSlot *version, const Cause *cause)
 {
 	Datum	   *values = history->values;
 	bool	   *nulls = history->nulls;
@@ -533,24 +614,67 @@ end_version(DeriveContext *context, History *history, TupleTableSlot *version, c
 	values[INDEX(history, HISTORY_UNTIL)] = TimestampTzGetDatum(cause->time);
 	memset(nulls + history->ncolumns + HISTORY_ENDED_BY, false, sizeof(bool) * 4);
 	nulls[INDEX(history, HISTORY_UNTIL_XID)] = !FullTransactionIdIsValid(cause->xid);
-	context->replace(context, DERIVE_VIEW, values, nulls);
-	pfree(DatumGetPointer(values[INDEX(history, HISTORY_ENDED_BY)]));
 	return until;
 }
 
-/* End the version of a row of the source. */
+/* End the version that find_open() returned; returns where it ends. */
+static XLogRecPtr
+end_version(DeriveContext *context, History *history, TupleTableSlot *version, const Cause *cause)
+{
+	XLogRecPtr	until = take_ended(context, history, version, cause);
+
+	context->replace(context, DERIVE_VIEW, history->values, history->nulls);
+	pfree(DatumGetPointer(history->values[INDEX(history, HISTORY_ENDED_BY)]));
+	return until;
+}
+
+/* The same for one that is not written yet. */
+static XLogRecPtr
+end_pending(DeriveContext *context, History *history, DerivePendingRow *row, const Cause *cause)
+{
+	XLogRecPtr	until = take_ended(context, history, derive_pending_slot(history->pending, row), cause);
+
+	write_version(context, history, history->values, history->nulls);
+	pfree(DatumGetPointer(history->values[INDEX(history, HISTORY_ENDED_BY)]));
+	derive_pending_remove(history->pending, row);
+	return until;
+}
+
+/* End the version of a row of the source; invalid if there is none. */
+static XLogRecPtr
+try_end_row(DeriveContext *context, History *history, TupleTableSlot *row, const Cause *cause)
+{
+	TupleTableSlot *version;
+
+	take_key(history, row, false);
+	if (history->pending)
+	{
+		DerivePendingRow *pending = derive_pending_find(history->pending, history->key, history->key_nulls);
+
+		if (pending)
+			return end_pending(context, history, pending, cause);
+		if (derive_pending_full(history->pending))
+		{
+			write_pending(context, history);
+			take_key(history, row, false);
+		}
+	}
+	version = context->get(context, DERIVE_VIEW, history->key, history->key_nulls);
+	return version ? end_version(context, history, version, cause) : InvalidXLogRecPtr;
+}
+
 static XLogRecPtr
 end_row(DeriveContext *context, History *history, TupleTableSlot *row, const Cause *cause)
 {
-	TupleTableSlot *version = find_open(context, history, row, false);
+	XLogRecPtr	until = try_end_row(context, history, row, cause);
 
-	if (version == NULL)
+	if (XLogRecPtrIsInvalid(until))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("a row of \"%s\" was changed that is not in its history",
 						get_rel_name(context->sources[0].relid)),
 				 errhint("Call derive.repair() for the history.")));
-	return end_version(context, history, version, cause);
+	return until;
 }
 
 typedef struct OpenVersions
@@ -575,6 +699,7 @@ end_all(DeriveContext *context, History *history, const Cause *cause)
 	OpenVersions open = {history, tuplestore_begin_heap(false, false, work_mem)};
 	TupleTableSlot *row = MakeSingleTupleTableSlot(context->desc, &TTSOpsMinimalTuple);
 
+	write_pending(context, history);
 	context->read_table(context, DERIVE_VIEW, collect_open, &open);
 	while (tuplestore_gettupleslot(open.rows, true, false, row))
 	{
@@ -636,13 +761,9 @@ apply_changes_of_view(DeriveContext *context, History *history)
 static void
 end_truncated(DeriveContext *context, History *history, TupleTableSlot *newrow, const Cause *truncate)
 {
-	TupleTableSlot *version;
-
-	if (history->nlocate == history->ncolumns)
-		return;					/* equal rows may be there by right */
-	version = find_open(context, history, newrow, false);
-	if (version != NULL)
-		(void) end_version(context, history, version, truncate);
+	if (history->nlocate < history->ncolumns)	/* equal rows may be there by
+												 * right */
+		(void) try_end_row(context, history, newrow, truncate);
 }
 
 static void
@@ -662,6 +783,8 @@ apply_changes(DeriveContext *context, History *history)
 				cause = cause_of(history, &change, "insert");
 				if (truncated)
 					end_truncated(context, history, change.newrow, &truncate);
+				if (history->pending && derive_pending_full(history->pending))
+					write_pending(context, history);
 				begin_version(context, history, change.newrow, false, &cause, InvalidXLogRecPtr);
 				break;
 			case DERIVE_UPDATED:
@@ -688,7 +811,10 @@ apply_changes(DeriveContext *context, History *history)
 		}
 	}
 	if (truncated)
+	{
+		write_pending(context, history);
 		find_differences(context, &truncate, &truncate);
+	}
 }
 
 static void
@@ -697,12 +823,19 @@ history_apply(DeriveContext *context)
 	History    *history = context->private;
 
 	load_state(context, history);
+	history->pending = NULL;
 	if (context->building)
 		build(context, history);
 	else if (history->is_view)
 		apply_changes_of_view(context, history);
 	else
+	{
+		history->pending = derive_pending_create(context->desc, history->nlocate, history->locate);
 		apply_changes(context, history);
+		write_pending(context, history);
+		derive_pending_free(history->pending);
+		history->pending = NULL;
+	}
 	store_state(context, history);
 }
 
@@ -906,7 +1039,7 @@ find_differences(DeriveContext *context, const Cause *end, const Cause *begin)
 	}
 	settle_images(&comparison, images, scratch, row, end, to_begin);
 
-	/* when all others are ended, so that none of these is taken for one of them */
+	/* now that all others are ended, none of these is taken for one of them */
 	while (tuplestore_gettupleslot(to_begin, true, false, begun))
 		begin_version(context, comparison.history, begun, true, begin, InvalidXLogRecPtr);
 
@@ -927,6 +1060,7 @@ history_resync(DeriveContext *context)
 	Cause		resync;
 
 	load_state(context, history);
+	history->pending = NULL;
 	resync = make_cause(history, "resync", InvalidFullTransactionId, context->lsn, context->time);
 	find_differences(context, &resync, &resync);
 	store_state(context, history);
@@ -1083,7 +1217,7 @@ history_explain(DeriveContext *context, StringInfo text)
 
 static const DeriveRoutine history_routine = {
 	.api_version = DERIVE_API_VERSION,
-	.flags = DERIVE_TAKES_TRUNCATE | DERIVE_TAKES_PARTITION_TRUNCATE,
+	.flags = DERIVE_TAKES_TRUNCATE | DERIVE_TAKES_PARTITION_TRUNCATE | DERIVE_BUFFERED,
 	.columns = history_default_columns,
 	.declare = history_declare,
 	.begin = history_begin,

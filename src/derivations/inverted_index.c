@@ -123,7 +123,7 @@ learn(DeriveContext *context, InvertedIndex *ii, DeriveSupportColumn *columns)
 	derive_support_one_source(context);
 	ii->document = derive_support_column_option(context, "document", false);
 	if (ii->document == InvalidAttrNumber)
-		ii->document = single_primary_key(context);
+		ii->document = derive_support_named(context, single_primary_key(context));
 	if (ii->document == InvalidAttrNumber)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -213,9 +213,9 @@ learn(DeriveContext *context, Reachability *r, DeriveSupportColumn *columns)
 	r->source = derive_support_column_option(context, "source", false);
 	r->target = derive_support_column_option(context, "target", false);
 	if (r->source == InvalidAttrNumber)
-		r->source = live[0];
+		r->source = derive_support_named(context, live[0]);
 	if (r->target == InvalidAttrNumber)
-		r->target = live[1];
+		r->target = derive_support_named(context, live[1]);
 	if (r->source == InvalidAttrNumber || r->target == InvalidAttrNumber || r->source == r->target)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -117,6 +117,14 @@ derive_support_column_option(DeriveContext *context, const char *option, bool re
 	return context->source_column(context, 0, TextDatumGetCString(name));
 }
 
+AttrNumber
+derive_support_named(DeriveContext *context, AttrNumber attno)
+{
+	if (attno == InvalidAttrNumber)
+		return attno;
+	return context->source_column(context, 0, NameStr(TupleDescAttr(context->sources[0].desc, attno - 1)->attname));
+}
+
 DeriveSupportColumn
 derive_support_column(DeriveContext *context, AttrNumber attno, const char *name)
 {

@@ -45,6 +45,9 @@ extern void derive_support_one_source(DeriveContext *context);
 /* A column of source 0 that an option names; InvalidAttrNumber if the option is missing and "required" is not set. */
 extern AttrNumber derive_support_column_option(DeriveContext *context, const char *option, bool required);
 
+/* A column of source 0 that is read without being named, as if it were: then pg_derive notices when another one takes its place. */
+extern AttrNumber derive_support_named(DeriveContext *context, AttrNumber attno);
+
 /* A column of a view: as one of the source, under this name or (NULL) the same; or of a type. */
 extern DeriveSupportColumn derive_support_column(DeriveContext *context, AttrNumber attno, const char *name);
 extern DeriveSupportColumn derive_support_new_column(const char *name, Oid type);

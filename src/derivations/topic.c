@@ -15,7 +15,8 @@
  * expire() a bounded number, so no batch ever has to remove all at once.
  *
  * Compaction keeps only the newest event of each key.  A state table knows it,
- * and the older one goes in the batch that brings the newer one.
+ * and the older one goes in the batch that brings the newer one.  Those that come
+ * and go within a batch are never written (pending.h).
  *
  * Counters.  Another state table has one row: the number of the last event,
  * which must never be given again although its row may be gone, the oldest one
@@ -32,6 +33,8 @@
 #include "access/detoast.h"
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
+#include "derivations/pending.h"
+#include "miscadmin.h"
 #include "pg_derive/derivation.h"
 #include "utils/builtins.h"
 #include "utils/pg_lsn.h"
@@ -68,6 +71,7 @@ typedef struct Topic
 	int64		rows;
 	int64		bytes;
 
+	DerivePending *pending;		/* events of a batch; if compact */
 	Datum	   *values;			/* scratch */
 	bool	   *nulls;
 } Topic;
@@ -223,6 +227,30 @@ int8_column(TupleTableSlot *slot, AttrNumber column)
 	return DatumGetInt64(slot_getattr(slot, column, &isnull));
 }
 
+static int64 row_bytes(TupleDesc desc, const Datum *values, const bool *nulls);
+static void take_key(DeriveContext *context, Topic *topic, TupleTableSlot *event);
+
+static void
+count_event(void *arg, TupleTableSlot *event)
+{
+	DeriveContext *context = arg;
+	Topic	   *topic = context->private;
+	int64		id = int8_column(event, EVENT_ID);
+
+	slot_getallattrs(event);
+	topic->first_id = topic->rows == 0 ? id : Min(topic->first_id, id);
+	topic->last_id = Max(topic->last_id, id);
+	topic->rows++;
+	topic->bytes += row_bytes(context->desc, event->tts_values, event->tts_isnull);
+	if (!topic->compact)
+		return;
+	take_key(context, topic, event);
+	topic->values[context->nkeys] = Int64GetDatum(id);
+	topic->nulls[context->nkeys] = false;
+	context->put(context, topic->newest, topic->values, topic->nulls);
+}
+
+/* What the state tables say, or, after derive.release(), the events that there are. */
 static void
 load_counters(DeriveContext *context, Topic *topic)
 {
@@ -237,6 +265,8 @@ load_counters(DeriveContext *context, Topic *topic)
 	topic->first_id = row ? int8_column(row, 3) : 1;
 	topic->rows = row ? int8_column(row, 4) : 0;
 	topic->bytes = row ? int8_column(row, 5) : 0;
+	if (row == NULL)
+		context->read_table(context, DERIVE_VIEW, count_event, context);
 	topic->loaded = true;
 }
 
@@ -311,7 +341,7 @@ take_key(DeriveContext *context, Topic *topic, TupleTableSlot *row)
 
 /* The event becomes the newest of its key, the one before it goes. */
 static void
-compact(DeriveContext *context, Topic *topic, TupleTableSlot *event, int64 id)
+compact(DeriveContext *context, Topic *topic, TupleTableSlot *event)
 {
 	TupleTableSlot *row;
 
@@ -325,30 +355,70 @@ compact(DeriveContext *context, Topic *topic, TupleTableSlot *event, int64 id)
 			elog(ERROR, "the newest event of a key is missing");
 		remove_event(context, topic, older);
 	}
-	topic->values[context->nkeys] = Int64GetDatum(id);
+	topic->values[context->nkeys] = Int64GetDatum(int8_column(event, EVENT_ID));
 	topic->nulls[context->nkeys] = false;
 	context->put(context, topic->newest, topic->values, topic->nulls);
+}
+
+/* Write the events that are still the newest of their keys. */
+static void
+write_pending(DeriveContext *context, Topic *topic)
+{
+	DerivePendingRow *row;
+
+	while ((row = derive_pending_first(topic->pending)) != NULL)
+	{
+		TupleTableSlot *event = derive_pending_slot(topic->pending, row);
+
+		CHECK_FOR_INTERRUPTS();
+		compact(context, topic, event);
+		slot_getallattrs(event);
+		context->insert(context, DERIVE_VIEW, event->tts_values, event->tts_isnull);
+		derive_pending_remove(topic->pending, row);
+	}
+}
+
+/* Take out the event of this key that is waiting to be written, if there is one. */
+static void
+forget_pending(DeriveContext *context, Topic *topic, TupleTableSlot *newer)
+{
+	DerivePendingRow *row;
+	TupleTableSlot *event;
+
+	if (derive_pending_full(topic->pending))
+		write_pending(context, topic);
+	take_key(context, topic, newer);
+	row = derive_pending_find(topic->pending, topic->values, topic->nulls);
+	if (row == NULL)
+		return;
+	event = derive_pending_slot(topic->pending, row);
+	slot_getallattrs(event);
+	topic->rows--;
+	topic->bytes -= row_bytes(context->desc, event->tts_values, event->tts_isnull);
+	derive_pending_remove(topic->pending, row);
 }
 
 static void
 add_event(DeriveContext *context, Topic *topic, DeriveChange *change)
 {
 	TupleDesc	desc = context->desc;
-	int64		id = ++topic->last_id;
 
 	if (topic->compact)
-		compact(context, topic, change->newrow, id);
+		forget_pending(context, topic, change->newrow);
 
 	slot_getallattrs(change->newrow);
 	memcpy(topic->values, change->newrow->tts_values, sizeof(Datum) * desc->natts);
 	memcpy(topic->nulls, change->newrow->tts_isnull, sizeof(bool) * desc->natts);
-	topic->values[EVENT_ID - 1] = Int64GetDatum(id);
+	topic->values[EVENT_ID - 1] = Int64GetDatum(++topic->last_id);
 	topic->values[EVENT_LSN - 1] = LSNGetDatum(change->lsn);
 	topic->values[EVENT_TIME - 1] = TimestampTzGetDatum(change->commit_time);
 	memset(topic->nulls, false, sizeof(bool) * METADATA);
 	topic->rows++;
 	topic->bytes += row_bytes(desc, topic->values, topic->nulls);
-	context->insert(context, DERIVE_VIEW, topic->values, topic->nulls);
+	if (topic->compact)
+		derive_pending_add(topic->pending, topic->values, topic->nulls);
+	else
+		context->insert(context, DERIVE_VIEW, topic->values, topic->nulls);
 }
 
 /* Must the oldest event go? */
@@ -401,6 +471,8 @@ topic_apply(DeriveContext *context)
 	DeriveChange change;
 	int64		added = 0;
 
+	if (topic->compact)
+		topic->pending = derive_pending_create(context->desc, context->nkeys, topic->keys);
 	while (context->next_change(context, &change))
 	{
 		if (change.operation != DERIVE_APPENDED)
@@ -408,6 +480,11 @@ topic_apply(DeriveContext *context)
 		load_counters(context, topic);
 		add_event(context, topic, &change);
 		added++;
+	}
+	if (topic->compact)
+	{
+		write_pending(context, topic);
+		derive_pending_free(topic->pending);
 	}
 	if (added == 0)
 		return;
@@ -432,6 +509,8 @@ topic_expire(DeriveContext *context)
 static void
 topic_resync(DeriveContext *context)
 {
+	load_counters(context, context->private);
+	store_counters(context, context->private);
 }
 
 static void

@@ -7,6 +7,7 @@
  *	operators.c		the derivation "select": runs a compiled SELECT
  *	context.c		what other derivations are given: DeriveContext
  *	tables.c		the tables that they write
+ *	buffer.c		their rows in memory
  *	scratch.c		running them from nothing
  *
  *-------------------------------------------------------------------------
@@ -36,6 +37,8 @@ typedef struct DeriveOperators
 								 * they run */
 } DeriveOperators;
 
+typedef struct DeriveBuffer DeriveBuffer;
+
 /* A table that a derivation writes. */
 typedef struct DeriveTable
 {
@@ -43,9 +46,12 @@ typedef struct DeriveTable
 	Oid			index;			/* of the locator */
 	TupleDesc	desc;
 	DeriveLocator locator;
+	bool		unique;			/* so the derivation says, whatever the index
+								 * can do */
 
 	/* while it is open */
 	DeriveTarget *target;
+	DeriveBuffer *buffer;		/* or NULL */
 	TupleTableSlot *row;		/* to be written */
 	bool		found;			/* get() returned a row that is still there */
 } DeriveTable;
@@ -94,6 +100,7 @@ typedef struct DeriveTables
 	bool		running;		/* apply(), resync() or expire() is; an ERROR
 								 * leaves it set */
 	List	   *asked;			/* of char *: options that were asked for */
+	uint64		columns_digest; /* of the columns that were asked for */
 	List	   *indexes;		/* of DeriveIndex * */
 	int			ntables;
 	DeriveTable **tables;		/* 0 is the view */
@@ -105,6 +112,8 @@ typedef struct DeriveTables
 	/* next_change() */
 	MemoryContext run_cxt;		/* NULL: no run */
 	DeriveEventReader *events;
+	DeriveEvent event;			/* the present one, and ... */
+	int			event_source;	/* ... the source that it may be for next */
 	int			next_source;	/* whose rows or delta come next */
 	DeriveDelta *delta;			/* being read */
 	TupleTableSlot *delta_slot;
@@ -153,6 +162,18 @@ extern void derive_tables_create(DeriveProgram *program);	/* and register */
 extern void derive_tables_find(DeriveProgram *program);
 extern void derive_tables_open(DeriveProgram *program);
 extern void derive_tables_close(DeriveProgram *program);
+
+/* buffer.c: see there; the functions of DeriveContext for a table that has one */
+extern DeriveBuffer *derive_buffer_create(DeriveTable *table);
+extern void derive_buffer_free(DeriveTable *table);
+extern TupleTableSlot *derive_buffer_get(DeriveTable *table, TupleTableSlot *key);
+extern bool derive_buffer_insert(DeriveTable *table, TupleTableSlot *new);
+extern void derive_buffer_put(DeriveTable *table, TupleTableSlot *new);
+extern bool derive_buffer_remove(DeriveTable *table, TupleTableSlot *key);
+extern bool derive_buffer_replace(DeriveTable *table, TupleTableSlot *new);
+
+/* Write what is in memory. */
+extern void derive_buffer_flush(DeriveTable *table);
 
 /* scratch.c */
 

@@ -28,6 +28,7 @@
 #include "access/xact.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "executor/tuptable.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -158,6 +159,15 @@ find_column(TupleDesc desc, const char *name)
 	return InvalidAttrNumber;
 }
 
+/* It is known by its name; should that be another column's one day, all rows change. */
+static void
+remember_column(DeriveTables *tables, int source, const char *name, AttrNumber attno)
+{
+	uint64		hash = hash_bytes_extended((const unsigned char *) name, strlen(name), attno);
+
+	tables->columns_digest = hash_combine64(tables->columns_digest, hash_combine64(hash, source));
+}
+
 static AttrNumber
 context_source_column(DeriveContext *context, int source, const char *name)
 {
@@ -168,6 +178,7 @@ context_source_column(DeriveContext *context, int source, const char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_COLUMN),
 				 errmsg("column \"%s\" of source \"%s\" does not exist", name, get_rel_name(from->relid))));
+	remember_column(program_of(context)->tables, source, name, attno);
 	return attno;
 }
 
@@ -517,6 +528,13 @@ find_conversion(DeriveProgram *program, int number, Oid relid, TupleDesc from)
 	conversion->relid = relid;
 	if (!equalTupleDescs(from, to) || relid != program->context->sources[number].relid)
 	{
+		/*
+		 * columns are known by their names now; those in a decoded row may be
+		 * old
+		 */
+		Relation	member = relid == program->context->sources[number].relid ? NULL :
+		table_open(relid, AccessShareLock);
+
 		conversion->map = make_attrmap(to->natts);
 		for (int i = 0; i < to->natts; i++)
 		{
@@ -525,9 +543,9 @@ find_conversion(DeriveProgram *program, int number, Oid relid, TupleDesc from)
 
 			if (att->attisdropped)
 				continue;
-			attno = relid == program->context->sources[number].relid ?
-				(i < from->natts && !TupleDescAttr(from, i)->attisdropped ? i + 1 : InvalidAttrNumber) :
-				find_column(from, NameStr(att->attname));
+			attno = member == NULL ? i + 1 : find_column(RelationGetDescr(member), NameStr(att->attname));
+			if (attno > from->natts || (attno > 0 && TupleDescAttr(from, attno - 1)->attisdropped))
+				attno = InvalidAttrNumber;
 			if (attno != InvalidAttrNumber && TupleDescAttr(from, attno - 1)->atttypid != att->atttypid)
 				ereport(ERROR,
 						(errcode(ERRCODE_DATATYPE_MISMATCH),
@@ -535,6 +553,8 @@ find_conversion(DeriveProgram *program, int number, Oid relid, TupleDesc from)
 								NameStr(att->attname), get_rel_name(relid))));
 			conversion->map->attnums[i] = attno;
 		}
+		if (member != NULL)
+			table_close(member, NoLock);
 	}
 	reader->conversions = lappend(reader->conversions, conversion);
 	MemoryContextSwitchTo(old);
@@ -658,6 +678,7 @@ derive_changes_rewind(DeriveContext *context)
 	end_reading(tables);
 	tables->readers = palloc0(sizeof(DeriveSourceReader) * Max(context->nsources, 1));
 	tables->next_source = 0;
+	tables->event_source = context->nsources;
 	tables->scan.next_member = 0;
 	for (int i = 0; i < context->nsources; i++)
 	{
@@ -677,24 +698,9 @@ derive_changes_rewind(DeriveContext *context)
 	MemoryContextSwitchTo(old);
 }
 
-/* Which source does a table belong to?  -1: the view itself. */
-static int
-source_of(DeriveProgram *program, Oid relid)
-{
-	static int	last = 0;
-
-	if (last < program->context->nsources && list_member_oid(program->tables->readers[last].members, relid))
-		return last;
-	for (int i = 0; i < program->context->nsources; i++)
-		if (list_member_oid(program->tables->readers[i].members, relid))
-			return last = i;
-	return -1;
-}
-
 static void
-fill_from_event(DeriveProgram *program, DeriveEvent *event, DeriveChange *change)
+fill_from_event(DeriveProgram *program, DeriveEvent *event, int number, DeriveChange *change)
 {
-	int			number = source_of(program, event->relid);
 	DeriveSourceReader *reader;
 	DeriveConversion *conversion;
 
@@ -727,6 +733,39 @@ fill_from_event(DeriveProgram *program, DeriveEvent *event, DeriveChange *change
 		change->oldrow = convert_tuple(program, conversion, event->oldtuple, reader->oldrow, reader->virtual_old);
 	if (event->newtuple)
 		change->newrow = convert_tuple(program, conversion, event->newtuple, reader->newrow, reader->virtual_new);
+}
+
+/*
+ * The next event is a change of the source that its table belongs to; of several
+ * ones, if a table and a partition of it are both sources.
+ */
+static bool
+next_from_events(DeriveContext *context, DeriveChange *change)
+{
+	DeriveProgram *program = program_of(context);
+	DeriveTables *tables = program->tables;
+
+	for (;;)
+	{
+		while (tables->event_source < context->nsources)
+		{
+			int			number = tables->event_source++;
+
+			if (!list_member_oid(tables->readers[number].members, tables->event.relid))
+				continue;
+			fill_from_event(program, &tables->event, number, change);
+			return true;
+		}
+		if (!derive_events_next(tables->events, &tables->event))
+			return false;
+		tables->event_source = 0;
+		if (tables->event.relid == program->view)
+		{
+			fill_from_event(program, &tables->event, -1, change);
+			tables->event_source = context->nsources;
+			return true;
+		}
+	}
 }
 
 /* The next row of the deltas of views, as an insertion or deletion. */
@@ -790,17 +829,13 @@ next_change(DeriveContext *context, DeriveChange *change)
 {
 	DeriveProgram *program = program_of(context);
 	DeriveTables *tables = program->tables;
-	DeriveEvent event;
 
 	require_running(context, "next_change");
 	CHECK_FOR_INTERRUPTS();
 	if (tables->events != NULL)
 	{
-		if (derive_events_next(tables->events, &event))
-		{
-			fill_from_event(program, &event, change);
+		if (next_from_events(context, change))
 			return true;
-		}
 		derive_events_end(tables->events);
 		tables->events = NULL;
 	}

@@ -84,7 +84,7 @@ create_table(char *name, char persistence, TupleDesc desc, bool keep_names)
 	ObjectAddress table;
 	SavedUser	saved;
 
-	stmt->relation = makeRangeVar("derive_state", name, -1);
+	stmt->relation = makeRangeVar(persistence == RELPERSISTENCE_TEMP ? NULL : "derive_state", name, -1);
 	stmt->relation->relpersistence = persistence;
 	stmt->oncommit = ONCOMMIT_NOOP;
 	stmt->options = list_make1(makeDefElem("fillfactor", (Node *) makeInteger(derive_fillfactor), -1));
@@ -98,6 +98,8 @@ create_table(char *name, char persistence, TupleDesc desc, bool keep_names)
 	}
 
 	become_internal_owner(&saved);
+	if (persistence == RELPERSISTENCE_TEMP)
+		SetUserIdAndSecContext(internal_owner(), SECURITY_LOCAL_USERID_CHANGE);
 	table = DefineRelation(stmt, RELKIND_RELATION, internal_owner(), NULL, NULL);
 	CommandCounterIncrement();
 	NewRelationCreateToastTable(table.objectId, (Datum) 0);
@@ -121,11 +123,19 @@ derive_internal_create(Oid view, int operator, char role, TupleDesc desc)
 	return table.objectId;
 }
 
+/*
+ * PITFALL: it must not be unlogged.  When the creation of an unlogged table is
+ * rolled back, its main file stays, empty, until the next checkpoint.  If the
+ * server crashes before that, and before the log says that it was rolled back,
+ * recovery makes the init file again, wants to copy it over the main one, finds
+ * it there, and gives up: the server does not start any more.
+ */
 Oid
 derive_internal_create_scratch(int number, TupleDesc desc)
 {
-	Oid			relid = create_table(psprintf("scratch_%d_%d", MyProcPid, number),
-									 RELPERSISTENCE_UNLOGGED, desc, false);
+	static uint32 counter = 0;
+	Oid			relid = create_table(psprintf("derive_scratch_%u_%d", counter++, number),
+									 RELPERSISTENCE_TEMP, desc, false);
 
 	CommandCounterIncrement();
 	return relid;
@@ -192,8 +202,8 @@ has_index(Relation rel, const char *method, int nattrs, const AttrNumber *attrs)
 		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
 		Form_pg_index form = index->rd_index;
 		bool		same = form->indisvalid && form->indnkeyatts >= nattrs &&
-			heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL) &&
-			(index->rd_rel->relam == am || index->rd_rel->relam == BTREE_AM_OID);
+		heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL) &&
+		(index->rd_rel->relam == am || index->rd_rel->relam == BTREE_AM_OID);
 
 		for (int i = 0; same && i < nattrs; i++)
 			same = form->indkey.values[i] == attrs[i];

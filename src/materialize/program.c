@@ -88,12 +88,16 @@ add_named_sources(DeriveProgram *program, DeriveDefinition *definition)
 		DeriveSource *source = palloc0(sizeof(DeriveSource));
 		AclResult	result;
 
+		/*
+		 * before the lock, which is not for everybody; ERROR if it is not
+		 * there
+		 */
 		source->relid = lfirst_oid(lc);
-		LockRelationOid(source->relid, AccessShareLock);
-		derive_check_source(source->relid, true, program->owner);
 		result = pg_class_aclcheck(source->relid, program->owner, ACL_SELECT);
 		if (result != ACLCHECK_OK)
 			aclcheck_error(result, get_relkind_objtype(get_rel_relkind(source->relid)), get_rel_name(source->relid));
+		LockRelationOid(source->relid, AccessShareLock);
+		derive_check_source(source->relid, true, program->owner);
 
 		if (get_rel_relkind(source->relid) == RELKIND_MATVIEW)
 			program->view_sources = lappend_oid(program->view_sources, source->relid);
@@ -120,9 +124,8 @@ add_named_sources(DeriveProgram *program, DeriveDefinition *definition)
 }
 
 static DeriveProgram *
-make_program(MemoryContext parent, DeriveDefinition *definition, Oid view, Oid owner, TupleDesc desc, bool creating)
+make_program(MemoryContext cxt, DeriveDefinition *definition, Oid view, Oid owner, TupleDesc desc, bool creating)
 {
-	MemoryContext cxt = AllocSetContextCreate(parent, "pg_derive program", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(cxt);
 	DeriveProgram *program = palloc0(sizeof(DeriveProgram));
 
@@ -139,17 +142,26 @@ make_program(MemoryContext parent, DeriveDefinition *definition, Oid view, Oid o
 	return program;
 }
 
+/* Its memory; after an ERROR it goes with the caller's. */
+static MemoryContext
+create_program_context(void)
+{
+	return AllocSetContextCreate(CurrentMemoryContext, "pg_derive program", ALLOCSET_DEFAULT_SIZES);
+}
+
 static DeriveProgram *
 program_of_view(Oid view, MemoryContext parent, bool creating)
 {
-	MemoryContext old = MemoryContextSwitchTo(parent);
+	MemoryContext cxt = create_program_context();
+	MemoryContext old = MemoryContextSwitchTo(cxt);
 	DeriveDefinition *definition = derive_definition_of_view(view);
 	Relation	rel = table_open(view, AccessShareLock);
-	DeriveProgram *program = make_program(parent, definition, view, rel->rd_rel->relowner,
+	DeriveProgram *program = make_program(cxt, definition, view, rel->rd_rel->relowner,
 										  RelationGetDescr(rel), creating);
 
 	table_close(rel, NoLock);
 	MemoryContextSwitchTo(old);
+	MemoryContextSetParent(cxt, parent);
 	return program;
 }
 
@@ -167,7 +179,7 @@ derive_program_without_view(DeriveDefinition *definition, TupleDesc desc)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("derivation \"%s\" takes a query", definition->derivation),
 				 errhint("Call derive.create_view() with a name and a query.")));
-	return make_program(CurrentMemoryContext, definition, InvalidOid, GetUserId(), desc, false);
+	return make_program(create_program_context(), definition, InvalidOid, GetUserId(), desc, false);
 }
 
 TupleDesc
@@ -308,6 +320,12 @@ derive_program_row_types_digest(DeriveProgram *program)
 	return digest;
 }
 
+uint64
+derive_program_columns_digest(DeriveProgram *program)
+{
+	return program->tables->columns_digest;
+}
+
 /* -------------------------------------------------------------------------
  * Running
  * -------------------------------------------------------------------------
@@ -323,7 +341,7 @@ changes_of_source(DeriveProgram *program, DeriveSource *source, DeriveBatch *bat
 	{
 		List	   *members = derive_source_members(source->relid, source->inh);
 		int64		result = batch->log == NULL ? 0 :
-			derive_events_count(batch->log, members, batch->from, batch->to, unknown, truncated);
+		derive_events_count(batch->log, members, batch->from, batch->to, unknown, truncated);
 
 		/* what a partition had, among others, nobody can tell */
 		*unknown |= *truncated && list_length(members) > 1 &&
@@ -380,7 +398,7 @@ resync(DeriveProgram *program)
 				 errmsg("changes that view \"%s\" needs are lost", get_rel_name(program->view)),
 				 errdetail("Derivation \"%s\" cannot tell from the rows that its sources have now what was done to them.",
 						   program->context->name),
-				 errhint("Drop the view and create it again, or go on without them by derive.release() and derive.maintain().")));
+				 errhint("Drop the view and create it again.")));
 }
 
 static void
@@ -402,7 +420,10 @@ apply(DeriveProgram *program)
 	derive_context_run(program, nchanges > 0 || truncated ? program->routine->apply : NULL);
 }
 
-/* Is what the view contains more than the rows that its sources have now can tell? */
+/*
+ * Is what the view contains more than the rows that its sources have now can
+ * tell?  Then it is continued, with empty state tables.
+ */
 static bool
 has_past(DeriveProgram *program)
 {

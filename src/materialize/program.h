@@ -107,6 +107,9 @@ extern List *derive_program_write_relations(DeriveProgram *program);
 /* Changes when a column is added to, dropped from or renamed in one of program->row_types; 0 if there are none. */
 extern uint64 derive_program_row_types_digest(DeriveProgram *program);
 
+/* Changes when a derivation in C finds other columns of its sources under their names; 0 for a SELECT. */
+extern uint64 derive_program_columns_digest(DeriveProgram *program);
+
 /* How many changes does the batch have for it; -1: none, and nothing is unknown. */
 extern int64 derive_program_changes(DeriveProgram *program, DeriveBatch *batch);
 

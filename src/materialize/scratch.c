@@ -17,6 +17,7 @@
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "utils/memutils.h"
@@ -24,6 +25,7 @@
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
+#include "base/compat.h"
 #include "base/gucs.h"
 #include "delta/fill.h"
 #include "materialize/body.h"
@@ -57,14 +59,29 @@ typedef struct CopyRows
 	Tuplestorestate *rows;
 	DeriveProgramRun *run;
 	int64		nrows;
+	MemoryContext row_cxt;		/* reset after each row */
 } CopyRows;
 
+/* Large values stand in another table, which will be gone, too. */
 static void
 copy_row(void *arg, TupleTableSlot *row)
 {
 	CopyRows   *copy = arg;
+	TupleDesc	desc = row->tts_tupleDescriptor;
+	MemoryContext old = MemoryContextSwitchTo(copy->row_cxt);
+	Datum	   *values = palloc(sizeof(Datum) * desc->natts);
 
-	tuplestore_puttupleslot(copy->rows, row);
+	slot_getallattrs(row);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		values[i] = row->tts_values[i];
+		if (TupleDescAttr(desc, i)->attlen == -1 && !row->tts_isnull[i] &&
+			VARATT_IS_EXTERNAL(DatumGetPointer(values[i])))
+			values[i] = PointerGetDatum(detoast_external_attr((struct varlena *) DatumGetPointer(values[i])));
+	}
+	tuplestore_putvalues(copy->rows, desc, values, row->tts_isnull);
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(copy->row_cxt);
 	if (copy->run->progress && ++copy->nrows % 1000 == 0)
 		copy->run->progress(copy->run->progress_arg, "copying rows", copy->nrows);
 }
@@ -82,7 +99,9 @@ run_in_scratch(DeriveProgram *program, Tuplestorestate **rows, DeriveProgramRun 
 	{
 		CopyRows	copy = {rows[i], run, 0};
 
+		copy.row_cxt = AllocSetContextCreate(CurrentMemoryContext, "pg_derive row", ALLOCSET_DEFAULT_SIZES);
 		program->context->read_table(program->context, i, copy_row, &copy);
+		MemoryContextDelete(copy.row_cxt);
 	}
 	derive_tables_close(program);
 	PopActiveSnapshot();
@@ -97,6 +116,7 @@ derive_scratch_run(DeriveProgram *program, DeriveProgramRun *run)
 	DeriveProgramRun clone_run = {0};
 	Tuplestorestate **rows = palloc(sizeof(Tuplestorestate *) * clone->tables->ntables);
 	ErrorData  *volatile edata = NULL;
+	int			flags = MyXactFlags;
 
 	if (run->progress)
 		run->progress(run->progress_arg, "deriving", 0);
@@ -104,7 +124,10 @@ derive_scratch_run(DeriveProgram *program, DeriveProgramRun *run)
 		rows[i] = derive_tuplestore_create(derive_work_mem);
 	clone->run = &clone_run;
 
-	/* A subtransaction that ends with the session's transaction would be taken for one of its user's. */
+	/*
+	 * A subtransaction that ends with the session's transaction would be
+	 * taken for one of its user's.
+	 */
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
 	PG_TRY();
@@ -121,6 +144,10 @@ derive_scratch_run(DeriveProgram *program, DeriveProgramRun *run)
 	RollbackAndReleaseCurrentSubTransaction();
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
+	/* nothing temporary is left, so the transaction may be prepared */
+	if (!(flags & XACT_FLAGS_ACCESSEDTEMPNAMESPACE))
+		MyXactFlags &= ~XACT_FLAGS_ACCESSEDTEMPNAMESPACE;
+	derive_program_free(clone);
 	if (edata != NULL && edata->sqlerrcode == DERIVE_ERRCODE_DIVERGED)
 		ereport(ERROR,
 				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
@@ -128,8 +155,6 @@ derive_scratch_run(DeriveProgram *program, DeriveProgramRun *run)
 				 edata->detail ? errdetail_internal("%s", edata->detail) : 0));
 	if (edata != NULL)
 		ReThrowError(edata);
-
-	derive_program_free(clone);
 	return rows;
 }
 

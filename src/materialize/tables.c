@@ -5,17 +5,21 @@
  *
  * All of them are written through targets (delta/target.h), row by row, so that
  * a callback sees what it did.  Rows are found by the key's index: a unique one
- * on columns of fixed length, else one on a hash of the key.
+ * on columns of fixed length, else one on a hash of the key.  Where a derivation
+ * wants it, they are kept in memory until the batch ends (buffer.c).
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "catalog/pg_am_d.h"
+#include "catalog/pg_class.h"
 #include "commands/defrem.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -63,6 +67,7 @@ derive_table_set_key(DeriveTable *table, int nkeys, const AttrNumber *keys, bool
 {
 	MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(table));
 
+	table->unique = unique;
 	table->locator.unique = unique && indexable(table->desc, nkeys, keys);
 	table->locator.nattrs = nkeys;
 	table->locator.attrs = palloc(sizeof(AttrNumber) * Max(nkeys, 1));
@@ -92,6 +97,32 @@ derive_tables_create(DeriveProgram *program)
 	}
 }
 
+/*
+ * The index that was made for the table; InvalidOid if a derivation has chosen
+ * another key since.
+ */
+static Oid
+find_index(Oid view, int number, const DeriveLocator *locator)
+{
+	Oid			relid = derive_registry_relation(view, number, 'i');
+	Relation	index;
+	bool		fits;
+
+	if (!OidIsValid(relid))
+		return InvalidOid;
+	/* lock first: REINDEX CONCURRENTLY may be about to drop it */
+	LockRelationOid(relid, AccessShareLock);
+	if (get_rel_relkind(relid) != RELKIND_INDEX)
+	{
+		UnlockRelationOid(relid, AccessShareLock);
+		return InvalidOid;
+	}
+	index = index_open(relid, NoLock);
+	fits = derive_locator_matches(index, locator);
+	index_close(index, NoLock);
+	return fits ? relid : InvalidOid;
+}
+
 void
 derive_tables_find(DeriveProgram *program)
 {
@@ -106,7 +137,7 @@ derive_tables_find(DeriveProgram *program)
 					 errmsg("view \"%s\" is maintained in another way than its internal tables were made for",
 							get_rel_name(program->view)),
 					 errhint("Call derive.release() and derive.maintain().")));
-		table->index = derive_registry_relation(program->view, i, 'i');
+		table->index = find_index(program->view, i, &table->locator);
 		if (i != DERIVE_VIEW)
 			program->internal = lappend_oid(program->internal, table->relid);
 	}
@@ -134,6 +165,7 @@ derive_tables_open(DeriveProgram *program)
 		table->target = derive_target_open(table->relid, table->index, &table->locator,
 										   i == DERIVE_VIEW ? tables->output : NULL);
 		table->row = MakeSingleTupleTableSlot(table->desc, &TTSOpsVirtual);
+		table->buffer = program->routine->flags & DERIVE_BUFFERED ? derive_buffer_create(table) : NULL;
 		table->found = false;
 		if (i == DERIVE_VIEW && is_view && program->observer)
 			derive_target_observe(table->target, program->observer, program->observer_arg);
@@ -149,6 +181,11 @@ derive_tables_close(DeriveProgram *program)
 	{
 		DeriveTable *table = tables->tables[i];
 
+		if (table->buffer != NULL)
+		{
+			derive_buffer_flush(table);
+			derive_buffer_free(table);
+		}
 		derive_target_close(table->target, i == DERIVE_VIEW ? program->run->counts : NULL);
 		ExecDropSingleTupleTableSlot(table->row);
 		table->target = NULL;
@@ -180,6 +217,16 @@ open_table(DeriveContext *context, int number)
 	return tables->tables[number];
 }
 
+/* Values may point into the row that get() returned, which the next look-up forgets. */
+static TupleTableSlot *
+store_row(DeriveTable *table)
+{
+	ExecStoreVirtualTuple(table->row);
+	if (table->found)
+		ExecMaterializeSlot(table->row);
+	return table->row;
+}
+
 static TupleTableSlot *
 row_of(DeriveTable *table, const Datum *values, const bool *isnull)
 {
@@ -188,7 +235,7 @@ row_of(DeriveTable *table, const Datum *values, const bool *isnull)
 	ExecClearTuple(table->row);
 	memcpy(table->row->tts_values, values, sizeof(Datum) * natts);
 	memcpy(table->row->tts_isnull, isnull, sizeof(bool) * natts);
-	return ExecStoreVirtualTuple(table->row);
+	return store_row(table);
 }
 
 /* A row that has only its key. */
@@ -206,13 +253,22 @@ key_of(DeriveTable *table, const Datum *key, const bool *isnull)
 		table->row->tts_values[attno] = key[i];
 		table->row->tts_isnull[attno] = isnull[i];
 	}
-	return ExecStoreVirtualTuple(table->row);
+	return store_row(table);
+}
+
+static void
+refuse_second(DeriveTable *table)
+{
+	ereport(ERROR,
+			(errcode(DERIVE_ERRCODE_DIVERGED),
+			 errmsg("contents of \"%s\" do not agree with its definition", get_rel_name(table->relid)),
+			 errdetail("A row that should be added is already there.")));
 }
 
 static TupleTableSlot *
 lookup(DeriveTable *table, TupleTableSlot *row)
 {
-	TupleTableSlot *found = derive_target_lookup(table->target, row);
+	TupleTableSlot *found = table->buffer ? derive_buffer_get(table, row) : derive_target_lookup(table->target, row);
 
 	table->found = (found != NULL);
 	return found;
@@ -231,8 +287,19 @@ context_insert(DeriveContext *context, int number, const Datum *values, const bo
 {
 	DeriveTable *table = open_table(context, number);
 
+	TupleTableSlot *row = row_of(table, values, isnull);
+
 	table->found = false;
-	derive_target_insert(table->target, row_of(table, values, isnull));
+	if (table->buffer != NULL)
+	{
+		if (!derive_buffer_insert(table, row))
+			refuse_second(table);
+		return;
+	}
+	/* an index on a hash lets everything in */
+	if (table->unique && !table->locator.unique && derive_target_lookup(table->target, row) != NULL)
+		refuse_second(table);
+	derive_target_insert(table->target, row);
 }
 
 static void
@@ -245,7 +312,10 @@ context_replace(DeriveContext *context, int number, const Datum *values, const b
 				(errcode(ERRCODE_EXTERNAL_ROUTINE_INVOCATION_EXCEPTION),
 				 errmsg("derivation \"%s\" replaces a row that it did not get", context->name)));
 	table->found = false;
-	derive_target_replace_found(table->target, values ? row_of(table, values, isnull) : NULL);
+	if (table->buffer == NULL)
+		derive_target_replace_found(table->target, values ? row_of(table, values, isnull) : NULL);
+	else if (!derive_buffer_replace(table, values ? row_of(table, values, isnull) : NULL))
+		refuse_second(table);
 }
 
 static void
@@ -254,21 +324,27 @@ context_put(DeriveContext *context, int number, const Datum *values, const bool 
 	DeriveTable *table = open_table(context, number);
 	TupleTableSlot *row = row_of(table, values, isnull);
 
-	if (lookup(table, row) != NULL)
+	table->found = false;
+	if (table->buffer != NULL)
+		derive_buffer_put(table, row);
+	else if (derive_target_lookup(table->target, row) != NULL)
 		derive_target_replace_found(table->target, row);
 	else
 		derive_target_insert(table->target, row);
-	table->found = false;
 }
 
 static bool
 context_remove(DeriveContext *context, int number, const Datum *key, const bool *isnull)
 {
 	DeriveTable *table = open_table(context, number);
+	TupleTableSlot *row;
 
-	if (lookup(table, key_of(table, key, isnull)) == NULL)
-		return false;
+	row = key_of(table, key, isnull);
 	table->found = false;
+	if (table->buffer != NULL)
+		return derive_buffer_remove(table, row);
+	if (derive_target_lookup(table->target, row) == NULL)
+		return false;
 	derive_target_replace_found(table->target, NULL);
 	return true;
 }
@@ -287,8 +363,11 @@ context_read_table(DeriveContext *context, int number, DeriveRowCallback callbac
 	DeriveTable *table = open_table(context, number);
 	Relation	rel = table_open(table->relid, NoLock);
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
-	TableScanDesc scan = table_beginscan(rel, SnapshotSelf, 0, NULL);
+	TableScanDesc scan;
 
+	if (table->buffer != NULL)
+		derive_buffer_flush(table);
+	scan = table_beginscan(rel, SnapshotSelf, 0, NULL);
 	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{
 		CHECK_FOR_INTERRUPTS();

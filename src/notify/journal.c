@@ -32,14 +32,20 @@
  * journal (not on the view, which is not locked more than by any reader), so
  * that the worker does not drop it as unused at that very moment.
  *
+ * Rows that were removed stay in the index as long as somebody's old snapshot
+ * may see them, maybe millions of them.  So no search that the worker makes
+ * again and again passes over them: it begins behind what it has removed.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/heaptoast.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "base/compat.h"
 #include "base/gucs.h"
 #include "base/registry.h"
 #include "miscadmin.h"
@@ -68,6 +74,9 @@
 #define Anum_changes_old		6
 #define Anum_changes_new		7
 #define Natts_changes			7
+
+/* Changes that are written together. */
+#define MAX_WAITING			64
 
 /* An old and a new row that are larger than this together become two changes. */
 #define LARGE_CHANGE	((Size) 256 * 1024 * 1024)
@@ -249,19 +258,27 @@ derive_journal_drop(Oid view, DeriveJournalCheck unused)
  * ----------------------------------------------------------------
  */
 
-/* The last entry of a view; false if there is none. */
+/* The view's entries after a number, in order. */
+static SysScanDesc
+begin_scan(Relation changes, Relation index, Oid view, int64 after, Snapshot snapshot)
+{
+	ScanKeyData key[2];
+
+	ScanKeyInit(&key[0], Anum_changes_view, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(view));
+	ScanKeyInit(&key[1], Anum_changes_seq, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(after));
+	return systable_beginscan_ordered(changes, index, snapshot, 2, key);
+}
+
+/* The last entry of a view after a number; false if there is none. */
 static bool
-last_change(Oid view, Snapshot snapshot, int64 *seq, int64 *total)
+last_change(Oid view, int64 after, Snapshot snapshot, int64 *seq, int64 *total)
 {
 	Relation	changes = table_open(changes_oid(), AccessShareLock);
 	Relation	index = index_open(changes_pkey_oid(), AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
+	SysScanDesc scan = begin_scan(changes, index, view, after, snapshot);
 	HeapTuple	tuple;
 	bool		isnull;
 
-	ScanKeyInit(&key, Anum_changes_view, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(view));
-	scan = systable_beginscan_ordered(changes, index, snapshot, 1, &key);
 	tuple = systable_getnext_ordered(scan, BackwardScanDirection);
 	if (HeapTupleIsValid(tuple))
 	{
@@ -285,10 +302,10 @@ derive_journal_load(const DeriveJournalRow *row)
 	journal->id = row->id;
 	journal->active = row->active;
 	journal->last_seq = row->floor;
-	if (last_change(row->view, NULL, &seq, &total))
+	if (last_change(row->view, row->floor, NULL, &seq, &total))
 	{
-		journal->last_seq = Max(journal->last_seq, seq);
-		journal->total = total;
+		journal->last_seq = seq;
+		journal->total = journal->committed = total;
 	}
 	journal->announce = true;	/* what an earlier worker may have failed to */
 	journal->cxt = AllocSetContextCreate(CurrentMemoryContext, "pg_derive journal",
@@ -309,8 +326,10 @@ derive_journal_open(DeriveJournal *journal)
 	MemoryContext oldcontext;
 	Relation	view;
 
-	/* an ERROR may have left it open */
+	/* an ERROR may have left it open, and what it wrote is gone */
 	MemoryContextReset(journal->cxt);
+	journal->total = journal->committed;
+	journal->nchanges = 0;
 	oldcontext = MemoryContextSwitchTo(journal->cxt);
 	view = table_open(journal->view, NoLock);
 	journal->rowdesc = CreateTupleDescCopy(RelationGetDescr(view));
@@ -319,12 +338,33 @@ derive_journal_open(DeriveJournal *journal)
 	journal->row_cxt = AllocSetContextCreate(journal->cxt, "pg_derive change", ALLOCSET_DEFAULT_SIZES);
 	journal->changes = table_open(changes_oid(), RowExclusiveLock);
 	journal->indexes = CatalogOpenIndexes(journal->changes);
+	journal->waiting = palloc0(sizeof(TupleTableSlot *) * MAX_WAITING);
+	journal->nwaiting = 0;
 	MemoryContextSwitchTo(oldcontext);
+}
+
+/* Write the changes that wait. */
+static void
+flush_changes(DeriveJournal *journal)
+{
+	MemoryContext oldcontext = MemoryContextSwitchTo(journal->row_cxt);
+
+	if (journal->nwaiting > 0)
+		CatalogTuplesMultiInsertWithInfo(journal->changes, journal->waiting, journal->nwaiting,
+										 journal->indexes);
+	for (int i = 0; i < journal->nwaiting; i++)
+		ExecClearTuple(journal->waiting[i]);
+	journal->nwaiting = 0;
+	MemoryContextSwitchTo(oldcontext);
+	MemoryContextReset(journal->row_cxt);
 }
 
 void
 derive_journal_close(DeriveJournal *journal)
 {
+	flush_changes(journal);
+	for (int i = 0; i < MAX_WAITING && journal->waiting[i] != NULL; i++)
+		ExecDropSingleTupleTableSlot(journal->waiting[i]);
 	CatalogCloseIndexes(journal->indexes);
 	table_close(journal->changes, NoLock);
 	MemoryContextReset(journal->cxt);
@@ -345,6 +385,9 @@ static void
 write_change(DeriveJournal *journal, Datum oldrow, Datum newrow)
 {
 	MemoryContext oldcontext = MemoryContextSwitchTo(journal->row_cxt);
+	TupleDesc	desc = RelationGetDescr(journal->changes);
+	TupleTableSlot **slot = &journal->waiting[journal->nwaiting];
+	HeapTuple	tuple;
 	Datum		values[Natts_changes];
 	bool		nulls[Natts_changes] = {false};
 
@@ -359,12 +402,30 @@ write_change(DeriveJournal *journal, Datum oldrow, Datum newrow)
 	nulls[Anum_changes_old - 1] = (oldrow == (Datum) 0);
 	values[Anum_changes_new - 1] = newrow;
 	nulls[Anum_changes_new - 1] = (newrow == (Datum) 0);
-	CatalogTupleInsertWithInfo(journal->changes,
-							   heap_form_tuple(RelationGetDescr(journal->changes), values, nulls),
-							   journal->indexes);
+	tuple = heap_form_tuple(desc, values, nulls);
 	journal->nchanges++;
+
+	/*
+	 * PITFALL: where a row is stored out of line, inserting several at once
+	 * does not tell the index where it is.
+	 */
+	if (tuple->t_len > TOAST_TUPLE_THRESHOLD)
+	{
+		CatalogTupleInsertWithInfo(journal->changes, tuple, journal->indexes);
+		MemoryContextSwitchTo(oldcontext);
+		flush_changes(journal);
+		return;
+	}
+	if (*slot == NULL)
+	{
+		MemoryContextSwitchTo(journal->cxt);
+		*slot = MakeSingleTupleTableSlot(CreateTupleDescCopy(desc), &TTSOpsHeapTuple);
+	}
+	ExecStoreHeapTuple(tuple, *slot, false);
 	MemoryContextSwitchTo(oldcontext);
-	MemoryContextReset(journal->row_cxt);
+	journal->nwaiting++;
+	if (journal->nwaiting == MAX_WAITING)
+		flush_changes(journal);
 }
 
 /* Called in a memory context that the caller resets. */
@@ -419,25 +480,23 @@ beyond_limits(TimestampTz at, int64 total, int64 last_total)
 }
 
 bool
-derive_journal_trim(const DeriveJournalRow *row, int64 passed, int max_rows)
+derive_journal_trim(const DeriveJournalRow *row, int64 *trimmed, int64 passed, int max_rows)
 {
-	DeriveJournalRow trimmed = *row;
+	DeriveJournalRow changed = *row;
 	Relation	changes;
 	Relation	index;
-	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;
 	int64		last;
 	int64		last_total;
 	int			nremoved = 0;
 
-	if (!last_change(row->view, NULL, &last, &last_total))
+	if (!last_change(row->view, *trimmed, NULL, &last, &last_total))
 		return true;
 
 	changes = table_open(changes_oid(), RowExclusiveLock);
 	index = index_open(changes_pkey_oid(), AccessShareLock);
-	ScanKeyInit(&key, Anum_changes_view, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(row->view));
-	scan = systable_beginscan_ordered(changes, index, NULL, 1, &key);
+	scan = begin_scan(changes, index, row->view, *trimmed, NULL);
 	while (nremoved < max_rows &&
 		   HeapTupleIsValid(tuple = systable_getnext_ordered(scan, ForwardScanDirection)))
 	{
@@ -453,60 +512,108 @@ derive_journal_trim(const DeriveJournalRow *row, int64 passed, int max_rows)
 						   DatumGetInt64(values[Anum_changes_total - 1]), last_total))
 			break;
 		CatalogTupleDelete(changes, &tuple->t_self);
-		trimmed.floor = Max(trimmed.floor, seq);
+		*trimmed = seq;
 		nremoved++;
 	}
 	systable_endscan_ordered(scan);
 	index_close(index, NoLock);
 	table_close(changes, NoLock);
-	if (trimmed.floor > row->floor)
-		change_journal(row->view, &trimmed);
+	if (nremoved > 0 && *trimmed > row->floor)
+	{
+		changed.floor = *trimmed;
+		change_journal(row->view, &changed);
+	}
 	return nremoved < max_rows;
 }
 
-bool
-derive_journals_sweep(int max_rows)
+/* The first view between two that has changes; InvalidOid as "before": no limit. */
+static Oid
+view_between(Relation changes, Relation index, Oid after, Oid before)
 {
-	Relation	journals = table_open(journals_oid(), AccessShareLock);
+	ScanKeyData key[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	Oid			result = InvalidOid;
+	bool		isnull;
+
+	ScanKeyInit(&key[0], Anum_changes_view, BTGreaterStrategyNumber, F_OIDGT, ObjectIdGetDatum(after));
+	ScanKeyInit(&key[1], Anum_changes_view, BTLessStrategyNumber, F_OIDLT, ObjectIdGetDatum(before));
+	scan = systable_beginscan_ordered(changes, index, NULL, OidIsValid(before) ? 2 : 1, key);
+	tuple = systable_getnext_ordered(scan, ForwardScanDirection);
+	if (HeapTupleIsValid(tuple))
+		result = DatumGetObjectId(heap_getattr(tuple, Anum_changes_view, RelationGetDescr(changes), &isnull));
+	systable_endscan_ordered(scan);
+	return result;
+}
+
+/* The first view after one that has changes, but no journal: views has those that have one, in order. */
+static Oid
+next_without_journal(Relation changes, Relation index, List *views, Oid after)
+{
+	ListCell   *lc;
+
+	foreach(lc, views)
+	{
+		Oid			found;
+
+		if (lfirst_oid(lc) <= after)
+			continue;
+		found = view_between(changes, index, after, lfirst_oid(lc));
+		if (OidIsValid(found))
+			return found;
+		after = lfirst_oid(lc);
+	}
+	return view_between(changes, index, after, InvalidOid);
+}
+
+/* Remove changes of the view after the number, up to max_rows; returns how many. */
+static int
+remove_changes(Relation changes, Relation index, DeriveJournalSweep *sweep, int max_rows)
+{
+	SysScanDesc scan = begin_scan(changes, index, sweep->view, sweep->seq, NULL);
+	HeapTuple	tuple;
+	int			result = 0;
+	bool		isnull;
+
+	while (result < max_rows &&
+		   HeapTupleIsValid(tuple = systable_getnext_ordered(scan, ForwardScanDirection)))
+	{
+		CHECK_FOR_INTERRUPTS();
+		CatalogTupleDelete(changes, &tuple->t_self);
+		sweep->seq = DatumGetInt64(heap_getattr(tuple, Anum_changes_seq, RelationGetDescr(changes), &isnull));
+		result++;
+	}
+	systable_endscan_ordered(scan);
+	return result;
+}
+
+bool
+derive_journals_sweep(DeriveJournalSweep *sweep, int max_rows)
+{
 	Relation	changes = table_open(changes_oid(), RowExclusiveLock);
 	Relation	index = index_open(changes_pkey_oid(), AccessShareLock);
-	Oid			view = InvalidOid;
-	int			nremoved = 0;
+	List	   *views = NIL;
+	int			left = max_rows;
+	ListCell   *lc;
 
-	/* one search for each view that has changes, unless they are to go */
+	foreach(lc, derive_journals_all())
+		views = lappend_oid(views, ((DeriveJournalRow *) lfirst(lc))->view);
+	list_sort(views, list_oid_cmp);
+
 	for (;;)
 	{
-		ScanKeyData key;
-		SysScanDesc scan;
-		HeapTuple	tuple;
-		bool		isnull;
-
-		ScanKeyInit(&key, Anum_changes_view, BTGreaterStrategyNumber, F_OIDGT, ObjectIdGetDatum(view));
-		scan = systable_beginscan_ordered(changes, index, NULL, 1, &key);
-		tuple = systable_getnext_ordered(scan, ForwardScanDirection);
-		if (HeapTupleIsValid(tuple))
-			view = DatumGetObjectId(heap_getattr(tuple, Anum_changes_view,
-												 RelationGetDescr(changes), &isnull));
-		while (HeapTupleIsValid(tuple) && nremoved < max_rows &&
-			   DatumGetObjectId(heap_getattr(tuple, Anum_changes_view,
-											 RelationGetDescr(changes), &isnull)) == view &&
-			   (nremoved > 0 || find_journal(journals, view, NULL) == NULL))
-		{
-			CHECK_FOR_INTERRUPTS();
-			CatalogTupleDelete(changes, &tuple->t_self);
-			nremoved++;
-			tuple = systable_getnext_ordered(scan, ForwardScanDirection);
-		}
-		systable_endscan_ordered(scan);
-
-		/* one such view at a time */
-		if (!HeapTupleIsValid(tuple) || nremoved > 0)
+		if (OidIsValid(sweep->view) && !list_member_oid(views, sweep->view))
+			left -= remove_changes(changes, index, sweep, left);
+		if (left == 0)
+			break;
+		sweep->view = next_without_journal(changes, index, views, sweep->view);
+		sweep->seq = 0;
+		if (!OidIsValid(sweep->view))
 			break;
 	}
 	index_close(index, NoLock);
 	table_close(changes, NoLock);
-	table_close(journals, AccessShareLock);
-	return nremoved == 0;
+	return left > 0;
 }
 
 
@@ -521,7 +628,7 @@ derive_journal_last(const DeriveJournalRow *row, Snapshot snapshot)
 	int64		seq;
 	int64		total;
 
-	return last_change(row->view, snapshot, &seq, &total) ? Max(seq, row->floor) : row->floor;
+	return last_change(row->view, row->floor, snapshot, &seq, &total) ? seq : row->floor;
 }
 
 /* A composite value out of its bytea, aligned as it must be. */
@@ -536,16 +643,12 @@ derive_journal_read(Oid view, int64 after, Snapshot snapshot, DeriveJournalReade
 {
 	Relation	changes = table_open(changes_oid(), AccessShareLock);
 	Relation	index = index_open(changes_pkey_oid(), AccessShareLock);
-	ScanKeyData key[2];
-	SysScanDesc scan;
+	SysScanDesc scan = begin_scan(changes, index, view, after, snapshot);
 	HeapTuple	tuple;
 	MemoryContext row_cxt = AllocSetContextCreate(CurrentMemoryContext, "pg_derive change",
 												  ALLOCSET_DEFAULT_SIZES);
 	bool		more = true;
 
-	ScanKeyInit(&key[0], Anum_changes_view, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(view));
-	ScanKeyInit(&key[1], Anum_changes_seq, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(after));
-	scan = systable_beginscan_ordered(changes, index, snapshot, 2, key);
 	while (more && HeapTupleIsValid(tuple = systable_getnext_ordered(scan, ForwardScanDirection)))
 	{
 		Datum		values[Natts_changes];

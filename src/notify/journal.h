@@ -60,6 +60,8 @@ typedef struct DeriveJournal
 	bool		active;
 	int64		last_seq;		/* number of the last change */
 	int64		total;			/* bytes of all changes ever written */
+	int64		committed;		/* the same, before this batch */
+	int64		trimmed;		/* changes up to this number were removed */
 
 	/* the batch; set by the worker */
 	XLogRecPtr	lsn;
@@ -71,8 +73,10 @@ typedef struct DeriveJournal
 	Relation	changes;
 	CatalogIndexState indexes;
 	TupleDesc	rowdesc;		/* of the view */
-	MemoryContext cxt;			/* while it is open */
-	MemoryContext row_cxt;		/* reset with each change; in cxt */
+	MemoryContext cxt;
+	MemoryContext row_cxt;		/* those that wait to be written; in cxt */
+	TupleTableSlot **waiting;
+	int			nwaiting;
 } DeriveJournal;
 
 /* The tables, to be locked by a batch (RowExclusiveLock). */
@@ -105,15 +109,23 @@ extern void derive_journal_begin(DeriveJournal *journal);
 /*
  * Remove changes up to "passed", and those that are beyond the limits of the
  * settings, but not more than max_rows.  False if there is more to remove.
+ * *trimmed: how far it has come, to begin there the next time; 0 at first, and
+ * after a transaction that was rolled back.
  */
-extern bool derive_journal_trim(const DeriveJournalRow *row, int64 passed, int max_rows);
+extern bool derive_journal_trim(const DeriveJournalRow *row, int64 *trimmed, int64 passed, int max_rows);
 
 /* Drop the journal, unless somebody is about to subscribe. */
 typedef bool (*DeriveJournalCheck) (Oid view);
 extern void derive_journal_drop(Oid view, DeriveJournalCheck unused);
 
 /* Remove changes of views without a journal; as derive_journal_trim(). */
-extern bool derive_journals_sweep(int max_rows);
+typedef struct DeriveJournalSweep
+{
+	Oid			view;
+	int64		seq;
+} DeriveJournalSweep;
+
+extern bool derive_journals_sweep(DeriveJournalSweep *sweep, int max_rows);
 
 /* False if there is none.  own: it was made by this transaction. */
 extern bool derive_journal_get(Oid view, Snapshot snapshot, DeriveJournalRow *row, bool *own);

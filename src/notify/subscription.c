@@ -16,9 +16,9 @@
  * Two deliveries of one subscription follow each other: each one locks the
  * subscription's row, and only then takes the snapshot under which it reads.
  * Nobody else ever waits for that row.  The worker reads positions when it trims
- * journals, and skips locked rows when it removes subscriptions whose view is
- * gone.  Such a one does not exist any more for those who name it: it is known
- * by the id of its journal, which is not there.
+ * journals, and skips locked rows when it removes subscriptions whose view or
+ * owner is gone.  One without its view does not exist any more for those who name
+ * it: it is known by the id of its journal, which is not there.
  *
  *-------------------------------------------------------------------------
  */
@@ -29,6 +29,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "base/compat.h"
 #include "base/registry.h"
 #include "catalog/pg_class.h"
 #include "common/hashfn.h"
@@ -46,6 +47,7 @@
 #include "utils/pg_lsn.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 /* derive_state.subscriptions */
 #define Anum_subscriptions_name			1
@@ -56,7 +58,8 @@
 #define Anum_subscriptions_lsn			6
 #define Anum_subscriptions_created_at	7
 #define Anum_subscriptions_polled_at	8
-#define Natts_subscriptions				8
+#define Anum_subscriptions_spooled		9
+#define Natts_subscriptions				9
 
 /* derive_state.spool */
 #define Anum_spool_subscription	1
@@ -79,6 +82,7 @@ typedef struct Subscription
 	XLogRecPtr	lsn;			/* if so: of those rows */
 	TimestampTz created_at;
 	TimestampTz polled_at;		/* 0: never */
+	int64		spooled;		/* the spool was delivered up to this row */
 } Subscription;
 
 /* A delivery under way. */
@@ -125,6 +129,7 @@ deform_subscription(Relation rel, HeapTuple tuple, Subscription *sub)
 	sub->created_at = DatumGetTimestampTz(values[Anum_subscriptions_created_at - 1]);
 	if (!nulls[Anum_subscriptions_polled_at - 1])
 		sub->polled_at = DatumGetTimestampTz(values[Anum_subscriptions_polled_at - 1]);
+	sub->spooled = DatumGetInt64(values[Anum_subscriptions_spooled - 1]);
 }
 
 static HeapTuple
@@ -144,6 +149,7 @@ form_subscription(Relation rel, const Subscription *sub)
 	values[Anum_subscriptions_created_at - 1] = TimestampTzGetDatum(sub->created_at);
 	values[Anum_subscriptions_polled_at - 1] = TimestampTzGetDatum(sub->polled_at);
 	nulls[Anum_subscriptions_polled_at - 1] = (sub->polled_at == 0);
+	values[Anum_subscriptions_spooled - 1] = Int64GetDatum(sub->spooled);
 	return heap_form_tuple(RelationGetDescr(rel), values, nulls);
 }
 
@@ -193,13 +199,19 @@ check_owner(const Subscription *sub)
 				 errmsg("must be owner of subscription \"%s\"", NameStr(sub->name))));
 }
 
+/* As a SELECT would: the view was named by its OID, so nobody looked at its schema yet. */
 static void
 check_may_read(Oid view)
 {
 	AclResult	aclresult = pg_class_aclcheck(view, GetUserId(), ACL_SELECT);
+	Oid			schema;
 
 	if (aclresult != ACLCHECK_OK)
 		aclcheck_error(aclresult, OBJECT_MATVIEW, get_rel_name(view));
+	schema = get_rel_namespace(view);
+	aclresult = derive_compat_schema_aclcheck(schema, GetUserId(), ACL_USAGE);
+	if (aclresult != ACLCHECK_OK)
+		aclcheck_error(aclresult, OBJECT_SCHEMA, get_namespace_name(schema));
 }
 
 Oid
@@ -270,13 +282,24 @@ open_spool_index(void)
 	return index_open(derive_registry_table_oid("spool_pkey", false), AccessShareLock);
 }
 
+/* What is left of it: rows that were removed may stay in the index for long. */
 static SysScanDesc
 begin_spool_scan(Relation spool, Relation index, const Subscription *sub, Snapshot snapshot)
 {
-	ScanKeyData key;
+	ScanKeyData key[2];
 
-	ScanKeyInit(&key, Anum_spool_subscription, BTEqualStrategyNumber, F_NAMEEQ, NameGetDatum(&sub->name));
-	return systable_beginscan_ordered(spool, index, snapshot, 1, &key);
+	ScanKeyInit(&key[0], Anum_spool_subscription, BTEqualStrategyNumber, F_NAMEEQ, NameGetDatum(&sub->name));
+	ScanKeyInit(&key[1], Anum_spool_n, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(sub->spooled));
+	return systable_beginscan_ordered(spool, index, snapshot, 2, key);
+}
+
+static void
+remove_from_spool(Relation spool, HeapTuple tuple, Subscription *sub)
+{
+	bool		isnull;
+
+	CatalogTupleDelete(spool, &tuple->t_self);
+	sub->spooled = DatumGetInt64(heap_getattr(tuple, Anum_spool_n, RelationGetDescr(spool), &isnull));
 }
 
 static bool
@@ -295,7 +318,7 @@ spool_is_empty(const Subscription *sub, Snapshot snapshot)
 
 /* Remove its rows, but not more than that; false if there are more. */
 static bool
-clear_spool(const Subscription *sub, int64 max_rows)
+clear_spool(Subscription *sub, int64 max_rows)
 {
 	Relation	spool = open_spool(RowExclusiveLock);
 	Relation	index = open_spool_index();
@@ -308,7 +331,7 @@ clear_spool(const Subscription *sub, int64 max_rows)
 		if (!HeapTupleIsValid(tuple) || n == max_rows)
 			break;
 		CHECK_FOR_INTERRUPTS();
-		CatalogTupleDelete(spool, &tuple->t_self);
+		remove_from_spool(spool, tuple, sub);
 	}
 	systable_endscan_ordered(scan);
 	index_close(index, NoLock);
@@ -545,7 +568,7 @@ deliver_spool(Delivery *d)
 
 		CHECK_FOR_INTERRUPTS();
 		deliver(d, "initial", (Datum) 0, PointerGetDatum(PG_DETOAST_DATUM_COPY(row)), d->sub->lsn);
-		CatalogTupleDelete(spool, &tuple->t_self);
+		remove_from_spool(spool, tuple, d->sub);
 		MemoryContextSwitchTo(oldcontext);
 		MemoryContextReset(row_cxt);
 	}
@@ -701,6 +724,16 @@ derive_subscriptions_passed(const DeriveJournalRow *row)
 	return result;
 }
 
+/* Its view or its owner is gone. */
+static bool
+is_orphan(const Subscription *sub)
+{
+	DeriveJournalRow journal;
+
+	return !has_journal(sub, NULL, &journal, NULL) ||
+		!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(sub->owner));
+}
+
 bool
 derive_subscriptions_sweep(int max_rows)
 {
@@ -712,18 +745,19 @@ derive_subscriptions_sweep(int max_rows)
 	{
 		Subscription *sub = lfirst(lc);
 		TupleTableSlot *slot;
-		DeriveJournalRow journal;
 
-		if (has_journal(sub, NULL, &journal, NULL))
+		if (!is_orphan(sub))
 			continue;
 		slot = table_slot_create(rel, NULL);
-		if (lock_subscription(rel, NameStr(sub->name), false, slot, sub) &&
-			!has_journal(sub, NULL, &journal, NULL))
+		if (lock_subscription(rel, NameStr(sub->name), false, slot, sub) && is_orphan(sub))
 		{
 			if (clear_spool(sub, max_rows))
 				CatalogTupleDelete(rel, &slot->tts_tid);
 			else
+			{
+				CatalogTupleUpdate(rel, &slot->tts_tid, form_subscription(rel, sub));
 				result = false;
+			}
 		}
 		ExecDropSingleTupleTableSlot(slot);
 	}

@@ -13,7 +13,7 @@
  * and for the worker
  *
  *	derive_subscriptions_passed()	how much of a journal nobody needs
- *	derive_subscriptions_sweep()	remove those whose view is gone
+ *	derive_subscriptions_sweep()	remove those whose view or owner is gone
  *
  * Functions that take a name check that it exists and that the current user may
  * use it.
@@ -60,8 +60,9 @@ extern bool derive_subscriptions_none(Oid view);
 extern int64 derive_subscriptions_passed(const DeriveJournalRow *row);
 
 /*
- * Remove subscriptions without a journal, but for those that somebody has
- * locked, and not more than max_rows of their rows.  False if there is more.
+ * Remove subscriptions without a journal or an owner, but for those that
+ * somebody has locked, and not more than max_rows of their rows.  False if there
+ * is more.
  */
 extern bool derive_subscriptions_sweep(int max_rows);
 

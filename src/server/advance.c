@@ -191,15 +191,18 @@ export_unknown(WorkerView *view, DeriveBatch *batch)
 			Relation	rel;
 			DeriveDelta *delta;
 
-			if (source->relid != view->relid ||
-				derive_batch_find(batch, source->relid, source->inh) != NULL)
+			if (source->relid != view->relid)
 				continue;
-			rel = RelationIdGetRelation(view->relid);
-			delta = derive_delta_create(source->relid, source->inh, RelationGetDescr(rel));
-			RelationClose(rel);
+			delta = derive_batch_find(batch, source->relid, source->inh);
+			if (delta == NULL)
+			{
+				rel = RelationIdGetRelation(view->relid);
+				delta = derive_delta_create(source->relid, source->inh, RelationGetDescr(rel));
+				RelationClose(rel);
+				derive_batch_add(batch, delta);
+			}
 			delta->unknown = true;
 			delta->reason = "the view it reads was built";
-			derive_batch_add(batch, delta);
 		}
 	}
 }
@@ -239,7 +242,7 @@ advance(void *arg)
 		counts.inserted = derive_program_build(program, NULL, NULL);
 		export_unknown(view, move->batch);
 	}
-	else if (row.state == DERIVE_VIEW_CATCHUP && !view->diverged)
+	else if (row.state == DERIVE_VIEW_CATCHUP && !row.rebuild && !view->diverged)
 	{
 		DeriveBatch *batch = derive_stream_batch_since(derive_worker.stream, program->sources,
 													   row.position);
@@ -251,7 +254,11 @@ advance(void *arg)
 		export_unknown(view, move->batch);
 	}
 	else if (row.rebuild || view->repair || view->diverged)
+	{
 		derive_program_recompute(program, move->batch, &counts);
+		if (row.state == DERIVE_VIEW_CATCHUP)
+			export_unknown(view, move->batch);
+	}
 	else
 	{
 		stats->stats.changes_in = Max(derive_program_changes(program, move->batch), 0);
@@ -310,8 +317,8 @@ advance_carefully(Move *move)
 	 * A delta has rows that no snapshot ever showed, such as one that was
 	 * inserted and changed in one transaction, or a new row beside an old one
 	 * of another table.  An expression may fail on them although the query
-	 * does not.  So let the query decide.  Where a view is more than that, not
-	 * to go on is better than to leave out what happened.
+	 * does not.  So let the query decide.  Where a view is more than that,
+	 * not to go on is better than to leave out what happened.
 	 */
 	if (edata != NULL && !derive_error_is_transient(edata->sqlerrcode) &&
 		(view->program->routine->flags & DERIVE_OF_CURRENT_ROWS) &&

@@ -396,6 +396,8 @@ derive_sources_digest(DeriveProgram *program)
 	}
 	if (program->row_types != NIL)
 		result = hash_combine64(result, derive_program_row_types_digest(program));
+	if (derive_program_columns_digest(program) != 0)
+		result = hash_combine64(result, derive_program_columns_digest(program));
 	return result;
 }
 

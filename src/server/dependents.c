@@ -16,6 +16,8 @@
  *	ALTER COLUMN SET EXPRESSION	of a generated column (from PostgreSQL 17 on)
  *								changes all rows without a word in the log: the
  *								same.
+ *	ALTER COLUMN TYPE			likewise; a SELECT's columns have fixed types, but
+ *								a derivation in C may read this one.
  *
  * Who relies on what is in pg_depend, through plain views, operators, other
  * functions with parsed bodies and so on.  What a function calls in a body that
@@ -32,12 +34,14 @@
 #include "catalog/dependency.h"
 #include "catalog/indexing.h"
 #include "catalog/objectaddress.h"
+#include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_depend.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_rewrite.h"
 #include "catalog/pg_type.h"
+#include "derive/definition.h"
 #include "server/dependents.h"
 #include "storage/lmgr.h"
 #include "utils/fmgroids.h"
@@ -144,6 +148,12 @@ refuse_for_views(Oid view, List *dependents)
 			 errhint("Call derive.release() for the maintained view first and derive.maintain() afterwards.")));
 }
 
+static bool
+is_by_select(Oid view)
+{
+	return strcmp(derive_definition_of_view(view)->derivation, DERIVE_SELECT_NAME) == 0;
+}
+
 static void
 recompute_views(List *views)
 {
@@ -157,14 +167,14 @@ recompute_views(List *views)
 		row = derive_registry_get(lfirst_oid(lc));
 		if (row == NULL)
 			continue;
-		row->rebuild = (row->state == DERIVE_VIEW_READY);
+		row->rebuild = (row->state == DERIVE_VIEW_READY || row->state == DERIVE_VIEW_CATCHUP);
 		derive_registry_update(row);
 	}
 }
 
-/* A generated column of a table; views may read it as a child or partition of another one. */
+/* A column of a table was redefined; views may read it as a child or partition of another one. */
 static void
-recompute_readers(Oid relid)
+recompute_readers(Oid relid, bool select_too)
 {
 	List	   *tables = list_make1_oid(relid);
 	Relation	inherits = table_open(InheritsRelationId, AccessShareLock);
@@ -175,7 +185,15 @@ recompute_readers(Oid relid)
 		SysScanDesc scan;
 		HeapTuple	tuple;
 
-		recompute_views(dependent_views(RelationRelationId, list_nth_oid(tables, i)));
+		List	   *views = dependent_views(RelationRelationId, list_nth_oid(tables, i));
+		ListCell   *lc;
+
+		foreach(lc, views)
+		{
+			if (!select_too && is_by_select(lfirst_oid(lc)))
+				views = foreach_delete_current(views, lc);
+		}
+		recompute_views(views);
 		ScanKeyInit(&key, Anum_pg_inherits_inhrelid, BTEqualStrategyNumber, F_OIDEQ,
 					ObjectIdGetDatum(list_nth_oid(tables, i)));
 		scan = systable_beginscan(inherits, InheritsRelidSeqnoIndexId, true, NULL, 1, &key);
@@ -194,7 +212,9 @@ derive_definition_changed(Oid class_id, Oid object_id)
 	if (class_id == ProcedureRelationId || class_id == TypeRelationId)
 		recompute_views(dependent_views(class_id, object_id));
 	else if (class_id == RelationRelationId)
-		recompute_readers(object_id);
+		recompute_readers(object_id, true);
+	else if (class_id == AttributeRelationId)
+		recompute_readers(object_id, false);
 	else if (class_id == RewriteRelationId)
 	{
 		Oid			relid = relation_of_rule(object_id);

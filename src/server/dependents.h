@@ -11,9 +11,11 @@
 #include "nodes/pg_list.h"
 
 /*
- * The object (of pg_rewrite or pg_proc; or of pg_class, a generated column of it)
- * was created or redefined by the utility command that is now ending.  Raises ERROR dependent_objects_still_exist where
- * a maintained view cannot follow, marks views to be recomputed where it can.
+ * The object (of pg_rewrite or pg_proc; of pg_class: a generated column of it; of
+ * pg_attribute: the type of a column of this relation) was created or redefined
+ * by the utility command that is now ending.  Raises ERROR
+ * dependent_objects_still_exist where a maintained view cannot follow, marks
+ * views to be recomputed where it can.
  */
 extern void derive_definition_changed(Oid class_id, Oid object_id);
 

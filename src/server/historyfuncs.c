@@ -200,11 +200,12 @@ wanted_columns(History *history, TupleDesc wanted, bool missing_ok)
 	for (int i = 0; i < wanted->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(wanted, i);
-		const char *type = format_type_with_typemod(att->atttypid, att->atttypmod);
+		const char *type;
 		int			column;
 
 		if (att->attisdropped)
 			continue;
+		type = format_type_with_typemod(att->atttypid, att->atttypmod);
 		if (list.len > 0)
 			appendStringInfoString(&list, ", ");
 		column = find_column(history, NameStr(att->attname));

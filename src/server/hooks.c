@@ -7,8 +7,9 @@
  *								the worker recomputes the view instead
  *	DROP MATERIALIZED VIEW		registry rows and internal tables go with it
  *	DROP FUNCTION				a derivation goes with its handler
- *	CREATE OR REPLACE VIEW, FUNCTION; ALTER of a generated column	that a
- *								maintained view relies on: see dependents.c
+ *	CREATE OR REPLACE VIEW, FUNCTION; ALTER of a generated column or of a
+ *								column's type	that a maintained view relies
+ *								on: see dependents.c
  *	DROP DATABASE and others	need a database without sessions: its worker and
  *								builders are sent away meanwhile
  *	COMMIT, COMMIT PREPARED		wake the worker
@@ -38,6 +39,7 @@
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
+#include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_proc.h"
@@ -73,8 +75,11 @@ static object_access_hook_type prev_object_access = NULL;
 /* Maintained views dropped by the utility command that is running; in TopTransactionContext. */
 static List *dropped_views = NIL;
 
-/* Rules, functions and generated columns that the current utility command defined: pairs of class and object. */
+/* Rules, functions and columns that the current utility command defined: pairs of class and object. */
 static List *defined_objects = NIL;
+
+/* The utility command that is running changes types of columns. */
+static bool changing_type = false;
 
 /* The utility command dropped a handler of a derivation. */
 static bool dropped_handler = false;
@@ -93,6 +98,7 @@ static void at_transaction_end(XactEvent event, void *arg);
 static void at_resource_release(ResourceReleasePhase phase, bool is_commit,
 								bool is_top_level, void *arg);
 static Oid	enum_with_renamed_value(Node *stmt);
+static bool changes_column_type(Node *stmt);
 static bool refresh_maintained(RefreshMatViewStmt *stmt);
 static Oid	database_to_empty(Node *stmt);
 static void send_away(DeriveDatabase *db);
@@ -148,6 +154,7 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 	char	   *copy_name = IsA(stmt, CreatedbStmt) ?
 	pstrdup(((CreatedbStmt *) stmt)->dbname) : NULL;
 	Oid			renamed_enum = enum_with_renamed_value(stmt);
+	bool		outer_changing_type = changing_type;
 
 	if (IsA(stmt, RefreshMatViewStmt) && refresh_maintained((RefreshMatViewStmt *) stmt))
 	{
@@ -197,8 +204,10 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 
 	PG_TRY();
 	{
+		changing_type = changes_column_type(stmt);
 		process_further(pstmt, query_string, read_only_tree, context,
 						params, query_env, dest, qc);
+		changing_type = outer_changing_type;
 		if (OidIsValid(renamed_enum))
 			derive_definition_changed(TypeRelationId, renamed_enum);
 		if (defined_objects != NIL)
@@ -232,6 +241,7 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 		dropped_views = NIL;
 		defined_objects = NIL;
 		dropped_handler = false;
+		changing_type = outer_changing_type;
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
@@ -261,6 +271,20 @@ enum_with_renamed_value(Node *stmt)
 	result = typeTypeId(type);
 	ReleaseSysCache(type);
 	return result;
+}
+
+/* Is this ALTER TABLE ... ALTER COLUMN ... TYPE, maybe among others? */
+static bool
+changes_column_type(Node *stmt)
+{
+	ListCell   *lc;
+
+	if (!IsA(stmt, AlterTableStmt))
+		return false;
+	foreach(lc, ((AlterTableStmt *) stmt)->cmds)
+		if (lfirst_node(AlterTableCmd, lc)->subtype == AT_AlterColumnType)
+		return true;
+	return false;
 }
 
 /*
@@ -413,10 +437,12 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id,
 	if (((access == OAT_POST_CREATE || access == OAT_POST_ALTER) &&
 		 (class_id == ProcedureRelationId || class_id == RewriteRelationId)) ||
 		(access == OAT_POST_ALTER && class_id == RelationRelationId && sub_id > 0 &&
-		 get_attgenerated(object_id, sub_id) != '\0'))
+		 (changing_type || get_attgenerated(object_id, sub_id) != '\0')))
 	{
 		MemoryContext oldcontext = MemoryContextSwitchTo(TopTransactionContext);
 
+		if (class_id == RelationRelationId && get_attgenerated(object_id, sub_id) == '\0')
+			class_id = AttributeRelationId;
 		defined_objects = lappend_oid(defined_objects, class_id);
 		defined_objects = lappend_oid(defined_objects, object_id);
 		MemoryContextSwitchTo(oldcontext);

@@ -47,6 +47,8 @@ static TimestampTz tend_at = 0; /* 0: at once */
 static TimestampTz notify_at = 0;	/* not before */
 static bool any_journal = false;
 static bool more_to_tend = false;
+static bool must_sweep = true;	/* a journal may be gone */
+static DeriveJournalSweep sweep;
 
 /* Run it in a transaction of its own; false if it ended with an ERROR, which is logged. */
 static bool
@@ -113,8 +115,8 @@ find_row(List *rows, Oid view)
 
 /*
  * While the registry is read: which views have a journal.  What a batch that was
- * rolled back did to one in memory does no harm: numbers may have gaps, and
- * whether it is active is read again here.
+ * rolled back did to one in memory does no harm: numbers may have gaps, bytes
+ * are counted anew, and whether it is active is read again here.
  */
 void
 derive_worker_load_journals(void)
@@ -123,6 +125,7 @@ derive_worker_load_journals(void)
 	ListCell   *lc;
 
 	tend_at = 0;
+	must_sweep = true;
 	any_journal = (rows != NIL);
 	foreach(lc, derive_worker.views)
 	{
@@ -231,25 +234,17 @@ notify(void)
 	}
 }
 
-/* After the commit of a batch, or when an earlier try failed. */
-void
-derive_worker_notify_subscribers(void)
+static void
+try_to_notify(void)
 {
 	bool		pending = false;
 	ListCell   *lc;
 
-	if (!any_journal)
-		return;
 	foreach(lc, derive_worker.views)
 	{
 		DeriveJournal *journal = ((WorkerView *) lfirst(lc))->journal;
 
-		if (journal == NULL)
-			continue;
-		if (journal->nchanges > 0)
-			journal->announce = true;
-		journal->nchanges = 0;
-		if (journal->announce)
+		if (journal != NULL && journal->announce)
 			pending = true;
 	}
 	if (!pending || derive_worker.covered == InvalidXLogRecPtr ||
@@ -271,6 +266,27 @@ derive_worker_notify_subscribers(void)
 	}
 }
 
+/* After the commit of a batch. */
+void
+derive_worker_notify_subscribers(void)
+{
+	ListCell   *lc;
+
+	if (!any_journal)
+		return;
+	foreach(lc, derive_worker.views)
+	{
+		DeriveJournal *journal = ((WorkerView *) lfirst(lc))->journal;
+
+		if (journal == NULL)
+			continue;
+		if (journal->nchanges > 0)
+			journal->announce = true;
+		journal->committed = journal->total;
+	}
+	try_to_notify();
+}
+
 
 /* ----------------------------------------------------------------
  *		Tending
@@ -285,20 +301,42 @@ tend(void)
 	more_to_tend = false;
 	if (!OidIsValid(derive_extension_oid(true)))
 		return;
-	foreach(lc, derive_journals_all())
+	foreach(lc, derive_worker.views)
 	{
-		DeriveJournalRow *row = lfirst(lc);
+		DeriveJournal *journal = ((WorkerView *) lfirst(lc))->journal;
+		DeriveJournalRow row;
 
-		/* somebody may be about to drop or release it */
-		if (!ConditionalLockRelationOid(row->view, AccessShareLock))
+		/* somebody may be about to drop or release the view, or has done so */
+		if (journal == NULL || !ConditionalLockRelationOid(journal->view, AccessShareLock) ||
+			!derive_journal_get(journal->view, NULL, &row, NULL) || row.id != journal->id)
 			continue;
-		if (derive_subscriptions_none(row->view))
-			derive_journal_drop(row->view, derive_subscriptions_none);
-		else if (!derive_journal_trim(row, derive_subscriptions_passed(row), TEND_ROWS))
+		if (derive_subscriptions_none(row.view))
+			derive_journal_drop(row.view, derive_subscriptions_none);
+		else if (!derive_journal_trim(&row, &journal->trimmed, derive_subscriptions_passed(&row), TEND_ROWS))
 			more_to_tend = true;
 	}
-	if (!derive_journals_sweep(TEND_ROWS) || !derive_subscriptions_sweep(TEND_ROWS))
+	if (must_sweep)
+		must_sweep = !derive_journals_sweep(&sweep, TEND_ROWS);
+	if (!derive_subscriptions_sweep(TEND_ROWS) || must_sweep)
 		more_to_tend = true;
+}
+
+/* What was removed may be back. */
+static void
+tending_failed(void)
+{
+	ListCell   *lc;
+
+	foreach(lc, derive_worker.views)
+	{
+		DeriveJournal *journal = ((WorkerView *) lfirst(lc))->journal;
+
+		if (journal != NULL)
+			journal->trimmed = 0;
+	}
+	memset(&sweep, 0, sizeof(sweep));
+	must_sweep = true;
+	more_to_tend = false;
 }
 
 /* Trim and sweep, if it is time. */
@@ -308,14 +346,14 @@ derive_worker_tend_journals(void)
 	TimestampTz now;
 
 	if (notify_at != 0)
-		derive_worker_notify_subscribers();
+		try_to_notify();
 	if (tend_at != 0 && !any_journal && !more_to_tend)
 		return;
 	now = GetCurrentTimestamp();
 	if (now < tend_at)
 		return;
 	if (!run_aside("trimming the changes of views", tend))
-		more_to_tend = false;
+		tending_failed();
 	tend_at = TimestampTzPlusMilliseconds(now, more_to_tend ? 1 : TEND_MS);
 }
 
@@ -323,11 +361,12 @@ derive_worker_tend_journals(void)
 void
 derive_worker_sweep_journals(void)
 {
+	must_sweep = true;
 	do
 	{
 		CHECK_FOR_INTERRUPTS();
-		more_to_tend = false;
-		(void) run_aside("removing the changes of dropped views", tend);
+		if (!run_aside("removing the changes of dropped views", tend))
+			tending_failed();
 	} while (more_to_tend);
 }
 
@@ -342,7 +381,5 @@ derive_worker_journals_timeout(long timeout)
 	now = GetCurrentTimestamp();
 	if (notify_at != 0)
 		timeout = Min(timeout, TimestampDifferenceMilliseconds(now, notify_at) + 1);
-	if (more_to_tend)
-		timeout = Min(timeout, TimestampDifferenceMilliseconds(now, tend_at) + 1);
-	return timeout;
+	return Min(timeout, TimestampDifferenceMilliseconds(now, tend_at) + 1);
 }

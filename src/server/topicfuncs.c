@@ -9,10 +9,12 @@
  * transaction has committed.
  *
  * To be fast, what is known of a topic is kept for the session: its columns,
- * that it is one, that its worker takes events, and who was found to have the
- * right to append.  Invalidation messages, which DDL, GRANT and our own catalog
- * send, end this; they arrive with the lock that each call takes.  How a row of
- * some type becomes one of the topic is kept in the call's FmgrInfo.
+ * that it is one, that its worker takes events, who was found to have the right
+ * to append, and how rows of some type become its rows.  Invalidation messages,
+ * which DDL, GRANT and our own catalog send, end this; they arrive with the lock
+ * that each call takes.  Conversions that can run code of users, such as casts
+ * and checks of domains, are kept for the statement only, as elsewhere; such
+ * code may append, too.
  *
  * The lock is that of INSERT, so that whoever stops the maintenance of a topic
  * waits for transactions that have appended.
@@ -71,6 +73,22 @@ PG_FUNCTION_INFO_V1(derive_append_text_sql);
 #define TOPIC_METADATA	3
 #define METADATA_SIZE	(4 * sizeof(int64))
 
+/* How rows of one type become rows of a topic. */
+typedef struct RowForm
+{
+	uint64		row_type;		/* identifier of the type */
+	TupleDesc	desc;			/* its columns */
+	AttrNumber *from;			/* column of the row for each column of the
+								 * topic */
+	bool		simple;			/* no expressions are needed */
+	FmgrInfo  **inputs;			/* if simple: for literals; NULL where the
+								 * value is taken as it is */
+	Oid		   *ioparams;
+	ExprState **conversions;	/* if not: likewise */
+	Datum	   *values;			/* scratch: of the row */
+	bool	   *nulls;
+} RowForm;
+
 /* A topic, as this session knows it. */
 typedef struct Topic
 {
@@ -78,33 +96,32 @@ typedef struct Topic
 	bool		valid;
 	bool		may_append;		/* "role" was found to have the right */
 	Oid			role;
-	TupleDesc	desc;
 	uint64		number;			/* of this description; each has another one */
+	MemoryContext cxt;			/* of all below */
+	TupleDesc	desc;
+	List	   *forms;			/* of RowForm *, without expressions */
 } Topic;
 
-/* How events of a call become rows. */
+/* What a statement knows: that needs user-defined code. */
 typedef struct Appender
 {
 	MemoryContext cxt;			/* of all below */
 	uint64		number;			/* of the topic's description */
 	TupleDesc	desc;			/* of the topic; ours */
-	Datum	   *values;
-	bool	   *nulls;
-	StringInfoData buffer;
-
-	/* rows */
-	uint64		row_type;		/* identifier of the type they are made for */
-	TupleDesc	row_desc;
-	AttrNumber *from;			/* column of the row for each column of the
-								 * topic; 0: none */
-	ExprState **conversions;	/* NULL where the value is taken as it is */
-	bool		converts;
+	RowForm    *form;
 	TupleTableSlot *slot;		/* what the conversions read */
 	ExprContext *econtext;
-
-	/* JSON */
-	FmgrInfo	populate;
+	FmgrInfo	populate;		/* for JSON */
 } Appender;
+
+/* An event, to be written. */
+typedef struct Event
+{
+	Oid			topic;
+	TupleDesc	desc;
+	Datum	   *values;
+	bool	   *nulls;
+} Event;
 
 static HTAB *topics = NULL;
 static Oid	registry_oid = InvalidOid;	/* derive_state.views */
@@ -224,10 +241,12 @@ describe(Topic *topic)
 	topic->valid = true;
 	registry_oid = derive_registry_table_oid("views", false);
 	rel = table_open(topic->relid, NoLock);
-	if (topic->desc)
-		FreeTupleDesc(topic->desc);
-	topic->desc = NULL;
-	old = MemoryContextSwitchTo(TopMemoryContext);
+	if (topic->cxt)
+		MemoryContextReset(topic->cxt);
+	else
+		topic->cxt = AllocSetContextCreate(TopMemoryContext, "pg_derive topic", ALLOCSET_SMALL_SIZES);
+	topic->forms = NIL;
+	old = MemoryContextSwitchTo(topic->cxt);
 	topic->desc = CreateTupleDescCopy(RelationGetDescr(rel));
 	MemoryContextSwitchTo(old);
 	table_close(rel, NoLock);
@@ -283,32 +302,13 @@ open_topic(Oid relid)
  * ----------------------------------------------------------------
  */
 
-/* Forget what the call knew of another topic, or another form of this one. */
-static Appender *
-get_appender(FunctionCallInfo fcinfo, Topic *topic)
+static void
+init_event(Event *event, Oid relid, TupleDesc desc)
 {
-	Appender   *appender = fcinfo->flinfo->fn_extra;
-	MemoryContext cxt;
-	MemoryContext old;
-
-	if (appender && appender->number == topic->number)
-		return appender;
-
-	fcinfo->flinfo->fn_extra = NULL;
-	if (appender)
-		MemoryContextDelete(appender->cxt);
-	cxt = AllocSetContextCreate(fcinfo->flinfo->fn_mcxt, "pg_derive append", ALLOCSET_SMALL_SIZES);
-	old = MemoryContextSwitchTo(cxt);
-	appender = palloc0(sizeof(Appender));
-	appender->cxt = cxt;
-	appender->number = topic->number;
-	appender->desc = CreateTupleDescCopy(topic->desc);
-	appender->values = palloc0(sizeof(Datum) * topic->desc->natts);
-	appender->nulls = palloc0(sizeof(bool) * topic->desc->natts);
-	initStringInfo(&appender->buffer);
-	MemoryContextSwitchTo(old);
-	fcinfo->flinfo->fn_extra = appender;
-	return appender;
+	event->topic = relid;
+	event->desc = desc;
+	event->values = palloc(sizeof(Datum) * desc->natts);
+	event->nulls = palloc(sizeof(bool) * desc->natts);
 }
 
 /*
@@ -316,9 +316,9 @@ get_appender(FunctionCallInfo fcinfo, Topic *topic)
  * matters is the least that the table's TOASTer can make of it.
  */
 static void
-check_size(Appender *appender, Size size)
+check_size(Event *event, Size size)
 {
-	TupleDesc	desc = appender->desc;
+	TupleDesc	desc = event->desc;
 	Size		least = MAXALIGN(SizeofHeapTupleHeader + BITMAPLEN(desc->natts));
 
 	if (size > MAX_EVENT_SIZE)
@@ -332,14 +332,14 @@ check_size(Appender *appender, Size size)
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 		Size		length = Max(att->attlen, 0);
 
-		if (i >= TOPIC_METADATA && appender->nulls[i])
+		if (i >= TOPIC_METADATA && event->nulls[i])
 			continue;
 		if (att->attlen == -1)
-			length = VARSIZE_ANY(DatumGetPointer(appender->values[i]));
+			length = VARSIZE_ANY(DatumGetPointer(event->values[i]));
 		if (att->attlen == -1 && att->attstorage != TYPSTORAGE_PLAIN)
 			length = Min(length, TOAST_POINTER_SIZE);
 		if (att->attlen == -2)
-			length = strlen(DatumGetCString(appender->values[i])) + 1;
+			length = strlen(DatumGetCString(event->values[i])) + 1;
 		least = att_align_nominal(least, att->attalign) + length;
 	}
 	if (MAXALIGN(least) > MaxHeapTupleSize)
@@ -351,27 +351,25 @@ check_size(Appender *appender, Size size)
 
 /* Nothing of it may be elsewhere. */
 static void
-detoast(Appender *appender)
+detoast(Event *event)
 {
-	for (int i = TOPIC_METADATA; i < appender->desc->natts; i++)
+	for (int i = TOPIC_METADATA; i < event->desc->natts; i++)
 	{
-		if (!appender->nulls[i] && TupleDescAttr(appender->desc, i)->attlen == -1 &&
-			VARATT_IS_EXTERNAL(DatumGetPointer(appender->values[i])))
-			appender->values[i] =
-				PointerGetDatum(detoast_external_attr((struct varlena *) DatumGetPointer(appender->values[i])));
+		if (!event->nulls[i] && TupleDescAttr(event->desc, i)->attlen == -1 &&
+			VARATT_IS_EXTERNAL(DatumGetPointer(event->values[i])))
+			event->values[i] =
+				PointerGetDatum(detoast_external_attr((struct varlena *) DatumGetPointer(event->values[i])));
 	}
 }
 
 /*
- * Write the event in appender->values, and return where it ends.  The row is
- * made in place: what a message does not have of it is more than the header
- * that it has instead.
+ * Write the event, and return where it ends.  The row is made in place: what a
+ * message does not have of it is more than the header that it has instead.
  */
 static XLogRecPtr
-write_event(Appender *appender, Oid relid)
+write_event(Event *event)
 {
-	TupleDesc	desc = appender->desc;
-	StringInfo	buffer = &appender->buffer;
+	TupleDesc	desc = event->desc;
 	int			hoff = MAXALIGN(SizeofHeapTupleHeader + BITMAPLEN(desc->natts));
 	DeriveTopicHeader header = {0};
 	HeapTupleHeader row;
@@ -381,27 +379,25 @@ write_event(Appender *appender, Oid relid)
 	StaticAssertStmt(DERIVE_TOPIC_TUPLE_OFFSET >= DERIVE_TOPIC_HEADER_SIZE, "no space for the header");
 
 	for (int i = 0; i < TOPIC_METADATA; i++)
-		appender->nulls[i] = true;
-	detoast(appender);
-	size = hoff + heap_compute_data_size(desc, appender->values, appender->nulls);
+		event->nulls[i] = true;
+	detoast(event);
+	size = hoff + heap_compute_data_size(desc, event->values, event->nulls);
 	if (size > MaxHeapTupleSize - METADATA_SIZE)
-		check_size(appender, size);
+		check_size(event, size);
 
-	resetStringInfo(buffer);
-	enlargeStringInfo(buffer, size);
-	memset(buffer->data, 0, size);
-	row = (HeapTupleHeader) buffer->data;
+	row = palloc0(size);
 	HeapTupleHeaderSetNatts(row, desc->natts);
 	row->t_hoff = hoff;
-	heap_fill_tuple(desc, appender->values, appender->nulls, (char *) row + hoff, size - hoff,
+	heap_fill_tuple(desc, event->values, event->nulls, (char *) row + hoff, size - hoff,
 					&row->t_infomask, row->t_bits);
 
-	header.token = derive_topic_token();
-	header.topic = relid;
-	content = buffer->data + DERIVE_TOPIC_TUPLE_OFFSET - DERIVE_TOPIC_HEADER_SIZE;
+	content = (char *) row + DERIVE_TOPIC_TUPLE_OFFSET;
+	size -= DERIVE_TOPIC_TUPLE_OFFSET;
+	header.seal = derive_topic_seal(GetTopFullTransactionId(), event->topic, content, size);
+	header.topic = event->topic;
+	content -= DERIVE_TOPIC_HEADER_SIZE;
 	memcpy(content, &header, DERIVE_TOPIC_HEADER_SIZE);
-	return derive_compat_log_message(DERIVE_TOPIC_PREFIX, content,
-									 size - DERIVE_TOPIC_TUPLE_OFFSET + DERIVE_TOPIC_HEADER_SIZE);
+	return derive_compat_log_message(DERIVE_TOPIC_PREFIX, content, size + DERIVE_TOPIC_HEADER_SIZE);
 }
 
 
@@ -421,51 +417,30 @@ visible_columns(TupleDesc desc)
 	return n;
 }
 
-/* What makes a value of the topic's column from one of the row's, as INSERT would. */
-static ExprState *
-make_conversion(Form_pg_attribute from, AttrNumber column, Form_pg_attribute to)
+/* Is a value of one column one of the other? */
+static bool
+same_type(Form_pg_attribute from, Form_pg_attribute to)
 {
-	Node	   *var = (Node *) makeVar(1, column, from->atttypid, from->atttypmod, from->attcollation, 0);
-	Oid			type = from->atttypid;
-	Node	   *expr;
-
-	if (type == to->atttypid && (to->atttypmod < 0 || from->atttypmod == to->atttypmod))
-		return NULL;
-
-	/* a literal in ROW() */
-	if (type == UNKNOWNOID)
-	{
-		CoerceViaIO *text = makeNode(CoerceViaIO);
-
-		text->arg = (Expr *) var;
-		text->resulttype = TEXTOID;
-		text->resultcollid = DEFAULT_COLLATION_OID;
-		text->coerceformat = COERCE_IMPLICIT_CAST;
-		text->location = -1;
-		var = coerce_to_target_type(NULL, (Node *) text, TEXTOID, to->atttypid, -1,
-									COERCION_EXPLICIT, COERCE_IMPLICIT_CAST, -1);
-		type = to->atttypid;
-	}
-	expr = coerce_to_target_type(NULL, var, type, to->atttypid, to->atttypmod,
-								 COERCION_ASSIGNMENT, COERCE_IMPLICIT_CAST, -1);
-	if (expr == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("column \"%s\" of the topic is of type %s but the event's is of type %s",
-						NameStr(to->attname), format_type_be(to->atttypid), format_type_be(from->atttypid)),
-				 errhint("You will need to cast it.")));
-	if (IsA(expr, Var))
-		return NULL;
-	if (IsA(expr, RelabelType) && IsA(((RelabelType *) expr)->arg, Var))
-		return NULL;
-	return ExecInitExpr((Expr *) expression_planner((Expr *) expr), NULL);
+	if (to->atttypmod >= 0)
+		return from->atttypid == to->atttypid && from->atttypmod == to->atttypmod;
+	return IsBinaryCoercible(from->atttypid, to->atttypid);
 }
 
-/* How rows of this type become rows of the topic. */
-static void
-prepare_for_row_type(Appender *appender, TupleDesc row_desc)
+/* A literal in ROW(), whose type is read by code that does not call others? */
+static bool
+is_simple_literal(Form_pg_attribute from, Form_pg_attribute to)
 {
-	TupleDesc	desc = appender->desc;
+	char		kind = get_typtype(to->atttypid);
+
+	return from->atttypid == UNKNOWNOID && (kind == TYPTYPE_BASE || kind == TYPTYPE_ENUM) &&
+		!OidIsValid(get_element_type(to->atttypid));
+}
+
+/* Which columns of rows of this type become which of the topic's; in CurrentMemoryContext. */
+static RowForm *
+make_form(TupleDesc desc, uint64 row_type, TupleDesc row_desc)
+{
+	RowForm    *form = palloc0(sizeof(RowForm));
 	int			given = visible_columns(row_desc);
 	int			column = TOPIC_METADATA;
 
@@ -477,75 +452,207 @@ prepare_for_row_type(Appender *appender, TupleDesc row_desc)
 				 errmsg("the event has %d columns but the topic has %d",
 						given, desc->natts - TOPIC_METADATA)));
 
-	appender->row_desc = CreateTupleDescCopy(row_desc);
-	appender->from = palloc0(sizeof(AttrNumber) * desc->natts);
-	appender->conversions = palloc0(sizeof(ExprState *) * desc->natts);
-	appender->converts = false;
-	appender->slot = MakeSingleTupleTableSlot(appender->row_desc, &TTSOpsVirtual);
-	appender->econtext = CreateStandaloneExprContext();
-	appender->econtext->ecxt_scantuple = appender->slot;
+	form->row_type = row_type;
+	form->desc = CreateTupleDescCopy(row_desc);
+	form->from = palloc0(sizeof(AttrNumber) * desc->natts);
+	form->values = palloc(sizeof(Datum) * row_desc->natts);
+	form->nulls = palloc(sizeof(bool) * row_desc->natts);
+	form->simple = true;
 	for (int i = 0; i < row_desc->natts; i++)
 	{
-		if (TupleDescAttr(row_desc, i)->attisdropped)
+		Form_pg_attribute from = TupleDescAttr(row_desc, i);
+
+		if (from->attisdropped)
 			continue;
-		if (column >= TOPIC_METADATA)
-		{
-			appender->from[column] = i + 1;
-			appender->conversions[column] = make_conversion(TupleDescAttr(appender->row_desc, i), i + 1,
-															TupleDescAttr(desc, column));
-			if (appender->conversions[column])
-				appender->converts = true;
-		}
+		form->from[column] = i + 1;
+		if (column >= TOPIC_METADATA && !same_type(from, TupleDescAttr(desc, column)) &&
+			!is_simple_literal(from, TupleDescAttr(desc, column)))
+			form->simple = false;
 		column++;
+	}
+	return form;
+}
+
+/* Input functions for literals. */
+static void
+prepare_inputs(RowForm *form, TupleDesc desc)
+{
+	form->inputs = palloc0(sizeof(FmgrInfo *) * desc->natts);
+	form->ioparams = palloc0(sizeof(Oid) * desc->natts);
+	for (int i = TOPIC_METADATA; i < desc->natts; i++)
+	{
+		Oid			input;
+
+		if (same_type(TupleDescAttr(form->desc, form->from[i] - 1), TupleDescAttr(desc, i)))
+			continue;
+		getTypeInputInfo(TupleDescAttr(desc, i)->atttypid, &input, &form->ioparams[i]);
+		form->inputs[i] = palloc(sizeof(FmgrInfo));
+		fmgr_info_cxt(input, form->inputs[i], CurrentMemoryContext);
 	}
 }
 
-/* Take the row's values, converted, to appender->values. */
-static void
-take_row(Appender *appender, HeapTupleHeader row)
+/* The form of this row for the topic, which the session remembers. */
+static RowForm *
+get_form(Topic *topic, HeapTupleHeader row)
 {
 	Oid			type = HeapTupleHeaderGetTypeId(row);
 	int32		typmod = HeapTupleHeaderGetTypMod(row);
 	uint64		row_type = assign_record_type_identifier(type, typmod);
-	TupleTableSlot *slot;
-	HeapTupleData tuple;
+	TupleDesc	row_desc;
+	RowForm    *form;
+	MemoryContext old;
+	ListCell   *lc;
 
-	if (appender->row_type != row_type)
+	foreach(lc, topic->forms)
 	{
-		TupleDesc	row_desc = lookup_rowtype_tupdesc(type, typmod);
-		MemoryContext old = MemoryContextSwitchTo(appender->cxt);
-
-		appender->row_type = 0;
-		prepare_for_row_type(appender, row_desc);
-		appender->row_type = row_type;
-		MemoryContextSwitchTo(old);
-		ReleaseTupleDesc(row_desc);
+		form = lfirst(lc);
+		if (form->row_type == row_type)
+			return form;
 	}
+	row_desc = lookup_rowtype_tupdesc_copy(type, typmod);
+	old = MemoryContextSwitchTo(topic->cxt);
+	form = make_form(topic->desc, row_type, row_desc);
+	if (form->simple)
+		prepare_inputs(form, topic->desc);
+	topic->forms = lcons(form, topic->forms);
+	MemoryContextSwitchTo(old);
+	return form;
+}
+
+static void
+deform_row(HeapTupleHeader row, TupleDesc desc, Datum *values, bool *nulls)
+{
+	HeapTupleData tuple;
 
 	tuple.t_len = HeapTupleHeaderGetDatumLength(row);
 	ItemPointerSetInvalid(&tuple.t_self);
 	tuple.t_tableOid = InvalidOid;
 	tuple.t_data = row;
+	heap_deform_tuple(&tuple, desc, values, nulls);
+}
+
+static void
+take_simple_row(Event *event, RowForm *form, HeapTupleHeader row)
+{
+	deform_row(row, form->desc, form->values, form->nulls);
+	for (int i = TOPIC_METADATA; i < event->desc->natts; i++)
+	{
+		int			from = form->from[i] - 1;
+
+		event->values[i] = form->values[from];
+		event->nulls[i] = form->nulls[from];
+		if (form->inputs[i] && !event->nulls[i])
+			event->values[i] = InputFunctionCall(form->inputs[i], DatumGetCString(event->values[i]),
+												 form->ioparams[i], TupleDescAttr(event->desc, i)->atttypmod);
+	}
+}
+
+/* Forget what the statement knew of another topic, or another form of this one. */
+static Appender *
+get_appender(FunctionCallInfo fcinfo, Topic *topic)
+{
+	Appender   *appender = fcinfo->flinfo->fn_extra;
+	MemoryContext cxt;
+	MemoryContext old;
+
+	if (appender && appender->number == topic->number)
+		return appender;
+
+	fcinfo->flinfo->fn_extra = NULL;
+	if (appender)
+		MemoryContextDelete(appender->cxt);
+	cxt = AllocSetContextCreate(fcinfo->flinfo->fn_mcxt, "pg_derive append", ALLOCSET_SMALL_SIZES);
+	old = MemoryContextSwitchTo(cxt);
+	appender = palloc0(sizeof(Appender));
+	appender->cxt = cxt;
+	appender->number = topic->number;
+	appender->desc = CreateTupleDescCopy(topic->desc);
+	MemoryContextSwitchTo(old);
+	fcinfo->flinfo->fn_extra = appender;
+	return appender;
+}
+
+/* What makes a value of the topic's column from one of the row's, as INSERT would. */
+static ExprState *
+make_conversion(Form_pg_attribute from, AttrNumber column, Form_pg_attribute to)
+{
+	Node	   *var = (Node *) makeVar(1, column, from->atttypid, from->atttypmod, from->attcollation, 0);
+	Oid			type = from->atttypid;
+	Node	   *expr;
+
+	if (same_type(from, to))
+		return NULL;
+
+	/* a literal in ROW() */
+	if (type == UNKNOWNOID)
+	{
+		CoerceViaIO *literal = makeNode(CoerceViaIO);
+
+		literal->arg = (Expr *) var;
+		literal->resulttype = TEXTOID;
+		literal->resultcollid = DEFAULT_COLLATION_OID;
+		literal->coerceformat = COERCE_IMPLICIT_CAST;
+		literal->location = -1;
+		var = coerce_to_target_type(NULL, (Node *) literal, TEXTOID, to->atttypid, -1,
+									COERCION_EXPLICIT, COERCE_IMPLICIT_CAST, -1);
+		type = to->atttypid;
+	}
+	expr = coerce_to_target_type(NULL, var, type, to->atttypid, to->atttypmod,
+								 COERCION_ASSIGNMENT, COERCE_IMPLICIT_CAST, -1);
+	if (expr == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("column \"%s\" of the topic is of type %s but the event's is of type %s",
+						NameStr(to->attname), format_type_be(to->atttypid), format_type_be(from->atttypid)),
+				 errhint("You will need to cast it.")));
+	return ExecInitExpr((Expr *) expression_planner((Expr *) expr), NULL);
+}
+
+static void
+prepare_conversions(Appender *appender, RowForm *known)
+{
+	MemoryContext old = MemoryContextSwitchTo(appender->cxt);
+	RowForm    *form = make_form(appender->desc, known->row_type, known->desc);
+
+	appender->form = NULL;
+	form->conversions = palloc0(sizeof(ExprState *) * appender->desc->natts);
+	for (int i = TOPIC_METADATA; i < appender->desc->natts; i++)
+		form->conversions[i] = make_conversion(TupleDescAttr(form->desc, form->from[i] - 1), form->from[i],
+											   TupleDescAttr(appender->desc, i));
+	appender->slot = MakeSingleTupleTableSlot(form->desc, &TTSOpsVirtual);
+	if (appender->econtext == NULL)
+		appender->econtext = CreateStandaloneExprContext();
+	appender->econtext->ecxt_scantuple = appender->slot;
+	appender->form = form;
+	MemoryContextSwitchTo(old);
+}
+
+static void
+take_converted_row(Event *event, Appender *appender, RowForm *known, HeapTupleHeader row)
+{
+	TupleTableSlot *slot;
+	RowForm    *form;
+
+	if (appender->form == NULL || appender->form->row_type != known->row_type)
+		prepare_conversions(appender, known);
+	form = appender->form;
 	slot = appender->slot;
 	ExecClearTuple(slot);
-	heap_deform_tuple(&tuple, appender->row_desc, slot->tts_values, slot->tts_isnull);
+	deform_row(row, form->desc, slot->tts_values, slot->tts_isnull);
 	ExecStoreVirtualTuple(slot);
 
-	for (int i = TOPIC_METADATA; i < appender->desc->natts; i++)
-	{
-		int			from = appender->from[i] - 1;
-
-		appender->values[i] = slot->tts_values[from];
-		appender->nulls[i] = slot->tts_isnull[from];
-	}
-	if (!appender->converts)
-		return;
 	ResetExprContext(appender->econtext);
-	for (int i = TOPIC_METADATA; i < appender->desc->natts; i++)
+	for (int i = TOPIC_METADATA; i < event->desc->natts; i++)
 	{
-		if (appender->conversions[i])
-			appender->values[i] = ExecEvalExprSwitchContext(appender->conversions[i], appender->econtext,
-															&appender->nulls[i]);
+		int			from = form->from[i] - 1;
+
+		if (form->conversions[i])
+			event->values[i] = ExecEvalExprSwitchContext(form->conversions[i], appender->econtext, &event->nulls[i]);
+		else
+		{
+			event->values[i] = slot->tts_values[from];
+			event->nulls[i] = slot->tts_isnull[from];
+		}
 	}
 }
 
@@ -605,32 +712,23 @@ prepare_for_json(Appender *appender, Oid relid)
 }
 
 static void
-take_json(Appender *appender, Oid relid, Jsonb *event)
+take_json(Event *event, Appender *appender, Jsonb *json)
 {
 	LOCAL_FCINFO(fcinfo, 2);
-	HeapTupleHeader row;
-	HeapTupleData tuple;
 	Datum		result;
 
-	check_names(appender->desc, event);
+	check_names(event->desc, json);
 	if (appender->populate.fn_addr == NULL)
-		prepare_for_json(appender, relid);
+		prepare_for_json(appender, event->topic);
 	InitFunctionCallInfoData(*fcinfo, &appender->populate, 2, InvalidOid, NULL, NULL);
 	fcinfo->args[0].isnull = true;
-	fcinfo->args[1].value = JsonbPGetDatum(event);
+	fcinfo->args[1].value = JsonbPGetDatum(json);
 	fcinfo->args[1].isnull = false;
 	result = FunctionCallInvoke(fcinfo);
 	if (fcinfo->isnull)			/* it makes NULL of {} */
-	{
-		memset(appender->nulls, true, sizeof(bool) * appender->desc->natts);
-		return;
-	}
-	row = DatumGetHeapTupleHeader(result);
-	tuple.t_len = HeapTupleHeaderGetDatumLength(row);
-	ItemPointerSetInvalid(&tuple.t_self);
-	tuple.t_tableOid = InvalidOid;
-	tuple.t_data = row;
-	heap_deform_tuple(&tuple, appender->desc, appender->values, appender->nulls);
+		memset(event->nulls, true, sizeof(bool) * event->desc->natts);
+	else
+		deform_row(DatumGetHeapTupleHeader(result), event->desc, event->values, event->nulls);
 }
 
 
@@ -657,20 +755,43 @@ Datum
 derive_append_record_sql(PG_FUNCTION_ARGS)
 {
 	Oid			relid = topic_argument(fcinfo);
-	Appender   *appender = get_appender(fcinfo, open_topic(relid));
+	Topic	   *topic = open_topic(relid);
+	HeapTupleHeader row = PG_GETARG_HEAPTUPLEHEADER(1);
+	RowForm    *form = get_form(topic, row);
+	Event		event;
 
-	take_row(appender, PG_GETARG_HEAPTUPLEHEADER(1));
-	PG_RETURN_LSN(write_event(appender, relid));
+	if (form->simple)
+	{
+		init_event(&event, relid, topic->desc);
+		take_simple_row(&event, form, row);
+	}
+	else
+	{
+		Appender   *appender = get_appender(fcinfo, topic);
+
+		init_event(&event, relid, appender->desc);
+		take_converted_row(&event, appender, form, row);
+	}
+	PG_RETURN_LSN(write_event(&event));
+}
+
+static XLogRecPtr
+append_json(FunctionCallInfo fcinfo, Oid relid, Jsonb *json)
+{
+	Appender   *appender = get_appender(fcinfo, open_topic(relid));
+	Event		event;
+
+	init_event(&event, relid, appender->desc);
+	take_json(&event, appender, json);
+	return write_event(&event);
 }
 
 Datum
 derive_append_jsonb_sql(PG_FUNCTION_ARGS)
 {
 	Oid			relid = topic_argument(fcinfo);
-	Appender   *appender = get_appender(fcinfo, open_topic(relid));
 
-	take_json(appender, relid, PG_GETARG_JSONB_P(1));
-	PG_RETURN_LSN(write_event(appender, relid));
+	PG_RETURN_LSN(append_json(fcinfo, relid, PG_GETARG_JSONB_P(1)));
 }
 
 /* For literals, and parameters of drivers, which have no type of their own: JSON. */
@@ -678,9 +799,8 @@ Datum
 derive_append_text_sql(PG_FUNCTION_ARGS)
 {
 	Oid			relid = topic_argument(fcinfo);
-	Appender   *appender = get_appender(fcinfo, open_topic(relid));
-	Datum		event = DirectFunctionCall1(jsonb_in, CStringGetDatum(text_to_cstring(PG_GETARG_TEXT_PP(1))));
+	char	   *event = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	Datum		json = DirectFunctionCall1(jsonb_in, CStringGetDatum(event));
 
-	take_json(appender, relid, DatumGetJsonbP(event));
-	PG_RETURN_LSN(write_event(appender, relid));
+	PG_RETURN_LSN(append_json(fcinfo, relid, DatumGetJsonbP(json)));
 }

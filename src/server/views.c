@@ -169,7 +169,10 @@ load_program(WorkerView *view)
 	if (derive_error_is_transient(edata->sqlerrcode))
 		ReThrowError(edata);
 
-	/* Who wanted it repaired gets its answer; writing the same once more would bring us here again. */
+	/*
+	 * Who wanted it repaired gets its answer; writing the same once more
+	 * would bring us here again.
+	 */
 	if (view->row->state == DERIVE_VIEW_FAILED && view->row->error != NULL &&
 		strcmp(view->row->error, edata->message) == 0)
 		return;
@@ -509,7 +512,8 @@ order_views(void)
 		view->fill = can_fill_here(view);
 		view->backlog = derive_worker_wants_backlog(view);
 		if (view->row->state == DERIVE_VIEW_READY && (uint64) view->row->members != view->digest)
-			view->row->rebuild = true;	/* partitions came or went */
+			view->row->rebuild = true;	/* partitions came or went, or columns
+										 * took other names */
 
 		foreach(lc2, view->program->view_sources)
 		{

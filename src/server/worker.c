@@ -652,6 +652,8 @@ run_batch(void)
 	PopActiveSnapshot();
 	MemoryContextSwitchTo(derive_worker.cxt);
 	next = derive_position_copy(to);
+	MemoryContextSwitchTo(derive_worker.batch_cxt); /* the server leaves
+													 * something there */
 	derive_background_commit();
 
 	/*

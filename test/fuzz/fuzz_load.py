@@ -9,7 +9,7 @@ import os
 import signal
 import time
 
-from fuzz_schema import literal
+from fuzz_schema import TYPES, literal
 from fuzz_server import Lost
 
 # What may go wrong for a writer beside others, without anybody being at fault.
@@ -42,10 +42,11 @@ def tolerated(result):
 class Writer:
     """One session's stream of transactions."""
 
-    def __init__(self, rng, session, schema, tag, prepared):
+    def __init__(self, rng, session, schema, topics, tag, prepared):
         self.rng = rng
         self.session = session
         self.schema = schema
+        self.topics = topics
         self.tag = tag
         self.prepared = prepared
         self.transactions = 0
@@ -88,6 +89,8 @@ class Writer:
 
     def statement(self):
         r = self.rng
+        if self.topics and r.random() < 0.15:
+            return r.choice(self.topics).statement(r)
         t = r.choice(self.schema.tables)
         name = self.target(t)
         c = r.random()
@@ -251,15 +254,17 @@ class Chaos:
 
     def run(self, count):
         actions = [(8, self.create_index), (4, self.drop_index), (4, self.reindex), (5, self.rewrite), (4, self.vacuum),
-                   (4, self.columns), (3, self.rename), (2, self.settings), (6, self.partition), (4, self.slow_reader),
+                   (4, self.columns), (3, self.rename), (2, self.settings), (3, self.change_type),
+                   (2, self.swap_names), (2, self.column_again), (6, self.partition), (4, self.slow_reader),
                    (2, self.sequence_of_rows)]
         if self.engine and self.round.gentle:
             actions += [(8, self.verify), (20, self.consistent), (3, self.view_ddl)]
         elif self.engine:
-            actions += [(8, self.verify), (3, self.pause), (3, self.repair), (4, self.refresh), (3, self.view_again),
+            actions += [(8, self.verify), (3, self.pause), (2, self.release), (3, self.repair), (4, self.refresh), (3, self.view_again),
                         (3, self.view_ddl), (2, self.terminate), (1, self.identity)]
         if self.engine:
-            actions += [(8, self.freeze)]
+            feeds = self.round.feeds
+            actions += [(8, self.freeze), (6, lambda: feeds.remember(self)), (6, lambda: feeds.poll(self))]
         if self.violent:
             actions += [(6, self.kill)]
         functions = [f for weight, f in actions for _ in range(weight)]
@@ -331,6 +336,38 @@ class Chaos:
                 self.end_reader()
             if result and (result.ok or not result.sqlstate.startswith(('55P03', '40', '57', '08'))):
                 return
+
+    def change_type(self):
+        """Only views by derivations can read a column whose type is changed; the type stays as it was."""
+        t = self.table()
+        c = self.rng.choice(t.columns)
+        value = {'int4': '%s + 1', 'text': "%s || 'x'", 'bool': 'NOT %s', 'jsonb': "%s || '[1]'",
+                 'ts': "%s + interval '30 minutes'", 'tstz': "%s - interval '30 minutes'"}.get(c.key)
+        if value and c.name not in ('id', 'k') and not c.generated:
+            self.sql('ALTER TABLE %s ALTER %s TYPE %s USING %s' % (t.name, c.name, TYPES[c.key][0], value % c.name),
+                     also=('0A000', '42804', '42P16'))
+
+    def swap_names(self):
+        """Derivations know columns by their names; then those of another one."""
+        t = self.table()
+        a, b = self.rng.choice(t.columns), self.rng.choice(t.columns)
+        if a.name == b.name or a.key != b.key or a.generated or b.generated or 'id' in (a.name, b.name):
+            return
+        rename = 'ALTER TABLE %s RENAME COLUMN %%s TO %%s' % t.name
+        there = '; '.join(rename % names for names in ((a.name, 'renamed'), (b.name, a.name), ('renamed', b.name)))
+        self.again('BEGIN; %s; COMMIT' % there)
+        self.sql('UPDATE %s SET %s = %s WHERE %s IS NOT NULL AND k < 10' % (t.name, a.name, a.name, b.name))
+        if self.engine:
+            self.verify()
+        self.again('BEGIN; %s; COMMIT' % there)
+
+    def column_again(self):
+        """Refused if a SELECT reads it."""
+        t = self.table()
+        c = self.rng.choice(t.writable())
+        if c.name not in ('id', 'k') and not c.notnull:
+            self.sql('ALTER TABLE %s DROP COLUMN %s, ADD COLUMN %s %s DEFAULT %s' % (
+                t.name, c.name, c.name, TYPES[c.key][0], literal(self.rng, c.key)), also=('0A000', '428C9'))
 
     def settings(self):
         t = self.table()
@@ -422,6 +459,14 @@ class Chaos:
             self.sql('UPDATE %s SET k = k WHERE k > 20' % self.table().name)
             self.again("SELECT derive.resume('%s')" % v)
 
+    def release(self):
+        v = self.view()
+        if v and v not in self.round.feeds.subscriptions.values():
+            released = self.sql("SELECT derive.release('%s')" % v)
+            self.sql('UPDATE %s SET k = k + 1 WHERE k < 5' % self.table().name)
+            if released and released.ok:
+                self.again("SELECT derive.maintain('%s')" % v)
+
     def repair(self):
         v = self.view()
         if v:
@@ -436,7 +481,7 @@ class Chaos:
         v = self.view()
         if not v:
             return
-        if self.rng.random() < 0.3:
+        if self.rng.random() < 0.3 or v in self.round.feeds.subscriptions.values():
             self.round.add_view(self.sql)
             return
         dropped = self.sql('DROP MATERIALIZED VIEW %s' % v)
@@ -456,15 +501,22 @@ class Chaos:
                              'REINDEX TABLE CONCURRENTLY %s' % v,
                              'ALTER MATERIALIZED VIEW %s SET (fillfactor = 50)' % v,
                              'CREATE INDEX y%d ON %s ((%s IS NULL))' % (self.serial, v, v),
-                             'RENAME'])
+                             "DO $$ BEGIN EXECUTE (SELECT 'DROP INDEX ' || min(indexrelid)::regclass FROM pg_index "
+                             "WHERE indrelid = '%s'::regclass HAVING count(*) > 0); END $$" % v,
+                             'RENAME', 'RENAME COLUMN'])
         if c == 'RENAME':
             self.sql('ALTER MATERIALIZED VIEW %s RENAME TO renamed_view' % v)
             self.again('ALTER MATERIALIZED VIEW renamed_view RENAME TO %s' % v)
+        elif c == 'RENAME COLUMN':
+            column = self.rng.choice(self.round.columns[v])[0]
+            self.sql('ALTER MATERIALIZED VIEW %s RENAME COLUMN %s TO renamed' % (v, column))
+            self.sql('UPDATE %s SET k = k WHERE k > 20' % self.table().name)
+            self.again('ALTER MATERIALIZED VIEW %s RENAME COLUMN renamed TO %s' % (v, column))
         else:
             self.sql(c)
 
     def identity(self):
-        self.sql('ALTER TABLE %s REPLICA IDENTITY DEFAULT' % self.table().name)
+        self.sql('ALTER TABLE %s REPLICA IDENTITY %s' % (self.table().name, self.rng.choice(['DEFAULT', 'NOTHING'])))
 
     # ---- violence
 

@@ -44,6 +44,9 @@ class Query:
         self.sql = sql
         self.columns = columns
 
+    def declare(self, view):
+        return "SELECT derive.create_view('%s', $fuzz$%s$fuzz$)" % (view, self.sql)
+
     # ---- small things
 
     def chance(self, p):

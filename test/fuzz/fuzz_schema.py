@@ -90,7 +90,10 @@ def literal(rng, key, toast=False, nulls=0.12):
         return "'%s'::double precision" % (rng.randint(-40, 120) * 0.25)
     if key in ('text', 'vc', 'bpchar'):
         if toast and key == 'text' and rng.random() < 0.3:
-            return "repeat(md5('%d'), %d)" % (rng.randint(0, 5), rng.randint(70, 400))
+            if rng.random() < 0.5:
+                return "repeat(md5('%d'), %d)" % (rng.randint(0, 5), rng.randint(70, 400))
+            # cannot be compressed
+            return "(SELECT string_agg(md5(x::text), '') FROM generate_series(1, %d) x)" % rng.choice([70, 80, 300])
         word = rng.choice(WORDS)
         return "'%s'::%s" % (word[:4] if key == 'bpchar' and "'" not in word else word, sql)
     if key == 'bool':

@@ -178,10 +178,18 @@ sub worker_pid
 	return $pid;
 }
 
+# Kill, and wait until the postmaster has taken notice: before that, sessions
+# are still let in, and thrown out a moment later.
 sub kill_process
 {
 	my ($pid) = @_;
-	return kill('KILL', $pid);
+	my $killed = kill('KILL', $pid);
+	for my $i (1 .. 100 * $timeout)
+	{
+		last unless kill(0, $pid);
+		usleep(10_000);
+	}
+	return $killed;
 }
 
 # Tables, rows and views for the tests under load.
@@ -220,13 +228,13 @@ COMMIT;
 };
 
 # pgbench in the background; it may die with the server.  With a log it can be
-# asked for latencies() later.
+# asked for latencies() later.  The script is that for load_tables(), or one's own.
 sub start_load
 {
-	my ($node, $seconds, $log) = @_;
+	my ($node, $seconds, $log, $own_script) = @_;
 	my $file = "$PostgreSQL::Test::Utils::tmp_check/load_$$.sql";
 	open my $out, '>', $file or die $!;
-	print $out $script;
+	print $out $own_script // $script;
 	close $out;
 	my ($stdout, $stderr) = ('', '');
 	my $bin = $node->installed_command('pgbench');

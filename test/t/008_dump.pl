@@ -60,6 +60,54 @@ SKIP:
 	is(($node->psql('postgres', 'DROP DATABASE clone'))[0], 0, 'and can be dropped');
 }
 
+# Views by derivations in C, and a derivation that was registered by hand.
+SKIP:
+{
+	skip 'extension derive_example is not installed', 1
+	  if !$ENV{DERIVE_DESTDIR} && $node->safe_psql('postgres', q{SELECT count(*) FROM pg_available_extensions WHERE name = 'derive_example'}) eq '0';
+
+	my $contents = q{SELECT * FROM "S s".words ORDER BY word; SELECT * FROM "S s".own ORDER BY 1, 2; SELECT * FROM "S s".over ORDER BY 1};
+	$node->safe_psql('postgres', 'CREATE DATABASE derived');
+	$node->safe_psql('derived', q{
+		CREATE EXTENSION derive_example CASCADE;
+		CREATE SCHEMA "S s";
+		SET search_path = "S s";
+		CREATE FUNCTION "Own handler"(internal) RETURNS derive.derivation_handler AS '$libdir/derive_example', 'mirror_handler' LANGUAGE C STRICT;
+		SELECT derive.register('an "own" one', '"Own handler"');
+		CREATE TABLE "T't" (id int PRIMARY KEY, "B y" text);
+		INSERT INTO "T't" VALUES (1, 'to be'), (2, 'or not to be'), (3, NULL);
+		SELECT derive.create_view('words', 'word_count', ARRAY['"T''t"'::regclass], '(word text COLLATE "C", n bigint)', options => '{"column": "B y"}');
+		SELECT derive.create_view('own', 'an "own" one', ARRAY['"T''t"'::regclass], key => '{source, id}');
+		SELECT derive.create_view('over', 'SELECT n, count(*) FROM words GROUP BY n');
+		SELECT derive.create_view('log', 'trace', ARRAY['"T''t"'::regclass]);
+		SELECT derive.wait(NULL, NULL, '60s');
+		UPDATE "T't" SET "B y" = 'that is the question' WHERE id = 3});
+	wait_derived($node, 'derived', 'derived');
+	$node->command_ok([ 'pg_dump', '-f', $file, $node->connstr('derived') ], 'pg_dump of views by derivations');
+	$dump = slurp_file($file);
+	like($dump, qr/^COPY derive_state\.derivations .*\nan "own" one\tS s\tOwn handler\tf\n\\\.$/m, 'a derivation that was registered by hand is dumped, and no other');
+	unlike($dump, qr/^(?:COPY derive_state\.(?!derivations)|CREATE (?:TABLE|MATERIALIZED VIEW) derive_state\.)/m, 'no other state');
+	$node->command_ok([ 'pg_dump', '-Fc', '-f', "$file.c", $node->connstr('derived') ], 'pg_dump -Fc');
+	for my $restore ([ 'psql', '-X', '-v', 'ON_ERROR_STOP=1', '-f', $file, $node->connstr('copy') ],
+		[ 'pg_restore', '-e', '-j', '2', '-d', $node->connstr('copy'), "$file.c" ])
+	{
+		$node->safe_psql('postgres', 'CREATE DATABASE copy');
+		$node->command_ok($restore, "restored by $restore->[0]");
+		is($node->safe_psql('copy', $contents), $node->safe_psql('derived', $contents), 'same rows');
+		is($node->safe_psql('copy', q{SELECT string_agg(operation || n, ' ' ORDER BY n) FROM "S s".log}), 'build1 build2 build3', 'a log begins anew');
+		is($node->safe_psql('copy', 'SELECT count(*) FROM derive.views'), '0', 'none is maintained');
+		is($node->safe_psql('copy', 'SELECT count(*) FROM derive.derivations WHERE handler IS NULL'), '0', 'derivations have their handlers');
+		$node->safe_psql('copy', q{SET search_path = "S s"; SELECT derive.maintain('words'), derive.maintain('own'), derive.maintain('log');
+			SELECT derive.maintain('over'); INSERT INTO "T't" VALUES (4, 'to sleep')});
+		wait_derived($node, 'maintained again', 'copy');
+		$node->safe_psql('copy', q{UPDATE "S s"."T't" SET "B y" = "B y" || ' no more'; DELETE FROM "S s"."T't" WHERE id = 1});
+		wait_derived($node, 'and changed', 'copy');
+		is($node->safe_psql('copy', 'SELECT count(*), sum(missing), sum(extra) FROM derive.verify()'), '3|0|0', 'and exact');
+		$node->safe_psql('postgres', 'DROP DATABASE copy');
+	}
+	$node->safe_psql('postgres', 'DROP DATABASE derived');
+}
+
 # Seen by psql
 for my $command ('\d by_branch', '\d+ by_branch', '\dm+', '\dt+ derive_state.*', '\dx+ pg_derive', '\df+ derive.*')
 {

@@ -167,6 +167,33 @@ for my $i (1 .. 100)
 }
 like($heard, qr{notification "derive_by_branch" with payload "[0-9A-F]+/[0-9A-F]+"}, 'NOTIFY with an LSN');
 
+# Somebody whose NOTIFY does not come to an end, since no standby confirms it:
+# all who notify wait, but for us.
+$node->append_conf('postgresql.conf', "synchronous_standby_names = 'nobody'");
+$node->reload;
+my $stuck = background($node, timeout => 500);
+$stuck->query_until(qr/begun/, "\\echo begun\nBEGIN; INSERT INTO copies VALUES (NULL); NOTIFY something; COMMIT;\n");
+ok($node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'"), 'a NOTIFY that hangs');
+$listener->query('SELECT 1');
+for my $i (1 .. 3)
+{
+	$node->safe_psql('postgres', 'SET synchronous_commit = local; UPDATE accounts SET balance = balance + 1 WHERE id % 10 = 3');
+	# derive.wait() would wait for that transaction, too, which nobody sees yet
+	ok($node->poll_query_until('postgres', "SELECT oracle('by_branch') = 0"), "maintenance goes on beside it, $i");
+}
+$node->append_conf('postgresql.conf', "synchronous_standby_names = ''");
+$node->reload;
+$stuck->query('SELECT 1');
+$stuck->quit;
+$heard = '';
+for my $i (1 .. 100)
+{
+	$heard .= $listener->query('SELECT 1');
+	last if $heard =~ /derive_by_branch/;
+	usleep(100_000);
+}
+like($heard, qr/derive_by_branch/, 'subscribers hear of it later');
+
 sub start_waiting_poll
 {
 	my ($name, $seconds) = @_;
@@ -189,6 +216,60 @@ for my $i (1 .. 5)
 {
 	$node->safe_psql('postgres', 'UPDATE accounts SET balance = balance + 1 WHERE id % 10 = 3');
 	wait_derived($node, "maintenance goes on, $i");
+}
+
+# What was removed stays in the index for the old snapshot.  Nobody reads it again
+# and again: neither the worker nor a subscriber who takes rows in small portions.
+sub entries_read
+{
+	return $node->safe_psql('postgres', "SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE indexrelname IN ('changes_pkey', 'spool_pkey')");
+}
+$node->safe_psql('postgres', q{
+CREATE TABLE many (id int PRIMARY KEY, x int);
+INSERT INTO many SELECT i, 0 FROM generate_series(1, 20000) i;
+SELECT derive.create_view('all_many', 'SELECT id, x FROM many')});
+wait_derived($node);
+$node->safe_psql('postgres', q{SELECT derive.subscribe('all_many', 'many'), derive.subscribe('all_many', 'portions')});
+$node->safe_psql('postgres', $_) for q{SELECT count(*) FROM derive.poll('many', 100000)}, q{SELECT count(*) FROM derive.poll('portions', 1)};
+my $old_reader = background($node, timeout => 500);
+$old_reader->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM by_branch');
+my $read_before = entries_read();
+$node->safe_psql('postgres', q{DO $$ BEGIN FOR i IN 1 .. 100 LOOP PERFORM count(*) FROM derive.poll('portions', 200); COMMIT; END LOOP; END $$});
+$node->safe_psql('postgres', 'UPDATE many SET x = x + 1');
+wait_derived($node);
+is($node->safe_psql('postgres', "SELECT count(*) FROM derive.poll('$_', 100000)"), '20000', "$_ gets many changes") for qw(many portions);
+ok($node->poll_query_until('postgres', q{SELECT j.floor >= s.position
+	FROM derive_state.subscriptions s JOIN derive_state.journals j USING (view) WHERE s.name = 'many'}), 'which are removed then');
+cmp_ok(entries_read() - $read_before, '<', 8 * 20000, 'what was removed is not read again');
+$node->safe_psql('postgres', 'UPDATE many SET x = x + 1');
+wait_derived($node);
+my $orphans = $node->safe_psql('postgres', q{SELECT 'all_many'::regclass::oid});
+$node->safe_psql('postgres', 'DROP TABLE many CASCADE');
+ok($node->poll_query_until('postgres', "SELECT count(*) = 0 FROM derive_state.changes WHERE view = $orphans"), 'changes of a view that is dropped go');
+$old_reader->query_safe('COMMIT');
+$old_reader->quit;
+
+# With its owner, a subscription goes.
+$node->safe_psql('postgres', q{CREATE ROLE leaving; GRANT SELECT ON totals TO leaving;
+	SET ROLE leaving; SELECT derive.subscribe('totals', 'leaving'); RESET ROLE;
+	DROP OWNED BY leaving; DROP ROLE leaving});
+ok($node->poll_query_until('postgres', "SELECT count(*) = 0 FROM derive.subscriptions WHERE subscriber = 'leaving'"), 'a subscription whose owner is dropped');
+
+# What a failed batch wrote is no longer counted.
+SKIP:
+{
+	skip 'no debug points', 1 unless has_debug_points($node);
+	$node->safe_psql('postgres', 'UPDATE accounts SET note = note || 0');
+	wait_derived($node);
+	set_debug_point($node, 'batch-view-applied:once');
+	$node->safe_psql('postgres', 'UPDATE accounts SET note = note || id');
+	wait_derived($node, 'a batch that failed once');
+	set_debug_point($node, '');
+	$node->safe_psql('postgres', 'UPDATE accounts SET note = note || 1');
+	wait_derived($node);
+	is($node->safe_psql('postgres', q{SELECT count(*) FROM (SELECT total - lag(total) OVER (PARTITION BY view ORDER BY seq) AS bytes,
+			coalesce(octet_length(old) + 4, 0) + coalesce(octet_length(new) + 4, 0) AS expected
+		FROM derive_state.changes WHERE view = 'names'::regclass) c WHERE bytes <> expected}), '0', 'bytes are counted once');
 }
 
 # Limits: those who are behind are lost, and are told.

@@ -24,6 +24,9 @@ SELECT derive.register('strict_trace', 'derive_example.strict_trace_handler');
 CREATE FUNCTION misbehaving_handler(internal) RETURNS derive.derivation_handler
 	AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
 SELECT derive.register('misbehaving', 'derive_example.misbehaving_handler');
+CREATE FUNCTION misbehaving_buffered_handler(internal) RETURNS derive.derivation_handler
+	AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
+SELECT derive.register('misbehaving_buffered', 'derive_example.misbehaving_buffered_handler');
 -- these are refused
 CREATE FUNCTION other_version_handler(internal) RETURNS derive.derivation_handler
 	AS 'MODULE_PATHNAME' LANGUAGE C STRICT;

@@ -293,7 +293,7 @@ mirror_handler(PG_FUNCTION_ARGS)
 {
 	static const DeriveRoutine routine = {
 		.api_version = DERIVE_API_VERSION,
-		.flags = DERIVE_OF_CURRENT_ROWS | DERIVE_TAKES_TRUNCATE,
+		.flags = DERIVE_OF_CURRENT_ROWS | DERIVE_TAKES_TRUNCATE | DERIVE_BUFFERED,
 		.columns = columns,
 		.declare = declare,
 		.apply = apply,

@@ -22,6 +22,7 @@
 #include "utils/builtins.h"
 
 PG_FUNCTION_INFO_V1(misbehaving_handler);
+PG_FUNCTION_INFO_V1(misbehaving_buffered_handler);
 PG_FUNCTION_INFO_V1(other_version_handler);
 PG_FUNCTION_INFO_V1(empty_handler);
 PG_FUNCTION_INFO_V1(null_handler);
@@ -362,7 +363,7 @@ static void
 end(DeriveContext *context)
 {
 	fail_if(context, "end");
-	if (IsBackgroundWorker)
+	if (MyBackendType == B_BG_WORKER)
 		fail_if(context, "end in worker");
 }
 
@@ -375,19 +376,33 @@ explain(DeriveContext *context, StringInfo text)
 		appendStringInfoString(text, "Behaves\n\nnow");
 }
 
+#define CALLBACKS \
+	.api_version = DERIVE_API_VERSION, \
+	.columns = columns, \
+	.declare = declare, \
+	.begin = begin, \
+	.apply = apply, \
+	.expire = expire, \
+	.end = end, \
+	.explain = explain
+
 Datum
 misbehaving_handler(PG_FUNCTION_ARGS)
 {
 	static const DeriveRoutine routine = {
-		.api_version = DERIVE_API_VERSION,
+		CALLBACKS,
 		.flags = DERIVE_OF_CURRENT_ROWS,
-		.columns = columns,
-		.declare = declare,
-		.begin = begin,
-		.apply = apply,
-		.expire = expire,
-		.end = end,
-		.explain = explain,
+	};
+
+	PG_RETURN_POINTER(&routine);
+}
+
+Datum
+misbehaving_buffered_handler(PG_FUNCTION_ARGS)
+{
+	static const DeriveRoutine routine = {
+		CALLBACKS,
+		.flags = DERIVE_OF_CURRENT_ROWS | DERIVE_BUFFERED,
 	};
 
 	PG_RETURN_POINTER(&routine);

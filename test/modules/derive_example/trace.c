@@ -112,6 +112,15 @@ begin(DeriveContext *context)
 }
 
 static void
+find_last(void *arg, TupleTableSlot *row)
+{
+	bool		isnull;
+
+	*(int64 *) arg = Max(*(int64 *) arg, DatumGetInt64(slot_getattr(row, 1, &isnull)));
+}
+
+/* A view that was released, or restored, has entries and no state. */
+static void
 load(DeriveContext *context)
 {
 	Trace	   *trace = context->private;
@@ -122,8 +131,19 @@ load(DeriveContext *context)
 	if (trace->known)
 		return;
 	row = context->get(context, trace->state, &key, &isnull);
-	trace->next = row ? DatumGetInt64(slot_getattr(row, 2, &isnull)) : 1;
-	trace->oldest = row ? DatumGetInt64(slot_getattr(row, 3, &isnull)) : 1;
+	if (row != NULL)
+	{
+		trace->next = DatumGetInt64(slot_getattr(row, 2, &isnull));
+		trace->oldest = DatumGetInt64(slot_getattr(row, 3, &isnull));
+	}
+	else
+	{
+		int64		last = 0;
+
+		context->read_table(context, DERIVE_VIEW, find_last, &last);
+		trace->next = last + 1;
+		trace->oldest = 1;
+	}
 	trace->known = true;
 }
 

@@ -65,7 +65,7 @@ word_count_handler(PG_FUNCTION_ARGS)
 {
 	static const DeriveRoutine routine = {
 		.api_version = DERIVE_API_VERSION,
-		.flags = DERIVE_OF_CURRENT_ROWS,
+		.flags = DERIVE_OF_CURRENT_ROWS | DERIVE_BUFFERED,
 		.declare = declare,
 		.apply = apply,
 	};

@@ -95,6 +95,21 @@ SELECT oracle('kept'), oracle('bag');
 SELECT * FROM kept ORDER BY 1, 2;
 SELECT view, state, error FROM derive.views ORDER BY 1;
 
+-- A table and a partition of it: a change is one of both.
+CREATE TABLE whole (id int, t text) PARTITION BY RANGE (id);
+CREATE TABLE part (t text, id int);
+ALTER TABLE whole ATTACH PARTITION part FOR VALUES FROM (0) TO (100);
+CREATE TABLE rest PARTITION OF whole DEFAULT;
+INSERT INTO whole SELECT i, 'row ' || i FROM generate_series(98, 102) i;
+SELECT derive.create_view('twice', derivation => 'mirror', sources => '{whole, part}');
+SELECT oracle('twice');
+INSERT INTO whole VALUES (1, 'new'), (200, 'new');
+UPDATE whole SET id = id - 1, t = t || ', moved' WHERE id IN (99, 100);
+DELETE FROM whole WHERE id = 98;
+SELECT oracle('twice');
+SELECT * FROM twice ORDER BY 1, 2, 3;
+DROP TABLE whole CASCADE;
+
 -- A column that the view needs goes: the view fails, others go on.
 ALTER TABLE b RENAME COLUMN t TO u;
 INSERT INTO renamed VALUES (90, 'on');

@@ -25,13 +25,13 @@ SELECT declare_one('many options', o::jsonb) FROM unnest(ARRAY['{}', '{"number":
 	'{"number": "5"}', '{"number": "five"}', '{"number": true}', '{"number": [5]}', '{"day": "someday"}', '{"day": 1}', '{"flag": "perhaps"}', '{"list": "1,2"}', '{"other": 1}']) o;
 
 -- While it is built.
-CREATE FUNCTION run_one(fail text, options jsonb DEFAULT '{}') RETURNS text LANGUAGE plpgsql AS $$
+CREATE FUNCTION run_one(fail text, options jsonb DEFAULT '{}', derivation text DEFAULT 'misbehaving') RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	result text;
 	detail text;
 BEGIN
 	SELECT string_agg(k || '=' || coalesce(t, 'null'), ', ' ORDER BY k) INTO result
-	FROM derive.apply('misbehaving', '{t}', '{}', options || jsonb_build_object('fail', fail)) AS v(k int, t text);
+	FROM derive.apply(derivation, '{t}', '{}', options || jsonb_build_object('fail', fail)) AS v(k int, t text);
 	RETURN format('%s: accepted, %s', fail, result);
 EXCEPTION WHEN OTHERS THEN
 	GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
@@ -41,6 +41,8 @@ SELECT run_one(f) FROM unnest(ARRAY['', 'begin', 'apply', 'change', 'expire', 'e
 	'declare_state late', 'set_key late', 'declare_state again',
 	'insert twice', 'replace nothing', 'replace missing', 'replace twice', 'replace key', 'take away too much',
 	'no such table', 'negative table', 'read_source number']) f;
+SELECT run_one(f, derivation => 'misbehaving_buffered') FROM unnest(ARRAY['',
+	'insert twice', 'replace nothing', 'replace missing', 'replace twice', 'replace key', 'no such table', 'negative table']) f;
 -- what SPI may do
 SELECT run_one('', jsonb_build_object('sql', s)) FROM unnest(ARRAY['SELECT current_user = session_user', 'SHOW search_path',
 	'SELECT count(*) FROM misbehaving.t', 'SELECT count(*) FROM t', 'SET ROLE postgres', 'SELECT 1/0', 'COMMIT']) s;

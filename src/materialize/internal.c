@@ -98,6 +98,11 @@ create_table(char *name, char persistence, TupleDesc desc, bool keep_names)
 	}
 
 	become_internal_owner(&saved);
+
+	/*
+	 * a restricted operation may not make temporary tables; here nobody's
+	 * code runs
+	 */
 	if (persistence == RELPERSISTENCE_TEMP)
 		SetUserIdAndSecContext(internal_owner(), SECURITY_LOCAL_USERID_CHANGE);
 	table = DefineRelation(stmt, RELKIND_RELATION, internal_owner(), NULL, NULL);

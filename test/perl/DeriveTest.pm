@@ -18,7 +18,7 @@ use Test::More;
 use Time::HiRes qw(usleep);
 
 our @EXPORT = qw(
-  derive_node start_again comes_back wait_derived is_exact worker_pid kill_process
+  derive_node start_again comes_back wait_derived is_exact worker_pid kill_process crash
   load_tables start_load stop_load latencies has_debug_points set_debug_point
   waits_at background log_is_clean derive_wait_state
 );
@@ -190,6 +190,32 @@ sub kill_process
 		usleep(10_000);
 	}
 	return $killed;
+}
+
+# A crash of one kind or another, by the number of the round; returns which.
+sub crash
+{
+	my ($node, $round) = @_;
+	my $how = ('worker', 'postmaster', 'immediate', 'worker twice')[ $round % 4 ];
+	if ($how =~ /^worker/)
+	{
+		for (1 .. ($how eq 'worker' ? 1 : 2))
+		{
+			kill_process(worker_pid($node));
+			comes_back($node);
+		}
+		return $how;
+	}
+	if ($how eq 'postmaster')
+	{
+		$node->kill9;
+	}
+	else
+	{
+		$node->stop('immediate');
+	}
+	start_again($node);
+	return $how;
 }
 
 # Tables, rows and views for the tests under load.

@@ -38,27 +38,7 @@ for my $i (1 .. $rounds)
 	# a view that is being built, or handed over, or just ready when it happens
 	$node->safe_psql('postgres', "SELECT derive.create_view('young', '$young[ $i % @young ]')") if $i % 3;
 	usleep(rand 400_000);
-	my $how = ('worker', 'postmaster', 'immediate', 'worker twice')[ $i % 4 ];
-	if ($how eq 'worker' || $how eq 'worker twice')
-	{
-		kill_process(worker_pid($node));
-		comes_back($node);
-		if ($how eq 'worker twice')
-		{
-			kill_process(worker_pid($node));
-			comes_back($node);
-		}
-	}
-	elsif ($how eq 'postmaster')
-	{
-		$node->kill9;
-		start_again($node);
-	}
-	else
-	{
-		$node->stop('immediate');
-		start_again($node);
-	}
+	my $how = crash($node, $i);
 	stop_load($load);
 	wait_derived($node, "kill $i ($how): caught up");
 	is_exact($node, "kill $i ($how)");

@@ -114,25 +114,7 @@ for my $i (1 .. $rounds)
 	$node->safe_psql('postgres', q{SELECT derive.create_view('young_log', 'strict_trace', '{item, journal}');
 		SELECT derive.create_view('young', 'mirror', '{item}', key => '{source, id}')}) if $i % 3;
 	usleep(rand 400_000);
-	my $how = ('worker', 'postmaster', 'immediate', 'worker twice')[ $i % 4 ];
-	if ($how =~ /^worker/)
-	{
-		for (1 .. ($how eq 'worker' ? 1 : 2))
-		{
-			kill_process(worker_pid($node));
-			comes_back($node);
-		}
-	}
-	elsif ($how eq 'postmaster')
-	{
-		$node->kill9;
-		start_again($node);
-	}
-	else
-	{
-		$node->stop('immediate');
-		start_again($node);
-	}
+	my $how = crash($node, $i);
 	stop_load($load);
 	all_right("kill $i ($how)", 'log', $i % 3 ? 'young_log' : ());
 	$node->safe_psql('postgres', 'DROP MATERIALIZED VIEW IF EXISTS young, young_log');

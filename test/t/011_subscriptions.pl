@@ -106,22 +106,7 @@ for my $i (1 .. $rounds)
 	my @consumers = map { start_consumer($_) } @views;
 	$node->poll_query_until('postgres', "SELECT count(*) > $n + 20 FROM history") or die 'no load';
 	usleep(rand 600_000);
-	my $how = ('worker', 'postmaster', 'immediate')[ $i % 3 ];
-	if ($how eq 'worker')
-	{
-		kill_process(worker_pid($node));
-		comes_back($node);
-	}
-	elsif ($how eq 'postmaster')
-	{
-		$node->kill9;
-		start_again($node);
-	}
-	else
-	{
-		$node->stop('immediate');
-		start_again($node);
-	}
+	my $how = crash($node, $i);
 	stop_load($load);
 	stop_consumer($_) for @consumers;
 	copies_are_exact("kill $i ($how)");

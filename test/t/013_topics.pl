@@ -121,27 +121,7 @@ SELECT derive.append('events', ROW(id, k, xid, n)), derive.append('newest', ROW(
 PREPARE TRANSACTION 'p$i';
 });
 	usleep(rand 300_000);
-	my $how = ('worker', 'postmaster', 'immediate', 'worker twice')[ $i % 4 ];
-	if ($how eq 'worker' || $how eq 'worker twice')
-	{
-		kill_process(worker_pid($node));
-		comes_back($node);
-		if ($how eq 'worker twice')
-		{
-			kill_process(worker_pid($node));
-			comes_back($node);
-		}
-	}
-	elsif ($how eq 'postmaster')
-	{
-		$node->kill9;
-		start_again($node);
-	}
-	else
-	{
-		$node->stop('immediate');
-		start_again($node);
-	}
+	my $how = crash($node, $i);
 	stop_load($load);
 	$node->safe_psql('postgres', ($i % 2 ? 'COMMIT' : 'ROLLBACK') . " PREPARED 'p$i'");
 	topics_are_right("kill $i ($how)");

@@ -27,7 +27,9 @@ typedef struct DeriveProgramRun
 	DeriveTargetCounts *counts; /* or NULL */
 	DeriveProgress progress;	/* or NULL */
 	void	   *progress_arg;
+	int64		changes;		/* of the sources, in the batch */
 	int64		rows;			/* of the view, once it is built */
+	Tuplestorestate *contents;	/* of the view, for derive.apply() */
 } DeriveProgramRun;
 
 /* Of the derivation "select". */

@@ -680,18 +680,16 @@ derive_changes_rewind(DeriveContext *context)
 	tables->next_source = 0;
 	tables->event_source = context->nsources;
 	tables->scan.next_member = 0;
-	for (int i = 0; i < context->nsources; i++)
-	{
-		DeriveSource *source = list_nth(program->sources, i);
-
-		tables->readers[i].members = derive_source_members(source->relid, source->inh);
-	}
 	foreach(lc, program->sources)
 	{
 		DeriveSource *source = lfirst(lc);
+		List	   *members = derive_source_members(source->relid, source->inh);
 
+		/* that of a topic is not among the declared ones */
+		if (foreach_current_index(lc) < context->nsources)
+			tables->readers[foreach_current_index(lc)].members = members;
 		if (source->events)
-			relids = list_concat(relids, derive_source_members(source->relid, source->inh));
+			relids = list_concat(relids, members);
 	}
 	if (!context->building && batch != NULL && batch->log != NULL && relids != NIL)
 		tables->events = derive_events_read(batch->log, relids, batch->from, batch->to);

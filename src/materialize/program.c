@@ -404,20 +404,17 @@ resync(DeriveProgram *program)
 static void
 apply(DeriveProgram *program)
 {
-	bool		unknown = false;
-	bool		truncated = false;
-	int64		nchanges = 1;
+	bool		unknown;
+	bool		truncated;
+	int64		nchanges = count_changes(program, program->run->batch, &unknown, &truncated);
 
-	if (program->operators == NULL)
-	{
-		nchanges = count_changes(program, program->run->batch, &unknown, &truncated);
-		if (unknown || (truncated && !(program->routine->flags & DERIVE_TAKES_TRUNCATE)))
-		{
-			resync(program);
-			return;
-		}
-	}
-	derive_context_run(program, nchanges > 0 || truncated ? program->routine->apply : NULL);
+	program->run->changes = nchanges;
+	if (program->operators != NULL)
+		derive_context_run(program, program->routine->apply);
+	else if (unknown || (truncated && !(program->routine->flags & DERIVE_TAKES_TRUNCATE)))
+		resync(program);
+	else
+		derive_context_run(program, nchanges > 0 || truncated ? program->routine->apply : NULL);
 }
 
 /*
@@ -472,12 +469,13 @@ run_as_owner(DeriveProgram *program, DeriveProgramRun *run, void (*what) (Derive
 	derive_owner_leave(&saved);
 }
 
-void
+int64
 derive_program_apply(DeriveProgram *program, DeriveBatch *batch, DeriveTargetCounts *counts)
 {
 	DeriveProgramRun run = {.batch = batch,.counts = counts};
 
 	run_as_owner(program, &run, apply);
+	return run.changes;
 }
 
 void
@@ -497,21 +495,19 @@ derive_program_build(DeriveProgram *program, DeriveProgress progress, void *arg)
 	return run.rows;
 }
 
+static void
+compute_contents(DeriveProgram *program)
+{
+	program->run->contents = derive_scratch_run(program, program->run)[DERIVE_VIEW];
+}
+
 Tuplestorestate *
 derive_program_rows(DeriveProgram *program)
 {
 	DeriveProgramRun run = {0};
-	DeriveOwnerContext saved;
-	Tuplestorestate *rows;
 
-	program->run = &run;
-	program->context->lsn = GetXLogInsertRecPtr();
-	program->context->time = GetCurrentTimestamp();
-	derive_owner_enter(program->owner, &saved);
-	rows = derive_scratch_run(program, &run)[DERIVE_VIEW];
-	derive_owner_leave(&saved);
-	program->run = NULL;
-	return rows;
+	run_as_owner(program, &run, compute_contents);
+	return run.contents;
 }
 
 /* -------------------------------------------------------------------------

@@ -117,9 +117,10 @@ extern int64 derive_program_changes(DeriveProgram *program, DeriveBatch *batch);
  * Move the view from the batch's first position to its second (the active
  * snapshot, whose curcid must see this transaction's earlier writes).  Falls
  * back to derive_program_recompute() where changes are unknown.  If
- * program->exported, adds the view's own delta to the batch.
+ * program->exported, adds the view's own delta to the batch.  Returns how many
+ * changes of its sources the batch had.
  */
-extern void derive_program_apply(DeriveProgram *program, DeriveBatch *batch, DeriveTargetCounts *counts);
+extern int64 derive_program_apply(DeriveProgram *program, DeriveBatch *batch, DeriveTargetCounts *counts);
 
 /* Recompute under the active snapshot and apply the difference. */
 extern void derive_program_recompute(DeriveProgram *program, DeriveBatch *batch, DeriveTargetCounts *counts);

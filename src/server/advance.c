@@ -249,8 +249,7 @@ advance(void *arg)
 
 		batch->lsn = move->batch->lsn;
 		batch->time = move->batch->time;
-		stats->stats.changes_in = Max(derive_program_changes(program, batch), 0);
-		derive_program_apply(program, batch, &counts);
+		stats->stats.changes_in = derive_program_apply(program, batch, &counts);
 		export_unknown(view, move->batch);
 	}
 	else if (row.rebuild || view->repair || view->diverged)
@@ -261,10 +260,11 @@ advance(void *arg)
 	}
 	else
 	{
-		stats->stats.changes_in = Max(derive_program_changes(program, move->batch), 0);
-		program->expire = derive_worker_expire_due(view);
-		derive_program_apply(program, move->batch, &counts);
-		if (derive_worker_expire_due(view))
+		bool		expire = derive_worker_expire_due(view);
+
+		program->expire = expire;
+		stats->stats.changes_in = derive_program_apply(program, move->batch, &counts);
+		if (expire)
 			view->expire_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), derive_cleanup_interval);
 		settled = false;
 	}

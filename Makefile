@@ -41,6 +41,8 @@ OBJS = \
 	src/delta/target.o \
 	src/derivations/approx_distinct.o \
 	src/derivations/history.o \
+	src/derivations/history_compare.o \
+	src/derivations/history_declare.o \
 	src/derivations/inverted_index.o \
 	src/derivations/pending.o \
 	src/derivations/reachability.o \

@@ -41,26 +41,17 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/htup_details.h"
 #include "access/table.h"
-#include "catalog/pg_class.h"
-#include "catalog/pg_operator_d.h"
 #include "catalog/pg_type.h"
-#include "common/hashfn.h"
-#include "derivations/history.h"
-#include "derivations/pending.h"
+#include "derivations/history_parts.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "pg_derive/derivation.h"
 #include "storage/bufmgr.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/pg_lsn.h"
-#include "utils/rel.h"
-#include "utils/tuplesort.h"
 #include "utils/tuplestore.h"
 #include "utils/xid8.h"
 
@@ -69,323 +60,6 @@ PG_FUNCTION_INFO_V1(derive_history_handler);
 /* expire() works in steps of so many pages until so many ms have passed. */
 #define EXPIRE_PAGES	512
 #define EXPIRE_MS		200
-
-static const struct
-{
-	const char *name;
-	Oid			type;
-}			history_columns[HISTORY_NCOLUMNS] =
-
-{
-	{"version", INT8OID},
-	{"operation", TEXTOID},
-	{"xid", XID8OID},
-	{"lsn", LSNOID},
-	{"committed_at", TIMESTAMPTZOID},
-	{"ended_by", TEXTOID},
-	{"until_xid", XID8OID},
-	{"until_lsn", LSNOID},
-	{"until", TIMESTAMPTZOID},
-};
-
-/* What begins and ends versions. */
-typedef struct Cause
-{
-	const char *operation;
-	FullTransactionId xid;		/* or invalid */
-	XLogRecPtr	lsn;
-	TimestampTz time;			/* corrected */
-} Cause;
-
-typedef struct History
-{
-	/* the declaration */
-	int			ncolumns;		/* of the source, in the view */
-	AttrNumber *from;			/* the source's column for each of them */
-	int			nlocate;		/* by which open versions are found */
-	AttrNumber *locate;			/* columns of the view, and until_lsn */
-	bool		family;			/* the source has partitions or children */
-	bool		is_view;		/* the source is a view: no order */
-	Interval   *retention;		/* or NULL */
-	bool		compact;
-	int			newest;			/* state table: key -> newest version; if
-								 * compact */
-	int			nkeys;
-	AttrNumber *keys;			/* columns of the view; those of the
-								 * declaration */
-
-	/* the row of HISTORY_STATE */
-	bool		loaded;
-	Datum		state[HISTORY_STATE_NCOLUMNS];
-
-	/* apply() */
-	DerivePending *pending;		/* open versions; NULL: they are written at
-								 * once */
-
-	/* expire() */
-	BlockNumber next_block;
-
-	Datum	   *values;			/* scratch: a row */
-	bool	   *nulls;
-	Datum	   *key;			/* scratch: a key */
-	bool	   *key_nulls;
-} History;
-
-/* Number and index of a column of DeriveHistoryColumn in the view. */
-#define ATTNO(history, column)	((AttrNumber) ((history)->ncolumns + (column) + 1))
-#define INDEX(history, column)	((history)->ncolumns + (column))
-
-static void find_differences(DeriveContext *context, const Cause *end, const Cause *begin);
-
-
-/* -------------------------------------------------------------------------
- * Declaring
- * -------------------------------------------------------------------------
- */
-
-static void
-check_source(DeriveContext *context)
-{
-	if (context->nsources != 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("a history has one source")));
-}
-
-static TupleDesc
-history_default_columns(DeriveContext *context)
-{
-	TupleDesc	source;
-	TupleDesc	desc;
-	int			kept = 0;
-	int			n = 0;
-
-	check_source(context);
-	source = context->sources[0].desc;
-	for (int i = 0; i < source->natts; i++)
-		kept += !TupleDescAttr(source, i)->attisdropped;
-	desc = CreateTemplateTupleDesc(kept + HISTORY_NCOLUMNS);
-	for (int i = 0; i < source->natts; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(source, i);
-
-		if (att->attisdropped)
-			continue;
-		for (int j = 0; j < HISTORY_NCOLUMNS; j++)
-			if (strcmp(NameStr(att->attname), history_columns[j].name) == 0)
-				ereport(ERROR,
-						(errcode(ERRCODE_DUPLICATE_COLUMN),
-						 errmsg("source \"%s\" has a column \"%s\", as histories have",
-								get_rel_name(context->sources[0].relid), NameStr(att->attname)),
-						 errhint("Name the columns of the view: first those of the source, then nine of your own choice of the types bigint, text, xid8, pg_lsn, timestamptz, text, xid8, pg_lsn, timestamptz.")));
-		n++;
-		TupleDescInitEntry(desc, n, NameStr(att->attname), att->atttypid, att->atttypmod, 0);
-		TupleDescInitEntryCollation(desc, n, att->attcollation);
-	}
-	for (int j = 0; j < HISTORY_NCOLUMNS; j++)
-		TupleDescInitEntry(desc, ++n, history_columns[j].name, history_columns[j].type, -1, 0);
-	return desc;
-}
-
-/* The columns at the end are known by place and type, so they can be renamed. */
-static void
-check_columns(DeriveContext *context, History *history)
-{
-	history->ncolumns = context->desc->natts - HISTORY_NCOLUMNS;
-	for (int j = 0; j < HISTORY_NCOLUMNS; j++)
-	{
-		if (history->ncolumns < 1 ||
-			TupleDescAttr(context->desc, INDEX(history, j))->atttypid != history_columns[j].type)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_COLUMN_DEFINITION),
-					 errmsg("the last columns of a history must be of the types bigint, text, xid8, pg_lsn, timestamptz, text, xid8, pg_lsn, timestamptz"),
-					 errdetail("They are: version, operation, xid, lsn, committed_at, ended_by, until_xid, until_lsn, until.")));
-	}
-}
-
-/* The source's column of this name; the history knows it by nothing else. */
-static AttrNumber
-find_source_column(DeriveContext *context, Form_pg_attribute column)
-{
-	DeriveContextSource *source = &context->sources[0];
-
-	for (int i = 0; i < source->desc->natts; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(source->desc, i);
-
-		if (att->attisdropped || strcmp(NameStr(att->attname), NameStr(column->attname)) != 0)
-			continue;
-		if (att->atttypid != column->atttypid ||
-			(column->atttypmod >= 0 && att->atttypmod != column->atttypmod))
-			ereport(ERROR,
-					(errcode(ERRCODE_DATATYPE_MISMATCH),
-					 errmsg("column \"%s\" of source \"%s\" is not of the type that it has in the history",
-							NameStr(att->attname), get_rel_name(source->relid)),
-					 errhint("Keep the history as it is, and create a new one.")));
-		return context->source_column(context, 0, NameStr(att->attname));
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_COLUMN),
-			 errmsg("source \"%s\" has no column \"%s\"",
-					get_rel_name(source->relid), NameStr(column->attname)),
-			 errhint("If it was renamed, rename the column of the history, too, and call derive.resume().")));
-	return InvalidAttrNumber;	/* keep compiler quiet */
-}
-
-/* The view's column for a column of the source, or 0. */
-static AttrNumber
-view_column_of(History *history, AttrNumber column)
-{
-	for (int i = 0; i < history->ncolumns; i++)
-		if (history->from[i] == column)
-			return i + 1;
-	return InvalidAttrNumber;
-}
-
-/*
- * The columns of the view that have the source's primary key, if it is one that
- * is never violated, not even within a statement.
- */
-static int
-find_primary_key(History *history, Relation source, AttrNumber *columns)
-{
-	List	   *indexes = RelationGetIndexList(source);
-	int			n = 0;
-	ListCell   *lc;
-
-	/* the key of a parent says nothing of its children */
-	if (source->rd_rel->relkind == RELKIND_RELATION && history->family)
-		return 0;
-	foreach(lc, indexes)
-	{
-		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
-		Form_pg_index form = index->rd_index;
-
-		if (form->indisprimary && form->indimmediate && form->indisvalid)
-		{
-			for (int i = 0; i < form->indnkeyatts; i++)
-			{
-				AttrNumber	column = view_column_of(history, form->indkey.values[i]);
-
-				if (column == InvalidAttrNumber)
-				{
-					n = 0;
-					break;
-				}
-				columns[n++] = column;
-			}
-		}
-		index_close(index, NoLock);
-	}
-	return n;
-}
-
-/* How versions are found, and which are versions of the same row. */
-static void
-choose_keys(DeriveContext *context, History *history)
-{
-	Relation	source = table_open(context->sources[0].relid, AccessShareLock);
-
-	history->is_view = source->rd_rel->relkind == RELKIND_MATVIEW;
-	history->family = source->rd_rel->relkind == RELKIND_PARTITIONED_TABLE || source->rd_rel->relhassubclass;
-	history->locate = palloc(sizeof(AttrNumber) * (history->ncolumns + 1));
-	history->keys = palloc(sizeof(AttrNumber) * (history->ncolumns + 1));
-
-	history->nlocate = find_primary_key(history, source, history->locate);
-	if (history->nlocate == 0)
-	{
-		history->nlocate = history->ncolumns;
-		for (int i = 0; i < history->ncolumns; i++)
-			history->locate[i] = i + 1;
-	}
-	history->nkeys = context->nkeys;
-	for (int i = 0; i < context->nkeys; i++)
-	{
-		history->keys[i] = context->view_column(context, context->keys[i], InvalidOid);
-		if (history->keys[i] > history->ncolumns)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("key column \"%s\" is not a column of the source", context->keys[i])));
-	}
-	history->locate[history->nlocate] = ATTNO(history, HISTORY_UNTIL_LSN);
-	table_close(source, NoLock);
-}
-
-static void
-read_options(DeriveContext *context, History *history)
-{
-	bool		isnull;
-	Datum		retention = context->option(context, "retention", INTERVALOID, NULL, &isnull);
-	Interval	zero = {0};
-
-	history->compact = DatumGetBool(context->option(context, "compact", BOOLOID, "false", NULL));
-	if (history->compact && history->nkeys == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("option \"%s\" needs a key", "compact"),
-				 errhint("Name the columns of which only the newest version is kept.")));
-	if (isnull)
-		return;
-	history->retention = DatumGetIntervalP(retention);
-	if (DatumGetBool(DirectFunctionCall2(interval_lt, retention, IntervalPGetDatum(&zero))))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("option \"%s\" must not be negative", "retention")));
-}
-
-static TupleDesc
-state_desc(void)
-{
-	TupleDesc	desc = CreateTemplateTupleDesc(HISTORY_STATE_NCOLUMNS);
-
-	TupleDescInitEntry(desc, HISTORY_STATE_ID + 1, "id", INT8OID, -1, 0);
-	TupleDescInitEntry(desc, HISTORY_STATE_LAST_VERSION + 1, "last_version", INT8OID, -1, 0);
-	TupleDescInitEntry(desc, HISTORY_STATE_BEGAN_LSN + 1, "began_lsn", LSNOID, -1, 0);
-	TupleDescInitEntry(desc, HISTORY_STATE_BEGAN + 1, "began", TIMESTAMPTZOID, -1, 0);
-	TupleDescInitEntry(desc, HISTORY_STATE_HORIZON_LSN + 1, "horizon_lsn", LSNOID, -1, 0);
-	TupleDescInitEntry(desc, HISTORY_STATE_HORIZON + 1, "horizon", TIMESTAMPTZOID, -1, 0);
-	TupleDescInitEntry(desc, HISTORY_STATE_LATEST + 1, "latest", TIMESTAMPTZOID, -1, 0);
-	return desc;
-}
-
-static TupleDesc
-newest_desc(DeriveContext *context, History *history)
-{
-	TupleDesc	desc = CreateTemplateTupleDesc(history->nkeys + 1);
-
-	for (int i = 0; i < history->nkeys; i++)
-		TupleDescCopyEntry(desc, i + 1, context->desc, history->keys[i]);
-	TupleDescInitEntry(desc, history->nkeys + 1, "newest_version", INT8OID, -1, 0);
-	return desc;
-}
-
-static void
-history_declare(DeriveContext *context)
-{
-	MemoryContext old = MemoryContextSwitchTo(context->memory);
-	History    *history = palloc0(sizeof(History));
-
-	check_source(context);
-	check_columns(context, history);
-	history->from = palloc(sizeof(AttrNumber) * history->ncolumns);
-	for (int i = 0; i < history->ncolumns; i++)
-		history->from[i] = find_source_column(context, TupleDescAttr(context->desc, i));
-	choose_keys(context, history);
-	read_options(context, history);
-
-	context->set_key(context, history->nlocate + 1, history->locate, false);
-	if (context->declare_state(context, state_desc(), 1) != HISTORY_STATE)
-		elog(ERROR, "unexpected number of a state table");
-	if (history->compact)
-		history->newest = context->declare_state(context, newest_desc(context, history), history->nkeys);
-
-	history->values = palloc(sizeof(Datum) * context->desc->natts);
-	history->nulls = palloc(sizeof(bool) * context->desc->natts);
-	history->key = palloc(sizeof(Datum) * (history->ncolumns + 1));
-	history->key_nulls = palloc(sizeof(bool) * (history->ncolumns + 1));
-	context->private = history;
-	MemoryContextSwitchTo(old);
-}
 
 static void
 history_begin(DeriveContext *context)
@@ -506,8 +180,8 @@ take_key(History *history, TupleTableSlot *row, bool of_view)
 }
 
 /* The open version of a row that is written, or NULL. */
-static TupleTableSlot *
-find_open(DeriveContext *context, History *history, TupleTableSlot *row, bool of_view)
+TupleTableSlot *
+derive_history_find_open(DeriveContext *context, History *history, TupleTableSlot *row, bool of_view)
 {
 	take_key(history, row, of_view);
 	return context->get(context, DERIVE_VIEW, history->key, history->key_nulls);
@@ -565,9 +239,9 @@ write_pending(DeriveContext *context, History *history)
  * Begin a version of a row (of the source, or of the view), after the end of
  * the one before, if there was one.
  */
-static void
-begin_version(DeriveContext *context, History *history, TupleTableSlot *row, bool of_view,
-			  const Cause *cause, XLogRecPtr after)
+void
+derive_history_begin_version(DeriveContext *context, History *history, TupleTableSlot *row, bool of_view,
+							 const Cause *cause, XLogRecPtr after)
 {
 	Datum	   *values = history->values;
 	bool	   *nulls = history->nulls;
@@ -617,9 +291,9 @@ take_ended(DeriveContext *context, History *history, TupleTableSlot *version, co
 	return until;
 }
 
-/* End the version that find_open() returned; returns where it ends. */
-static XLogRecPtr
-end_version(DeriveContext *context, History *history, TupleTableSlot *version, const Cause *cause)
+/* End the version that derive_history_find_open() returned; returns where it ends. */
+XLogRecPtr
+derive_history_end_version(DeriveContext *context, History *history, TupleTableSlot *version, const Cause *cause)
 {
 	XLogRecPtr	until = take_ended(context, history, version, cause);
 
@@ -660,7 +334,7 @@ try_end_row(DeriveContext *context, History *history, TupleTableSlot *row, const
 		}
 	}
 	version = context->get(context, DERIVE_VIEW, history->key, history->key_nulls);
-	return version ? end_version(context, history, version, cause) : InvalidXLogRecPtr;
+	return version ? derive_history_end_version(context, history, version, cause) : InvalidXLogRecPtr;
 }
 
 static XLogRecPtr
@@ -703,12 +377,12 @@ end_all(DeriveContext *context, History *history, const Cause *cause)
 	context->read_table(context, DERIVE_VIEW, collect_open, &open);
 	while (tuplestore_gettupleslot(open.rows, true, false, row))
 	{
-		TupleTableSlot *version = find_open(context, history, row, true);
+		TupleTableSlot *version = derive_history_find_open(context, history, row, true);
 
 		CHECK_FOR_INTERRUPTS();
 		if (version == NULL)
 			elog(ERROR, "a version of a row is missing");
-		(void) end_version(context, history, version, cause);
+		(void) derive_history_end_version(context, history, version, cause);
 	}
 	ExecDropSingleTupleTableSlot(row);
 	tuplestore_end(open.rows);
@@ -727,7 +401,7 @@ build(DeriveContext *context, History *history)
 	Cause		initial = make_cause(history, "initial", InvalidFullTransactionId, context->lsn, context->time);
 
 	while (context->next_change(context, &change))
-		begin_version(context, history, change.newrow, false, &initial, InvalidXLogRecPtr);
+		derive_history_begin_version(context, history, change.newrow, false, &initial, InvalidXLogRecPtr);
 }
 
 /*
@@ -745,7 +419,7 @@ apply_changes_of_view(DeriveContext *context, History *history)
 		if (change.operation != DERIVE_INSERTED)
 			continue;
 		cause = cause_of(history, &change, "insert");
-		begin_version(context, history, change.newrow, false, &cause, InvalidXLogRecPtr);
+		derive_history_begin_version(context, history, change.newrow, false, &cause, InvalidXLogRecPtr);
 	}
 	context->rewind_changes(context);
 	while (context->next_change(context, &change))
@@ -785,12 +459,12 @@ apply_changes(DeriveContext *context, History *history)
 					end_truncated(context, history, change.newrow, &truncate);
 				if (history->pending && derive_pending_full(history->pending))
 					write_pending(context, history);
-				begin_version(context, history, change.newrow, false, &cause, InvalidXLogRecPtr);
+				derive_history_begin_version(context, history, change.newrow, false, &cause, InvalidXLogRecPtr);
 				break;
 			case DERIVE_UPDATED:
 				cause = cause_of(history, &change, "update");
 				end = end_row(context, history, change.oldrow, &cause);
-				begin_version(context, history, change.newrow, false, &cause, end);
+				derive_history_begin_version(context, history, change.newrow, false, &cause, end);
 				break;
 			case DERIVE_DELETED:
 				cause = cause_of(history, &change, "delete");
@@ -813,7 +487,7 @@ apply_changes(DeriveContext *context, History *history)
 	if (truncated)
 	{
 		write_pending(context, history);
-		find_differences(context, &truncate, &truncate);
+		derive_history_compare(context, &truncate, &truncate);
 	}
 }
 
@@ -840,218 +514,6 @@ history_apply(DeriveContext *context)
 }
 
 
-/* -------------------------------------------------------------------------
- * Comparing the open versions with the source
- *
- * Both sets of rows are sorted by a hash of their images.  Rows with the same
- * hash are mostly equal, so among these different images are few.
- * -------------------------------------------------------------------------
- */
-
-/* Columns of what is sorted, before those of the source. */
-#define COMPARED_HASH	0
-#define COMPARED_WEIGHT 1		/* 1: the source has it, -1: an open version */
-#define COMPARED_ROW	2
-
-typedef struct Comparison
-{
-	DeriveContext *context;
-	History    *history;
-	Tuplesortstate *sort;
-	TupleTableSlot *slot;		/* of what is sorted */
-	bool		of_view;		/* rows come from there */
-} Comparison;
-
-/* An image, and how many more of it the source has. */
-typedef struct Image
-{
-	MinimalTuple tuple;
-	int64		weight;
-} Image;
-
-static void
-add_compared(void *arg, TupleTableSlot *row)
-{
-	Comparison *comparison = arg;
-	History    *history = comparison->history;
-	TupleTableSlot *slot = comparison->slot;
-	uint64		hash = 0;
-
-	if (comparison->of_view && !slot_attisnull(row, ATTNO(history, HISTORY_UNTIL_LSN)))
-		return;
-	ExecClearTuple(slot);
-	for (int i = 0; i < history->ncolumns; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(comparison->context->desc, i);
-		Datum	   *value = &slot->tts_values[COMPARED_ROW + i];
-		bool	   *isnull = &slot->tts_isnull[COMPARED_ROW + i];
-
-		*value = slot_getattr(row, comparison->of_view ? i + 1 : history->from[i], isnull);
-		hash = hash_combine64(hash, *isnull ? 0 : datum_image_hash(*value, att->attbyval, att->attlen));
-	}
-	slot->tts_values[COMPARED_HASH] = Int64GetDatum((int64) hash);
-	slot->tts_isnull[COMPARED_HASH] = false;
-	slot->tts_values[COMPARED_WEIGHT] = Int32GetDatum(comparison->of_view ? -1 : 1);
-	slot->tts_isnull[COMPARED_WEIGHT] = false;
-	ExecStoreVirtualTuple(slot);
-	tuplesort_puttupleslot(comparison->sort, slot);
-}
-
-/* All rows, sorted. */
-static void
-sort_rows(Comparison *comparison)
-{
-	DeriveContext *context = comparison->context;
-	TupleDesc	desc = CreateTemplateTupleDesc(COMPARED_ROW + comparison->history->ncolumns);
-	AttrNumber	column = COMPARED_HASH + 1;
-	Oid			less = Int8LessOperator;
-	Oid			collation = InvalidOid;
-	bool		nulls_first = false;
-
-	TupleDescInitEntry(desc, COMPARED_HASH + 1, "hash", INT8OID, -1, 0);
-	TupleDescInitEntry(desc, COMPARED_WEIGHT + 1, "weight", INT4OID, -1, 0);
-	for (int i = 0; i < comparison->history->ncolumns; i++)
-		TupleDescCopyEntry(desc, COMPARED_ROW + i + 1, context->desc, i + 1);
-
-	comparison->sort = tuplesort_begin_heap(desc, 1, &column, &less, &collation, &nulls_first,
-											work_mem, NULL, 0);
-	comparison->slot = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
-	comparison->of_view = false;
-	context->read_source(context, 0, add_compared, comparison);
-	comparison->of_view = true;
-	context->read_table(context, DERIVE_VIEW, add_compared, comparison);
-	ExecDropSingleTupleTableSlot(comparison->slot);
-	tuplesort_performsort(comparison->sort);
-	comparison->slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
-}
-
-static bool
-same_image(Comparison *comparison, TupleTableSlot *a, TupleTableSlot *b)
-{
-	for (int i = 0; i < comparison->history->ncolumns; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(comparison->context->desc, i);
-		bool		anull;
-		bool		bnull;
-		Datum		avalue = slot_getattr(a, COMPARED_ROW + i + 1, &anull);
-		Datum		bvalue = slot_getattr(b, COMPARED_ROW + i + 1, &bnull);
-
-		if (anull != bnull || (!anull && !datum_image_eq(avalue, bvalue, att->attbyval, att->attlen)))
-			return false;
-	}
-	return true;
-}
-
-/* Count a row among the images with its hash. */
-static List *
-count_image(Comparison *comparison, List *images, TupleTableSlot *scratch)
-{
-	bool		isnull;
-	int64		weight = DatumGetInt32(slot_getattr(comparison->slot, COMPARED_WEIGHT + 1, &isnull));
-	Image	   *image;
-	ListCell   *lc;
-
-	foreach(lc, images)
-	{
-		image = lfirst(lc);
-		ExecStoreMinimalTuple(image->tuple, scratch, false);
-		if (same_image(comparison, comparison->slot, scratch))
-		{
-			image->weight += weight;
-			return images;
-		}
-	}
-	image = palloc(sizeof(Image));
-	image->tuple = ExecCopySlotMinimalTuple(comparison->slot);
-	image->weight = weight;
-	return lappend(images, image);
-}
-
-/* A compared row in the form of the view's. */
-static void
-to_view_row(Comparison *comparison, TupleTableSlot *compared, TupleTableSlot *row)
-{
-	ExecClearTuple(row);
-	memset(row->tts_isnull, true, sizeof(bool) * row->tts_tupleDescriptor->natts);
-	for (int i = 0; i < comparison->history->ncolumns; i++)
-		row->tts_values[i] = slot_getattr(compared, COMPARED_ROW + i + 1, &row->tts_isnull[i]);
-	ExecStoreVirtualTuple(row);
-}
-
-/* End versions that the source does not have, remember rows of which versions are to begin. */
-static void
-settle_images(Comparison *comparison, List *images, TupleTableSlot *scratch, TupleTableSlot *row,
-			  const Cause *end, Tuplestorestate *to_begin)
-{
-	ListCell   *lc;
-
-	foreach(lc, images)
-	{
-		Image	   *image = lfirst(lc);
-
-		ExecStoreMinimalTuple(image->tuple, scratch, false);
-		to_view_row(comparison, scratch, row);
-		for (; image->weight < 0; image->weight++)
-		{
-			TupleTableSlot *version = find_open(comparison->context, comparison->history, row, true);
-
-			if (version == NULL)
-				elog(ERROR, "a version of a row is missing");
-			(void) end_version(comparison->context, comparison->history, version, end);
-		}
-		for (; image->weight > 0; image->weight--)
-			tuplestore_puttupleslot(to_begin, row);
-	}
-}
-
-/* Make the open versions what the source has now. */
-static void
-find_differences(DeriveContext *context, const Cause *end, const Cause *begin)
-{
-	Comparison	comparison = {context, context->private};
-	Tuplestorestate *to_begin = tuplestore_begin_heap(false, false, work_mem);
-	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "pg_derive history", ALLOCSET_DEFAULT_SIZES);
-	TupleTableSlot *scratch;
-	TupleTableSlot *row = MakeSingleTupleTableSlot(context->desc, &TTSOpsVirtual);
-	TupleTableSlot *begun = MakeSingleTupleTableSlot(context->desc, &TTSOpsMinimalTuple);
-	List	   *images = NIL;
-	int64		hash = 0;
-
-	sort_rows(&comparison);
-	scratch = MakeSingleTupleTableSlot(comparison.slot->tts_tupleDescriptor, &TTSOpsMinimalTuple);
-	while (tuplesort_gettupleslot(comparison.sort, true, false, comparison.slot, NULL))
-	{
-		MemoryContext old = MemoryContextSwitchTo(cxt);
-		bool		isnull;
-		int64		this_hash = DatumGetInt64(slot_getattr(comparison.slot, COMPARED_HASH + 1, &isnull));
-
-		CHECK_FOR_INTERRUPTS();
-		if (images != NIL && this_hash != hash)
-		{
-			settle_images(&comparison, images, scratch, row, end, to_begin);
-			ExecClearTuple(scratch);
-			images = NIL;
-			MemoryContextReset(cxt);
-		}
-		hash = this_hash;
-		images = count_image(&comparison, images, scratch);
-		MemoryContextSwitchTo(old);
-	}
-	settle_images(&comparison, images, scratch, row, end, to_begin);
-
-	/* now that all others are ended, none of these is taken for one of them */
-	while (tuplestore_gettupleslot(to_begin, true, false, begun))
-		begin_version(context, comparison.history, begun, true, begin, InvalidXLogRecPtr);
-
-	tuplesort_end(comparison.sort);
-	tuplestore_end(to_begin);
-	ExecDropSingleTupleTableSlot(comparison.slot);
-	ExecDropSingleTupleTableSlot(scratch);
-	ExecDropSingleTupleTableSlot(row);
-	ExecDropSingleTupleTableSlot(begun);
-	MemoryContextDelete(cxt);
-}
-
 /* Changes were lost. */
 static void
 history_resync(DeriveContext *context)
@@ -1062,7 +524,7 @@ history_resync(DeriveContext *context)
 	load_state(context, history);
 	history->pending = NULL;
 	resync = make_cause(history, "resync", InvalidFullTransactionId, context->lsn, context->time);
-	find_differences(context, &resync, &resync);
+	derive_history_compare(context, &resync, &resync);
 	store_state(context, history);
 }
 
@@ -1218,8 +680,8 @@ history_explain(DeriveContext *context, StringInfo text)
 static const DeriveRoutine history_routine = {
 	.api_version = DERIVE_API_VERSION,
 	.flags = DERIVE_TAKES_TRUNCATE | DERIVE_TAKES_PARTITION_TRUNCATE | DERIVE_BUFFERED,
-	.columns = history_default_columns,
-	.declare = history_declare,
+	.columns = derive_history_columns,
+	.declare = derive_history_declare,
 	.begin = history_begin,
 	.apply = history_apply,
 	.resync = history_resync,

@@ -154,6 +154,17 @@ derive_support_new_column(const char *name, Oid type)
  * Operator classes say whether equal values have equal images: btree uses that
  * for deduplication.
  */
+TupleDesc
+derive_support_keyed_number(TupleDesc desc, int nkeys, const AttrNumber *keys, const char *name)
+{
+	TupleDesc	result = CreateTemplateTupleDesc(nkeys + 1);
+
+	for (int i = 0; i < nkeys; i++)
+		TupleDescCopyEntry(result, i + 1, desc, keys[i]);
+	TupleDescInitEntry(result, nkeys + 1, name, INT8OID, -1, 0);
+	return result;
+}
+
 void
 derive_support_require_image(DeriveContext *context, AttrNumber attno)
 {

@@ -52,6 +52,9 @@ extern AttrNumber derive_support_named(DeriveContext *context, AttrNumber attno)
 extern DeriveSupportColumn derive_support_column(DeriveContext *context, AttrNumber attno, const char *name);
 extern DeriveSupportColumn derive_support_new_column(const char *name, Oid type);
 
+/* Columns of a state table that keeps a bigint for each key: some columns of another one, then this. */
+extern TupleDesc derive_support_keyed_number(TupleDesc desc, int nkeys, const AttrNumber *keys, const char *name);
+
 /*
  * Derivations find rows by image.  Where equal values can have different
  * images (numeric 1.0 and 1.00), that would be wrong: ERROR for such columns.

@@ -34,6 +34,7 @@
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "derivations/pending.h"
+#include "derivations/support.h"
 #include "miscadmin.h"
 #include "pg_derive/derivation.h"
 #include "utils/builtins.h"
@@ -176,17 +177,6 @@ counters_desc(void)
 	return desc;
 }
 
-static TupleDesc
-newest_desc(DeriveContext *context, Topic *topic)
-{
-	TupleDesc	desc = CreateTemplateTupleDesc(context->nkeys + 1);
-
-	for (int i = 0; i < context->nkeys; i++)
-		TupleDescCopyEntry(desc, i + 1, context->desc, topic->keys[i]);
-	TupleDescInitEntry(desc, context->nkeys + 1, "newest_event_id", INT8OID, -1, 0);
-	return desc;
-}
-
 static void
 topic_declare(DeriveContext *context)
 {
@@ -200,7 +190,7 @@ topic_declare(DeriveContext *context)
 	context->set_key(context, 1, &event_id, true);
 	topic->counters = context->declare_state(context, counters_desc(), 1);
 	if (topic->compact)
-		topic->newest = context->declare_state(context, newest_desc(context, topic), context->nkeys);
+		topic->newest = context->declare_state(context, derive_support_keyed_number(context->desc, context->nkeys, topic->keys, "newest_event_id"), context->nkeys);
 	topic->values = palloc(sizeof(Datum) * (context->desc->natts + 1));
 	topic->nulls = palloc(sizeof(bool) * (context->desc->natts + 1));
 	context->private = topic;

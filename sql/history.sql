@@ -344,6 +344,50 @@ SELECT derive.wait('gap_history', timeout => '60 s');
 UPDATE gap SET v = 7 WHERE id = 1;
 SELECT derive.wait('gap_history', timeout => '60 s');
 SELECT version, id, v, operation, ended_by FROM gap_history ORDER BY 1;
+
+-- What happened while it stood still is not known, and nobody is told otherwise.
+CREATE TABLE gap_moments (name text, lsn pg_lsn, at timestamptz);
+CREATE PROCEDURE gap_moment(text) LANGUAGE sql AS $$ INSERT INTO gap_moments VALUES ($1, pg_current_wal_insert_lsn(), clock_timestamp()) $$;
+CREATE FUNCTION gap_rows(text, by_time boolean) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	m gap_moments;
+	result text;
+BEGIN
+	SELECT * INTO STRICT m FROM gap_moments WHERE name = $1;
+	IF by_time THEN
+		SELECT string_agg(g::text, ' ' ORDER BY id) INTO result FROM derive.as_of('gap_history', m.at, NULL::gap) g;
+	ELSE
+		SELECT string_agg(g::text, ' ' ORDER BY id) INTO result FROM derive.as_of('gap_history', m.lsn, NULL::gap) g;
+	END IF;
+	RETURN result;
+EXCEPTION WHEN data_exception THEN
+	RETURN 'not known';
+END $$;
+CALL gap_moment('before');
+UPDATE gap SET v = 8 WHERE id = 1;
+SELECT derive.wait('gap_history', timeout => '60 s');
+SELECT derive.pause('gap_history');
+UPDATE gap SET v = 9 WHERE id = 1;
+CALL gap_moment('first gap');
+UPDATE gap SET v = 10 WHERE id = 1;
+SELECT derive.resume('gap_history');
+SELECT derive.wait('gap_history', timeout => '60 s');
+CALL gap_moment('between');
+UPDATE gap SET v = 11 WHERE id = 1;
+SELECT derive.wait('gap_history', timeout => '60 s');
+SELECT name, gap_rows(name, false), gap_rows(name, true) FROM gap_moments ORDER BY at;
+-- Of two gaps the history is good behind the first.
+SELECT derive.pause('gap_history');
+UPDATE gap SET v = 12 WHERE id = 1;
+CALL gap_moment('second gap');
+UPDATE gap SET v = 13 WHERE id = 1;
+SELECT derive.resume('gap_history');
+SELECT derive.wait('gap_history', timeout => '60 s');
+CALL gap_moment('after');
+SELECT name, gap_rows(name, false), gap_rows(name, true) FROM gap_moments ORDER BY at;
+DROP FUNCTION gap_rows;
+DROP PROCEDURE gap_moment;
+DROP TABLE gap_moments;
 DROP MATERIALIZED VIEW gap_history;
 DROP TABLE gap;
 

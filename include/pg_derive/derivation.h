@@ -172,6 +172,9 @@ struct DeriveContext
 								 * have, as INSERTED, not what was done to
 								 * them */
 	XLogRecPtr	lsn;			/* the batch brings the view to this point */
+	XLogRecPtr	covered;		/* after the batch the view has everything
+								 * that committed before this; 0/0 while
+								 * building */
 	TimestampTz time;			/* when its snapshot was taken */
 	MemoryContext memory;		/* lives as long as the derivation in this
 								 * process */

@@ -117,6 +117,8 @@ typedef struct DeriveBatch
 	const DerivePosition *to;
 	XLogRecPtr	lsn;			/* everything that "to" covers committed
 								 * before this; set by the worker */
+	XLogRecPtr	covered;		/* "to" covers everything that committed
+								 * before this; likewise */
 	TimestampTz time;			/* when the snapshot was taken; likewise */
 } DeriveBatch;
 

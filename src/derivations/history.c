@@ -126,6 +126,11 @@ load_state(DeriveContext *context, History *history)
 		history->state[HISTORY_STATE_HORIZON_LSN] = LSNGetDatum(context->lsn);
 		history->state[HISTORY_STATE_HORIZON] = TimestampTzGetDatum(context->time);
 		history->state[HISTORY_STATE_LATEST] = TimestampTzGetDatum(context->time);
+		history->state[HISTORY_STATE_KNOWN_LSN] = LSNGetDatum(InvalidXLogRecPtr);
+		history->state[HISTORY_STATE_GAP_LSN] = LSNGetDatum(InvalidXLogRecPtr);
+		history->state[HISTORY_STATE_GAP] = TimestampTzGetDatum(0);
+		history->state[HISTORY_STATE_GAP_END_LSN] = LSNGetDatum(InvalidXLogRecPtr);
+		history->state[HISTORY_STATE_GAP_END] = TimestampTzGetDatum(0);
 		context->read_table(context, DERIVE_VIEW, count_version, context);
 	}
 	history->loaded = true;
@@ -137,6 +142,46 @@ store_state(DeriveContext *context, History *history)
 	bool		nulls[HISTORY_STATE_NCOLUMNS] = {false};
 
 	context->put(context, HISTORY_STATE, history->state, nulls);
+}
+
+static void
+raise_lsn(History *history, DeriveHistoryState column, XLogRecPtr lsn)
+{
+	history->state[column] = LSNGetDatum(Max(DatumGetLSN(history->state[column]), lsn));
+}
+
+static void
+raise_time(History *history, DeriveHistoryState column, TimestampTz time)
+{
+	history->state[column] = TimestampTzGetDatum(Max(DatumGetTimestampTz(history->state[column]), time));
+}
+
+/*
+ * It is not known what happened in between.  One gap is remembered; if there
+ * was one before, the history is good from its end on only.
+ */
+static void
+add_gap(History *history, XLogRecPtr from_lsn, TimestampTz from, XLogRecPtr to_lsn, TimestampTz to)
+{
+	XLogRecPtr	end_lsn = DatumGetLSN(history->state[HISTORY_STATE_GAP_END_LSN]);
+
+	if (end_lsn == InvalidXLogRecPtr || end_lsn < from_lsn)
+	{
+		raise_lsn(history, HISTORY_STATE_HORIZON_LSN, end_lsn);
+		raise_time(history, HISTORY_STATE_HORIZON, DatumGetTimestampTz(history->state[HISTORY_STATE_GAP_END]));
+		history->state[HISTORY_STATE_GAP_LSN] = LSNGetDatum(from_lsn);
+		history->state[HISTORY_STATE_GAP] = TimestampTzGetDatum(from);
+	}
+	else
+	{
+		/* they meet */
+		history->state[HISTORY_STATE_GAP_LSN] =
+			LSNGetDatum(Min(DatumGetLSN(history->state[HISTORY_STATE_GAP_LSN]), from_lsn));
+		history->state[HISTORY_STATE_GAP] =
+			TimestampTzGetDatum(Min(DatumGetTimestampTz(history->state[HISTORY_STATE_GAP]), from));
+	}
+	raise_lsn(history, HISTORY_STATE_GAP_END_LSN, to_lsn);
+	raise_time(history, HISTORY_STATE_GAP_END, to);
 }
 
 /* A cause, with the time corrected. */
@@ -445,6 +490,7 @@ apply_changes(DeriveContext *context, History *history)
 {
 	DeriveChange change;
 	Cause		cause;
+	Cause		first_truncate;
 	Cause		truncate;
 	bool		truncated = false;
 	XLogRecPtr	end;
@@ -474,6 +520,8 @@ apply_changes(DeriveContext *context, History *history)
 				cause = cause_of(history, &change, "truncate");
 				if (history->family)
 				{
+					if (!truncated)
+						first_truncate = cause;
 					truncated = true;
 					truncate = cause;
 				}
@@ -488,6 +536,10 @@ apply_changes(DeriveContext *context, History *history)
 	{
 		write_pending(context, history);
 		derive_history_compare(context, &truncate, &truncate);
+
+		/* of several ones nobody can tell which took a row */
+		if (first_truncate.lsn != truncate.lsn)
+			add_gap(history, first_truncate.lsn, first_truncate.time, truncate.lsn, truncate.time);
 	}
 }
 
@@ -510,6 +562,7 @@ history_apply(DeriveContext *context)
 		derive_pending_free(history->pending);
 		history->pending = NULL;
 	}
+	history->state[HISTORY_STATE_KNOWN_LSN] = LSNGetDatum(context->covered);
 	store_state(context, history);
 }
 
@@ -520,11 +573,14 @@ history_resync(DeriveContext *context)
 {
 	History    *history = context->private;
 	Cause		resync;
+	TimestampTz known;
 
 	load_state(context, history);
+	known = DatumGetTimestampTz(history->state[HISTORY_STATE_LATEST]);
 	history->pending = NULL;
 	resync = make_cause(history, "resync", InvalidFullTransactionId, context->lsn, context->time);
 	derive_history_compare(context, &resync, &resync);
+	add_gap(history, DatumGetLSN(history->state[HISTORY_STATE_KNOWN_LSN]), known, resync.lsn, resync.time);
 	store_state(context, history);
 }
 
@@ -567,10 +623,8 @@ expire_version(DeriveContext *context, History *history, TimestampTz cutoff)
 	if (history->compact && is_newest(context, history, version))
 		return false;
 	context->replace(context, DERIVE_VIEW, NULL, NULL);
-	if (until_lsn > DatumGetLSN(history->state[HISTORY_STATE_HORIZON_LSN]))
-		history->state[HISTORY_STATE_HORIZON_LSN] = LSNGetDatum(until_lsn);
-	if (until > DatumGetTimestampTz(history->state[HISTORY_STATE_HORIZON]))
-		history->state[HISTORY_STATE_HORIZON] = TimestampTzGetDatum(until);
+	raise_lsn(history, HISTORY_STATE_HORIZON_LSN, until_lsn);
+	raise_time(history, HISTORY_STATE_HORIZON, until);
 	return true;
 }
 

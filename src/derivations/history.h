@@ -36,6 +36,13 @@ typedef enum DeriveHistoryState
 								 * removed */
 	HISTORY_STATE_HORIZON,		/* timestamptz */
 	HISTORY_STATE_LATEST,		/* timestamptz: none of any version is later */
+	HISTORY_STATE_KNOWN_LSN,	/* pg_lsn: what committed before it is all
+								 * there */
+	HISTORY_STATE_GAP_LSN,		/* pg_lsn: from here ... */
+	HISTORY_STATE_GAP,			/* timestamptz */
+	HISTORY_STATE_GAP_END_LSN,	/* pg_lsn: ... to here it is not known what
+								 * happened; 0/0: it is */
+	HISTORY_STATE_GAP_END,		/* timestamptz */
 	HISTORY_STATE_NCOLUMNS
 } DeriveHistoryState;
 

@@ -238,6 +238,11 @@ state_desc(void)
 	TupleDescInitEntry(desc, HISTORY_STATE_HORIZON_LSN + 1, "horizon_lsn", LSNOID, -1, 0);
 	TupleDescInitEntry(desc, HISTORY_STATE_HORIZON + 1, "horizon", TIMESTAMPTZOID, -1, 0);
 	TupleDescInitEntry(desc, HISTORY_STATE_LATEST + 1, "latest", TIMESTAMPTZOID, -1, 0);
+	TupleDescInitEntry(desc, HISTORY_STATE_KNOWN_LSN + 1, "known_lsn", LSNOID, -1, 0);
+	TupleDescInitEntry(desc, HISTORY_STATE_GAP_LSN + 1, "gap_lsn", LSNOID, -1, 0);
+	TupleDescInitEntry(desc, HISTORY_STATE_GAP + 1, "gap", TIMESTAMPTZOID, -1, 0);
+	TupleDescInitEntry(desc, HISTORY_STATE_GAP_END_LSN + 1, "gap_end_lsn", LSNOID, -1, 0);
+	TupleDescInitEntry(desc, HISTORY_STATE_GAP_END + 1, "gap_end", TIMESTAMPTZOID, -1, 0);
 	return desc;
 }
 

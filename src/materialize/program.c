@@ -455,6 +455,7 @@ run_as_owner(DeriveProgram *program, DeriveProgramRun *run, void (*what) (Derive
 	program->run = run;
 	program->context->building = false;
 	program->context->lsn = run->batch && run->batch->lsn ? run->batch->lsn : GetXLogInsertRecPtr();
+	program->context->covered = run->batch ? run->batch->covered : InvalidXLogRecPtr;
 	program->context->time = run->batch && run->batch->time ? run->batch->time : GetCurrentTimestamp();
 	derive_owner_enter(program->owner, &saved);
 	PG_TRY();

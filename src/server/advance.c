@@ -248,6 +248,7 @@ advance(void *arg)
 													   row.position);
 
 		batch->lsn = move->batch->lsn;
+		batch->covered = move->batch->covered;
 		batch->time = move->batch->time;
 		stats->stats.changes_in = derive_program_apply(program, batch, &counts);
 		export_unknown(view, move->batch);

@@ -149,14 +149,26 @@ read_state(History *history, Datum *values)
  * ----------------------------------------------------------------
  */
 
+/* Is the moment before the history began, in what was removed, or in the gap? */
 static void
-unknown_moment(History *history, const char *moment, const char *since, bool removed)
+unknown_moment(History *history, const char *moment, const char *detail)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_DATA_EXCEPTION),
 			 errmsg("history \"%s\" does not know the rows of %s", get_rel_name(history->relid), moment),
-			 removed ? errdetail("Versions that ended until %s have been removed.", since) :
-			 errdetail("It begins at %s.", since)));
+			 errdetail_internal("%s", detail)));
+}
+
+static const char *
+lsn_text(XLogRecPtr lsn)
+{
+	return psprintf("%X/%X", LSN_FORMAT_ARGS(lsn));
+}
+
+static const char *
+time_text(TimestampTz time)
+{
+	return pstrdup(timestamptz_to_str(time));
 }
 
 static void
@@ -164,11 +176,16 @@ check_known_lsn(History *history, XLogRecPtr at, const Datum *state)
 {
 	XLogRecPtr	began = DatumGetLSN(state[HISTORY_STATE_BEGAN_LSN]);
 	XLogRecPtr	horizon = DatumGetLSN(state[HISTORY_STATE_HORIZON_LSN]);
+	XLogRecPtr	gap = DatumGetLSN(state[HISTORY_STATE_GAP_LSN]);
+	XLogRecPtr	gap_end = DatumGetLSN(state[HISTORY_STATE_GAP_END_LSN]);
 
-	if (at < began || at < horizon)
-		unknown_moment(history,
-					   psprintf("%X/%X", LSN_FORMAT_ARGS(at)),
-					   psprintf("%X/%X", LSN_FORMAT_ARGS(Max(began, horizon))), horizon > began);
+	if (at < began && began >= horizon)
+		unknown_moment(history, lsn_text(at), psprintf(_("It begins at %s."), lsn_text(began)));
+	if (at < horizon)
+		unknown_moment(history, lsn_text(at), psprintf(_("It is complete from %s on."), lsn_text(horizon)));
+	if (at >= gap && at < gap_end)
+		unknown_moment(history, lsn_text(at), psprintf(_("What happened between %s and %s was lost."),
+													   lsn_text(gap), lsn_text(gap_end)));
 }
 
 static void
@@ -176,10 +193,16 @@ check_known_time(History *history, TimestampTz at, const Datum *state)
 {
 	TimestampTz began = DatumGetTimestampTz(state[HISTORY_STATE_BEGAN]);
 	TimestampTz horizon = DatumGetTimestampTz(state[HISTORY_STATE_HORIZON]);
+	TimestampTz gap = DatumGetTimestampTz(state[HISTORY_STATE_GAP]);
+	TimestampTz gap_end = DatumGetTimestampTz(state[HISTORY_STATE_GAP_END]);
 
-	if (at < began || at < horizon)
-		unknown_moment(history, pstrdup(timestamptz_to_str(at)),
-					   pstrdup(timestamptz_to_str(Max(began, horizon))), horizon > began);
+	if (at < began && began >= horizon)
+		unknown_moment(history, time_text(at), psprintf(_("It begins at %s."), time_text(began)));
+	if (at < horizon)
+		unknown_moment(history, time_text(at), psprintf(_("It is complete from %s on."), time_text(horizon)));
+	if (at >= gap && at < gap_end)
+		unknown_moment(history, time_text(at), psprintf(_("What happened between %s and %s was lost."),
+														time_text(gap), time_text(gap_end)));
 }
 
 /* Wait until the history has everything that was committed before the LSN (invalid: now). */

@@ -630,6 +630,7 @@ run_batch(void)
 	derive_worker.phase = PHASE_APPLY;
 	batch = derive_stream_batch(derive_worker.stream);
 	batch->lsn = derive_worker.decoded_upto;
+	batch->covered = covered;
 	batch->time = taken_at;
 	INSTR_TIME_SET_CURRENT(duration);
 	INSTR_TIME_SUBTRACT(duration, start);

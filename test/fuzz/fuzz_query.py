@@ -233,7 +233,7 @@ class Query:
         if c <= 1:
             return 'count(*)', 'int8', True
         if c == 2:
-            return 'count(%s)' % self.expr(s, r.choice([k for _, k in s]), 1), 'int8', True
+            return 'count(%s)' % self.expr(s, r.choice([k for _, k in s] or ['int4']), 1), 'int8', True
         if c in (3, 4):
             key = r.choice(NUMBERS + ['ivl'])
             result = {'int4': 'int8', 'int8': 'num', 'num2': 'num'}.get(key, key)

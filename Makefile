@@ -25,6 +25,7 @@ OBJS = \
 	src/base/registry.o \
 	src/base/rowhash.o \
 	src/base/topic.o \
+	src/base/waiting.o \
 	src/capture/caches.o \
 	src/capture/decoder.o \
 	src/capture/json_stream.o \
@@ -78,6 +79,7 @@ OBJS = \
 	src/server/advance.o \
 	src/server/background.o \
 	src/server/builder.o \
+	src/server/cohort.o \
 	src/server/declare.o \
 	src/server/dependents.o \
 	src/server/historyfuncs.o \
@@ -94,6 +96,7 @@ OBJS = \
 	src/server/tend.o \
 	src/server/topicfuncs.o \
 	src/server/views.o \
+	src/server/watchdog.o \
 	src/server/worker.o
 
 # Tests in the order in which they run; the first one creates the extension.
@@ -127,6 +130,7 @@ ISOLATION = \
 	create_view \
 	truncate \
 	locks \
+	aside \
 	commit_order \
 	prepared \
 	maintenance \

@@ -65,6 +65,30 @@ COMMENT ON COLUMN derive_state.position.lsn IS
 	'everything that committed before this is contained';
 COMMENT ON COLUMN derive_state.position.committed_at IS 'when the last batch was written';
 
+CREATE TABLE derive_state.waiting (
+	view oid NOT NULL,
+	declared_at timestamptz NOT NULL,
+	position pg_snapshot,
+	lsn pg_lsn,
+	since timestamptz NOT NULL,
+	reason text NOT NULL,
+	relation oid,
+	mode text,
+	CONSTRAINT waiting_pkey PRIMARY KEY (view)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE derive_state.waiting IS 'views that should move and cannot; written by the worker only';
+COMMENT ON COLUMN derive_state.waiting.view IS 'the materialized view';
+COMMENT ON COLUMN derive_state.waiting.declared_at IS
+	'derive_state.views.created_at; the row is void if they differ';
+COMMENT ON COLUMN derive_state.waiting.position IS
+	'the transactions that the view contains; NULL if it is to be computed anew';
+COMMENT ON COLUMN derive_state.waiting.lsn IS
+	'everything that committed before this is contained';
+COMMENT ON COLUMN derive_state.waiting.since IS 'when it could not be moved for the first time';
+COMMENT ON COLUMN derive_state.waiting.reason IS 'why';
+COMMENT ON COLUMN derive_state.waiting.relation IS 'the relation whose lock it waits for, if that is it';
+COMMENT ON COLUMN derive_state.waiting.mode IS 'the mode of that lock';
+
 CREATE TABLE derive_state.derivations (
 	name text NOT NULL,
 	handler_schema text NOT NULL,
@@ -82,7 +106,7 @@ COMMENT ON COLUMN derive_state.derivations.from_extension IS
 SELECT pg_catalog.pg_extension_config_dump('derive_state.derivations', 'WHERE NOT from_extension');
 
 REVOKE ALL ON derive_state.views, derive_state.relations, derive_state.position,
-	derive_state.derivations FROM PUBLIC;
+	derive_state.waiting, derive_state.derivations FROM PUBLIC;
 
 CREATE TABLE derive_state.journals (
 	view oid NOT NULL,
@@ -352,15 +376,17 @@ CREATE VIEW derive.views AS
 		n.nspname AS schema,
 		c.relname AS name,
 		CASE WHEN m.may_see THEN pg_catalog.pg_get_viewdef(v.relid) END AS query,
-		CASE v.state
-			WHEN 'b' THEN 'building'
-			WHEN 'c' THEN 'building'
-			WHEN 'r' THEN 'ready'
-			WHEN 'p' THEN 'paused'
-			WHEN 'f' THEN 'failed'
+		CASE
+			WHEN v.state IN ('b', 'c') THEN 'building'
+			WHEN v.state = 'p' THEN 'paused'
+			WHEN v.state = 'f' THEN 'failed'
+			WHEN v.rebuild OR w.since IS NOT NULL AND w.position IS NULL THEN 'rebuilding'
+			WHEN w.since IS NOT NULL THEN 'waiting'
+			ELSE 'ready'
 		END AS state,
-		CASE WHEN v.state NOT IN ('b', 'c') THEN coalesce(v.position, p.snapshot) END AS position,
-		CASE WHEN v.state = 'r' THEN p.lsn END AS lsn,
+		CASE WHEN m.may_see THEN w.reason END AS waiting_for,
+		CASE WHEN v.state NOT IN ('b', 'c') THEN coalesce(v.position, w.position, p.snapshot) END AS position,
+		CASE WHEN v.state = 'r' THEN coalesce(w.lsn, p.lsn) END AS lsn,
 		CASE WHEN m.may_see THEN v.error END AS error,
 		v.error_at,
 		v.created_at
@@ -368,6 +394,8 @@ CREATE VIEW derive.views AS
 		JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) v.relid
 		JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
 		LEFT JOIN (SELECT snapshot, lsn FROM derive_state.position LIMIT 1) p ON true
+		LEFT JOIN derive_state.waiting w ON w.view OPERATOR(pg_catalog.=) v.relid
+			AND w.declared_at OPERATOR(pg_catalog.=) v.created_at AND v.state IN ('b', 'c', 'r')
 		CROSS JOIN LATERAL (
 			SELECT pg_catalog.pg_has_role(c.relowner, 'USAGE')
 				OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE')) m(may_see);
@@ -377,7 +405,10 @@ COMMENT ON COLUMN derive.views.schema IS 'its schema';
 COMMENT ON COLUMN derive.views.name IS 'its name';
 COMMENT ON COLUMN derive.views.query IS
 	'its query; NULL unless one has the rights of its owner or of pg_read_all_stats';
-COMMENT ON COLUMN derive.views.state IS 'building, ready, paused or failed';
+COMMENT ON COLUMN derive.views.state IS
+	'building, ready, waiting (it cannot be moved now), rebuilding (it is to be computed anew), paused or failed';
+COMMENT ON COLUMN derive.views.waiting_for IS
+	'why it cannot be moved now; NULL unless one has the rights of its owner or of pg_read_all_stats';
 COMMENT ON COLUMN derive.views.position IS 'the transactions that it contains';
 COMMENT ON COLUMN derive.views.lsn IS 'everything that committed before this is contained';
 COMMENT ON COLUMN derive.views.error IS

@@ -28,6 +28,9 @@
 #include "rewrite/rewriteHandler.h"
 #include "rewrite/rewriteManip.h"
 #include "storage/lock.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
+#include "storage/sinvaladt.h"
 #include "utils/acl.h"
 #include "utils/guc.h"
 #include "utils/relcache.h"
@@ -205,6 +208,29 @@ derive_lock_held_by_me(const LOCKTAG *tag, LOCKMODE mode)
 #else
 	return LockHeldByMe(tag, mode);
 #endif
+}
+
+/*
+ * The process that holds a lock, from what GetLockConflicts() says; 0: a prepared
+ * transaction, which goes by the id of the session that prepared it.  17 counts
+ * processes by ProcNumber (commits 024c52111 and ab355e3a8).
+ */
+static inline int
+derive_compat_vxid_pid(const VirtualTransactionId *vxid)
+{
+	PGPROC	   *proc;
+	LocalTransactionId lxid;
+
+	if (VirtualTransactionIdIsRecoveredPreparedXact(*vxid))
+		return 0;
+#if PG_VERSION_NUM >= 170000
+	proc = ProcNumberGetProc(vxid->procNumber);
+	lxid = proc == NULL ? InvalidLocalTransactionId : proc->vxid.lxid;
+#else
+	proc = BackendIdGetProc(vxid->backendId);
+	lxid = proc == NULL ? InvalidLocalTransactionId : proc->lxid;
+#endif
+	return lxid == vxid->localTransactionId ? proc->pid : 0;
 }
 
 /* 16 replaced the pg_xxx_ownercheck() functions (commit afbfc0298). */

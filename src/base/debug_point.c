@@ -39,6 +39,7 @@
 
 static char *last_list = NULL;	/* in TopMemoryContext */
 static char *fired = NULL;		/* ",name,name," of last_list; or NULL */
+static volatile bool waiting = false;
 
 /* Find "name:action" in the list; return a palloc'd action or NULL. */
 static char *
@@ -99,8 +100,23 @@ wait_for_test(const char *name)
 {
 	int64		key = (int32) DatumGetInt32(hash_any((const unsigned char *) name, strlen(name)));
 
-	DirectFunctionCall1(pg_advisory_lock_int8, Int64GetDatum(key));
-	DirectFunctionCall1(pg_advisory_unlock_int8, Int64GetDatum(key));
+	waiting = true;
+	PG_TRY();
+	{
+		DirectFunctionCall1(pg_advisory_lock_int8, Int64GetDatum(key));
+		DirectFunctionCall1(pg_advisory_unlock_int8, Int64GetDatum(key));
+	}
+	PG_FINALLY();
+	{
+		waiting = false;
+	}
+	PG_END_TRY();
+}
+
+bool
+derive_debug_point_waiting(void)
+{
+	return waiting;
 }
 
 void

@@ -21,8 +21,12 @@
 #ifdef USE_ASSERT_CHECKING
 extern void derive_debug_point_reached(const char *name);
 #define DERIVE_DEBUG_POINT(name) derive_debug_point_reached(name)
+
+/* Is this process being held at one?  May be called in a signal handler. */
+extern bool derive_debug_point_waiting(void);
 #else
 #define DERIVE_DEBUG_POINT(name) ((void) 0)
+#define derive_debug_point_waiting() false
 #endif
 
 #endif							/* DERIVE_DEBUG_POINT_H */

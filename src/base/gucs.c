@@ -31,6 +31,8 @@ int			derive_max_databases = 8;
 int			derive_max_views = 1024;
 int			derive_subscription_max_size = 1024 * 1024;
 int			derive_subscription_retention = 24 * 60 * 60;
+int			derive_view_timeout = 10 * 1000;
+int			derive_waiting_max_size = 1024 * 1024;
 int			derive_work_mem = 128 * 1024;
 
 static void
@@ -127,6 +129,20 @@ derive_define_gucs(void)
 							&derive_subscription_retention,
 							24 * 60 * 60, 0, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_S,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("pg_derive.view_timeout",
+							"Sets the maximum time that one view may take in a batch.",
+							"A view that takes longer is set aside and tried again later, with more time; the others go on.  0 means no limit.",
+							&derive_view_timeout,
+							10 * 1000, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("pg_derive.waiting_max_size",
+							"Sets how much of the write-ahead log is held for a view that cannot be moved.",
+							"A view that needs more is computed anew when it can be moved.  0 means no limit.",
+							&derive_waiting_max_size,
+							1024 * 1024, 0, MAX_KILOBYTES,
+							PGC_SIGHUP, GUC_UNIT_KB,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("pg_derive.work_mem",
 							"Sets the memory that each store of changes uses before it spills to disk.",

@@ -29,6 +29,10 @@ extern int	derive_subscription_max_size;	/* kB; changes kept for the
 											 * limit */
 extern int	derive_subscription_retention;	/* s; how long they are kept; 0:
 											 * no limit */
+extern int	derive_view_timeout;	/* ms; that one view may take in a batch;
+									 * 0: no limit */
+extern int	derive_waiting_max_size;	/* kB; of the log, held for views that
+										 * cannot be moved; 0: no limit */
 extern int	derive_work_mem;	/* kB; each store of changes before it spills
 								 * to disk */
 

@@ -4,8 +4,9 @@
  *	  What the decoder delivers, transaction by transaction and row by row.
  *
  * The position of a batch decides the fate of a transaction when it begins: skip
- * what the views contain already, what the batch covers goes to the current deltas,
- * and the rest is pending.  Its rows then take the routes of their table to each
+ * what the views contain already (or, if one that stands still does not, keep it
+ * for that one), what the batch covers goes to the current deltas, and the rest is
+ * pending.  Its rows then take the routes of their table to each
  * source that the table is a member of.  Sources that are followed event by event
  * share the event log, where a change goes once.
  *
@@ -44,6 +45,21 @@ find_member(DeriveStream *stream, Oid relid)
 	return stream->last_member;
 }
 
+/* Does a view that stands still lack a transaction that the others have? */
+static bool
+is_waited_for(DeriveStream *stream, FullTransactionId xid)
+{
+	ListCell   *lc;
+
+	foreach(lc, stream->waiting)
+	{
+		if (!derive_position_covers(lfirst(lc), xid))
+			return true;
+	}
+
+	return false;
+}
+
 static bool
 sink_begin(void *arg, FullTransactionId xid, XLogRecPtr commit_lsn, TimestampTz commit_time)
 {
@@ -56,8 +72,10 @@ sink_begin(void *arg, FullTransactionId xid, XLogRecPtr commit_lsn, TimestampTz 
 	delivery->xid = xid;
 	delivery->number = ++stream->ndelivered;
 	delivery->commit_lsn = commit_lsn;
-	if (commit_lsn <= stream->last_commit_lsn || derive_position_covers(stream->from, xid))
+	if (commit_lsn <= stream->last_commit_lsn)
 		delivery->fate = FATE_SKIP;
+	else if (derive_position_covers(stream->from, xid))
+		delivery->fate = is_waited_for(stream, xid) ? FATE_WAITING : FATE_SKIP;
 	else if (derive_position_covers(stream->to, xid))
 		delivery->fate = FATE_CURRENT;
 	else
@@ -99,10 +117,13 @@ sink_wants(void *arg, Oid relid)
 static DeriveDelta *
 delivery_delta(DeriveStream *stream, Source *source)
 {
-	source->touched_by = stream->delivery.number;
 	if (stream->delivery.fate == FATE_CURRENT)
+	{
+		source->current_xid = stream->delivery.xid;
 		return derive_stream_current_delta(stream, source);
+	}
 
+	Assert(stream->delivery.fate == FATE_PENDING);
 	if (source->pending == NULL)
 		source->pending = derive_stream_pending_delta(stream->delivery.pending, source);
 
@@ -112,20 +133,26 @@ delivery_delta(DeriveStream *stream, Source *source)
 static void
 deliver_row(DeriveStream *stream, Source *source, const Datum *values, const bool *nulls, int64 weight)
 {
-	DeriveDelta *delta = delivery_delta(stream, source);
+	source->touched_by = stream->delivery.number;
+	if (stream->delivery.fate != FATE_WAITING)
+	{
+		DeriveDelta *delta = delivery_delta(stream, source);
 
-	/* rows of an unknown delta are of no use to anyone */
-	if (!delta->unknown)
-		derive_delta_add_values(delta, values, nulls, weight);
-	if (stream->delivery.fate == FATE_CURRENT && source->backlog != NULL)
+		/* rows of an unknown delta are of no use to anyone */
+		if (!delta->unknown)
+			derive_delta_add_values(delta, values, nulls, weight);
+	}
+	if (stream->delivery.fate != FATE_PENDING && source->backlog != NULL)
 		derive_backlog_add(source->backlog, stream->delivery.xid, values, nulls, weight);
 }
 
 static void
 deliver_unknown(DeriveStream *stream, Source *source, const char *reason)
 {
-	derive_delta_mark_unknown(delivery_delta(stream, source), reason);
-	if (stream->delivery.fate == FATE_CURRENT && source->backlog != NULL)
+	source->touched_by = stream->delivery.number;
+	if (stream->delivery.fate != FATE_WAITING)
+		derive_delta_mark_unknown(delivery_delta(stream, source), reason);
+	if (stream->delivery.fate != FATE_PENDING && source->backlog != NULL)
 		derive_backlog_mark(source->backlog, stream->delivery.xid, reason);
 }
 

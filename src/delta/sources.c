@@ -350,6 +350,7 @@ inherit_source(DeriveStream *stream, Source *old, Source *new)
 	bool		was_complete = !pending_upto(stream, old->incomplete_upto);
 
 	new->current = old->current;
+	new->current_xid = old->current_xid;
 	new->backlog = old->backlog;
 	old->current = NULL;
 	old->backlog = NULL;
@@ -418,7 +419,7 @@ derive_stream_set_sources(DeriveStream *stream, List *sources, List *keep_backlo
 		if (source->pub.events)
 			continue;
 		if (source->keep && source->backlog == NULL)
-			source->backlog = derive_backlog_create(stream, source);
+			derive_stream_begin_backlog(stream, source);
 		else if (!source->keep && source->backlog != NULL)
 		{
 			derive_backlog_free(source->backlog);

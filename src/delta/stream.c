@@ -187,7 +187,7 @@ derive_stream_forget_interrupted(DeriveStream *stream)
 		stream->pending = list_delete_ptr(stream->pending, delivery->pending);
 		MemoryContextDelete(delivery->pending->cxt);
 	}
-	else if (delivery->fate == FATE_CURRENT)
+	else if (delivery->fate == FATE_CURRENT || delivery->fate == FATE_WAITING)
 	{
 		foreach(lc, stream->sources)
 		{
@@ -195,7 +195,8 @@ derive_stream_forget_interrupted(DeriveStream *stream)
 
 			if (source->touched_by != delivery->number)
 				continue;
-			derive_delta_mark_unknown(derive_stream_current_delta(stream, source), REASON_INTERRUPTED);
+			if (delivery->fate == FATE_CURRENT)
+				derive_delta_mark_unknown(derive_stream_current_delta(stream, source), REASON_INTERRUPTED);
 			if (source->backlog != NULL)
 				derive_backlog_mark(source->backlog, delivery->xid, REASON_INTERRUPTED);
 		}
@@ -229,6 +230,7 @@ move_delta(DeriveStream *stream, Pending *pending, DeriveDelta *delta, Source *s
 		derive_backlog_append(source->backlog, pending->xid, delta);
 	if (applied)
 		return;
+	source->current_xid = pending->xid;
 
 	/* no need to copy where there is nothing to add to */
 	if (source->current != NULL && source->current->nrows == 0 && !source->current->unknown &&
@@ -410,6 +412,60 @@ derive_stream_batch_since(DeriveStream *stream, List *sources, const DerivePosit
 	return batch;
 }
 
+bool
+derive_stream_keep(DeriveStream *stream, List *sources)
+{
+	ListCell   *lc;
+
+	foreach(lc, sources)
+	{
+		DeriveSource *wanted = lfirst(lc);
+
+		if (derive_stream_find_source(stream->sources, wanted->relid, wanted->inh, wanted->events) == NULL)
+			return false;
+	}
+	foreach(lc, sources)
+	{
+		DeriveSource *wanted = lfirst(lc);
+		Source	   *source = derive_stream_find_source(stream->sources, wanted->relid, wanted->inh,
+													   wanted->events);
+
+		Assert(!source->is_view);
+		source->keep = true;
+		if (!source->pub.events && source->backlog == NULL)
+			derive_stream_begin_backlog(stream, source);
+	}
+
+	return true;
+}
+
+/*
+ * A backlog begins with what the batch has collected so far.  These rows have no
+ * xid of their own; that of any of their transactions will do, since "from" covers
+ * none of them, and every position after the batch all.  There is none if all that
+ * is known is that something is not known.
+ */
+void
+derive_stream_begin_backlog(DeriveStream *stream, Source *source)
+{
+	source->backlog = derive_backlog_create(stream, source);
+	if (source->current != NULL)
+		derive_backlog_append(source->backlog, source->current_xid, source->current);
+}
+
+void
+derive_stream_set_waiting(DeriveStream *stream, List *positions)
+{
+	MemoryContext old = MemoryContextSwitchTo(stream->cxt);
+	ListCell   *lc;
+
+	list_free_deep(stream->waiting);
+	stream->waiting = NIL;
+	foreach(lc, positions)
+		stream->waiting = lappend(stream->waiting, derive_position_copy(lfirst(lc)));
+	MemoryContextSwitchTo(old);
+}
+
 void
 derive_stream_end_batch(DeriveStream *stream)
 {
@@ -420,6 +476,7 @@ derive_stream_end_batch(DeriveStream *stream)
 	{
 		Source	   *source = lfirst(lc);
 
+		source->current_xid = InvalidFullTransactionId;
 		if (source->current != NULL && (source->current->nrows > 0 || source->current->unknown))
 			derive_delta_reset(source->current);
 	}

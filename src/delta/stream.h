@@ -15,7 +15,9 @@
  *
  * Classification of a decoded transaction, by its top-level xid:
  *
- *	covered by from			skipped: redelivered after a crash
+ *	covered by from			skipped: redelivered after a crash; or, if a view
+ *							stands still at a position that does not cover it,
+ *							its rows go to the backlog
  *	covered by to			its rows go to the batch's deltas
  *	neither					pending: committed in WAL but not yet visible;
  *							kept per transaction until a later batch covers it
@@ -30,9 +32,10 @@
  * relation, since the slot must not be confirmed past them: a relation may
  * become tracked before they are visible.
  *
- * Backlog: while views are being built, the rows of the relations they read
- * are also kept after they were applied to the other views, each with its
- * xid, so that a view built under snapshot S_b can catch up from S_b.
+ * Backlog: while views are being built, or stand still, the rows of the
+ * relations they read are also kept after they were applied to the other views,
+ * each with its xid, so that a view built under snapshot S_b can catch up from
+ * S_b, and one that stands still from where it stands.
  *
  *-------------------------------------------------------------------------
  */
@@ -86,6 +89,21 @@ extern void derive_stream_begin_batch(DeriveStream *stream, const DerivePosition
  */
 extern DeriveBatch *derive_stream_batch(DeriveStream *stream);
 extern DeriveBatch *derive_stream_batch_since(DeriveStream *stream, List *sources, const DerivePosition *since);
+
+/*
+ * In a batch, before its end: keep the backlog of these sources (List of
+ * DeriveSource *) from "from" on, for a view that stays there.  If the batch
+ * fails, derive_stream_set_sources() ends it.  Not for sources that are views.
+ * False if one of them is not followed.
+ */
+extern bool derive_stream_keep(DeriveStream *stream, List *sources);
+
+/*
+ * Views stand still at these positions (List of DerivePosition *, copied), which
+ * "from" includes.  To be called before anything is read that they lack, with
+ * keep_backlog for their sources.
+ */
+extern void derive_stream_set_waiting(DeriveStream *stream, List *positions);
 
 extern void derive_stream_end_batch(DeriveStream *stream);
 

@@ -40,6 +40,8 @@ typedef struct Source
 	uint64		incomplete_upto;
 
 	DeriveDelta *current;		/* in DeriveStream.cxt; NULL until needed */
+	FullTransactionId current_xid;	/* one of the transactions in current, if
+									 * it has rows */
 	Backlog    *backlog;		/* in DeriveStream.cxt; NULL unless keep */
 
 	/* the transaction that is being delivered */
@@ -84,6 +86,7 @@ typedef struct Pending
 typedef enum TransactionFate
 {
 	FATE_SKIP,
+	FATE_WAITING,				/* for views that stand still only */
 	FATE_CURRENT,
 	FATE_PENDING
 } TransactionFate;
@@ -117,6 +120,8 @@ struct DeriveStream
 	DerivePosition *to;
 	MemoryContext views_cxt;	/* batches handed out */
 
+	List	   *waiting;		/* of DerivePosition *; in cxt */
+
 	DeriveEventLog *log;
 	List	   *pending;		/* of Pending *, in order of commit */
 	Delivery	delivery;
@@ -146,6 +151,9 @@ extern DeriveDelta *derive_stream_create_delta(MemoryContext parent, Source *sou
 extern DeriveDelta *derive_stream_current_delta(DeriveStream *stream, Source *source);
 extern DeriveDelta *derive_stream_pending_delta(Pending *pending, Source *source);
 extern DeriveDelta *derive_stream_find_pending_delta(Pending *pending, Oid relid, bool inh);
+
+/* A backlog for a source that has none, with what the batch has of it. */
+extern void derive_stream_begin_backlog(DeriveStream *stream, Source *source);
 
 /* If decoding failed within a transaction. */
 extern void derive_stream_forget_interrupted(DeriveStream *stream);

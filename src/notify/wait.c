@@ -153,11 +153,6 @@ void
 derive_blocked_check(pg_atomic_uint64 *blocked_on)
 {
 	uint64		what = pg_atomic_read_u64(blocked_on);
-	Oid			relid = (Oid) (what >> 8);
-	LOCKMODE	wanted = (LOCKMODE) (what & 0xFF);
-	LOCKTAG		tag;
-	LOCKMODE	mode;
-	char	   *name;
 
 	if (what == 0)
 		return;
@@ -172,6 +167,15 @@ derive_blocked_check(pg_atomic_uint64 *blocked_on)
 					 errhint("Commit first, then wait.")));
 		return;
 	}
+	derive_blocked_check_lock((Oid) (what >> 8), (LOCKMODE) (what & 0xFF));
+}
+
+void
+derive_blocked_check_lock(Oid relid, LOCKMODE wanted)
+{
+	LOCKTAG		tag;
+	LOCKMODE	mode;
+	char	   *name;
 
 	SET_LOCKTAG_RELATION(tag, MyDatabaseId, relid);
 	for (mode = AccessShareLock; mode <= AccessExclusiveLock; mode++)

@@ -65,4 +65,7 @@ extern void derive_blocked_set_xacts(pg_atomic_uint64 *blocked_on); /* waits for
 extern void derive_blocked_clear(pg_atomic_uint64 *blocked_on);
 extern void derive_blocked_check(pg_atomic_uint64 *blocked_on);
 
+/* The same for one lock: ERROR if this session holds one that conflicts with it. */
+extern void derive_blocked_check_lock(Oid relid, LOCKMODE wanted);
+
 #endif							/* DERIVE_WAIT_H */

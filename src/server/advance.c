@@ -3,19 +3,23 @@
  * advance.c
  *	  Moving the views to the position of a batch.
  *
- * A view moves in one of four ways: by its deltas, which is the rule; by being
+ * A view moves in one of five ways: by its deltas, which is the rule; by being
  * recomputed, if a delta is not enough; by being handed over from its builder,
- * with the backlog of what its builder did not see; or, if it reads other
- * maintained views, by being filled here and now.  The views come in the order in
- * which they read each other, so that each finds the deltas of those before it in
- * the batch.
+ * with the backlog of what its builder did not see; by coming back from where it
+ * stood still, likewise; or, if it reads other maintained views, by being filled
+ * here and now.  The views come in the order in which they read each other, so that
+ * each finds the deltas of those before it in the batch.  One that cannot be moved
+ * now is set aside (cohort.c).
  *
  * Errors.  Batches normally run all views without subtransactions.  After an
  * ERROR the batch is run again in careful mode: each view in a subtransaction of
  * its own.  A view whose deltas cannot be applied there is recomputed: its rows may
  * not be what they must have been (DERIVE_ERRCODE_DIVERGED), and an expression may
  * fail on rows that only a delta has.  If the query fails as well, the view is
- * marked with the message and stands still; the others go on.
+ * marked with the message and stands still; the others go on.  An error that says
+ * nothing about the view (no memory, no disk, a serialization failure), or a view
+ * that takes too long (watchdog.c), sets it aside: it is tried again, for as long as
+ * it takes.
  *
  *-------------------------------------------------------------------------
  */
@@ -128,7 +132,7 @@ derive_worker_guarded(GuardedFunction function, void *arg)
 /*
  * A view can go no further: write down why, in the current transaction.
  */
-void
+bool
 derive_worker_fail_view(WorkerView *view, const char *message, int sqlerrcode)
 {
 	char	   *name = get_rel_name(view->relid);
@@ -137,27 +141,30 @@ derive_worker_fail_view(WorkerView *view, const char *message, int sqlerrcode)
 	if (name == NULL || derive_registry_get(view->relid) == NULL)
 	{
 		derive_worker.reload = true;
-		return;
+		return true;
 	}
 	if (!ConditionalLockRelationOid(view->relid, RowExclusiveLock))
-		ereport(ERROR,
-				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-				 errmsg("could not mark view \"%s\" as failed because it is locked: %s",
-						name, message)));
+	{
+		view->busy = view->relid;
+		view->busy_mode = RowExclusiveLock;
+		return false;
+	}
 
 	ereport(WARNING,
 			(errcode(sqlerrcode),
 			 errmsg("maintenance of view \"%s\" has failed: %s", name, message),
 			 errhint("Remove the cause, then call derive.repair() for the view.")));
 
-	view->row->state = DERIVE_VIEW_FAILED;
 	view->row->error = pstrdup(message);
 	view->row->error_at = GetCurrentTimestamp();
 	if (view->row->position == NULL)
-		view->row->position = derive_worker.position;
+		view->row->position = derive_position_copy(derive_worker_position_of(view));
+	view->row->state = DERIVE_VIEW_FAILED;
 	view->row->epoch = 0;
 	derive_registry_update(view->row);
+	derive_worker_end_waiting(view);
 	view->fill = false;
+	return true;
 }
 
 
@@ -218,6 +225,7 @@ advance(void *arg)
 	WorkerView *view = move->view;
 	DeriveProgram *program = view->program;
 	DeriveViewRow row = *view->row;
+	DeriveBatch *batch;
 	DeriveTargetCounts counts = {0};
 	BatchStats *stats = palloc0(sizeof(BatchStats));
 	instr_time	start;
@@ -236,6 +244,7 @@ advance(void *arg)
 	/* See what the views before this one did. */
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
+	derive_watchdog_start(view);
 
 	if (row.state == DERIVE_VIEW_BUILDING)
 	{
@@ -244,16 +253,20 @@ advance(void *arg)
 	}
 	else if (row.state == DERIVE_VIEW_CATCHUP && !row.rebuild && !view->diverged)
 	{
-		DeriveBatch *batch = derive_stream_batch_since(derive_worker.stream, program->sources,
-													   row.position);
-
+		batch = derive_stream_batch_since(derive_worker.stream, program->sources, row.position);
 		batch->lsn = move->batch->lsn;
 		batch->covered = move->batch->covered;
 		batch->time = move->batch->time;
 		stats->stats.changes_in = derive_program_apply(program, batch, &counts);
 		export_unknown(view, move->batch);
 	}
-	else if (row.rebuild || view->repair || view->diverged)
+	else if (!derive_worker_needs_recompute(view) && derive_worker_stands_still(view) &&
+			 (batch = derive_worker_cohort_batch(view, move->batch)) != NULL)
+	{
+		stats->stats.changes_in = derive_program_apply(program, batch, &counts);
+		settled = false;
+	}
+	else if (derive_worker_needs_recompute(view) || derive_worker_stands_still(view))
 	{
 		derive_program_recompute(program, move->batch, &counts);
 		if (row.state == DERIVE_VIEW_CATCHUP)
@@ -269,6 +282,7 @@ advance(void *arg)
 			view->expire_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), derive_cleanup_interval);
 		settled = false;
 	}
+	derive_watchdog_stop();
 	PopActiveSnapshot();
 	if (view->journal != NULL)
 		derive_journal_close(view->journal);
@@ -300,19 +314,41 @@ advance(void *arg)
 	*move->stats = lappend(*move->stats, stats);
 }
 
-/*
- * The same in a subtransaction: a failure is the view's own, not the batch's.
- */
+/* What a view that failed has added to the batch is void. */
+typedef struct MoveStart
+{
+	int			ndeltas;
+	int			nstats;
+	DeriveViewRow row;
+} MoveStart;
+
 static void
+take_back(Move *move, const MoveStart *start)
+{
+	move->batch->deltas = list_truncate(move->batch->deltas, start->ndeltas);
+	*move->stats = list_truncate(*move->stats, start->nstats);
+	*move->view->row = start->row;
+	if (move->view->cohort != NULL)
+		derive_worker_leave_cohort(move->view);
+}
+
+/*
+ * The same in a subtransaction: a failure is the view's own, not the batch's.  True
+ * if it has moved.
+ */
+static bool
 advance_carefully(Move *move)
 {
 	WorkerView *view = move->view;
-	int			ndeltas = list_length(move->batch->deltas);
-	int			nstats = list_length(*move->stats);
-	DeriveViewRow row = *view->row;
+	MoveStart	start = {list_length(move->batch->deltas), list_length(*move->stats), *view->row};
 	ErrorData  *edata;
 
 	edata = derive_worker_guarded(advance, move);
+	if (edata != NULL && derive_watchdog_bitten() != NULL)
+	{
+		take_back(move, &start);
+		return false;
+	}
 
 	/*
 	 * A delta has rows that no snapshot ever showed, such as one that was
@@ -323,8 +359,8 @@ advance_carefully(Move *move)
 	 */
 	if (edata != NULL && !derive_error_is_transient(edata->sqlerrcode) &&
 		(view->program->routine->flags & DERIVE_OF_CURRENT_ROWS) &&
-		(row.state == DERIVE_VIEW_CATCHUP ||
-		 (row.state == DERIVE_VIEW_READY && !row.rebuild && !view->repair)))
+		(start.row.state == DERIVE_VIEW_CATCHUP ||
+		 (start.row.state == DERIVE_VIEW_READY && !derive_worker_needs_recompute(view))))
 	{
 		if (edata->sqlerrcode == DERIVE_ERRCODE_DIVERGED)
 			ereport(WARNING,
@@ -336,24 +372,26 @@ advance_carefully(Move *move)
 					(errcode(edata->sqlerrcode),
 					 errmsg("view \"%s\" is computed anew because its changes could not be computed: %s",
 							get_rel_name(view->relid), edata->message)));
-		move->batch->deltas = list_truncate(move->batch->deltas, ndeltas);
-		*move->stats = list_truncate(*move->stats, nstats);
-		*view->row = row;
+		take_back(move, &start);
 		view->diverged = true;
 		edata = derive_worker_guarded(advance, move);
 		view->diverged = false;
 	}
 	if (edata == NULL)
-		return;
+		return true;
 
-	move->batch->deltas = list_truncate(move->batch->deltas, ndeltas);
-	*move->stats = list_truncate(*move->stats, nstats);
-	*view->row = row;
-	if (derive_error_is_transient(edata->sqlerrcode) && derive_worker.failures < PATIENCE)
-		ReThrowError(edata);
-	derive_worker_fail_view(view, edata->message, edata->sqlerrcode);
+	take_back(move, &start);
+	if (derive_watchdog_bitten() != NULL)
+		return false;
+	if (derive_error_is_transient(edata->sqlerrcode))
+	{
+		derive_worker_hold_after_error(view, edata);
+		return false;
+	}
+	(void) derive_worker_fail_view(view, edata->message, edata->sqlerrcode);
 	derive_worker_answer_repairs(view, edata);
 	derive_worker.reload = true;
+	return false;
 }
 
 
@@ -362,32 +400,18 @@ advance_carefully(Move *move)
  * ----------------------------------------------------------------
  */
 
-/*
- * Does the batch have anything for this view?
- */
+/* Does the batch have anything for this view, which is where the others are? */
 static bool
-has_work(WorkerView *view, DeriveBatch *batch)
+has_changes(WorkerView *view, DeriveBatch *batch)
 {
-	switch (view->row->state)
-	{
-		case DERIVE_VIEW_READY:
-			if (!view->row->rebuild && !view->repair)
-				return derive_worker_expire_due(view) || derive_program_changes(view->program, batch) >= 0;
-			break;
-		case DERIVE_VIEW_CATCHUP:
-			return true;
-		default:
-			break;
-	}
+	return view->program == NULL || derive_program_changes(view->program, batch) >= 0;
+}
 
-	/*
-	 * To be computed from scratch: only under a snapshot from which on all is
-	 * captured.
-	 */
-	if (derive_worker_sources_complete(view))
-		return true;
-	derive_worker.unfinished = true;
-	return false;
+/* Is it to be computed from scratch? */
+static bool
+from_scratch(WorkerView *view)
+{
+	return view->row->state == DERIVE_VIEW_BUILDING || derive_worker_needs_recompute(view);
 }
 
 /* A builder filled it for an earlier life of ours, or for other partitions. */
@@ -406,7 +430,79 @@ send_back(WorkerView *view)
 	view->row->position = NULL;
 	view->row->epoch = 0;
 	derive_registry_update(view->row);
+	derive_worker_end_waiting(view);
 	derive_worker.reload = true;
+}
+
+/* The watchdog wants to see no more of the view here. */
+static void
+give_up(WorkerView *view)
+{
+	ErrorData	edata = {.sqlerrcode = ERRCODE_QUERY_CANCELED,.message = view->hold_reason};
+
+	/*
+	 * contents that only the worker can tell from what it has seen, a builder
+	 * cannot make
+	 */
+	if (view->give_up == GIVE_TO_BUILDER && view->program->view_sources == NIL &&
+		(view->program->routine->flags & DERIVE_OF_CURRENT_ROWS))
+		send_back(view);
+	else
+	{
+		edata.message = psprintf("it would need %s", view->hold_reason);
+		(void) derive_worker_fail_view(view, edata.message, edata.sqlerrcode);
+		derive_worker.reload = true;
+	}
+	derive_worker_answer_repairs(view, &edata);
+}
+
+/* Move one view, if it must and can be.  Returns whether anything was written. */
+static bool
+advance_or_set_aside(Move *move)
+{
+	WorkerView *view = move->view;
+	DeriveViewState state = view->row->state;
+	bool		sources_fresh = view->program == NULL || derive_worker_sources_fresh(view);
+	bool		moved = true;
+
+	if (state == DERIVE_VIEW_READY && sources_fresh && !from_scratch(view) &&
+		!derive_worker_stands_still(view) && !has_changes(view, move->batch))
+	{
+		/* What is too old can wait until the view is not locked. */
+		view->fresh = true;
+		if (!view->locked || !derive_worker_expire_due(view))
+			return false;
+	}
+	else if (!view->locked || !sources_fresh)
+	{
+		return derive_worker_set_aside(view);
+	}
+
+	if (view->give_up != KEEP_TRYING)
+		give_up(view);
+	else if (came_too_late(view))
+		send_back(view);
+	else if (from_scratch(view) && !derive_worker_sources_complete(view))
+	{
+		/* only under a snapshot from which on all is captured */
+		derive_worker.unfinished = true;
+		return false;
+	}
+	else
+	{
+		if (derive_worker.careful || view->repair)
+			moved = advance_carefully(move);
+		else
+			advance(move);
+		view->fresh = moved;
+		if (moved)
+			derive_worker_end_waiting(view);
+		else if (view->row->state == state)
+			(void) derive_worker_set_aside(view);
+		if (view->repair && moved)
+			derive_worker_answer_repairs(view, NULL);
+	}
+	return true;
 }
 
 /*
@@ -423,24 +519,13 @@ derive_worker_advance_views(DeriveBatch *batch, List **stats, double delta_ms)
 		WorkerView *view = lfirst(lc);
 		Move		move = {view, batch, stats, delta_ms};
 
-		if (!derive_worker_takes_part(view))
-			continue;
-		if (came_too_late(view))
-		{
-			send_back(view);
+		/* one whose program could not be loaded yet may have missed something */
+		if ((derive_worker_takes_part(view) ||
+			 (view->row->state == DERIVE_VIEW_READY && view->program == NULL)) &&
+			advance_or_set_aside(&move))
 			wrote = true;
-			continue;
-		}
-		if (!has_work(view, batch))
-			continue;
-		wrote = true;
-		if (derive_worker.careful || view->repair)
-			advance_carefully(&move);
-		else
-			advance(&move);
-		if (view->repair && view->row->state == DERIVE_VIEW_READY)
-			derive_worker_answer_repairs(view, NULL);
 	}
+	derive_watchdog_rest();
 	return wrote;
 }
 

@@ -69,43 +69,36 @@
 #define STORES_TO_RELEASE		3
 
 /*
- * The log between the stored position and now cannot be had: every view that
- * was filled must be computed anew.  Each in a transaction of its own, since
- * we wait for its lock.
+ * Before this LSN the log cannot be had: every view that was filled and that lacks
+ * something of it must be computed anew.  stored: where those stand that do not
+ * stand still.  (One that catches up with what an earlier life kept comes too late
+ * in any case.)
  */
 static void
-mark_all_for_rebuild(void)
+mark_for_rebuild(XLogRecPtr stored, XLogRecPtr lost_before)
 {
-	List	   *relids = NIL;
 	ListCell   *lc;
 
+	StartTransactionCommand();
 	foreach(lc, derive_worker.views)
-		relids = lappend_oid(relids, ((WorkerView *) lfirst(lc))->relid);
-
-	foreach(lc, relids)
 	{
-		DeriveViewRow *row;
+		WorkerView *view = lfirst(lc);
 
-		StartTransactionCommand();
-		derive_blocked_set(&derive_worker.db->point.blocked_on, lfirst_oid(lc), RowExclusiveLock);
-		LockRelationOid(lfirst_oid(lc), RowExclusiveLock);
-		derive_blocked_clear(&derive_worker.db->point.blocked_on);
-		row = derive_registry_get(lfirst_oid(lc));
-		if (row != NULL && row->state == DERIVE_VIEW_READY && !row->rebuild)
-		{
-			row->rebuild = true;
-			derive_registry_update(row);
-		}
-		else if (row != NULL && row->state == DERIVE_VIEW_CATCHUP)
-		{
-			row->state = DERIVE_VIEW_BUILDING;
-			row->position = NULL;
-			row->epoch = 0;
-			derive_registry_update(row);
-		}
-		CommitTransactionCommand();
-		MemoryContextSwitchTo(derive_worker.batch_cxt);
+		if (view->row->state == DERIVE_VIEW_READY && !derive_worker_needs_recompute(view) &&
+			(derive_worker_stands_still(view) ? view->waiting->lsn : stored) < lost_before)
+			derive_worker_lose_changes(view, "its turn to be computed anew, since changes were lost");
 	}
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(derive_worker.batch_cxt);
+}
+
+/* The views have come that far, but one that stands still may need more. */
+static XLogRecPtr
+still_needed(XLogRecPtr covered)
+{
+	XLogRecPtr	waiting = derive_worker_waiting_lsn();
+
+	return XLogRecPtrIsInvalid(waiting) ? covered : Min(waiting, covered);
 }
 
 /* Is there a view whose contents depend on where the slot stood? */
@@ -117,7 +110,7 @@ any_view_ready(void)
 	foreach(lc, derive_worker.views)
 	{
 		if (((WorkerView *) lfirst(lc))->row->state == DERIVE_VIEW_READY &&
-			!((WorkerView *) lfirst(lc))->row->rebuild)
+			!derive_worker_needs_recompute(lfirst(lc)))
 			return true;
 	}
 	return false;
@@ -132,7 +125,7 @@ check_slot_untouched(XLogRecPtr stored)
 {
 	XLogRecPtr	confirmed = derive_decoder_confirmed(derive_worker.decoder);
 
-	if (confirmed <= stored || !any_view_ready())
+	if (confirmed <= still_needed(stored) || !any_view_ready())
 		return;
 	ereport(WARNING,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -141,7 +134,7 @@ check_slot_untouched(XLogRecPtr stored)
 			 errdetail("The slot is at %X/%X, but the views contain only what committed before %X/%X.",
 					   LSN_FORMAT_ARGS(confirmed), LSN_FORMAT_ARGS(stored)),
 			 errhint("Create a slot of your own to read changes from.")));
-	mark_all_for_rebuild();
+	mark_for_rebuild(stored, confirmed);
 }
 
 /*
@@ -174,7 +167,7 @@ derive_worker_open_capture(void)
 							state == DERIVE_SLOT_LOST ? "has lost required WAL" : "does not exist",
 							derive_worker.dbname)));
 			/* Before the slot is there: a crash in between must not hide it. */
-			mark_all_for_rebuild();
+			mark_for_rebuild(InvalidXLogRecPtr, PG_UINT64_MAX);
 		}
 		if (state == DERIVE_SLOT_LOST)
 		{
@@ -225,7 +218,7 @@ derive_worker_open_capture(void)
 	derive_worker.stores_left = STORES_TO_RELEASE;
 
 	/* The slot may not have heard of it; nor need it be on disk yet. */
-	derive_worker.confirm_lsn = lsn;
+	derive_worker.confirm_lsn = still_needed(lsn);
 	derive_worker.confirm_after = GetXLogInsertRecPtr();
 	derive_worker.decoded_upto = InvalidXLogRecPtr;
 	derive_worker.unfinished = true;
@@ -300,7 +293,7 @@ derive_worker_position_stored(XLogRecPtr covered, bool due)
 	derive_worker.stored_lsn = covered;
 	derive_worker.stored_at = GetCurrentTimestamp();
 	derive_worker.stored_bytes = derive_decoder_bytes_read(derive_worker.decoder);
-	derive_worker.confirm_lsn = covered;
+	derive_worker.confirm_lsn = still_needed(covered);
 	derive_worker.confirm_after = XactLastCommitEnd;
 }
 

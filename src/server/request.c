@@ -16,8 +16,10 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "base/registry.h"
+#include "base/waiting.h"
 #include "miscadmin.h"
 #include "notify/wait.h"
+#include "server/background.h"
 #include "server/request.h"
 #include "server/shmem.h"
 #include "storage/ipc.h"
@@ -72,12 +74,27 @@ derive_require_service(void)
 				 errhint("Call this function on the primary server.")));
 }
 
+/*
+ * A function of a view, which our own process runs, would wait for itself, or for
+ * others of its kind.
+ */
+static void
+refuse_in_worker(void)
+{
+	if (derive_is_worker)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("a maintained view cannot wait for maintained views"),
+				 errdetail("A function that it calls asks the worker process for something, or waits for it.")));
+}
+
 /* The shared-memory slot of this database, made if need be. */
 static DeriveDatabase *
 find_service(void)
 {
 	DeriveDatabase *db;
 
+	refuse_in_worker();
 	derive_require_service();
 	db = derive_database_mine();
 	if (db == NULL || !derive_database_has_worker(db))
@@ -146,6 +163,22 @@ refuse_uncommitted(Oid view)
 				 errhint("Commit first, then wait.")));
 }
 
+/*
+ * Does the view stand still?  ERROR if it does so because of a lock of this very
+ * session.
+ */
+static bool
+is_waiting(const DeriveViewRow *row)
+{
+	DeriveWaitingRow *waiting = derive_waiting_get(row->relid);
+
+	if (waiting == NULL || waiting->declared_at != row->created_at)
+		return false;
+	if (OidIsValid(waiting->relation))
+		derive_blocked_check_lock(waiting->relation, waiting->mode);
+	return true;
+}
+
 /* Is the view where it should be?  ERROR if it will not get there. */
 static bool
 check_view_row(const DeriveViewRow *row)
@@ -153,9 +186,10 @@ check_view_row(const DeriveViewRow *row)
 	switch (row->state)
 	{
 		case DERIVE_VIEW_READY:
-			return !row->rebuild;
+			return !is_waiting(row) && !row->rebuild;
 		case DERIVE_VIEW_BUILDING:
 		case DERIVE_VIEW_CATCHUP:
+			(void) is_waiting(row);
 			return false;
 		case DERIVE_VIEW_PAUSED:
 			ereport(ERROR,

@@ -52,7 +52,8 @@ derive_worker_has_pending_request(void)
 	LWLockAcquire(shared->lock, LW_SHARED);
 	for (i = 0; i < DERIVE_MAX_REQUESTS && !result; i++)
 		result = shared->requests[i].status == DERIVE_REQUEST_PENDING &&
-			shared->requests[i].dboid == MyDatabaseId;
+			shared->requests[i].dboid == MyDatabaseId &&
+			!derive_worker_is_stuck(shared->requests[i].view);
 	LWLockRelease(shared->lock);
 	return result;
 }
@@ -220,7 +221,7 @@ derive_worker_verify_views(void)
 			continue;
 		if (view->row->state == DERIVE_VIEW_READY && view->program != NULL)
 		{
-			if (view->row->rebuild)
+			if (!view->fresh)
 				continue;		/* in a later batch */
 			edata = derive_worker_guarded(compare_guarded, active);
 			if (edata)
@@ -259,7 +260,8 @@ derive_worker_answer_requests(void)
 		else if (!active->answered)
 		{
 			request->status = DERIVE_REQUEST_PENDING;
-			derive_worker.unfinished = true;
+			if (!derive_worker_is_stuck(request->view))
+				derive_worker.unfinished = true;
 		}
 		else if (active->error != NULL)
 		{

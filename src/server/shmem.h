@@ -64,6 +64,12 @@ typedef struct DeriveDatabase
 	 */
 	bool		left;
 
+	/*
+	 * The view that the last worker ended for, since a function of it did not
+	 * stop; written by that worker, cleared by the next one.
+	 */
+	Oid			stubborn_view;
+
 	/* Starts of the worker that failed in a row; written by the launcher. */
 	int			start_failures;
 

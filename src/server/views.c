@@ -40,7 +40,11 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
+/* Wait no longer for a lock on a relation that only compiling a view comes upon; the others wait, too. */
+#define LOAD_LOCK_MS	10
+
 static void load_views(List *rows);
+static void fail_stubborn_view(void);
 static void order_views(void);
 
 
@@ -118,6 +122,7 @@ unload_program(WorkerView *view)
 		derive_program_free(program);
 }
 
+/* The old program goes when the new one is there: until then it tells what to follow. */
 static void
 load_program_guarded(void *arg)
 {
@@ -125,6 +130,7 @@ load_program_guarded(void *arg)
 	DeriveProgram *program = derive_program_load(view->relid, derive_worker.cxt);
 	MemoryContext oldcontext = MemoryContextSwitchTo(program->cxt);
 
+	unload_program(view);
 	view->reads = list_copy(derive_program_read_relations(program));
 	view->writes = list_copy(derive_program_write_relations(program));
 	view->digest = derive_sources_digest(program);
@@ -133,21 +139,35 @@ load_program_guarded(void *arg)
 	MemoryContextSwitchTo(oldcontext);
 }
 
+/* The view itself and its internal tables; what it reads is known from its program, if it has one. */
+static List *
+relations_of(WorkerView *view)
+{
+	return lcons_oid(view->relid, derive_registry_relations(view->relid));
+}
+
+/* The view keeps the program that it has, if any, and cannot be moved until it has a new one. */
+static void
+load_later(WorkerView *view)
+{
+	view->dirty = true;
+	derive_worker.reload_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+														  Min(RELOAD_MS << Min(derive_worker.reload_tries, 10), RETRY_MS));
+}
+
 /*
- * Compile the view, again if need be.  If it cannot be done for reasons of the view then only
- * this view has failed; if for others (a lock), nobody can go on, because a
- * batch without this view would lose its changes.
+ * Compile the view, again if need be.  If it cannot be done for reasons of the view
+ * then it has failed; if for others (a lock), it is tried again later, and batches
+ * leave it where it is.
  */
 static void
 load_program(WorkerView *view)
 {
 	ErrorData  *edata;
 
-	/* The others were locked before; see derive_worker_load_registry(). */
-	if (view->row->state != DERIVE_VIEW_READY && view->row->state != DERIVE_VIEW_CATCHUP &&
-		!ConditionalLockRelationOid(view->relid, AccessShareLock))
+	if (!view->may_load || !derive_worker_lock_to_load(view, relations_of(view)))
 	{
-		derive_worker.reload_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RELOAD_MS);
+		load_later(view);
 		return;
 	}
 	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(view->relid)))
@@ -157,17 +177,19 @@ load_program(WorkerView *view)
 		return;
 	}
 
-	unload_program(view);
 	derive_worker.loading = view;
 	view->dirty = false;
 	edata = derive_worker_guarded(load_program_guarded, view);
 	derive_worker.loading = NULL;
 	if (edata == NULL)
 		return;
-	view->reads = view->writes = NIL;
-	view->program = NULL;
 	if (derive_error_is_transient(edata->sqlerrcode))
-		ReThrowError(edata);
+	{
+		if (edata->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
+			derive_worker_hold_after_error(view, edata);
+		load_later(view);
+		return;
+	}
 
 	/*
 	 * Who wanted it repaired gets its answer; writing the same once more
@@ -175,8 +197,11 @@ load_program(WorkerView *view)
 	 */
 	if (view->row->state == DERIVE_VIEW_FAILED && view->row->error != NULL &&
 		strcmp(view->row->error, edata->message) == 0)
-		return;
-	derive_worker_fail_view(view, edata->message, edata->sqlerrcode);
+		unload_program(view);
+	else if (derive_worker_fail_view(view, edata->message, edata->sqlerrcode))
+		unload_program(view);
+	else
+		load_later(view);
 }
 
 /* Does a view in this state need its program? */
@@ -215,6 +240,7 @@ derive_worker_load_registry(void)
 	char		timeout[32];
 
 	derive_worker.reload = false;
+	derive_worker.reload_tries = derive_worker.reload_at != 0 ? derive_worker.reload_tries + 1 : 0;
 	derive_worker.reload_at = 0;
 	derive_worker.any_dirty = false;
 
@@ -234,22 +260,14 @@ derive_worker_load_registry(void)
 	 * of are taken if they are free; for others never be the one for whom a
 	 * deadlock is broken.
 	 */
-	snprintf(timeout, sizeof(timeout), "%d", derive_lock_timeout);
+	snprintf(timeout, sizeof(timeout), "%d", LOAD_LOCK_MS);
 	(void) set_config_option("lock_timeout", timeout, PGC_SUSET, PGC_S_SESSION,
 							 GUC_ACTION_LOCAL, true, 0, false);
 	foreach(lc, derive_worker.views)
 	{
 		WorkerView *view = lfirst(lc);
-		Oid			busy;
 
-		if (!derive_lock_all(view->reads, AccessShareLock, &busy))
-		{
-			derive_worker.reload = true;
-			AbortCurrentTransaction();
-			MemoryContextSwitchTo(derive_worker.batch_cxt);
-			derive_lock_wait(busy, AccessShareLock, &derive_worker.db->point.blocked_on);
-			return;
-		}
+		view->may_load = derive_worker_lock_to_load(view, view->reads);
 	}
 
 	PushActiveSnapshot(GetTransactionSnapshot());
@@ -257,24 +275,9 @@ derive_worker_load_registry(void)
 									   ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(config_cxt);
 	rows = derive_registry_all();
-	foreach(lc, rows)
-	{
-		DeriveViewRow *row = lfirst(lc);
-
-		/* One that does not move yet can wait, for its builder perhaps. */
-		if ((row->state == DERIVE_VIEW_READY || row->state == DERIVE_VIEW_CATCHUP) &&
-			!ConditionalLockRelationOid(row->relid, AccessShareLock))
-		{
-			Oid			busy = row->relid;
-
-			derive_worker.reload = true;
-			AbortCurrentTransaction();
-			MemoryContextSwitchTo(derive_worker.batch_cxt);
-			derive_lock_wait(busy, AccessShareLock, &derive_worker.db->point.blocked_on);
-			return;
-		}
-	}
 	load_views(rows);
+	fail_stubborn_view();
+	derive_worker_load_waiting();
 	order_views();
 	derive_worker_load_journals();
 
@@ -298,6 +301,21 @@ derive_worker_load_registry(void)
 		LWLockRelease(derive_shared()->lock);
 		derive_launcher_wake();
 	}
+}
+
+/* The last worker had to end because a function of this view did not stop. */
+static void
+fail_stubborn_view(void)
+{
+	WorkerView *view = derive_worker_find_view(derive_worker.db->stubborn_view);
+
+	if (!OidIsValid(derive_worker.db->stubborn_view))
+		return;
+	if (view != NULL && view->row->state == DERIVE_VIEW_READY &&
+		!derive_worker_fail_view(view, "a function that it calls did not stop when it was cancelled",
+								 ERRCODE_QUERY_CANCELED))
+		return;					/* try again with the next look */
+	derive_worker.db->stubborn_view = InvalidOid;
 }
 
 /* Match the rows with what we have: new views, gone views, changed states. */
@@ -326,6 +344,7 @@ load_views(List *rows)
 
 			view = palloc0(sizeof(WorkerView));
 			view->relid = row->relid;
+			view->may_load = true;
 			derive_worker.views = lappend(derive_worker.views, view);
 			MemoryContextSwitchTo(oldcontext);
 		}
@@ -352,6 +371,7 @@ load_views(List *rows)
 		else
 		{
 			derive_worker_drop_journal(view);
+			derive_worker_forget_view_state(view);
 			unload_program(view);
 		}
 	}
@@ -529,7 +549,7 @@ order_views(void)
 			if (list_member_oid(view->program->view_sources, source->relid))
 				continue;
 			sources = lappend(sources, source);
-			if (view->backlog)
+			if (view->backlog || derive_worker_stands_still(view))
 				backlog = lappend(backlog, source);
 			if (view->row->state == DERIVE_VIEW_READY || view->program->view_sources != NIL)
 				members = list_concat_unique_oid(members,

@@ -19,6 +19,8 @@
  *		reading.c	the slot, the decoder and the stream; positions, confirming
  *		views.c		what is known of the views: the registry, their programs
  *		advance.c	moving the views, and what becomes of one that fails
+ *		cohort.c	views that cannot be moved now, and how they come back
+ *		watchdog.c	a limit on the time that one view may take
  *		serve.c		requests of sessions: verify, repair
  *		tend.c		between batches: builders, replica identity
  *
@@ -36,13 +38,14 @@
  *
  * Errors.  After an ERROR the batch is rolled back, while its deltas stay in the
  * stream, and run again in careful mode, which finds the view that is to blame
- * (advance.c).  Errors that say nothing about a view (no memory, no disk) make
- * the whole batch be tried again, later and later, before a view is blamed for
- * them; a batch that fails elsewhere is retried for ever.  An ERROR while
- * decoding ends a life of the worker (reading.c).
+ * (advance.c).  Errors that say nothing about a view (no memory, no disk) set it
+ * aside for a while, or, if they concern all, make the whole batch be tried again,
+ * later and later, for ever.  An ERROR while decoding ends a life of the worker
+ * (reading.c).
  *
  * Locks: see background.c.  The worker never waits for a lock while it holds
- * another one.
+ * another one, and for one of a view not at all: a view that is locked is set aside
+ * (cohort.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -349,6 +352,8 @@ handle_error(void)
 	RESUME_INTERRUPTS();
 
 	derive_worker_postpone_requests();
+	(void) derive_watchdog_bitten();	/* it is set aside by the next try */
+	derive_watchdog_rest();
 
 	derive_worker.failures++;
 	if (derive_worker.phase == PHASE_CAPTURE || (derive_worker.failures % (2 * PATIENCE)) == 0)
@@ -396,6 +401,8 @@ anything_to_do(void)
 		pg_atomic_read_u64(&derive_worker.db->commits) != derive_worker.commits_seen)
 		return true;
 	if (derive_stream_has_pending(derive_worker.stream))
+		return true;
+	if (derive_worker.try_at != 0 && GetCurrentTimestamp() >= derive_worker.try_at)
 		return true;
 	if (pg_atomic_read_u64(&derive_worker.db->point.wanted_lsn) > derive_worker.covered &&
 		log_has_grown())
@@ -463,7 +470,9 @@ idle(void)
 	if (derive_worker.without_identity != NIL)
 		timeout = Min(timeout, RETRY_MS);
 	if (derive_worker.reload_at != 0)
-		timeout = Min(timeout, RELOAD_MS);
+		timeout = Min(timeout, TimestampDifferenceMilliseconds(now, derive_worker.reload_at) + 1);
+	if (derive_worker.try_at != 0)
+		timeout = Min(timeout, TimestampDifferenceMilliseconds(now, derive_worker.try_at) + 1);
 	foreach(lc, derive_worker.views)
 	{
 		WorkerView *view = lfirst(lc);
@@ -506,46 +515,36 @@ idle(void)
  */
 
 /*
- * Take all locks of the batch.  If one is not free, end the transaction, wait
- * for it, and return false.
+ * Take the locks of the batch.  Those of our own catalog it cannot do without: if
+ * one is not free, end the transaction, wait for it, and return false.
  */
 static bool
 lock_everything(void)
 {
 	List	   *registry;
-	Oid			busy = InvalidOid;
-	LOCKMODE	mode = RowExclusiveLock;
-	bool		done;
-	ListCell   *lc;
+	Oid			busy;
 
-	registry = list_make3_oid(derive_worker.registry_oid,
+	registry = list_make4_oid(derive_worker.registry_oid,
 							  derive_registry_table_oid("relations", false),
-							  derive_registry_table_oid("position", false));
+							  derive_registry_table_oid("position", false),
+							  derive_registry_table_oid("waiting", false));
 	registry = list_concat(registry, derive_worker_journal_relations());
-	done = derive_lock_all(registry, RowExclusiveLock, &busy);
-	foreach(lc, derive_worker.views)
+	if (!derive_lock_all(registry, RowExclusiveLock, &busy))
 	{
-		WorkerView *view = lfirst(lc);
-
-		if (!done)
-			break;
-		if (!derive_worker_takes_part(view))
-			continue;
-		mode = AccessShareLock;
-		done = derive_lock_all(view->reads, mode, &busy);
-		if (!done)
-			break;
-		mode = view->fill ? AccessExclusiveLock : RowExclusiveLock;
-		done = derive_lock_all(view->writes, mode, &busy);
+		derive_background_abort();
+		MemoryContextSwitchTo(derive_worker.batch_cxt);
+		pgstat_report_activity(STATE_RUNNING, "waiting for a lock");
+		derive_lock_wait(busy, RowExclusiveLock, &derive_worker.db->point.blocked_on);
+		return false;
 	}
-	if (done)
-		return true;
-
-	derive_background_abort();
-	MemoryContextSwitchTo(derive_worker.batch_cxt);
-	pgstat_report_activity(STATE_RUNNING, "waiting for a lock");
-	derive_lock_wait(busy, mode, &derive_worker.db->point.blocked_on);
-	return false;
+	if (!derive_worker_lock_views())
+	{
+		derive_background_abort();
+		MemoryContextSwitchTo(derive_worker.batch_cxt);
+		derive_worker_close_capture();
+		return false;
+	}
+	return true;
 }
 
 /*
@@ -565,7 +564,7 @@ check_members(void)
 		WorkerView *view = lfirst(lc);
 
 		/* one without children so far may just have got its first */
-		if (!derive_worker_takes_part(view) || !(view->has_children || view->dirty))
+		if (!view->locked || !(view->has_children || view->dirty))
 			continue;
 		if (derive_sources_digest(view->program) != view->digest)
 		{
@@ -640,6 +639,8 @@ run_batch(void)
 	derive_worker_begin_journals(covered, taken_at);
 	if (derive_worker_advance_views(batch, &stats, INSTR_TIME_GET_MILLISEC(duration)))
 		wrote = true;
+	if (derive_worker_limit_waiting(covered))
+		wrote = true;
 	if (derive_worker_activate_journals())
 		wrote = true;
 	derive_worker_verify_views();
@@ -670,6 +671,7 @@ run_batch(void)
 	DERIVE_DEBUG_POINT("batch-committed");
 
 	derive_worker.commits_seen = commits;
+	derive_worker_plan_next_try();
 	derive_worker.careful = false;
 	derive_worker.failures = 0;
 

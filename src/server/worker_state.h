@@ -16,6 +16,7 @@
 #include "access/xlogdefs.h"
 #include "base/position.h"
 #include "base/registry.h"
+#include "base/waiting.h"
 #include "capture/decoder.h"
 #include "delta/delta.h"
 #include "delta/stream.h"
@@ -43,6 +44,14 @@ typedef enum Phase
 	PHASE_APPLY					/* changing views */
 } Phase;
 
+/* What the watchdog has decided about a view. */
+typedef enum GiveUp
+{
+	KEEP_TRYING,
+	GIVE_TO_BUILDER,			/* or fail, if no builder can fill it */
+	GIVE_UP
+} GiveUp;
+
 /*
  * A maintained view, as this process knows it.
  */
@@ -56,6 +65,8 @@ typedef struct WorkerView
 	List	   *writes;
 	bool		dirty;			/* an invalidation hit one of its relations;
 								 * set in callbacks */
+	bool		may_load;		/* what its program reads, as far as known, is
+								 * locked; while the registry is read */
 	bool		seen;			/* while reading the registry */
 	bool		repair;			/* a session asked for it */
 	bool		backlog;		/* the stream keeps the backlog of its sources */
@@ -63,6 +74,27 @@ typedef struct WorkerView
 								 * can_fill_here() */
 	bool		diverged;		/* recompute it, in this batch and careful
 								 * mode */
+
+	/* Whether it can be moved; see cohort.c. */
+	DeriveWaitingRow *waiting;	/* its row in derive_state.waiting, in cxt; or
+								 * NULL */
+	bool		kept;			/* the stream has all that it lacks */
+	Oid			busy;			/* what could not be locked for it, or
+								 * InvalidOid */
+	LOCKMODE	busy_mode;
+	TimestampTz hold_until;		/* not to be moved before */
+	char	   *hold_reason;	/* why, in cxt; or NULL */
+	int			transient_errors;	/* in a row */
+	int			timeouts;		/* in a row, see watchdog.c */
+	GiveUp		give_up;		/* what to do instead of moving it */
+	bool		locked;			/* in this batch: all its locks are held */
+	bool		fresh;			/* in this batch: it contains what the
+								 * snapshot shows */
+	bool		stuck;			/* in this batch: it should have moved */
+	DeriveBatch *cohort;		/* in this batch: the deltas that it came back
+								 * with */
+	int			cohort_deltas;	/* how many there were before its own */
+
 	uint64		digest;			/* of the members of its sources, now */
 	bool		has_children;	/* some source has partitions or children */
 	TimestampTz expire_at;		/* remove what is too old, not before */
@@ -110,6 +142,7 @@ typedef struct DeriveWorker
 	volatile bool reload;		/* the registry changed; set in callbacks */
 	volatile bool any_dirty;	/* some view is dirty; set in callbacks */
 	TimestampTz reload_at;		/* reload then, 0: need not */
+	int			reload_tries;	/* in a row that left some view dirty */
 	WorkerView *loading;		/* whose program is being loaded */
 	uint64		decode_counter; /* SharedInvalidMessageCounter when decoding
 								 * began */
@@ -133,6 +166,8 @@ typedef struct DeriveWorker
 	bool		look_around;	/* the idle timeout has passed */
 	int			pending_rounds; /* batches in a row that left transactions
 								 * pending */
+	TimestampTz try_at;			/* try to move views that are set aside then,
+								 * 0: there are none */
 	List	   *requests;		/* those of this batch, of ActiveRequest *, in
 								 * batch_cxt */
 
@@ -208,12 +243,86 @@ extern bool derive_worker_advance_views(DeriveBatch *batch, List **stats, double
 /* After the commit: what they did. */
 extern void derive_worker_report_stats(List *stats);
 
-/* A view can go no further: write down why, in the current transaction. */
-extern void derive_worker_fail_view(WorkerView *view, const char *message, int sqlerrcode);
+/*
+ * A view can go no further: write down why, in the current transaction.  False if
+ * its row may not be changed now, because a session has locked the view.
+ */
+extern bool derive_worker_fail_view(WorkerView *view, const char *message, int sqlerrcode);
 
 /* Call in a subtransaction; NULL, or the ERROR that it ended with. */
 typedef void (*GuardedFunction) (void *arg);
 extern ErrorData *derive_worker_guarded(GuardedFunction function, void *arg);
+
+
+/*
+ * cohort.c: views that cannot be moved now
+ */
+
+/* Must it be computed anew, whatever changed? */
+extern bool derive_worker_needs_recompute(WorkerView *view);
+
+/* Does it stand still at a position of its own?  And at which one, or else that of all? */
+extern bool derive_worker_stands_still(WorkerView *view);
+extern const DerivePosition *derive_worker_position_of(WorkerView *view);
+
+/* While the registry is read, after the views and before the stream is told of the sources. */
+extern void derive_worker_load_waiting(void);
+
+/* The process no longer knows the view: free what these files keep of it. */
+extern void derive_worker_forget_view_state(WorkerView *view);
+
+/* The log is needed from here on by views that stand still; invalid: by none. */
+extern XLogRecPtr derive_worker_waiting_lsn(void);
+
+/* Lock relations in order to load the view's program; false: view->busy says which one was not free. */
+extern bool derive_worker_lock_to_load(WorkerView *view, List *relids);
+
+/* In a batch, before its snapshot; false: the decoder must be opened anew first. */
+extern bool derive_worker_lock_views(void);
+
+/* Do not try the view for a while; reason: for people. */
+extern void derive_worker_hold(WorkerView *view, const char *reason, int64 ms);
+extern void derive_worker_hold_after_error(WorkerView *view, const ErrorData *edata);
+
+/* In a batch: the view should move and cannot.  True if something was written. */
+extern bool derive_worker_set_aside(WorkerView *view);
+
+/* In a batch: it was moved, or has failed. */
+extern void derive_worker_end_waiting(WorkerView *view);
+
+/* In a transaction: what the view lacks cannot be had, it is to be computed anew. */
+extern void derive_worker_lose_changes(WorkerView *view, const char *reason);
+
+/* In a batch: the same where too much of the log is held.  True if something was written. */
+extern bool derive_worker_limit_waiting(XLogRecPtr covered);
+
+/* In a batch: are all views that it reads where the snapshot is? */
+extern bool derive_worker_sources_fresh(WorkerView *view);
+
+/* In a batch: the deltas with which a view comes back; NULL: recompute it. */
+extern DeriveBatch *derive_worker_cohort_batch(WorkerView *view, const DeriveBatch *batch);
+
+/* It did not come back with them after all. */
+extern void derive_worker_leave_cohort(WorkerView *view);
+
+/* After a batch: sets try_at. */
+extern void derive_worker_plan_next_try(void);
+
+/* Was the view left behind by the last batch, and is it too early to try again? */
+extern bool derive_worker_is_stuck(Oid relid);
+
+
+/*
+ * watchdog.c: a limit on the time that one view takes in a batch
+ */
+extern void derive_watchdog_start(WorkerView *view);
+extern void derive_watchdog_stop(void);
+
+/* No view moves for a while. */
+extern void derive_watchdog_rest(void);
+
+/* After an ERROR: the view that the watchdog stopped, which is now held back; or NULL. */
+extern WorkerView *derive_watchdog_bitten(void);
 
 
 /*

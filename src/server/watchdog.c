@@ -1,0 +1,194 @@
+/*-------------------------------------------------------------------------
+ *
+ * watchdog.c
+ *	  A limit on the time that one view may take in a batch.
+ *
+ * All views of a database move in one process, one after the other, and a view runs
+ * code of its owner.  Whoever can create a view could stop all others with a function
+ * that does not return.  So while a view moves a timer looks at it:
+ *
+ *	it waits	for a lock, another process, a client, or just sleeps, for a second
+ *				at a stretch.  Maintaining a view has no reason to.
+ *	it is slow	and has taken longer than pg_derive.view_timeout.
+ *
+ * In both cases the query is cancelled, as by pg_cancel_backend(), and again with
+ * each tick, since a function can catch that.  One that does not heed it for some
+ * seconds ends the process; the next one finds the view's name in shared memory and
+ * marks it as failed.
+ *
+ * A view that was bitten is set aside (cohort.c) and tried again after a pause of
+ * ten times what it took, so that it takes no more than a tenth of everybody's time,
+ * and with twice the limit.  After MAX_BITES it is not tried again.  If it waited it
+ * has failed.  If it was slow, it goes to a builder, a process of its own that may
+ * take as long as it likes; one that no builder can fill (a view over views, or one
+ * that contains more than its tables have now) has failed as well.  A view that is
+ * slow in being computed anew goes to a builder at once.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "base/debug_point.h"
+#include "base/gucs.h"
+#include "miscadmin.h"
+#include "server/worker_state.h"
+#include "storage/latch.h"
+#include "utils/timeout.h"
+#include "utils/wait_event.h"
+
+#define TICK_MS			100
+#define WAITING_MS		1000	/* at a stretch */
+#define PATIENCE_MS		5000	/* for it to heed the cancellation */
+#define PAUSE_FACTOR	10
+#define MAX_BITES		3
+
+typedef enum Bite
+{
+	BITE_NONE,
+	BITE_WAITS,
+	BITE_SLOW
+} Bite;
+
+static bool registered = false;
+static bool running = false;	/* the timer */
+static TimeoutId timer;
+
+/* The view that moves now; NULL: none.  Read by the timer's handler. */
+static WorkerView *volatile watched = NULL;
+static TimestampTz started_at;
+static int64 limit_ms;			/* 0: none */
+
+/* What the handler found. */
+static volatile int waiting_ms;
+static volatile uint32 waits_for;	/* wait event */
+static volatile Bite bite = BITE_NONE;
+static volatile TimestampTz bitten_at;
+
+static bool
+is_idle_wait(uint32 wait_event_info)
+{
+	switch (wait_event_info & 0xFF000000U)
+	{
+		case PG_WAIT_LOCK:
+		case PG_WAIT_ACTIVITY:
+		case PG_WAIT_CLIENT:
+		case PG_WAIT_EXTENSION:
+		case PG_WAIT_IPC:
+		case PG_WAIT_TIMEOUT:
+			return true;
+		default:
+			return false;
+	}
+}
+
+/* In a signal handler. */
+static void
+tick(void)
+{
+	uint32		wait_event_info = *(volatile uint32 *) my_wait_event_info;
+	TimestampTz now;
+
+	if (watched == NULL || derive_debug_point_waiting())
+		return;
+	now = GetCurrentTimestamp();
+	if (bite == BITE_NONE)
+	{
+		waiting_ms = is_idle_wait(wait_event_info) ? waiting_ms + TICK_MS : 0;
+		if (waiting_ms >= WAITING_MS)
+		{
+			bite = BITE_WAITS;
+			waits_for = wait_event_info;
+		}
+		else if (now - started_at >= limit_ms * 1000)
+			bite = BITE_SLOW;
+		else
+			return;
+		bitten_at = now;
+	}
+	if (now - bitten_at >= PATIENCE_MS * INT64CONST(1000))
+	{
+		derive_worker.db->stubborn_view = watched->relid;
+		ProcDiePending = true;
+	}
+	QueryCancelPending = true;
+	InterruptPending = true;
+	SetLatch(MyLatch);
+}
+
+/* From here to the stop, this view moves. */
+void
+derive_watchdog_start(WorkerView *view)
+{
+	if (derive_view_timeout == 0)
+		return;
+	if (!registered)
+	{
+		timer = RegisterTimeout(USER_TIMEOUT, tick);
+		registered = true;
+	}
+	limit_ms = (int64) derive_view_timeout << Min(view->timeouts, 20);
+	started_at = GetCurrentTimestamp();
+	waiting_ms = 0;
+	bite = BITE_NONE;
+	watched = view;
+	if (!running)
+	{
+		enable_timeout_every(timer, TimestampTzPlusMilliseconds(started_at, TICK_MS), TICK_MS);
+		running = true;
+	}
+}
+
+void
+derive_watchdog_stop(void)
+{
+	if (watched == NULL)
+		return;
+	watched = NULL;
+	if (bite != BITE_NONE)
+		QueryCancelPending = false; /* it came too late */
+	bite = BITE_NONE;
+}
+
+void
+derive_watchdog_rest(void)
+{
+	derive_watchdog_stop();
+	if (running)
+		disable_timeout(timer, false);
+	running = false;
+}
+
+/* What to do with it next. */
+static void
+decide(WorkerView *view, Bite how, int64 took_ms)
+{
+	const char *what;
+
+	view->timeouts++;
+	if (how == BITE_WAITS)
+		what = psprintf("a function that it calls, which waits (%s)", pgstat_get_wait_event(waits_for));
+	else
+		what = psprintf("more time than %ld ms (pg_derive.view_timeout)", (long) took_ms);
+	if (view->timeouts >= MAX_BITES || (how == BITE_SLOW && derive_worker_needs_recompute(view)))
+		view->give_up = how == BITE_SLOW ? GIVE_TO_BUILDER : GIVE_UP;
+	derive_worker_hold(view, what, view->give_up != KEEP_TRYING ? 0 : took_ms * PAUSE_FACTOR);
+}
+
+/*
+ * After an ERROR, outside of any transaction or in one that has not failed: the
+ * view that was bitten, which has been told what becomes of it; or NULL.
+ */
+WorkerView *
+derive_watchdog_bitten(void)
+{
+	WorkerView *view = watched;
+	Bite		how = bite;
+	int64		took_ms = (GetCurrentTimestamp() - started_at) / 1000;
+
+	derive_watchdog_stop();
+	if (view == NULL || how == BITE_NONE)
+		return NULL;
+	decide(view, how, took_ms);
+	return view;
+}

@@ -377,7 +377,7 @@ CREATE VIEW derive.views AS
 		c.relname AS name,
 		CASE WHEN m.may_see THEN pg_catalog.pg_get_viewdef(v.relid) END AS query,
 		CASE
-			WHEN v.state IN ('b', 'c') THEN 'building'
+			WHEN v.state IN ('b', 'c') AND NOT v.rebuild THEN 'building'
 			WHEN v.state = 'p' THEN 'paused'
 			WHEN v.state = 'f' THEN 'failed'
 			WHEN v.rebuild OR w.since IS NOT NULL AND w.position IS NULL THEN 'rebuilding'

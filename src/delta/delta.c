@@ -364,8 +364,8 @@ add_net_change(void *arg, TupleTableSlot *old, TupleTableSlot *new, int64 count)
 		derive_delta_add_slot(arg, new, count);
 }
 
-static DeriveDelta *
-make_net(DeriveDelta *delta)
+DeriveDelta *
+derive_delta_net(DeriveDelta *delta)
 {
 	int			ncolumns = delta->desc->natts - 1;
 	TupleDesc	desc = row_desc(delta);
@@ -418,7 +418,7 @@ derive_batch_net(DeriveBatch *batch, DeriveDelta *delta)
 		MemoryContextSwitchTo(batch->cxt);
 	pair = palloc(sizeof(NetDelta));
 	pair->delta = delta;
-	pair->net = make_net(delta);
+	pair->net = derive_delta_net(delta);
 	batch->nets = lappend(batch->nets, pair);
 	MemoryContextSwitchTo(old);
 

@@ -87,6 +87,9 @@ extern void derive_delta_reset(DeriveDelta *delta);
 /* Append all rows of another delta of the same relation (columns by attribute number), or its being unknown. */
 extern void derive_delta_append(DeriveDelta *delta, DeriveDelta *other);
 
+/* The same changes without those that cancel out: a new delta in CurrentMemoryContext.  Not of an unknown one. */
+extern DeriveDelta *derive_delta_net(DeriveDelta *delta);
+
 /* reason: a constant */
 extern void derive_delta_mark_unknown(DeriveDelta *delta, const char *reason);
 

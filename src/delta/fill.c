@@ -92,48 +92,45 @@ derive_fill_begin(Oid relid)
 	return fill;
 }
 
-/* Does someone wait for AccessExclusiveLock on the relation? */
-static bool
-someone_waits(Oid relid)
+bool
+derive_someone_waits(List *relids)
 {
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "pg_derive locks", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(scratch);
 	LockData   *locks = GetLockStatusData();
+	bool		result = false;
 
-	for (int i = 0; i < locks->nelements; i++)
+	for (int i = 0; i < locks->nelements && !result; i++)
 	{
 		LockInstanceData *lock = &locks->locks[i];
 
-		if (lock->waitLockMode == AccessExclusiveLock &&
+		result = lock->waitLockMode == AccessExclusiveLock &&
 			lock->locktag.locktag_type == LOCKTAG_RELATION &&
 			lock->locktag.locktag_field1 == MyDatabaseId &&
-			lock->locktag.locktag_field2 == relid)
-			return true;
+			list_member_oid(relids, lock->locktag.locktag_field2);
 	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(scratch);
 
-	return false;
+	return result;
 }
 
 static void
 give_way(DeriveFill *fill)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	MemoryContext scratch;
-	MemoryContext old;
-	bool		waits;
+	List	   *relids;
 
 	if (!TimestampDifferenceExceeds(fill->last_look, now, MS_BETWEEN_LOOKS))
 		return;
 
-	scratch = AllocSetContextCreate(CurrentMemoryContext, "pg_derive locks", ALLOCSET_DEFAULT_SIZES);
-	old = MemoryContextSwitchTo(scratch);
-	waits = someone_waits(fill->relid);
-	MemoryContextSwitchTo(old);
-	MemoryContextDelete(scratch);
-
-	if (waits)
+	relids = list_make1_oid(fill->relid);
+	if (derive_someone_waits(relids))
 		ereport(ERROR,
 				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 				 errmsg("filling of \"%s\" gives way to another session", fill->name),
 				 errdetail("The session waits for an exclusive lock on it.")));
+	list_free(relids);
 	fill->last_look = now;
 }
 

@@ -16,6 +16,7 @@
 #define DERIVE_FILL_H
 
 #include "executor/tuptable.h"
+#include "nodes/pg_list.h"
 
 typedef struct DeriveFill DeriveFill;
 
@@ -26,5 +27,8 @@ extern void derive_fill_add(DeriveFill *fill, TupleTableSlot *row);
 
 /* Swap in, reindex, mark a materialized view populated, count rows; CommandCounterIncrement()s. */
 extern int64 derive_fill_finish(DeriveFill *fill);
+
+/* Does a session wait for AccessExclusiveLock on one of these relations (List of Oid, of this database)? */
+extern bool derive_someone_waits(List *relids);
 
 #endif							/* DERIVE_FILL_H */

@@ -401,6 +401,14 @@ derive_stream_batch_since(DeriveStream *stream, List *sources, const DerivePosit
 
 		delta = derive_stream_create_delta(stream->views_cxt, source);
 		derive_backlog_copy(source->backlog, since, delta, NULL);
+		if (!delta->unknown && delta->nremoved > 0)
+		{
+			/* what came and went meanwhile need not be seen at all */
+			DeriveDelta *net = derive_delta_net(delta);
+
+			derive_delta_free(delta);
+			delta = net;
+		}
 		delta->columns = source->pub.columns;
 		if (delta->nrows > 0 || delta->unknown)
 			derive_batch_add(batch, delta);

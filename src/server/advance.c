@@ -30,6 +30,7 @@
 #include "base/gucs.h"
 #include "base/registry.h"
 #include "delta/delta.h"
+#include "delta/fill.h"
 #include "delta/stream.h"
 #include "delta/target.h"
 #include "materialize/program.h"
@@ -75,7 +76,7 @@ derive_worker_takes_part(WorkerView *view)
 		case DERIVE_VIEW_CATCHUP:
 			return true;
 		case DERIVE_VIEW_BUILDING:
-			return view->fill;
+			return view->fill || (view->give_up != KEEP_TRYING && view->builder == NULL);
 		case DERIVE_VIEW_FAILED:
 			return view->repair;
 		default:
@@ -427,6 +428,7 @@ static void
 send_back(WorkerView *view)
 {
 	view->row->state = DERIVE_VIEW_BUILDING;
+	view->row->rebuild = derive_worker_is_populated(view->relid);
 	view->row->position = NULL;
 	view->row->epoch = 0;
 	derive_registry_update(view->row);
@@ -456,6 +458,33 @@ give_up(WorkerView *view)
 	derive_worker_answer_repairs(view, &edata);
 }
 
+/*
+ * The batch holds locks of all views until it ends.  Somebody who waits for one, to
+ * TRUNCATE a table, say, has everybody else queue up behind him.  Then the batch ends
+ * with what it has; the other views are set aside, and come back in the next one.
+ */
+static void
+yield_if_wanted(void)
+{
+	static TimestampTz looked_at = 0;
+	TimestampTz now = GetCurrentTimestamp();
+	List	   *relids = NIL;
+	ListCell   *lc;
+
+	if (derive_worker.yielding ||
+		!TimestampDifferenceExceeds(Max(derive_worker.locked_at, looked_at), now, derive_lock_timeout))
+		return;
+	looked_at = now;
+	foreach(lc, derive_worker.views)
+	{
+		WorkerView *view = lfirst(lc);
+
+		if (view->locked)
+			relids = list_concat(list_concat(relids, view->reads), view->writes);
+	}
+	derive_worker.yielding = derive_someone_waits(relids);
+}
+
 /* Move one view, if it must and can be.  Returns whether anything was written. */
 static bool
 advance_or_set_aside(Move *move)
@@ -473,10 +502,8 @@ advance_or_set_aside(Move *move)
 		if (!view->locked || !derive_worker_expire_due(view))
 			return false;
 	}
-	else if (!view->locked || !sources_fresh)
-	{
+	else if (!view->locked || !sources_fresh || derive_worker.yielding)
 		return derive_worker_set_aside(view);
-	}
 
 	if (view->give_up != KEEP_TRYING)
 		give_up(view);
@@ -494,6 +521,7 @@ advance_or_set_aside(Move *move)
 			moved = advance_carefully(move);
 		else
 			advance(move);
+		yield_if_wanted();
 		view->fresh = moved;
 		if (moved)
 			derive_worker_end_waiting(view);

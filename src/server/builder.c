@@ -11,7 +11,9 @@
  *	2. tracking		ask the worker to capture the changes of these tables and to
  *					keep them (the backlog); wait until it says that every
  *					transaction not yet visible is captured
- *	3. filling		lock, take the snapshot S_b, run the query, write the rows
+ *	3. filling		lock, take the snapshot S_b, run the query, write the rows; or,
+ *					if the view has been maintained before, recompute it and change
+ *					what differs, so that its readers notice nothing
  *	4. hand-over	the view's row says: state 'catching up', position S_b, and
  *					which life of the worker has its backlog; commit
  *
@@ -175,6 +177,15 @@ set_phase(const char *phase)
 	strlcpy(build->phase, phase, DERIVE_PHASE_LENGTH);
 	LWLockRelease(derive_shared()->lock);
 	pgstat_report_activity(STATE_RUNNING, phase);
+}
+
+/* Does code of the view's owner run?  The worker looks after us meanwhile (tend.c). */
+static void
+set_filling(bool filling)
+{
+	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
+	build->filling = filling;
+	LWLockRelease(derive_shared()->lock);
 }
 
 /* Is the worker that keeps our backlog still alive? */
@@ -365,7 +376,16 @@ fill(void)
 	set_phase("running the query");
 	pg_atomic_write_u64(&build->tuples_total, (uint64) expected_tuples(program));
 	DERIVE_DEBUG_POINT("build-before-fill");
-	(void) derive_program_build(program, show_progress, NULL);
+	set_filling(true);
+	if (row->rebuild)
+	{
+		DeriveTargetCounts counts = {0};
+
+		derive_program_recompute(program, NULL, &counts);
+	}
+	else
+		(void) derive_program_build(program, show_progress, NULL);
+	set_filling(false);
 	DERIVE_DEBUG_POINT("build-after-fill");
 
 	row->state = DERIVE_VIEW_CATCHUP;

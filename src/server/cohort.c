@@ -351,6 +351,10 @@ reason_of(WorkerView *view)
 
 	if (view->hold_until > GetCurrentTimestamp() && view->hold_reason != NULL)
 		return view->hold_reason;
+	if (view->locked && derive_worker.yielding)
+		return pstrdup("its turn, since a session waits for a lock that a batch had");
+	if (view->locked && derive_worker.yielding)
+		return pstrdup("its turn, since a session waits for a lock that a batch had");
 	if (OidIsValid(view->busy))
 		return lock_reason(view->busy, view->busy_mode);
 	foreach(lc, view->program != NULL ? view->program->view_sources : NIL)

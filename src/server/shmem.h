@@ -154,6 +154,8 @@ typedef struct DeriveBuild
 									 * changes of its sources */
 	bool		tracking_ready; /* the worker does so, and has captured all
 								 * that matters */
+	bool		filling;		/* the view's query runs, and code of its
+								 * owner; written by the builder */
 	pg_atomic_uint64 tuples_done;	/* written by the builder */
 	pg_atomic_uint64 tuples_total;	/* estimate, 0 if unknown; written by the
 									 * builder */

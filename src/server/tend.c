@@ -10,6 +10,13 @@
  * a limit, answers that question, and looks at what they left when they have ended:
  * a view to be handed over by the next batch, or one that is to be tried again.
  *
+ * A builder runs code of the view's owner, for as long as that takes, and holds a
+ * lock on the view.  Someone who wants to drop the view must get through: once a
+ * second we look whether a session waits for the view, and if so cancel the builder,
+ * which is started again later.  One that does nothing but wait (for a lock, or
+ * asleep) while the query runs takes the place of others: after some seconds it is
+ * cancelled, and the view has failed.
+ *
  * Identity.  The tables that views read must log old rows in full.  Partitions may
  * come later without it; they get it here, each in a transaction of its own, which
  * gives up if the lock is not to be had in time, and is tried again.
@@ -18,16 +25,29 @@
  */
 #include "postgres.h"
 
+#include <signal.h>
+
 #include "base/gucs.h"
 #include "base/registry.h"
+#include "delta/fill.h"
 #include "materialize/program.h"
 #include "miscadmin.h"
+#include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "server/background.h"
 #include "server/builder.h"
 #include "server/shmem.h"
 #include "server/worker_state.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
 #include "utils/timestamp.h"
+
+/* Look after a builder that often, and cancel one that has only waited so many times in a row. */
+#define LOOK_MS		1000
+#define IDLE_LOOKS	10
+
+/* A builder that does not heed the cancellation by then is terminated. */
+#define HEED_MS		5000
 
 /*
  * Members that came later, or whose owner set the identity back.  Until they
@@ -80,6 +100,45 @@ derive_worker_wants_backlog(WorkerView *view)
 	return view->keeping;
 }
 
+/* Once a second: must the builder be stopped? */
+static void
+look_after_builder(WorkerView *view)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	PGPROC	   *proc;
+	bool		filling;
+	pid_t		pid;
+
+	if (!TimestampDifferenceExceeds(view->looked_at, now, LOOK_MS) ||
+		GetBackgroundWorkerPid(view->builder, &pid) != BGWH_STARTED)
+		return;
+	view->looked_at = now;
+	if (view->cancelled_at != 0)
+	{
+		if (TimestampDifferenceExceeds(view->cancelled_at, now, HEED_MS))
+			kill(pid, SIGTERM);
+		return;
+	}
+
+	LWLockAcquire(derive_shared()->lock, LW_SHARED);
+	filling = owns_build_slot(view) && view->build->filling;
+	LWLockRelease(derive_shared()->lock);
+	proc = BackendPidGetProc(pid);
+	if (!filling || proc == NULL)
+		return;
+	view->idle_looks = derive_watchdog_is_idle_wait(proc->wait_event_info) ? view->idle_looks + 1 : 0;
+	if (view->idle_looks >= IDLE_LOOKS)
+	{
+		view->give_up = GIVE_UP;
+		derive_worker_hold(view, psprintf("a function that it calls, which waits (%s)",
+										  pgstat_get_wait_event(proc->wait_event_info)), 0);
+	}
+	else if (!derive_someone_waits(list_make1_oid(view->relid)))
+		return;
+	kill(pid, SIGINT);
+	view->cancelled_at = now;
+}
+
 /* What became of the view's builder? */
 static void
 tend_builder(WorkerView *view)
@@ -104,6 +163,8 @@ tend_builder(WorkerView *view)
 		view->builder = NULL;
 		view->build = NULL;
 		view->keeping = false;
+		view->idle_looks = 0;
+		view->cancelled_at = 0;
 		view->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RETRY_MS);
 		derive_worker.reload = true;	/* see what it left */
 		return;
@@ -141,7 +202,10 @@ derive_worker_tend_builds(void)
 		if (view->builder != NULL)
 			tend_builder(view);
 		if (view->builder != NULL)
+		{
+			look_after_builder(view);
 			running++;
+		}
 	}
 
 	foreach(lc, derive_worker.views)
@@ -150,7 +214,7 @@ derive_worker_tend_builds(void)
 		MemoryContext oldcontext;
 
 		if (view->row->state != DERIVE_VIEW_BUILDING || view->program == NULL ||
-			view->program->view_sources != NIL || view->builder != NULL)
+			view->program->view_sources != NIL || view->builder != NULL || view->give_up != KEEP_TRYING)
 			continue;
 		if (running >= derive_max_builds)
 			break;

@@ -65,8 +65,8 @@ static volatile uint32 waits_for;	/* wait event */
 static volatile Bite bite = BITE_NONE;
 static volatile TimestampTz bitten_at;
 
-static bool
-is_idle_wait(uint32 wait_event_info)
+bool
+derive_watchdog_is_idle_wait(uint32 wait_event_info)
 {
 	switch (wait_event_info & 0xFF000000U)
 	{
@@ -94,7 +94,7 @@ tick(void)
 	now = GetCurrentTimestamp();
 	if (bite == BITE_NONE)
 	{
-		waiting_ms = is_idle_wait(wait_event_info) ? waiting_ms + TICK_MS : 0;
+		waiting_ms = derive_watchdog_is_idle_wait(wait_event_info) ? waiting_ms + TICK_MS : 0;
 		if (waiting_ms >= WAITING_MS)
 		{
 			bite = BITE_WAITS;

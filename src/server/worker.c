@@ -477,6 +477,8 @@ idle(void)
 	{
 		WorkerView *view = lfirst(lc);
 
+		if (view->builder != NULL)
+			timeout = Min(timeout, RETRY_MS);
 		if (view->retry_at > now)
 			timeout = Min(timeout, TimestampDifferenceMilliseconds(now, view->retry_at) + 1);
 		if (view->program != NULL && view->program->routine->expire != NULL && view->expire_at > now)
@@ -612,6 +614,8 @@ run_batch(void)
 	}
 	DERIVE_DEBUG_POINT("batch-locked");
 	derive_worker.unfinished = false;
+	derive_worker.locked_at = GetCurrentTimestamp();
+	derive_worker.yielding = false;
 
 	/* Now, and not earlier, S. */
 	INSTR_TIME_SET_CURRENT(start);

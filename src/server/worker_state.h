@@ -108,6 +108,9 @@ typedef struct WorkerView
 	int64		build_epoch;	/* our life when it was started */
 	bool		keeping;		/* its backlog has been kept ever since it
 								 * asked */
+	TimestampTz looked_at;		/* when we last looked after the builder */
+	int			idle_looks;		/* in a row at which its query just waited */
+	TimestampTz cancelled_at;	/* when it was cancelled; 0: it was not */
 	TimestampTz retry_at;		/* not before */
 } WorkerView;
 
@@ -168,6 +171,9 @@ typedef struct DeriveWorker
 								 * pending */
 	TimestampTz try_at;			/* try to move views that are set aside then,
 								 * 0: there are none */
+	TimestampTz locked_at;		/* when this batch had its locks */
+	bool		yielding;		/* this batch moves no more views: somebody
+								 * waits for its locks */
 	List	   *requests;		/* those of this batch, of ActiveRequest *, in
 								 * batch_cxt */
 
@@ -320,6 +326,9 @@ extern void derive_watchdog_stop(void);
 
 /* No view moves for a while. */
 extern void derive_watchdog_rest(void);
+
+/* Is this a wait for something else than memory, locks of a moment, and disk? */
+extern bool derive_watchdog_is_idle_wait(uint32 wait_event_info);
 
 /* After an ERROR: the view that the watchdog stopped, which is now held back; or NULL. */
 extern WorkerView *derive_watchdog_bitten(void);

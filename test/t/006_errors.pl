@@ -81,15 +81,16 @@ is_exact($node, 'after pause');
 
 my $locker = background($node);
 $locker->query_safe('BEGIN; LOCK TABLE accounts IN ACCESS EXCLUSIVE MODE');
-$node->safe_psql('postgres', 'INSERT INTO numbers VALUES (20, 20)');
-for my $call (q{SELECT derive.wait('by_branch')}, q{SELECT derive.wait()}, q{SELECT * FROM derive.verify('by_branch')},
-	q{SELECT derive.repair('by_branch')}, q{REFRESH MATERIALIZED VIEW by_branch})
+$node->safe_psql('postgres', q{INSERT INTO numbers VALUES (20, 20); UPDATE branches SET name = name || '!' WHERE branch = 1});
+is($node->safe_psql('postgres', q{SELECT derive.wait('counted', NULL, '60s')}), 't', 'a lock: a view that does not read the table goes on');
+for my $call (q{SELECT derive.wait('joined')}, q{SELECT derive.wait()}, q{SELECT * FROM derive.verify('joined')},
+	q{SELECT derive.repair('joined')}, q{REFRESH MATERIALIZED VIEW joined})
 {
 	($rc, $out, $err) = $node->psql('postgres', "SET statement_timeout = '1s'; $call");
 	isnt($rc, 0, "$call waits");
 	like($err, qr/statement timeout/, "$call can be cancelled");
 }
-is($node->safe_psql('postgres', q{UPDATE branches SET name = name WHERE branch = 1; SELECT derive.wait('by_branch', pg_current_wal_insert_lsn(), '1s')}), 'f',
+is($node->safe_psql('postgres', q{UPDATE branches SET name = name || '?' WHERE branch = 1; SELECT derive.wait('joined', pg_current_wal_insert_lsn(), '1s')}), 'f',
 	'a timeout is false, not an error');
 $locker->query_safe('ROLLBACK');
 wait_derived($node, 'after the lock');

@@ -31,6 +31,7 @@ int			derive_max_databases = 8;
 int			derive_max_views = 1024;
 int			derive_subscription_max_size = 1024 * 1024;
 int			derive_subscription_retention = 24 * 60 * 60;
+int			derive_view_max_memory = 2 * 1024 * 1024;
 int			derive_view_timeout = 10 * 1000;
 int			derive_waiting_max_size = 1024 * 1024;
 int			derive_work_mem = 128 * 1024;
@@ -129,6 +130,13 @@ derive_define_gucs(void)
 							&derive_subscription_retention,
 							24 * 60 * 60, 0, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_S,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("pg_derive.view_max_memory",
+							"Sets the memory by which the worker may grow while one view moves in a batch.",
+							"A view that needs more is recomputed by a process of its own.  0 means no limit.",
+							&derive_view_max_memory,
+							2 * 1024 * 1024, 0, MAX_KILOBYTES,
+							PGC_SIGHUP, GUC_UNIT_KB,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("pg_derive.view_timeout",
 							"Sets the maximum time that one view may take in a batch.",

@@ -29,6 +29,8 @@ extern int	derive_subscription_max_size;	/* kB; changes kept for the
 											 * limit */
 extern int	derive_subscription_retention;	/* s; how long they are kept; 0:
 											 * no limit */
+extern int	derive_view_max_memory; /* kB; by which the worker may grow while
+									 * one view moves; 0: no limit */
 extern int	derive_view_timeout;	/* ms; that one view may take in a batch;
 									 * 0: no limit */
 extern int	derive_waiting_max_size;	/* kB; of the log, held for views that

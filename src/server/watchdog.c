@@ -10,8 +10,10 @@
  *	it waits	for a lock, another process, a client, or just sleeps, for a second
  *				at a stretch.  Maintaining a view has no reason to.
  *	it is slow	and has taken longer than pg_derive.view_timeout.
+ *	it is large	and the process has grown by more than pg_derive.view_max_memory
+ *				meanwhile.  Before the system kills it, and the whole server with it.
  *
- * In both cases the query is cancelled, as by pg_cancel_backend(), and again with
+ * In all cases the query is cancelled, as by pg_cancel_backend(), and again with
  * each tick, since a function can catch that.  One that does not heed it for some
  * seconds ends the process; the next one finds the view's name in shared memory and
  * marks it as failed.
@@ -22,11 +24,17 @@
  * has failed.  If it was slow, it goes to a builder, a process of its own that may
  * take as long as it likes; one that no builder can fill (a view over views, or one
  * that contains more than its tables have now) has failed as well.  A view that is
- * slow in being computed anew goes to a builder at once.
+ * slow in being computed anew, or large, goes to a builder at once.
+ *
+ * The memory is the high-water mark of the process, pages of shared buffers that it
+ * touched included, since that is what can be asked for in a signal handler.  So a
+ * view is not noticed as long as it needs less than another one before it did.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
+
+#include <sys/resource.h>
 
 #include "access/xact.h"
 #include "base/debug_point.h"
@@ -41,13 +49,14 @@
 #define WAITING_MS		1000	/* at a stretch */
 #define PATIENCE_MS		5000	/* for it to heed the cancellation */
 #define PAUSE_FACTOR	10
-#define MAX_BITES		3
+#define MAX_BITES		2
 
 typedef enum Bite
 {
 	BITE_NONE,
 	BITE_WAITS,
-	BITE_SLOW
+	BITE_SLOW,
+	BITE_LARGE
 } Bite;
 
 static bool registered = false;
@@ -57,7 +66,8 @@ static TimeoutId timer;
 /* The view that moves now; NULL: none.  Read by the timer's handler. */
 static WorkerView *volatile watched = NULL;
 static TimestampTz started_at;
-static int64 limit_ms;			/* 0: none */
+static int64 limit_ms;
+static int64 limit_kb;			/* of the high-water mark; 0: none */
 
 /* What the handler found. */
 static volatile int waiting_ms;
@@ -82,6 +92,14 @@ derive_watchdog_is_idle_wait(uint32 wait_event_info)
 	}
 }
 
+static int64
+high_water_kb(void)
+{
+	struct rusage usage;
+
+	return getrusage(RUSAGE_SELF, &usage) == 0 ? usage.ru_maxrss : 0;
+}
+
 /* In a signal handler. */
 static void
 tick(void)
@@ -102,6 +120,8 @@ tick(void)
 		}
 		else if (now - started_at >= limit_ms * 1000)
 			bite = BITE_SLOW;
+		else if (limit_kb > 0 && high_water_kb() > limit_kb)
+			bite = BITE_LARGE;
 		else
 			return;
 		bitten_at = now;
@@ -128,6 +148,7 @@ derive_watchdog_start(WorkerView *view)
 		registered = true;
 	}
 	limit_ms = (int64) derive_view_timeout << Min(view->timeouts, 20);
+	limit_kb = derive_view_max_memory == 0 ? 0 : high_water_kb() + derive_view_max_memory;
 	started_at = GetCurrentTimestamp();
 	waiting_ms = 0;
 	bite = BITE_NONE;
@@ -168,10 +189,13 @@ decide(WorkerView *view, Bite how, int64 took_ms)
 	view->timeouts++;
 	if (how == BITE_WAITS)
 		what = psprintf("a function that it calls, which waits (%s)", pgstat_get_wait_event(waits_for));
+	else if (how == BITE_LARGE)
+		what = psprintf("more memory than %d MB (pg_derive.view_max_memory)", derive_view_max_memory / 1024);
 	else
 		what = psprintf("more time than %ld ms (pg_derive.view_timeout)", (long) took_ms);
-	if (view->timeouts >= MAX_BITES || (how == BITE_SLOW && derive_worker_needs_recompute(view)))
-		view->give_up = how == BITE_SLOW ? GIVE_TO_BUILDER : GIVE_UP;
+	if (view->timeouts >= MAX_BITES || how == BITE_LARGE ||
+		(how == BITE_SLOW && derive_worker_needs_recompute(view)))
+		view->give_up = how == BITE_WAITS ? GIVE_UP : GIVE_TO_BUILDER;
 	derive_worker_hold(view, what, view->give_up != KEEP_TRYING ? 0 : took_ms * PAUSE_FACTOR);
 }
 

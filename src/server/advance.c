@@ -38,6 +38,7 @@
 #include "pgstat.h"
 #include "portability/instr_time.h"
 #include "server/background.h"
+#include "server/builder.h"
 #include "server/shmem.h"
 #include "server/worker_state.h"
 #include "storage/lmgr.h"
@@ -408,6 +409,18 @@ has_changes(WorkerView *view, DeriveBatch *batch)
 	return view->program == NULL || derive_program_changes(view->program, batch) >= 0;
 }
 
+/*
+ * May the snapshot show other partitions than those that we know?  If the view is
+ * locked the end of the batch will tell (check_members()), for all others this is the
+ * moment to ask.
+ */
+static bool
+other_members(WorkerView *view)
+{
+	return !view->locked && (view->has_children || view->dirty) &&
+		derive_sources_digest(view->program) != view->digest;
+}
+
 /* Is it to be computed from scratch? */
 static bool
 from_scratch(WorkerView *view)
@@ -495,7 +508,7 @@ advance_or_set_aside(Move *move)
 	bool		moved = true;
 
 	if (state == DERIVE_VIEW_READY && sources_fresh && !from_scratch(view) &&
-		!derive_worker_stands_still(view) && !has_changes(view, move->batch))
+		!derive_worker_stands_still(view) && !has_changes(view, move->batch) && !other_members(view))
 	{
 		/* What is too old can wait until the view is not locked. */
 		view->fresh = true;

@@ -177,7 +177,8 @@ derive_worker_load_waiting(void)
 		WorkerView *view = derive_worker_find_view(row->view);
 
 		if (view == NULL || view->row->created_at != row->declared_at ||
-			view->row->state == DERIVE_VIEW_PAUSED || view->row->state == DERIVE_VIEW_FAILED)
+			view->row->state == DERIVE_VIEW_PAUSED ||
+			(view->row->state == DERIVE_VIEW_FAILED && !view->repair))
 			derive_waiting_end(row->view);
 		else
 			remember_waiting(view, row);
@@ -396,8 +397,6 @@ derive_worker_set_aside(WorkerView *view)
 	DeriveWaitingRow row = {0};
 
 	view->stuck = true;
-	if (view->row->state == DERIVE_VIEW_FAILED)
-		return false;			/* a session waits for its repair */
 	row.view = view->relid;
 	row.declared_at = view->row->created_at;
 	row.since = GetCurrentTimestamp();

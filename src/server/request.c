@@ -335,7 +335,14 @@ request_answered(void *arg, bool reached)
 	LWLockRelease(derive_shared()->lock);
 	if (!result)
 	{
+		DeriveViewRow *row = derive_registry_get(wait->request->view);
+
 		check_service(wait->db);
+		if (row != NULL)
+		{
+			(void) is_waiting(row);
+			pfree(row);
+		}
 		if (pg_atomic_read_u32(&wait->db->sleeping) != 0)
 			derive_database_wake(wait->db);
 	}

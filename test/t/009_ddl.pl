@@ -114,7 +114,7 @@ ddl('ALTER TABLE p1 REPLICA IDENTITY DEFAULT');
 # A locked table: the views that read it are set aside, and the worker waits for nothing.
 my $locker = background($node);
 $locker->query_safe('BEGIN; LOCK TABLE d IN ACCESS EXCLUSIVE MODE');
-$node->safe_psql('postgres', 'UPDATE t SET v = v + 1 WHERE id = 5');
+$node->safe_psql('postgres', 'UPDATE t SET v = coalesce(v, 0) + 1');
 my $worker = worker_pid($node);
 ok($node->poll_query_until('postgres', "SELECT EXISTS (SELECT 1 FROM derive.views WHERE state = 'waiting' AND waiting_for LIKE 'lock on public.d %')"),
 	'views that read a locked table are set aside');

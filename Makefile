@@ -25,6 +25,7 @@ OBJS = \
 	src/base/registry.o \
 	src/base/rowhash.o \
 	src/base/topic.o \
+	src/base/usercode.o \
 	src/base/waiting.o \
 	src/capture/caches.o \
 	src/capture/decoder.o \
@@ -123,7 +124,8 @@ REGRESS = \
 	approx_distinct \
 	history \
 	topics \
-	subscriptions
+	subscriptions \
+	user_code
 ISOLATION = \
 	setup \
 	snapshot \

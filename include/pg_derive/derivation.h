@@ -38,7 +38,8 @@
  *		one view in no particular order.
  *	The present.	While a callback runs, the active snapshot shows the
  *		database after the last change of the batch, and what was written
- *		through the context.  SPI may be used; it sees the sources in that state.
+ *		through the context.  SPI may be used for reading; it sees the sources
+ *		in that state.
  *	Rights.	Callbacks run as the view's owner, in a security-restricted
  *		operation with search_path "pg_catalog, pg_temp", as REFRESH MATERIALIZED
  *		VIEW does.  At declaration it was checked that the owner may read the

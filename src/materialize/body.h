@@ -15,6 +15,7 @@
 #ifndef DERIVE_BODY_H
 #define DERIVE_BODY_H
 
+#include "base/usercode.h"
 #include "delta/events.h"
 #include "derive/operator.h"
 #include "materialize/program.h"
@@ -132,6 +133,7 @@ typedef struct DeriveOwnerContext
 	Oid			userid;
 	int			sec_context;
 	int			guc_level;
+	DeriveUserCode code;
 } DeriveOwnerContext;
 
 extern void derive_owner_enter(Oid owner, DeriveOwnerContext *saved);

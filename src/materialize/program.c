@@ -55,6 +55,7 @@ derive_owner_enter(Oid owner, DeriveOwnerContext *saved)
 	SetUserIdAndSecContext(owner, saved->sec_context | SECURITY_RESTRICTED_OPERATION);
 	saved->guc_level = NewGUCNestLevel();
 	derive_compat_restrict_search_path();
+	derive_usercode_enter(&saved->code);
 }
 
 void
@@ -62,6 +63,7 @@ derive_owner_leave(DeriveOwnerContext *saved)
 {
 	AtEOXact_GUC(false, saved->guc_level);
 	SetUserIdAndSecContext(saved->userid, saved->sec_context);
+	derive_usercode_leave(&saved->code);
 }
 
 void

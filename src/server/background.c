@@ -42,8 +42,6 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
-bool		derive_is_worker = false;
-
 /* Settings of all our processes, whatever the database or the file says. */
 static const struct
 {

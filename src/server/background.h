@@ -9,12 +9,10 @@
 #ifndef DERIVE_BACKGROUND_H
 #define DERIVE_BACKGROUND_H
 
+#include "base/usercode.h"
 #include "nodes/pg_list.h"
 #include "port/atomics.h"
 #include "storage/lockdefs.h"
-
-/* True in our own background processes, whose commits need not wake anyone. */
-extern bool derive_is_worker;
 
 /* Signals, connection as superuser, settings. */
 extern void derive_background_start(Oid dboid);

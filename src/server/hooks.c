@@ -156,6 +156,7 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 	Oid			renamed_enum = enum_with_renamed_value(stmt);
 	bool		outer_changing_type = changing_type;
 
+	derive_usercode_check_command(stmt);
 	if (IsA(stmt, RefreshMatViewStmt) && refresh_maintained((RefreshMatViewStmt *) stmt))
 	{
 		if (qc)
@@ -433,6 +434,9 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id,
 {
 	if (prev_object_access)
 		prev_object_access(access, class_id, object_id, sub_id, arg);
+
+	if (access == OAT_FUNCTION_EXECUTE)
+		derive_usercode_check_function(object_id);
 
 	if (((access == OAT_POST_CREATE || access == OAT_POST_ALTER) &&
 		 (class_id == ProcedureRelationId || class_id == RewriteRelationId)) ||

@@ -110,6 +110,7 @@ REGRESS = \
 	blocks \
 	types \
 	tables \
+	silent \
 	generated \
 	refusals \
 	names \

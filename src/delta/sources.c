@@ -28,12 +28,15 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/table.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "common/hashfn.h"
 #include "delta/stream.h"
 #include "delta/stream_state.h"
+#include "utils/fmgroids.h"
 #include "utils/hsearch.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -50,14 +53,14 @@
  * Members of a source
  */
 
-List *
-derive_source_members(Oid relid, bool inh)
+/* Those of the relations that have rows of their own, in order. */
+static List *
+tables_among(List *relids)
 {
-	List	   *all = inh ? find_all_inheritors(relid, NoLock, NULL) : list_make1_oid(relid);
 	List	   *members = NIL;
 	ListCell   *lc;
 
-	foreach(lc, all)
+	foreach(lc, relids)
 	{
 		char		relkind = get_rel_relkind(lfirst_oid(lc));
 
@@ -69,14 +72,59 @@ derive_source_members(Oid relid, bool inh)
 	return members;
 }
 
+static List *
+family(Oid relid, bool inh)
+{
+	return inh ? find_all_inheritors(relid, NoLock, NULL) : list_make1_oid(relid);
+}
+
+List *
+derive_source_members(Oid relid, bool inh)
+{
+	return tables_among(family(relid, inh));
+}
+
+/*
+ * The transactions in which the relation's partitions or children became that.
+ * One that was taken away and put back in a single transaction may have been
+ * anything in between, such as unlogged, that nobody noted since it was nobody's
+ * source.  Rows of the catalog come in no particular order, hence the sum.
+ */
+static uint64
+children_digest(Oid parent)
+{
+	uint64		digest = 0;
+	Relation	inherits = table_open(InheritsRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_inherits_inhparent, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(parent));
+	scan = systable_beginscan(inherits, InheritsParentIndexId, true, NULL, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_inherits form = (Form_pg_inherits) GETSTRUCT(tuple);
+
+		if (!form->inhdetachpending)
+			digest += hash_bytes_uint32_extended(form->inhrelid, HeapTupleHeaderGetRawXmin(tuple->t_data));
+	}
+	systable_endscan(scan);
+	table_close(inherits, AccessShareLock);
+	return digest;
+}
+
 uint64
 derive_source_members_digest(const DeriveSource *source)
 {
+	List	   *relids = family(source->relid, source->inh);
 	uint64		digest = 0;
 	ListCell   *lc;
 
-	foreach(lc, derive_source_members(source->relid, source->inh))
+	foreach(lc, tables_among(relids))
 		digest = hash_combine64(digest, hash_bytes_uint32_extended(lfirst_oid(lc), 0));
+	foreach(lc, relids)
+		if (source->inh && has_subclass(lfirst_oid(lc)))
+		digest = hash_combine64(digest, children_digest(lfirst_oid(lc)));
 
 	return digest;
 }

@@ -17,7 +17,24 @@
  *								changes all rows without a word in the log: the
  *								same.
  *	ALTER COLUMN TYPE			likewise; a SELECT's columns have fixed types, but
- *								a derivation in C may read this one.
+ *								a derivation in C may read this one, and whole
+ *								rows have all of them.  So SELECTs only where
+ *								the table was rewritten: that a varchar may be
+ *								longer changes no row.
+ *	SET UNLOGGED, SET LOGGED	what is written while a table is unlogged is not in
+ *								the log.  Its views are recomputed, or fail and
+ *								come back, if it stays so for a while.  What counts is
+ *								that the persistence changed, whatever the command;
+ *								the new files alone tell nothing, since VACUUM FULL and
+ *								many others make new ones with the same rows.
+ *	ALTER TEXT SEARCH CONFIGURATION, DICTIONARY		change the result of
+ *								to_tsvector() and others: the same.
+ *
+ * All of this is noted by the session that runs the command, in its transaction.
+ * Where a table was no part of a source meanwhile (DETACH PARTITION, SET UNLOGGED,
+ * SET LOGGED, ATTACH PARTITION) there is nothing to note; derive_source_members_digest()
+ * sees that it came anew.  While a server runs without our library nobody takes notes;
+ * see heaps.c.
  *
  * Who relies on what is in pg_depend, through plain views, operators, other
  * functions with parsed bodies and so on.  What a function calls in a body that
@@ -40,13 +57,17 @@
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_rewrite.h"
+#include "catalog/pg_ts_config.h"
+#include "catalog/pg_ts_dict.h"
 #include "catalog/pg_type.h"
 #include "derive/definition.h"
 #include "server/dependents.h"
+#include "server/hooks.h"
 #include "storage/lmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
 /* The relation that a rewrite rule belongs to, or InvalidOid. */
 static Oid
@@ -154,8 +175,30 @@ is_by_select(Oid view)
 	return strcmp(derive_definition_of_view(view)->derivation, DERIVE_SELECT_NAME) == 0;
 }
 
+void
+derive_restart_view(DeriveViewRow *row)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(row->relid));
+	bool		populated = ((Form_pg_class) GETSTRUCT(tuple))->relispopulated;
+
+	ReleaseSysCache(tuple);
+
+	/*
+	 * The log since it stood still has not been kept for it: compute it anew.
+	 */
+	row->state = populated ? DERIVE_VIEW_READY : DERIVE_VIEW_BUILDING;
+	row->rebuild = populated;
+	row->error = NULL;
+	row->error_at = 0;
+	row->position = NULL;
+	row->epoch = 0;
+	derive_registry_update(row);
+	derive_want_worker_at_commit();
+}
+
+/* retry: also those that have failed, for what may have been the reason is gone */
 static void
-recompute_views(List *views)
+recompute_views(List *views, bool retry)
 {
 	ListCell   *lc;
 
@@ -167,12 +210,17 @@ recompute_views(List *views)
 		row = derive_registry_get(lfirst_oid(lc));
 		if (row == NULL)
 			continue;
+		if (retry && row->state == DERIVE_VIEW_FAILED)
+		{
+			derive_restart_view(row);
+			continue;
+		}
 		row->rebuild = (row->state == DERIVE_VIEW_READY || row->state == DERIVE_VIEW_CATCHUP);
 		derive_registry_update(row);
 	}
 }
 
-/* A column of a table was redefined; views may read it as a child or partition of another one. */
+/* A column of a table was redefined, or its rows were; views may read it as a child or partition of another one. */
 static void
 recompute_readers(Oid relid, bool select_too)
 {
@@ -193,7 +241,7 @@ recompute_readers(Oid relid, bool select_too)
 			if (!select_too && is_by_select(lfirst_oid(lc)))
 				views = foreach_delete_current(views, lc);
 		}
-		recompute_views(views);
+		recompute_views(views, select_too);
 		ScanKeyInit(&key, Anum_pg_inherits_inhrelid, BTEqualStrategyNumber, F_OIDEQ,
 					ObjectIdGetDatum(list_nth_oid(tables, i)));
 		scan = systable_beginscan(inherits, InheritsRelidSeqnoIndexId, true, NULL, 1, &key);
@@ -204,13 +252,33 @@ recompute_readers(Oid relid, bool select_too)
 	table_close(inherits, AccessShareLock);
 }
 
+/* Which text search configuration these use is a word in their options, on which nothing depends. */
+static List *
+word_indexes(void)
+{
+	List	   *views = NIL;
+	ListCell   *lc;
+
+	foreach(lc, derive_registry_all())
+	{
+		Oid			view = ((DeriveViewRow *) lfirst(lc))->relid;
+
+		if (get_rel_relkind(view) == RELKIND_MATVIEW &&
+			strcmp(derive_definition_of_view(view)->derivation, "inverted_index") == 0)
+			views = lappend_oid(views, view);
+	}
+	return views;
+}
+
 void
 derive_definition_changed(Oid class_id, Oid object_id)
 {
 	if (!OidIsValid(derive_extension_oid(true)))
 		return;
 	if (class_id == ProcedureRelationId || class_id == TypeRelationId)
-		recompute_views(dependent_views(class_id, object_id));
+		recompute_views(dependent_views(class_id, object_id), false);
+	else if (class_id == TSConfigRelationId || class_id == TSDictionaryRelationId)
+		recompute_views(list_concat_unique_oid(dependent_views(class_id, object_id), word_indexes()), false);
 	else if (class_id == RelationRelationId)
 		recompute_readers(object_id, true);
 	else if (class_id == AttributeRelationId)

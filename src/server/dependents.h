@@ -8,16 +8,24 @@
 #ifndef DERIVE_DEPENDENTS_H
 #define DERIVE_DEPENDENTS_H
 
+#include "base/registry.h"
 #include "nodes/pg_list.h"
 
 /*
- * The object (of pg_rewrite or pg_proc; of pg_class: a generated column of it; of
- * pg_attribute: the type of a column of this relation) was created or redefined
- * by the utility command that is now ending.  Raises ERROR
+ * The object (of pg_rewrite, pg_proc, pg_ts_config or pg_ts_dict; of pg_class: a
+ * generated column of it, or all its rows; of pg_attribute: the type of a column of
+ * this relation) was created or redefined by the utility command that is now
+ * ending.  Raises ERROR
  * dependent_objects_still_exist where a maintained view cannot follow, marks
  * views to be recomputed where it can.
  */
 extern void derive_definition_changed(Oid class_id, Oid object_id);
+
+/*
+ * Let a view that stands still move again, computed anew; for a row of which the
+ * caller holds ShareRowExclusiveLock on the view.
+ */
+extern void derive_restart_view(DeriveViewRow *row);
 
 /* The maintained views that read this one, of Oid. */
 extern List *derive_readers(Oid view);

@@ -7,9 +7,10 @@
  *								the worker recomputes the view instead
  *	DROP MATERIALIZED VIEW		registry rows and internal tables go with it
  *	DROP FUNCTION				a derivation goes with its handler
- *	CREATE OR REPLACE VIEW, FUNCTION; ALTER of a generated column or of a
- *								column's type	that a maintained view relies
- *								on: see dependents.c
+ *	CREATE OR REPLACE VIEW, FUNCTION; ALTER of a generated column, of a
+ *								column's type, of a table's persistence, of a
+ *								text search configuration	that a maintained
+ *								view relies on: see dependents.c
  *	DROP DATABASE and others	need a database without sessions: its worker and
  *								builders are sent away meanwhile
  *	COMMIT, COMMIT PREPARED		wake the worker
@@ -33,6 +34,9 @@
 
 #include <signal.h>
 
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
 #include "access/xact.h"
 #include "base/compat.h"
 #include "base/registry.h"
@@ -44,6 +48,8 @@
 #include "catalog/pg_database.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_rewrite.h"
+#include "catalog/pg_ts_config.h"
+#include "catalog/pg_ts_dict.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
@@ -61,9 +67,12 @@
 #include "server/shmem.h"
 #include "storage/ipc.h"
 #include "tcop/utility.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 #include "utils/resowner.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 /* A worker that has not left by then is told by signal. */
@@ -75,7 +84,7 @@ static object_access_hook_type prev_object_access = NULL;
 /* Maintained views dropped by the utility command that is running; in TopTransactionContext. */
 static List *dropped_views = NIL;
 
-/* Rules, functions and columns that the current utility command defined: pairs of class and object. */
+/* What derive_definition_changed() is to be called for: pairs of class and object. */
 static List *defined_objects = NIL;
 
 /* The utility command that is running changes types of columns. */
@@ -99,6 +108,7 @@ static void at_resource_release(ResourceReleasePhase phase, bool is_commit,
 								bool is_top_level, void *arg);
 static Oid	enum_with_renamed_value(Node *stmt);
 static bool changes_column_type(Node *stmt);
+static void tell_of_definitions(void);
 static bool refresh_maintained(RefreshMatViewStmt *stmt);
 static Oid	database_to_empty(Node *stmt);
 static void send_away(DeriveDatabase *db);
@@ -211,15 +221,7 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 		changing_type = outer_changing_type;
 		if (OidIsValid(renamed_enum))
 			derive_definition_changed(TypeRelationId, renamed_enum);
-		if (defined_objects != NIL)
-		{
-			List	   *objects = defined_objects;
-
-			defined_objects = NIL;
-			CommandCounterIncrement();
-			for (int i = 0; i < list_length(objects); i += 2)
-				derive_definition_changed(list_nth_oid(objects, i), list_nth_oid(objects, i + 1));
-		}
+		tell_of_definitions();
 		if (dropped_views != NIL)
 		{
 			List	   *views = dropped_views;
@@ -255,6 +257,20 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 			derive_registry_all() != NIL)
 			(void) derive_database_want(MyDatabaseId);
 	}
+}
+
+/* What the command has redefined. */
+static void
+tell_of_definitions(void)
+{
+	List	   *objects = defined_objects;
+
+	if (objects == NIL)
+		return;
+	defined_objects = NIL;
+	CommandCounterIncrement();
+	for (int i = 0; i < list_length(objects); i += 2)
+		derive_definition_changed(list_nth_oid(objects, i), list_nth_oid(objects, i + 1));
 }
 
 /* The type, if this is ALTER TYPE ... RENAME VALUE; the server reports one that does not exist. */
@@ -428,6 +444,67 @@ release_hold(int code, Datum arg)
  * ----------------------------------------------------------------
  */
 
+/*
+ * Do the rows of the relation count as others, now that it has got new files?
+ * That is so if it became unlogged or logged, or if a column has another
+ * type.  The new row of pg_class is not visible yet, but to SnapshotSelf.
+ */
+static bool
+has_other_rows(Oid relid)
+{
+	HeapTuple	old = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Relation	classes;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	new;
+	bool		result = false;
+
+	if (!HeapTupleIsValid(old))
+		return false;
+	classes = table_open(RelationRelationId, AccessShareLock);
+	ScanKeyInit(&key, Anum_pg_class_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
+	scan = systable_beginscan(classes, ClassOidIndexId, true, SnapshotSelf, 1, &key);
+	new = systable_getnext(scan);
+	if (HeapTupleIsValid(new))
+	{
+		Form_pg_class before = (Form_pg_class) GETSTRUCT(old);
+		Form_pg_class after = (Form_pg_class) GETSTRUCT(new);
+
+		result = before->relkind == RELKIND_RELATION &&
+			(before->relpersistence != after->relpersistence ||
+			 (changing_type && before->relfilenode != after->relfilenode));
+	}
+	systable_endscan(scan);
+	table_close(classes, AccessShareLock);
+	ReleaseSysCache(old);
+	return result;
+}
+
+/* As what derive_definition_changed() shall hear of the object; InvalidOid: not at all. */
+static Oid
+class_of_redefined(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id)
+{
+	switch (class_id)
+	{
+		case ProcedureRelationId:
+		case RewriteRelationId:
+			return class_id;
+		case TSConfigRelationId:
+		case TSDictionaryRelationId:
+			return access == OAT_POST_ALTER ? class_id : InvalidOid;
+		case RelationRelationId:
+			if (access != OAT_POST_ALTER)
+				return InvalidOid;
+			if (sub_id == 0)
+				return has_other_rows(object_id) ? RelationRelationId : InvalidOid;
+			if (get_attgenerated(object_id, sub_id) != '\0')
+				return RelationRelationId;
+			return changing_type ? AttributeRelationId : InvalidOid;
+		default:
+			return InvalidOid;
+	}
+}
+
 static void
 object_access(ObjectAccessType access, Oid class_id, Oid object_id,
 			  int sub_id, void *arg)
@@ -438,18 +515,18 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id,
 	if (access == OAT_FUNCTION_EXECUTE)
 		derive_usercode_check_function(object_id);
 
-	if (((access == OAT_POST_CREATE || access == OAT_POST_ALTER) &&
-		 (class_id == ProcedureRelationId || class_id == RewriteRelationId)) ||
-		(access == OAT_POST_ALTER && class_id == RelationRelationId && sub_id > 0 &&
-		 (changing_type || get_attgenerated(object_id, sub_id) != '\0')))
+	if (access == OAT_POST_CREATE || access == OAT_POST_ALTER)
 	{
-		MemoryContext oldcontext = MemoryContextSwitchTo(TopTransactionContext);
+		Oid			redefined = class_of_redefined(access, class_id, object_id, sub_id);
 
-		if (class_id == RelationRelationId && get_attgenerated(object_id, sub_id) == '\0')
-			class_id = AttributeRelationId;
-		defined_objects = lappend_oid(defined_objects, class_id);
-		defined_objects = lappend_oid(defined_objects, object_id);
-		MemoryContextSwitchTo(oldcontext);
+		if (OidIsValid(redefined))
+		{
+			MemoryContext oldcontext = MemoryContextSwitchTo(TopTransactionContext);
+
+			defined_objects = lappend_oid(defined_objects, redefined);
+			defined_objects = lappend_oid(defined_objects, object_id);
+			MemoryContextSwitchTo(oldcontext);
+		}
 	}
 
 	if (access == OAT_DROP && class_id == ProcedureRelationId && derive_is_handler(object_id))
@@ -509,6 +586,11 @@ at_transaction_end(XactEvent event, void *arg)
 {
 	switch (event)
 	{
+		case XACT_EVENT_PRE_COMMIT:
+		case XACT_EVENT_PRE_PREPARE:
+			/* by code that is no utility command */
+			tell_of_definitions();
+			break;
 		case XACT_EVENT_COMMIT:
 			committed_changes = !derive_is_worker &&
 				TransactionIdIsValid(GetTopTransactionIdIfAny());

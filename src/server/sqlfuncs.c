@@ -256,25 +256,7 @@ derive_resume_sql(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("derive.resume()");
 	row = lock_and_get_row(view, ShareRowExclusiveLock);
 	if (row->state == DERIVE_VIEW_PAUSED || row->state == DERIVE_VIEW_FAILED)
-	{
-		HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(view));
-		bool		populated = ((Form_pg_class) GETSTRUCT(tuple))->relispopulated;
-
-		ReleaseSysCache(tuple);
-
-		/*
-		 * The log since it stood still has not been kept for it: compute it
-		 * anew.
-		 */
-		row->state = populated ? DERIVE_VIEW_READY : DERIVE_VIEW_BUILDING;
-		row->rebuild = populated;
-		row->error = NULL;
-		row->error_at = 0;
-		row->position = NULL;
-		row->epoch = 0;
-		derive_registry_update(row);
-		derive_want_worker_at_commit();
-	}
+		derive_restart_view(row);
 	PG_RETURN_VOID();
 }
 

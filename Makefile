@@ -30,6 +30,7 @@ OBJS = \
 	src/capture/caches.o \
 	src/capture/decoder.o \
 	src/capture/json_stream.o \
+	src/capture/lives.o \
 	src/capture/output_plugin.o \
 	src/delta/backlog.o \
 	src/delta/consolidate.o \
@@ -79,6 +80,7 @@ OBJS = \
 	src/notify/wait.o \
 	src/server/advance.o \
 	src/server/background.o \
+	src/server/basis.o \
 	src/server/builder.o \
 	src/server/cohort.o \
 	src/server/declare.o \

@@ -22,6 +22,7 @@ CREATE TABLE derive_state.views (
 	position pg_snapshot,
 	epoch int8 NOT NULL,
 	members int8 NOT NULL,
+	basis int8 NOT NULL,
 	CONSTRAINT views_pkey PRIMARY KEY (relid)
 );
 COMMENT ON TABLE derive_state.views IS 'the maintained views';
@@ -38,6 +39,8 @@ COMMENT ON COLUMN derive_state.views.epoch IS
 	'life of the worker in which it was filled, while it is catching up; else 0';
 COMMENT ON COLUMN derive_state.views.members IS
 	'digest of the partitions and children of its tables';
+COMMENT ON COLUMN derive_state.views.basis IS
+	'digest of the files and definitions that its contents rest on, as last seen';
 
 CREATE TABLE derive_state.relations (
 	view oid NOT NULL,

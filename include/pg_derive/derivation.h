@@ -172,6 +172,8 @@ struct DeriveContext
 	bool		building;		/* the changes are the rows that the sources
 								 * have, as INSERTED, not what was done to
 								 * them */
+	bool		emptied;		/* resync(): the rows of the view are lost as
+								 * well, those of state tables are not */
 	XLogRecPtr	lsn;			/* the batch brings the view to this point */
 	XLogRecPtr	covered;		/* after the batch the view has everything
 								 * that committed before this; 0/0 while
@@ -318,7 +320,8 @@ typedef struct DeriveRoutine
 	 * view to the rows that the sources have now.  For derivations that are
 	 * not DERIVE_OF_CURRENT_ROWS; without it such a view fails.  Also called
 	 * when a view that has rows is put under maintenance, after
-	 * derive.release() or a restore: its state tables are empty then.
+	 * derive.release() or a restore: its state tables are empty then.  With
+	 * context->emptied the view is empty, and its state tables are not.
 	 */
 	void		(*resync) (DeriveContext *context);
 

@@ -427,4 +427,15 @@ derive_compat_log_message(const char *prefix, const char *content, Size size)
 #endif
 }
 
+/* The same, outside of any transaction. */
+static inline XLogRecPtr
+derive_compat_log_message_at_once(const char *prefix, const char *content, Size size)
+{
+#if PG_VERSION_NUM >= 170000
+	return LogLogicalMessage(prefix, content, size, false, false);
+#else
+	return LogLogicalMessage(prefix, content, size, false);
+#endif
+}
+
 #endif							/* DERIVE_COMPAT_H */

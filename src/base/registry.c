@@ -61,7 +61,8 @@
 #define Anum_views_position		7
 #define Anum_views_epoch		8
 #define Anum_views_members		9
-#define Natts_views				9
+#define Anum_views_basis		10
+#define Natts_views				10
 
 /* derive_state.relations */
 #define Anum_relations_view		1
@@ -259,6 +260,7 @@ form_view_tuple(TupleDesc desc, const DeriveViewRow *row)
 		nulls[Anum_views_position - 1] = true;
 	values[Anum_views_epoch - 1] = Int64GetDatum(row->epoch);
 	values[Anum_views_members - 1] = Int64GetDatum(row->members);
+	values[Anum_views_basis - 1] = Int64GetDatum(row->basis);
 
 	return heap_form_tuple(desc, values, nulls);
 }
@@ -289,6 +291,7 @@ deform_view_tuple(TupleDesc desc, HeapTuple tuple)
 																   values[Anum_views_position - 1])));
 	row->epoch = DatumGetInt64(values[Anum_views_epoch - 1]);
 	row->members = DatumGetInt64(values[Anum_views_members - 1]);
+	row->basis = DatumGetInt64(values[Anum_views_basis - 1]);
 	return row;
 }
 

@@ -18,6 +18,8 @@
  *				epoch int8					which life of the worker its own
  *											position belongs to; else 0
  *				members int8				digest of the members of its sources
+ *				basis int8					digest of the files and definitions that
+ *											its contents rest on
  *	relations	view oid, operator int4, role "char", relid oid
  *				primary key (view, operator, role), index on relid
  *				role: 's' state table, 'd' derived table, 'i' locator index
@@ -65,6 +67,7 @@ typedef struct DeriveViewRow
 	DerivePosition *position;	/* or NULL */
 	int64		epoch;
 	int64		members;
+	int64		basis;
 } DeriveViewRow;
 
 /* OIDs of our own objects; InvalidOid / error where the extension is not in this database. */

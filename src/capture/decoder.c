@@ -61,6 +61,7 @@
 #include "capture/caches.h"
 #include "capture/decoder.h"
 #include "capture/in_process.h"
+#include "capture/lives.h"
 
 #define PLUGIN_NAME "pg_derive"
 
@@ -79,6 +80,7 @@ struct DeriveDecoder
 	bool		flushed;		/* caches are fit for old transactions in this
 								 * run */
 	uint64		bytes_read;		/* sizes of all records that were read */
+	DeriveLives lives;			/* of the server, as far as was read */
 	Confirmation waiting;
 	Confirmation newest;
 };
@@ -420,6 +422,7 @@ read_record(DeriveDecoder *decoder)
 						LSN_FORMAT_ARGS(ctx->reader->EndRecPtr),
 						message ? message : "no record found")));
 	decoder->bytes_read += XLogRecGetTotalLen(ctx->reader);
+	derive_lives_note(&decoder->lives, ctx->reader);
 
 	if (!decoder->flushed && commits_old_transaction(decoder, ctx->reader))
 	{
@@ -539,6 +542,18 @@ derive_decoder_would_release(DeriveDecoder *decoder, XLogRecPtr lsn)
 	return !XLogRecPtrIsInvalid(slot->candidate_restart_valid) &&
 		slot->candidate_restart_valid <= lsn &&
 		slot->candidate_restart_lsn / wal_segment_size > slot->data.restart_lsn / wal_segment_size;
+}
+
+void
+derive_decoder_watch_lives(DeriveDecoder *decoder, XLogRecPtr since)
+{
+	derive_lives_watch(&decoder->lives, since);
+}
+
+bool
+derive_decoder_saw_unmarked_life(DeriveDecoder *decoder)
+{
+	return decoder->lives.unmarked;
 }
 
 uint64

@@ -142,6 +142,14 @@ extern bool derive_decoder_would_release(DeriveDecoder *decoder, XLogRecPtr lsn)
 extern uint64 derive_decoder_bytes_read(DeriveDecoder *decoder);
 
 /*
+ * Did the server run without our library at some time between an LSN (of a time
+ * when it ran with it) and what has been decoded?  To be asked for before the
+ * first run; see lives.c.
+ */
+extern void derive_decoder_watch_lives(DeriveDecoder *decoder, XLogRecPtr since);
+extern bool derive_decoder_saw_unmarked_life(DeriveDecoder *decoder);
+
+/*
  * What the slot says is confirmed.  Being ahead of what was ever passed to
  * derive_decoder_confirm() means that somebody else has read from the slot.
  */

@@ -98,7 +98,7 @@ count_version(void *arg, TupleTableSlot *row)
 }
 
 /*
- * Without a state table's row the history begins here.  After derive.release()
+ * Without a state table's row, or without versions, the history begins here.  After derive.release()
  * it has versions from before, which stay; but what happened since then is not
  * known, so as_of() does not go back behind this point.
  */
@@ -112,15 +112,15 @@ load_state(DeriveContext *context, History *history)
 	if (history->loaded)
 		return;
 	row = context->get(context, HISTORY_STATE, &id, &isnull);
+	history->state[HISTORY_STATE_LAST_VERSION] = Int64GetDatum(0);
 	if (row)
 	{
 		slot_getallattrs(row);	/* all of them are passed by value */
 		memcpy(history->state, row->tts_values, sizeof(history->state));
 	}
-	else
+	if (row == NULL || context->emptied)
 	{
 		history->state[HISTORY_STATE_ID] = id;
-		history->state[HISTORY_STATE_LAST_VERSION] = Int64GetDatum(0);
 		history->state[HISTORY_STATE_BEGAN_LSN] = LSNGetDatum(context->lsn);
 		history->state[HISTORY_STATE_BEGAN] = TimestampTzGetDatum(context->time);
 		history->state[HISTORY_STATE_HORIZON_LSN] = LSNGetDatum(context->lsn);

@@ -240,7 +240,35 @@ count_event(void *arg, TupleTableSlot *event)
 	context->put(context, topic->newest, topic->values, topic->nulls);
 }
 
-/* What the state tables say, or, after derive.release(), the events that there are. */
+static void
+collect_row(void *arg, TupleTableSlot *row)
+{
+	tuplestore_puttupleslot((Tuplestorestate *) arg, row);
+}
+
+/* No key has a newest event any more. */
+static void
+forget_newest(DeriveContext *context, Topic *topic)
+{
+	TupleDesc	desc = derive_support_keyed_number(context->desc, context->nkeys, topic->keys, "newest_event_id");
+	Tuplestorestate *rows = tuplestore_begin_heap(false, false, work_mem);
+	TupleTableSlot *row = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
+
+	context->read_table(context, topic->newest, collect_row, rows);
+	while (tuplestore_gettupleslot(rows, true, false, row))
+	{
+		CHECK_FOR_INTERRUPTS();
+		slot_getallattrs(row);
+		(void) context->remove(context, topic->newest, row->tts_values, row->tts_isnull);
+	}
+	ExecDropSingleTupleTableSlot(row);
+	tuplestore_end(rows);
+}
+
+/*
+ * What the state tables say, or, after derive.release(), the events that there
+ * are.  Numbers of events that are lost are not given again.
+ */
 static void
 load_counters(DeriveContext *context, Topic *topic)
 {
@@ -255,7 +283,14 @@ load_counters(DeriveContext *context, Topic *topic)
 	topic->first_id = row ? int8_column(row, 3) : 1;
 	topic->rows = row ? int8_column(row, 4) : 0;
 	topic->bytes = row ? int8_column(row, 5) : 0;
-	if (row == NULL)
+	if (context->emptied)
+	{
+		topic->first_id = topic->last_id + 1;
+		topic->rows = topic->bytes = 0;
+		if (topic->compact)
+			forget_newest(context, topic);
+	}
+	else if (row == NULL)
 		context->read_table(context, DERIVE_VIEW, count_event, context);
 	topic->loaded = true;
 }

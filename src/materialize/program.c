@@ -26,6 +26,7 @@
 #include "catalog/objectaddress.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -40,6 +41,7 @@
 #include "base/registry.h"
 #include "delta/consolidate.h"
 #include "delta/events.h"
+#include "delta/fill.h"
 #include "delta/stream.h"
 #include "derive/check.h"
 #include "derive/handlers.h"
@@ -421,24 +423,62 @@ apply(DeriveProgram *program)
 
 /*
  * Is what the view contains more than the rows that its sources have now can
- * tell?  Then it is continued, with empty state tables.
+ * tell?  Then it is continued.
  */
 static bool
-has_past(DeriveProgram *program)
+keeps_past(DeriveProgram *program)
 {
-	Relation	rel = table_open(program->view, NoLock);
-	bool		populated = RelationIsPopulated(rel);
+	return !(program->routine->flags & DERIVE_OF_CURRENT_ROWS) && program->routine->resync != NULL;
+}
 
-	table_close(rel, NoLock);
-	return populated && !(program->routine->flags & DERIVE_OF_CURRENT_ROWS) && program->routine->resync != NULL;
+/* Has it written anything into its state tables? */
+static bool
+has_state(DeriveProgram *program)
+{
+	bool		result = false;
+
+	for (int i = DERIVE_VIEW + 1; i < program->tables->ntables; i++)
+	{
+		Relation	rel = table_open(program->tables->tables[i]->relid, NoLock);
+
+		result |= RelationGetNumberOfBlocks(rel) > 0;
+		table_close(rel, NoLock);
+	}
+	return result;
+}
+
+/* Somebody emptied a view that kept more than can be computed: say so, and let it go on without. */
+static void
+continue_emptied(DeriveProgram *program)
+{
+	(void) derive_fill_finish(derive_fill_begin(program->view));
+	ereport(WARNING,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("the rows of view \"%s\" are lost", get_rel_name(program->view)),
+			 errdetail("Somebody emptied it while the server ran without \"pg_derive\" in \"shared_preload_libraries\". By derivation \"%s\" they cannot be computed anew.",
+					   program->context->name)));
+	program->context->emptied = true;
+	derive_see_own_changes();
+	resync(program);
+	PopActiveSnapshot();
+	program->context->emptied = false;
 }
 
 static void
 build(DeriveProgram *program)
 {
-	if (has_past(program))
+	Relation	rel = table_open(program->view, NoLock);
+	bool		populated = RelationIsPopulated(rel);
+
+	table_close(rel, NoLock);
+	if (populated && keeps_past(program))
 	{
 		resync(program);
+		return;
+	}
+	if (keeps_past(program) && has_state(program))
+	{
+		continue_emptied(program);
 		return;
 	}
 	program->context->building = true;
@@ -455,7 +495,7 @@ run_as_owner(DeriveProgram *program, DeriveProgramRun *run, void (*what) (Derive
 	DeriveOwnerContext saved;
 
 	program->run = run;
-	program->context->building = false;
+	program->context->building = program->context->emptied = false;
 	program->context->lsn = run->batch && run->batch->lsn ? run->batch->lsn : GetXLogInsertRecPtr();
 	program->context->covered = run->batch ? run->batch->covered : InvalidXLogRecPtr;
 	program->context->time = run->batch && run->batch->time ? run->batch->time : GetCurrentTimestamp();

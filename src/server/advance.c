@@ -238,7 +238,8 @@ advance(void *arg)
 	if (view->journal != NULL)
 	{
 		/* its contents are replaced, by its builder or here */
-		if (view->journal->active && row.state != DERIVE_VIEW_READY && row.state != DERIVE_VIEW_FAILED)
+		if (view->journal->active &&
+			(view->fill || (row.state != DERIVE_VIEW_READY && row.state != DERIVE_VIEW_FAILED)))
 			derive_journal_begin(view->journal);
 		derive_journal_open(view->journal);
 	}
@@ -248,7 +249,7 @@ advance(void *arg)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	derive_watchdog_start(view);
 
-	if (row.state == DERIVE_VIEW_BUILDING)
+	if (row.state == DERIVE_VIEW_BUILDING || view->fill)
 	{
 		counts.inserted = derive_program_build(program, NULL, NULL);
 		export_unknown(view, move->batch);
@@ -299,6 +300,7 @@ advance(void *arg)
 		row.position = NULL;
 		row.epoch = 0;
 		row.members = (int64) view->digest;
+		row.basis = (int64) view->basis;
 		derive_registry_update(&row);
 		*view->row = row;
 		derive_worker.reload = true;

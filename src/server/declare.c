@@ -16,6 +16,7 @@
 #include "base/gucs.h"
 #include "base/registry.h"
 #include "catalog/namespace.h"
+#include "derive/handlers.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "materialize/program.h"
@@ -26,6 +27,7 @@
 #include "server/declare.h"
 #include "server/hooks.h"
 #include "server/request.h"
+#include "server/shmem.h"
 #include "storage/lmgr.h"
 #include "tcop/tcopprot.h"
 #include "tcop/utility.h"
@@ -219,6 +221,25 @@ derive_create_derived_view_sql(PG_FUNCTION_ARGS)
 }
 
 /*
+ * REFRESH of a maintained view never gets here: our hook lets the worker do what
+ * is to be done.  Without the hook, in a server that was started without our
+ * library, it would replace the rows of a topic or history by fewer.
+ */
+static void
+check_loaded(DeriveDefinition *definition)
+{
+	if (derive_shared() != NULL ||
+		(derive_find_routine(definition->derivation)->flags & DERIVE_OF_CURRENT_ROWS))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("rows by derivation \"%s\" cannot be computed while library \"pg_derive\" is not loaded at server start",
+					definition->derivation),
+			 errdetail("They are more than what the sources have now, and could replace rows that are nowhere else."),
+			 errhint("Add \"pg_derive\" to \"shared_preload_libraries\" and restart the server.")));
+}
+
+/*
  * derive.apply(derivation, sources, key, options): the rows of a view that is
  * defined so, computed from nothing.
  */
@@ -226,6 +247,7 @@ Datum
 derive_apply_sql(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	DeriveDefinition *definition;
 	DeriveProgram *program;
 	Tuplestorestate *rows;
 	TupleTableSlot *slot;
@@ -237,11 +259,12 @@ derive_apply_sql(PG_FUNCTION_ARGS)
 				 errmsg("the name of a derivation must not be null")));
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 
-	program = derive_program_without_view(derive_definition_make(text_to_cstring(PG_GETARG_TEXT_PP(0)),
-																 PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1),
-																 PG_ARGISNULL(2) ? NULL : PG_GETARG_ARRAYTYPE_P(2),
-																 PG_ARGISNULL(3) ? NULL : PG_GETARG_JSONB_P(3)),
-										  rsinfo->expectedDesc);
+	definition = derive_definition_make(text_to_cstring(PG_GETARG_TEXT_PP(0)),
+										PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1),
+										PG_ARGISNULL(2) ? NULL : PG_GETARG_ARRAYTYPE_P(2),
+										PG_ARGISNULL(3) ? NULL : PG_GETARG_JSONB_P(3));
+	check_loaded(definition);
+	program = derive_program_without_view(definition, rsinfo->expectedDesc);
 	rows = derive_program_rows(program);
 	slot = MakeSingleTupleTableSlot(rsinfo->setDesc, &TTSOpsMinimalTuple);
 	while (tuplestore_gettupleslot(rows, true, false, slot))

@@ -34,7 +34,7 @@
  * Where a table was no part of a source meanwhile (DETACH PARTITION, SET UNLOGGED,
  * SET LOGGED, ATTACH PARTITION) there is nothing to note; derive_source_members_digest()
  * sees that it came anew.  While a server runs without our library nobody takes notes;
- * see heaps.c.
+ * see basis.c.
  *
  * Who relies on what is in pg_depend, through plain views, operators, other
  * functions with parsed bodies and so on.  What a function calls in a body that

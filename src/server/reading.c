@@ -212,6 +212,7 @@ derive_worker_open_capture(void)
 		derive_worker.covered = lsn;
 		derive_wait_publish(&derive_worker.db->point, lsn);
 	}
+	derive_decoder_watch_lives(derive_worker.decoder, lsn != InvalidXLogRecPtr ? lsn : PG_UINT64_MAX);
 	derive_worker.stored_lsn = lsn;
 	derive_worker.stored_at = GetCurrentTimestamp();
 	derive_worker.stored_bytes = 0;

@@ -134,6 +134,7 @@ load_program_guarded(void *arg)
 	view->reads = list_copy(derive_program_read_relations(program));
 	view->writes = list_copy(derive_program_write_relations(program));
 	view->digest = derive_sources_digest(program);
+	view->basis = derive_worker_basis(program);
 	view->has_children = list_length(view->reads) > list_length(program->sources);
 	view->program = program;
 	MemoryContextSwitchTo(oldcontext);
@@ -534,6 +535,10 @@ order_views(void)
 		if (view->row->state == DERIVE_VIEW_READY && (uint64) view->row->members != view->digest)
 			view->row->rebuild = true;	/* partitions came or went, or columns
 										 * took other names */
+		if (view->row->state == DERIVE_VIEW_READY && !derive_worker_is_populated(view->relid))
+			view->row->rebuild = view->fill = true; /* emptied without our
+													 * library */
+		derive_worker_store_basis(view);
 
 		foreach(lc2, view->program->view_sources)
 		{

@@ -18,6 +18,7 @@
  *
  *		reading.c	the slot, the decoder and the stream; positions, confirming
  *		views.c		what is known of the views: the registry, their programs
+ *		basis.c		what they rest on besides the log
  *		advance.c	moving the views, and what becomes of one that fails
  *		cohort.c	views that cannot be moved now, and how they come back
  *		watchdog.c	a limit on the time that one view may take
@@ -641,6 +642,7 @@ run_batch(void)
 	/* derive and materialize */
 	wrote = derive_worker_collect_requests();
 	derive_worker_begin_journals(covered, taken_at);
+	wrote |= derive_worker_check_basis();
 	if (derive_worker_advance_views(batch, &stats, INSTR_TIME_GET_MILLISEC(duration)))
 		wrote = true;
 	if (derive_worker_limit_waiting(covered))
@@ -674,6 +676,7 @@ run_batch(void)
 	MemoryContextSwitchTo(derive_worker.batch_cxt);
 	DERIVE_DEBUG_POINT("batch-committed");
 
+	derive_worker_basis_checked();
 	derive_worker.commits_seen = commits;
 	derive_worker_plan_next_try();
 	derive_worker.careful = false;

@@ -4,8 +4,8 @@
  *	  What the parts of the worker share; for them only.
  *
  * worker.c runs the loop and the batch, reading.c reads the log, views.c knows
- * the views, advance.c moves them, serve.c does what sessions ask for, tend.c
- * looks after builders.  One process is one worker, so that its state is one
+ * the views, basis.c what they rest on, advance.c moves them, serve.c does what
+ * sessions ask for, tend.c looks after builders.  One process is one worker, so that its state is one
  * global variable.
  *
  *-------------------------------------------------------------------------
@@ -96,6 +96,7 @@ typedef struct WorkerView
 	int			cohort_deltas;	/* how many there were before its own */
 
 	uint64		digest;			/* of the members of its sources, now */
+	uint64		basis;			/* of files and definitions, now */
 	bool		has_children;	/* some source has partitions or children */
 	TimestampTz expire_at;		/* remove what is too old, not before */
 
@@ -165,6 +166,8 @@ typedef struct DeriveWorker
 	/* What there is to do. */
 	uint64		commits_seen;	/* DeriveDatabase.commits before the last
 								 * batch */
+	bool		basis_checked;	/* nothing has changed behind our back since
+								 * the last worker */
 	bool		unfinished;		/* something waits for the next batch */
 	bool		look_around;	/* the idle timeout has passed */
 	int			pending_rounds; /* batches in a row that left transactions
@@ -231,6 +234,22 @@ extern bool derive_worker_is_populated(Oid relid);
 
 /* Does the stream follow all base tables of the view, and has it done so long enough? */
 extern bool derive_worker_sources_complete(WorkerView *view);
+
+
+/*
+ * basis.c: what contents rest on besides the log
+ */
+extern uint64 derive_worker_basis(DeriveProgram *program);
+
+/*
+ * In a batch, before views move: mark those that were changed while the server
+ * ran without our library.  True if it wrote something.  And after its commit:
+ */
+extern bool derive_worker_check_basis(void);
+extern void derive_worker_basis_checked(void);
+
+/* While the registry is read: write down what has been noticed meanwhile. */
+extern void derive_worker_store_basis(WorkerView *view);
 
 
 /*

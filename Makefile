@@ -136,6 +136,7 @@ ISOLATION = \
 	truncate \
 	locks \
 	aside \
+	aside_events \
 	commit_order \
 	prepared \
 	maintenance \

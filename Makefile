@@ -20,6 +20,7 @@ PGFILEDESC = "pg_derive - materialized views maintained from the write-ahead log
 # In pipeline order: a table of contents (see src/README.md).
 OBJS = \
 	src/base/debug_point.o \
+	src/base/eval_settings.o \
 	src/base/gucs.o \
 	src/base/position.o \
 	src/base/registry.o \
@@ -65,6 +66,7 @@ OBJS = \
 	src/derive/handlers.o \
 	src/derive/query.o \
 	src/derive/select.o \
+	src/derive/stable.o \
 	src/derive/statetable.o \
 	src/derive/term.o \
 	src/materialize/buffer.o \
@@ -115,6 +117,7 @@ REGRESS = \
 	silent \
 	generated \
 	refusals \
+	settings \
 	names \
 	definitions \
 	large \

@@ -23,6 +23,7 @@ CREATE TABLE derive_state.views (
 	epoch int8 NOT NULL,
 	members int8 NOT NULL,
 	basis int8 NOT NULL,
+	settings text[] NOT NULL,
 	CONSTRAINT views_pkey PRIMARY KEY (relid)
 );
 COMMENT ON TABLE derive_state.views IS 'the maintained views';
@@ -41,6 +42,8 @@ COMMENT ON COLUMN derive_state.views.members IS
 	'digest of the partitions and children of its tables';
 COMMENT ON COLUMN derive_state.views.basis IS
 	'digest of the files and definitions that its contents rest on, as last seen';
+COMMENT ON COLUMN derive_state.views.settings IS
+	'settings that it is evaluated under, as its declaration had them';
 
 CREATE TABLE derive_state.relations (
 	view oid NOT NULL,
@@ -392,7 +395,8 @@ CREATE VIEW derive.views AS
 		CASE WHEN v.state = 'r' THEN coalesce(w.lsn, p.lsn) END AS lsn,
 		CASE WHEN m.may_see THEN v.error END AS error,
 		v.error_at,
-		v.created_at
+		v.created_at,
+		CASE WHEN m.may_see THEN v.settings END AS settings
 	FROM derive_state.views v
 		JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) v.relid
 		JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
@@ -418,6 +422,8 @@ COMMENT ON COLUMN derive.views.error IS
 	'why it failed; NULL unless one has the rights of its owner or of pg_read_all_stats';
 COMMENT ON COLUMN derive.views.error_at IS 'when it failed';
 COMMENT ON COLUMN derive.views.created_at IS 'when it was put under maintenance';
+COMMENT ON COLUMN derive.views.settings IS
+	'settings that it is evaluated under, as its declaration had them; NULL unless one has the rights of its owner or of pg_read_all_stats';
 
 CREATE VIEW derive.stats AS
 	SELECT v.view,

@@ -33,6 +33,7 @@
 #include "storage/sinvaladt.h"
 #include "utils/acl.h"
 #include "utils/guc.h"
+#include "utils/regproc.h"
 #include "utils/relcache.h"
 #include "utils/snapmgr.h"
 /* 16 took the macros for variable-length values out of postgres.h (commit d952373a9). */
@@ -348,6 +349,17 @@ derive_compat_restrict_search_path(void)
 #else
 	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
 							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+#endif
+}
+
+/* 16 lets stringToQualifiedNameList() return errors (commit 858e776c8). */
+static inline List *
+derive_compat_qualified_name(const char *string)
+{
+#if PG_VERSION_NUM >= 160000
+	return stringToQualifiedNameList(string, NULL);
+#else
+	return stringToQualifiedNameList(string);
 #endif
 }
 

@@ -62,7 +62,8 @@
 #define Anum_views_epoch		8
 #define Anum_views_members		9
 #define Anum_views_basis		10
-#define Natts_views				10
+#define Anum_views_settings		11
+#define Natts_views				11
 
 /* derive_state.relations */
 #define Anum_relations_view		1
@@ -261,6 +262,7 @@ form_view_tuple(TupleDesc desc, const DeriveViewRow *row)
 	values[Anum_views_epoch - 1] = Int64GetDatum(row->epoch);
 	values[Anum_views_members - 1] = Int64GetDatum(row->members);
 	values[Anum_views_basis - 1] = Int64GetDatum(row->basis);
+	values[Anum_views_settings - 1] = PointerGetDatum(row->settings);
 
 	return heap_form_tuple(desc, values, nulls);
 }
@@ -292,6 +294,7 @@ deform_view_tuple(TupleDesc desc, HeapTuple tuple)
 	row->epoch = DatumGetInt64(values[Anum_views_epoch - 1]);
 	row->members = DatumGetInt64(values[Anum_views_members - 1]);
 	row->basis = DatumGetInt64(values[Anum_views_basis - 1]);
+	row->settings = DatumGetArrayTypePCopy(values[Anum_views_settings - 1]);
 	return row;
 }
 

@@ -20,6 +20,8 @@
  *				members int8				digest of the members of its sources
  *				basis int8					digest of the files and definitions that
  *											its contents rest on
+ *				settings text[]				what it is evaluated under, see
+ *											eval_settings.h
  *	relations	view oid, operator int4, role "char", relid oid
  *				primary key (view, operator, role), index on relid
  *				role: 's' state table, 'd' derived table, 'i' locator index
@@ -39,6 +41,7 @@
 #include "access/xlogdefs.h"
 #include "base/position.h"
 #include "nodes/pg_list.h"
+#include "utils/array.h"
 #include "utils/timestamp.h"
 
 /*
@@ -68,6 +71,7 @@ typedef struct DeriveViewRow
 	int64		epoch;
 	int64		members;
 	int64		basis;
+	ArrayType  *settings;
 } DeriveViewRow;
 
 /* OIDs of our own objects; InvalidOid / error where the extension is not in this database. */

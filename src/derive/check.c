@@ -19,7 +19,7 @@
  *
  * STABLE functions of pg_catalog are accepted, but for those that tell
  * something other than their arguments; they depend on settings such as
- * TimeZone at most, and those are the worker's own.  A user's function must be
+ * TimeZone at most, and those are recorded (base/eval_settings.c).  A user's function must be
  * IMMUTABLE.
  *
  *-------------------------------------------------------------------------
@@ -459,11 +459,18 @@ expand_mutator(Node *node, ExpandContext *context)
 }
 
 void
-derive_check_query(Query *query, Oid owner)
+derive_query_expand(Query *query)
 {
-	CheckContext check = {owner, NIL};
 	ExpandContext expand = {NIL};
 
 	(void) expand_mutator((Node *) query, &expand);
+}
+
+void
+derive_check_query(Query *query, Oid owner)
+{
+	CheckContext check = {owner, NIL};
+
+	derive_query_expand(query);
 	(void) check_walker((Node *) query, &check);
 }

@@ -18,9 +18,12 @@
  */
 DERIVE_NORETURN extern void derive_refuse(const char *construct, const char *detail, const char *hint);
 
+/* Replace whole-row references and virtual columns by what they stand for, in the tree. */
+extern void derive_query_expand(Query *query);
+
 /*
- * Check the whole rewritten query of a view, which is run as owner; also
- * expands whole-row references (it changes the tree).
+ * Check the whole rewritten query of a view, which is run as owner, and
+ * expand it.
  */
 extern void derive_check_query(Query *query, Oid owner);
 

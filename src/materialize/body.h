@@ -134,9 +134,11 @@ typedef struct DeriveOwnerContext
 	int			sec_context;
 	int			guc_level;
 	DeriveUserCode code;
+	bool		settings_changed;
 } DeriveOwnerContext;
 
-extern void derive_owner_enter(Oid owner, DeriveOwnerContext *saved);
+/* ... and taking the settings that the view was declared with */
+extern void derive_owner_enter(DeriveProgram *program, DeriveOwnerContext *saved);
 extern void derive_owner_leave(DeriveOwnerContext *saved);
 
 /* Let the active snapshot see what this transaction has done; to be popped. */

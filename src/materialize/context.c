@@ -26,7 +26,11 @@
 #include "access/tableam.h"
 #include "access/tupconvert.h"
 #include "access/xact.h"
+#include "catalog/dependency.h"
+#include "catalog/objectaddress.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_ts_config.h"
+#include "catalog/pg_ts_dict.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "executor/tuptable.h"
@@ -117,6 +121,23 @@ option_error(void *arg)
 	errcontext("option \"%s\"", (char *) arg);
 }
 
+/* The definition of what an option names may be altered, see server/dependents.c. */
+static void
+depend_on_option(DeriveProgram *program, Oid type, Oid object)
+{
+	ObjectAddress view,
+				referenced;
+
+	ObjectAddressSet(view, RelationRelationId, program->view);
+	if (type == REGCONFIGOID)
+		ObjectAddressSet(referenced, TSConfigRelationId, object);
+	else if (type == REGDICTIONARYOID)
+		ObjectAddressSet(referenced, TSDictionaryRelationId, object);
+	else
+		return;
+	recordDependencyOn(&view, &referenced, DEPENDENCY_NORMAL);
+}
+
 static Datum
 context_option(DeriveContext *context, const char *name, Oid type, const char *default_value, bool *isnull)
 {
@@ -144,6 +165,8 @@ context_option(DeriveContext *context, const char *name, Oid type, const char *d
 		error_context_stack = &callback;
 		result = OidInputFunctionCall(input, string, ioparam, -1);
 		error_context_stack = callback.previous;
+		if (program->creating)
+			depend_on_option(program, type, DatumGetObjectId(result));
 	}
 	MemoryContextSwitchTo(old);
 	return result;
@@ -372,7 +395,7 @@ derive_context_declare(DeriveProgram *program)
 
 	program->tables->declaring = true;
 	set_declared_key(context);
-	derive_owner_enter(program->owner, &saved);
+	derive_owner_enter(program, &saved);
 	program->routine->declare(context);
 	derive_owner_leave(&saved);
 	program->tables->declaring = false;

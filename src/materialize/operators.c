@@ -88,14 +88,14 @@ find_table(void *arg, int operator, char role, TupleDesc desc)
 
 /* The owner must be allowed to read what the view reads; checked as REFRESH would. */
 static void
-check_privileges(Oid view, Oid owner)
+check_privileges(DeriveProgram *program)
 {
 	DeriveOwnerContext saved;
-	Relation	rel = table_open(view, AccessShareLock);
+	Relation	rel = table_open(program->view, AccessShareLock);
 	Query	   *query = copyObject(linitial_node(Query, rel->rd_rules->rules[0]->actions));
 
 	table_close(rel, NoLock);
-	derive_owner_enter(owner, &saved);
+	derive_owner_enter(program, &saved);
 	AcquireRewriteLocks(query, true, false);
 	query = linitial_node(Query, QueryRewrite(query));
 	derive_compat_check_permissions(pg_plan_query(query, "pg_derive", 0, NULL));
@@ -155,7 +155,7 @@ declare(DeriveContext *context)
 	program->operators = palloc0(sizeof(DeriveOperators));
 	program->operators->list = derive_compile(program->view, program->owner, resolve, &program->view, &program->query);
 	program->row_types = derive_query_row_types(program->query);
-	check_privileges(program->view, program->owner);
+	check_privileges(program);
 	collect_sources(program);
 	((DeriveOperator *) llast(program->operators->list))->table = program->view;
 	foreach(lc, program->operators->list)

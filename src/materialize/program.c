@@ -10,7 +10,8 @@
  * given is in context.c.
  *
  * Everything runs as the view's owner in a security-restricted operation with
- * a fixed search_path, as in REFRESH MATERIALIZED VIEW.
+ * a fixed search_path, as in REFRESH MATERIALIZED VIEW, and under the settings
+ * that were recorded when the view was declared (base/eval_settings.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -18,11 +19,14 @@
 
 #include "access/table.h"
 #include "access/tableam.h"
+#include "access/transam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/dependency.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
+#include "catalog/pg_ts_config.h"
+#include "catalog/pg_ts_dict.h"
 #include "catalog/objectaddress.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
@@ -38,6 +42,7 @@
 #include "utils/typcache.h"
 
 #include "base/compat.h"
+#include "base/eval_settings.h"
 #include "base/registry.h"
 #include "delta/consolidate.h"
 #include "delta/events.h"
@@ -51,12 +56,13 @@
 #include "materialize/program.h"
 
 void
-derive_owner_enter(Oid owner, DeriveOwnerContext *saved)
+derive_owner_enter(DeriveProgram *program, DeriveOwnerContext *saved)
 {
 	GetUserIdAndSecContext(&saved->userid, &saved->sec_context);
-	SetUserIdAndSecContext(owner, saved->sec_context | SECURITY_RESTRICTED_OPERATION);
+	SetUserIdAndSecContext(program->owner, saved->sec_context | SECURITY_RESTRICTED_OPERATION);
 	saved->guc_level = NewGUCNestLevel();
 	derive_compat_restrict_search_path();
+	saved->settings_changed = derive_settings_enter(program->settings);
 	derive_usercode_enter(&saved->code);
 }
 
@@ -64,6 +70,7 @@ void
 derive_owner_leave(DeriveOwnerContext *saved)
 {
 	AtEOXact_GUC(false, saved->guc_level);
+	derive_settings_leave(saved->settings_changed);
 	SetUserIdAndSecContext(saved->userid, saved->sec_context);
 	derive_usercode_leave(&saved->code);
 }
@@ -127,6 +134,19 @@ add_named_sources(DeriveProgram *program, DeriveDefinition *definition)
 	}
 }
 
+/* Maintained views have one; a view that is being declared has it already. */
+static DeriveViewRow *
+registered_row(Oid view)
+{
+	DeriveViewRow *row = derive_registry_get(view);
+
+	if (row == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("materialized view \"%s\" is not maintained", get_rel_name(view))));
+	return row;
+}
+
 static DeriveProgram *
 make_program(MemoryContext cxt, DeriveDefinition *definition, Oid view, Oid owner, TupleDesc desc, bool creating)
 {
@@ -137,6 +157,8 @@ make_program(MemoryContext cxt, DeriveDefinition *definition, Oid view, Oid owne
 	program->view = view;
 	program->owner = owner;
 	program->creating = creating;
+	if (OidIsValid(view))
+		program->settings = derive_settings_read(registered_row(view)->settings);
 	program->routine = derive_find_routine(definition->derivation);
 	add_named_sources(program, definition);
 	derive_context_create(program, definition, desc ? CreateTupleDescCopy(desc) : NULL);
@@ -251,20 +273,36 @@ check_identity(DeriveProgram *program)
 	}
 }
 
+/* The recorded settings name a configuration; one of PostgreSQL's own stays anyway. */
+static void
+depend_on_text_search(DeriveProgram *program)
+{
+	ObjectAddress view,
+				config;
+
+	ObjectAddressSet(view, RelationRelationId, program->view);
+	ObjectAddressSet(config, TSConfigRelationId, derive_settings_text_search_config(program->settings));
+	if (config.objectId >= FirstNormalObjectId)
+		recordDependencyOn(&view, &config, DEPENDENCY_NORMAL);
+}
+
 DeriveProgram *
 derive_program_create(Oid view)
 {
 	DeriveProgram *program = program_of_view(view, CurrentMemoryContext, true);
 
 	check_identity(program);
+	depend_on_text_search(program);
 	return program;
 }
 
 void
 derive_program_drop(Oid view)
 {
-	(void) deleteDependencyRecordsForClass(RelationRelationId, view, ConstraintRelationId,
-										   DEPENDENCY_NORMAL);
+	const Oid	classes[] = {ConstraintRelationId, TSConfigRelationId, TSDictionaryRelationId};
+
+	for (int i = 0; i < lengthof(classes); i++)
+		(void) deleteDependencyRecordsForClass(RelationRelationId, view, classes[i], DEPENDENCY_NORMAL);
 	derive_internal_drop(view);
 }
 
@@ -499,7 +537,7 @@ run_as_owner(DeriveProgram *program, DeriveProgramRun *run, void (*what) (Derive
 	program->context->lsn = run->batch && run->batch->lsn ? run->batch->lsn : GetXLogInsertRecPtr();
 	program->context->covered = run->batch ? run->batch->covered : InvalidXLogRecPtr;
 	program->context->time = run->batch && run->batch->time ? run->batch->time : GetCurrentTimestamp();
-	derive_owner_enter(program->owner, &saved);
+	derive_owner_enter(program, &saved);
 	PG_TRY();
 	{
 		what(program);
@@ -615,7 +653,7 @@ derive_program_compare(DeriveProgram *program, int64 *missing, int64 *extra)
 				 errmsg("view \"%s\" cannot be verified", get_rel_name(program->view)),
 				 errdetail("By derivation \"%s\" it is not a function of the rows that its sources have now.",
 						   program->context->name)));
-	derive_owner_enter(program->owner, &saved);
+	derive_owner_enter(program, &saved);
 	derive_see_own_changes();
 	rel = table_open(program->view, AccessShareLock);
 	slot = table_slot_create(rel, NULL);
@@ -650,6 +688,19 @@ derive_program_invalidate_plans(Oid relid)
  * -------------------------------------------------------------------------
  */
 
+/* Who asks and finds other results than the view's wants to know why. */
+static List *
+explain_settings(DeriveProgram *program, List *lines)
+{
+	StringInfoData text;
+	ListCell   *lc;
+
+	initStringInfo(&text);
+	foreach(lc, derive_settings_differences(program->settings))
+		appendStringInfo(&text, "%s%s", text.len > 0 ? ", " : "", (char *) lfirst(lc));
+	return text.len > 0 ? lappend(lines, psprintf("  Settings: %s", text.data)) : lines;
+}
+
 List *
 derive_program_explain(DeriveProgram *program)
 {
@@ -660,7 +711,7 @@ derive_program_explain(DeriveProgram *program)
 	ListCell   *lc;
 
 	if (program->operators != NULL)
-		return derive_operators_explain(program);
+		return explain_settings(program, derive_operators_explain(program));
 
 	lines = lappend(lines, psprintf("derivation %s -> view %s", program->context->name,
 									quote_qualified_identifier(get_namespace_name(get_rel_namespace(program->view)),
@@ -680,7 +731,7 @@ derive_program_explain(DeriveProgram *program)
 										quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
 																   get_rel_name(relid))));
 	}
-	return lines;
+	return explain_settings(program, lines);
 }
 
 List *

@@ -56,6 +56,9 @@ typedef struct DeriveProgram
 	DeriveObserver observer;	/* set by the worker: who wants to see each
 								 * change of the view; or NULL */
 	void	   *observer_arg;
+	struct DeriveSettings *settings;	/* what it is evaluated under; NULL
+										 * without a view: those of the
+										 * session */
 	MemoryContext cxt;			/* everything of the program; delete it to
 								 * free */
 

@@ -59,6 +59,7 @@ static const struct
 	{"default_transaction_isolation", "read committed"},
 	{"default_transaction_deferrable", "off"},
 	{"row_security", "on"},
+	{"gin_fuzzy_search_limit", "0"},
 	{"temp_file_limit", "-1"},
 };
 

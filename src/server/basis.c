@@ -43,6 +43,7 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "base/eval_settings.h"
 #include "base/registry.h"
 #include "capture/decoder.h"
 #include "catalog/dependency.h"
@@ -213,11 +214,16 @@ object_digest(const ObjectAddress *object)
 }
 
 static uint64
-definitions_digest(Oid view)
+definitions_digest(DeriveProgram *program)
 {
+	ObjectAddress itself;
 	Definitions definitions = {.seen = new_object_addresses()};
 
-	add_rules(&definitions, view);
+	add_rules(&definitions, program->view);
+	/* what its settings and options name */
+	add_object(&definitions, TSConfigRelationId, derive_settings_text_search_config(program->settings));
+	ObjectAddressSet(itself, RelationRelationId, program->view);
+	add_referenced(&definitions, &itself);
 	while (definitions.todo != NIL)
 	{
 		ObjectAddress *object = linitial(definitions.todo);
@@ -233,7 +239,7 @@ definitions_digest(Oid view)
 uint64
 derive_worker_basis(DeriveProgram *program)
 {
-	uint64		digest = definitions_digest(program->view);
+	uint64		digest = definitions_digest(program);
 
 	digest = hash_combine64(digest, files_digest(derive_program_read_relations(program)));
 	return hash_combine64(digest, files_digest(derive_program_write_relations(program)));

@@ -13,6 +13,7 @@
 
 #include "access/xact.h"
 #include "base/compat.h"
+#include "base/eval_settings.h"
 #include "base/gucs.h"
 #include "base/registry.h"
 #include "catalog/namespace.h"
@@ -61,6 +62,7 @@ derive_declare_view(Oid view)
 	row.relid = view;
 	row.state = DERIVE_VIEW_BUILDING;
 	row.created_at = GetCurrentTimestamp();
+	row.settings = derive_settings_current();
 	derive_registry_insert(&row);
 
 	program = derive_program_create(view);

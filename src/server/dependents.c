@@ -27,8 +27,8 @@
  *								that the persistence changed, whatever the command;
  *								the new files alone tell nothing, since VACUUM FULL and
  *								many others make new ones with the same rows.
- *	ALTER TEXT SEARCH CONFIGURATION, DICTIONARY		change the result of
- *								to_tsvector() and others: the same.
+ *	CREATE, ALTER, DROP TEXT	of a configuration, a dictionary and so on changes
+ *	SEARCH						the result of to_tsvector() and others: the same.
  *
  * All of this is noted by the session that runs the command, in its transaction.
  * Where a table was no part of a source meanwhile (DETACH PARTITION, SET UNLOGGED,
@@ -38,7 +38,10 @@
  *
  * Who relies on what is in pg_depend, through plain views, operators, other
  * functions with parsed bodies and so on.  What a function calls in a body that
- * is a string is not known to anyone.
+ * is a string is not known to anyone.  Of text search pg_depend knows part only:
+ * the default configuration of a view is among its recorded settings, each row
+ * may name one of its own, and PostgreSQL's own ones may be pinned.  So there
+ * the queries themselves are looked at, too.
  *
  *-------------------------------------------------------------------------
  */
@@ -47,6 +50,8 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/transam.h"
+#include "base/eval_settings.h"
 #include "base/registry.h"
 #include "catalog/dependency.h"
 #include "catalog/indexing.h"
@@ -55,16 +60,24 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_depend.h"
 #include "catalog/pg_inherits.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_rewrite.h"
 #include "catalog/pg_ts_config.h"
 #include "catalog/pg_ts_dict.h"
+#include "catalog/pg_ts_parser.h"
+#include "catalog/pg_ts_template.h"
 #include "catalog/pg_type.h"
+#include "derive/check.h"
 #include "derive/definition.h"
+#include "derive/query.h"
+#include "derive/stable.h"
+#include "materialize/program.h"
 #include "server/dependents.h"
 #include "server/hooks.h"
 #include "storage/lmgr.h"
 #include "utils/fmgroids.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
@@ -124,9 +137,13 @@ add_direct_dependents(const ObjectAddress *object, ObjectAddresses *addresses, L
 	table_close(depend, AccessShareLock);
 }
 
-/* All other maintained views that depend on the object, through whatever lies between. */
+/*
+ * All other maintained views that depend on the object, through whatever lies
+ * between.  If configs is given, the text search configurations among that are
+ * added to it.
+ */
 static List *
-dependent_views(Oid class_id, Oid object_id)
+dependent_views(Oid class_id, Oid object_id, List **configs)
 {
 	ObjectAddresses *seen = new_object_addresses();
 	ObjectAddress *start = palloc0(sizeof(ObjectAddress));
@@ -140,6 +157,8 @@ dependent_views(Oid class_id, Oid object_id)
 		ObjectAddress *object = linitial(todo);
 
 		todo = list_delete_first(todo);
+		if (configs != NULL && object->classId == TSConfigRelationId)
+			*configs = list_append_unique_oid(*configs, object->objectId);
 		if (object != start && object->classId == RelationRelationId &&
 			get_rel_relkind(object->objectId) == RELKIND_MATVIEW &&
 			derive_registry_get(object->objectId) != NULL)
@@ -154,7 +173,7 @@ dependent_views(Oid class_id, Oid object_id)
 List *
 derive_readers(Oid view)
 {
-	return dependent_views(RelationRelationId, view);
+	return dependent_views(RelationRelationId, view, NULL);
 }
 
 static void
@@ -233,7 +252,7 @@ recompute_readers(Oid relid, bool select_too)
 		SysScanDesc scan;
 		HeapTuple	tuple;
 
-		List	   *views = dependent_views(RelationRelationId, list_nth_oid(tables, i));
+		List	   *views = dependent_views(RelationRelationId, list_nth_oid(tables, i), NULL);
 		ListCell   *lc;
 
 		foreach(lc, views)
@@ -252,22 +271,70 @@ recompute_readers(Oid relid, bool select_too)
 	table_close(inherits, AccessShareLock);
 }
 
-/* Which text search configuration these use is a word in their options, on which nothing depends. */
-static List *
-word_indexes(void)
+/* -------------------------------------------------------------------------
+ * Text search
+ * -------------------------------------------------------------------------
+ */
+
+/* The recorded name of the view's default configuration may just have become another one. */
+static void
+follow_renamed_config(Oid view, Oid config)
 {
+	DeriveViewRow *row;
+
+	LockRelationOid(view, ShareRowExclusiveLock);
+	row = derive_registry_get(view);
+	if (row == NULL || OidIsValid(derive_settings_text_search_config(derive_settings_read(row->settings))))
+		return;
+	row->settings = derive_settings_set_text_search_config(row->settings, config);
+	derive_registry_update(row);
+	CacheInvalidateRelcacheByRelid(view);	/* programs have the settings */
+}
+
+static bool
+searches_text(DeriveViewRow *row, List *objects)
+{
+	Oid			config = derive_settings_text_search_config(derive_settings_read(row->settings));
+	Query	   *query;
+
+	/* others depend on the objects that their options name */
+	if (!is_by_select(row->relid))
+		return objects == NIL && derive_view_comparable(row->relid);
+	query = derive_query_of_view(row->relid);
+	derive_query_expand(query);
+	return derive_query_searches_text(query, config, objects);
+}
+
+static void
+text_search_changed(Oid class_id, Oid object_id)
+{
+	bool		pinned = object_id < FirstUnpinnedObjectId;
+	List	   *configs = NIL;
 	List	   *views = NIL;
+	List	   *objects;
 	ListCell   *lc;
 
+	if (class_id != NamespaceRelationId)
+		views = dependent_views(class_id, object_id, &configs);
+	if (class_id == TSConfigRelationId && SearchSysCacheExists1(TSCONFIGOID, ObjectIdGetDatum(object_id)))
+		foreach(lc, views)
+			follow_renamed_config(lfirst_oid(lc), object_id);
+
+	/*
+	 * Which configurations rely on a pinned dictionary is not recorded.  A
+	 * schema is here because configurations are found by its name.
+	 */
+	objects = pinned && class_id != TSConfigRelationId ? NIL : lappend_oid(configs, object_id);
 	foreach(lc, derive_registry_all())
 	{
-		Oid			view = ((DeriveViewRow *) lfirst(lc))->relid;
+		DeriveViewRow *row = lfirst(lc);
 
-		if (get_rel_relkind(view) == RELKIND_MATVIEW &&
-			strcmp(derive_definition_of_view(view)->derivation, "inverted_index") == 0)
-			views = lappend_oid(views, view);
+		/* it may go with the object */
+		if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(row->relid)) &&
+			!list_member_oid(views, row->relid) && searches_text(row, objects))
+			views = lappend_oid(views, row->relid);
 	}
-	return views;
+	recompute_views(views, false);
 }
 
 void
@@ -276,9 +343,11 @@ derive_definition_changed(Oid class_id, Oid object_id)
 	if (!OidIsValid(derive_extension_oid(true)))
 		return;
 	if (class_id == ProcedureRelationId || class_id == TypeRelationId)
-		recompute_views(dependent_views(class_id, object_id), false);
-	else if (class_id == TSConfigRelationId || class_id == TSDictionaryRelationId)
-		recompute_views(list_concat_unique_oid(dependent_views(class_id, object_id), word_indexes()), false);
+		recompute_views(dependent_views(class_id, object_id, NULL), false);
+	else if (class_id == TSConfigRelationId || class_id == TSDictionaryRelationId ||
+			 class_id == TSParserRelationId || class_id == TSTemplateRelationId ||
+			 class_id == NamespaceRelationId)
+		text_search_changed(class_id, object_id);
 	else if (class_id == RelationRelationId)
 		recompute_readers(object_id, true);
 	else if (class_id == AttributeRelationId)
@@ -288,6 +357,6 @@ derive_definition_changed(Oid class_id, Oid object_id)
 		Oid			relid = relation_of_rule(object_id);
 
 		if (get_rel_relkind(relid) == RELKIND_VIEW)
-			refuse_for_views(relid, dependent_views(RelationRelationId, relid));
+			refuse_for_views(relid, dependent_views(RelationRelationId, relid, NULL));
 	}
 }

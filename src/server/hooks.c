@@ -8,8 +8,8 @@
  *	DROP MATERIALIZED VIEW		registry rows and internal tables go with it
  *	DROP FUNCTION				a derivation goes with its handler
  *	CREATE OR REPLACE VIEW, FUNCTION; ALTER of a generated column, of a
- *								column's type, of a table's persistence, of a
- *								text search configuration	that a maintained
+ *								column's type, of a table's persistence, of
+ *								objects of text search	that a maintained
  *								view relies on: see dependents.c
  *	DROP DATABASE and others	need a database without sessions: its worker and
  *								builders are sent away meanwhile
@@ -46,10 +46,13 @@
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_rewrite.h"
 #include "catalog/pg_ts_config.h"
 #include "catalog/pg_ts_dict.h"
+#include "catalog/pg_ts_parser.h"
+#include "catalog/pg_ts_template.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
@@ -488,9 +491,13 @@ class_of_redefined(ObjectAccessType access, Oid class_id, Oid object_id, int sub
 	{
 		case ProcedureRelationId:
 		case RewriteRelationId:
-			return class_id;
+			return access != OAT_DROP ? class_id : InvalidOid;
 		case TSConfigRelationId:
 		case TSDictionaryRelationId:
+		case TSParserRelationId:
+		case TSTemplateRelationId:
+			return class_id;
+		case NamespaceRelationId:
 			return access == OAT_POST_ALTER ? class_id : InvalidOid;
 		case RelationRelationId:
 			if (access != OAT_POST_ALTER)
@@ -515,7 +522,7 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id,
 	if (access == OAT_FUNCTION_EXECUTE)
 		derive_usercode_check_function(object_id);
 
-	if (access == OAT_POST_CREATE || access == OAT_POST_ALTER)
+	if (access == OAT_POST_CREATE || access == OAT_POST_ALTER || access == OAT_DROP)
 	{
 		Oid			redefined = class_of_redefined(access, class_id, object_id, sub_id);
 

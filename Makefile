@@ -69,6 +69,7 @@ OBJS = \
 	src/derive/stable.o \
 	src/derive/statetable.o \
 	src/derive/term.o \
+	src/derive/unqualified.o \
 	src/materialize/buffer.o \
 	src/materialize/context.o \
 	src/materialize/explain.o \

@@ -135,6 +135,7 @@ typedef struct DeriveOwnerContext
 	int			guc_level;
 	DeriveUserCode code;
 	bool		settings_changed;
+	ErrorContextCallback callback;
 } DeriveOwnerContext;
 
 /* ... and taking the settings that the view was declared with */

@@ -74,7 +74,7 @@ find_table(void *arg, int operator, char role, TupleDesc desc)
 
 	if (!OidIsValid(relid))
 		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("an internal table of view \"%s\" is missing", get_rel_name(view)),
 				 errhint("Call derive.release() and derive.maintain().")));
 	if (!derive_internal_has_columns(relid, desc))

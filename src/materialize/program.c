@@ -55,6 +55,21 @@
 #include "materialize/internal.h"
 #include "materialize/program.h"
 
+/* Names that a function looks up were found in the session that declared the view. */
+static void
+name_not_found(void *arg)
+{
+	switch (geterrcode())
+	{
+		case ERRCODE_UNDEFINED_FUNCTION:
+		case ERRCODE_UNDEFINED_OBJECT:
+		case ERRCODE_UNDEFINED_TABLE:
+			errhint("Names are looked up with search_path = pg_catalog, pg_temp. "
+					"Qualify them with their schemas, or use ALTER FUNCTION ... SET search_path.");
+			break;
+	}
+}
+
 void
 derive_owner_enter(DeriveProgram *program, DeriveOwnerContext *saved)
 {
@@ -64,11 +79,15 @@ derive_owner_enter(DeriveProgram *program, DeriveOwnerContext *saved)
 	derive_compat_restrict_search_path();
 	saved->settings_changed = derive_settings_enter(program->settings);
 	derive_usercode_enter(&saved->code);
+	saved->callback.callback = name_not_found;
+	saved->callback.previous = error_context_stack;
+	error_context_stack = &saved->callback;
 }
 
 void
 derive_owner_leave(DeriveOwnerContext *saved)
 {
+	error_context_stack = saved->callback.previous;
 	AtEOXact_GUC(false, saved->guc_level);
 	derive_settings_leave(saved->settings_changed);
 	SetUserIdAndSecContext(saved->userid, saved->sec_context);

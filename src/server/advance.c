@@ -392,7 +392,7 @@ advance_carefully(Move *move)
 		derive_worker_hold_after_error(view, edata);
 		return false;
 	}
-	(void) derive_worker_fail_view(view, edata->message, edata->sqlerrcode);
+	(void) derive_worker_fail_view(view, derive_error_text(edata), edata->sqlerrcode);
 	derive_worker_answer_repairs(view, edata);
 	derive_worker.reload = true;
 	return false;

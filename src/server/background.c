@@ -258,3 +258,19 @@ derive_error_is_transient(int sqlerrcode)
 			return sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
 	}
 }
+
+char *
+derive_error_text(const ErrorData *edata)
+{
+	switch (edata->sqlerrcode)
+	{
+		case ERRCODE_UNDEFINED_FUNCTION:
+		case ERRCODE_UNDEFINED_OBJECT:
+		case ERRCODE_UNDEFINED_TABLE:
+			if (edata->hint != NULL)
+				return psprintf("%s (%s)", edata->message, edata->hint);
+			/* FALLTHROUGH */
+		default:
+			return edata->message;
+	}
+}

@@ -47,4 +47,7 @@ extern bool derive_identity_set(List *relids, pg_atomic_uint64 *blocked_on);
 /* Errors that say nothing about the view: try again. */
 extern bool derive_error_is_transient(int sqlerrcode);
 
+/* What is to be remembered of an error; in CurrentMemoryContext, or the error's. */
+extern char *derive_error_text(const ErrorData *edata);
+
 #endif							/* DERIVE_BACKGROUND_H */

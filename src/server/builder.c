@@ -475,13 +475,13 @@ report_failure(ErrorData *edata)
 		ereport(transient ? LOG : WARNING,
 				(errcode(edata->sqlerrcode),
 				 errmsg("could not build view \"%s\": %s",
-						get_rel_name(args.view), edata->message),
+						get_rel_name(args.view), derive_error_text(edata)),
 				 edata->detail ? errdetail_internal("%s", edata->detail) : 0,
 				 edata->context ? errcontext("%s", edata->context) : 0));
 		if (!transient)
 		{
 			row->state = DERIVE_VIEW_FAILED;
-			row->error = edata->message;
+			row->error = derive_error_text(edata);
 			row->error_at = GetCurrentTimestamp();
 			derive_registry_update(row);
 		}

@@ -18,6 +18,7 @@
 #include "base/registry.h"
 #include "catalog/namespace.h"
 #include "derive/handlers.h"
+#include "derive/unqualified.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "materialize/program.h"
@@ -34,12 +35,26 @@
 #include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/regproc.h"
 #include "utils/ruleutils.h"
 #include "utils/tuplestore.h"
 #include "utils/varlena.h"
 
 PG_FUNCTION_INFO_V1(derive_create_derived_view_sql);
 PG_FUNCTION_INFO_V1(derive_apply_sql);
+
+static void
+warn_of_call(DeriveUnqualifiedCall *call)
+{
+	char	   *callee = format_procedure_qualified(call->callee);
+
+	ereport(NOTICE,
+			(errmsg("function %s may not find function %s when the view is maintained",
+					format_procedure(call->caller), callee),
+			 errdetail("Views are evaluated with search_path = pg_catalog, pg_temp, and the name is not qualified."),
+			 errhint("Qualify the name with its schema, or use ALTER FUNCTION %s SET search_path.",
+					 format_procedure(call->caller))));
+}
 
 /*
  * Put a materialized view, on which we hold AccessExclusiveLock, under
@@ -72,6 +87,8 @@ derive_declare_view(Oid view)
 				(errmsg("maintaining view \"%s\" would be faster with another index",
 						get_rel_name(view)),
 				 errhint("%s", (char *) lfirst(lc))));
+	foreach(lc, program->query ? derive_query_unqualified_calls(program->query) : NIL)
+		warn_of_call(lfirst(lc));
 	derive_program_free(program);
 	derive_want_worker_at_commit();
 }

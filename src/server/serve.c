@@ -24,6 +24,7 @@
 #include "base/registry.h"
 #include "materialize/program.h"
 #include "miscadmin.h"
+#include "server/background.h"
 #include "server/shmem.h"
 #include "server/worker_state.h"
 #include "utils/snapmgr.h"
@@ -188,7 +189,7 @@ derive_worker_answer_repairs(WorkerView *view, ErrorData *edata)
 		if (edata)
 		{
 			active->sqlerrcode = edata->sqlerrcode;
-			active->error = edata->message;
+			active->error = derive_error_text(edata);
 		}
 	}
 }
@@ -227,7 +228,7 @@ derive_worker_verify_views(void)
 			if (edata)
 			{
 				active->sqlerrcode = edata->sqlerrcode;
-				active->error = edata->message;
+				active->error = derive_error_text(edata);
 			}
 		}
 		else

@@ -197,9 +197,9 @@ load_program(WorkerView *view)
 	 * would bring us here again.
 	 */
 	if (view->row->state == DERIVE_VIEW_FAILED && view->row->error != NULL &&
-		strcmp(view->row->error, edata->message) == 0)
+		strcmp(view->row->error, derive_error_text(edata)) == 0)
 		unload_program(view);
-	else if (derive_worker_fail_view(view, edata->message, edata->sqlerrcode))
+	else if (derive_worker_fail_view(view, derive_error_text(edata), edata->sqlerrcode))
 		unload_program(view);
 	else
 		load_later(view);

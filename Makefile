@@ -61,6 +61,7 @@ OBJS = \
 	src/derive/aggstate.o \
 	src/derive/check.o \
 	src/derive/compile.o \
+	src/derive/conversion.o \
 	src/derive/definition.o \
 	src/derive/exactsum.o \
 	src/derive/handlers.o \
@@ -118,6 +119,7 @@ REGRESS = \
 	silent \
 	generated \
 	refusals \
+	stable \
 	settings \
 	names \
 	definitions \

@@ -33,6 +33,7 @@
 #include "storage/sinvaladt.h"
 #include "utils/acl.h"
 #include "utils/guc.h"
+#include "utils/jsonpath.h"
 #include "utils/regproc.h"
 #include "utils/relcache.h"
 #include "utils/snapmgr.h"
@@ -425,6 +426,39 @@ derive_compat_copy_minimal_tuple(MinimalTuple tuple)
 	return heap_copy_minimal_tuple(tuple, 0);
 #else
 	return heap_copy_minimal_tuple(tuple);
+#endif
+}
+
+/* 16 has JSON_OBJECT and others (commit 7081ac46a), 17 JSON_VALUE and others (commit 6185c9737). */
+static inline bool
+derive_compat_is_json_expression(Node *node)
+{
+#if PG_VERSION_NUM >= 170000
+	return IsA(node, JsonConstructorExpr) || IsA(node, JsonExpr);
+#elif PG_VERSION_NUM >= 160000
+	return IsA(node, JsonConstructorExpr);
+#else
+	return false;
+#endif
+}
+
+/* Does it compare times with and without zone, whose offset is that of today, or may it? */
+static inline bool
+derive_compat_json_takes_today(Node *node)
+{
+#if PG_VERSION_NUM >= 170000
+	JsonExpr   *json = (JsonExpr *) node;
+	Const	   *path;
+
+	if (!IsA(node, JsonExpr))
+		return false;
+	path = (Const *) json->path_spec;
+	if (!IsA(path, Const))
+		return true;
+	return !path->constisnull &&
+		jspIsMutable(DatumGetJsonPathP(path->constvalue), json->passing_names, json->passing_values);
+#else
+	return false;
 #endif
 }
 

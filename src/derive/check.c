@@ -17,19 +17,23 @@
  * A sub-query that reads no relation is just a function of the row it stands
  * in, and may do anything deterministic.
  *
- * STABLE functions of pg_catalog are accepted, but for those that tell
- * something other than their arguments; they depend on settings such as
- * TimeZone at most, and those are recorded (base/eval_settings.c).  A user's function must be
- * IMMUTABLE.
+ * What a STABLE function of PostgreSQL depends on is known (stable.c); it is
+ * accepted if that is its arguments and settings, which are recorded for the view
+ * (base/eval_settings.c), or definitions whose changes are followed
+ * (server/dependents.c).  So are values made text and back, but of types whose
+ * text is a name (conversion.c).  A user's function must be IMMUTABLE, and so must
+ * those that a user's aggregate calls.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/table.h"
 #include "access/transam.h"
 #include "catalog/catalog.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_aggregate.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_proc.h"
@@ -44,32 +48,20 @@
 #include "utils/regproc.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
+#include "utils/syscache.h"
 
 #include "base/compat.h"
 #include "base/registry.h"
 #include "derive/check.h"
+#include "derive/conversion.h"
 #include "derive/query.h"
+#include "derive/stable.h"
 
 typedef struct CheckContext
 {
 	Oid			owner;
 	List	   *queries;		/* enclosing queries, innermost first */
 } CheckContext;
-
-/*
- * STABLE functions of pg_catalog that tell something else than their
- * arguments; a trailing '*' matches any rest.
- */
-static const char *const unsafe_stable[] =
-{
-	"age", "col_description", "current_*", "cursor_to_xml*", "database_to_xml*", "enum_*",
-	"format_type", "getdatabaseencoding", "getpgusername", "has_*", "inet_client_*", "inet_server_*",
-	"lo_get", "loread", "mxid_age", "now", "obj_description", "pg_*", "query_to_xml*",
-	"reg*", "row_security_active", "schema_to_xml*", "session_user", "shobj_description",
-	"statement_timestamp", "table_to_xml*", "to_reg*", "transaction_timestamp",
-	"ts_rewrite", "ts_stat", "txid_*", "user", "version",
-	NULL
-};
 
 static bool check_walker(Node *node, CheckContext *context);
 
@@ -88,43 +80,14 @@ derive_refuse(const char *construct, const char *detail, const char *hint)
  * -------------------------------------------------------------------------
  */
 
-static bool
-is_unsafe_stable(Oid funcid)
-{
-	char	   *name = get_func_name(funcid);
-	Oid		   *argtypes;
-	int			nargs;
-
-	if (name == NULL)
-		return true;
-	/* without a date, the offset of a time zone is that of today */
-	if (get_func_signature(funcid, &argtypes, &nargs) == TIMETZOID && argtypes[0] != TIMESTAMPTZOID)
-		return true;
-	for (int i = 0; unsafe_stable[i] != NULL; i++)
-	{
-		size_t		len = strlen(unsafe_stable[i]);
-
-		if (unsafe_stable[i][len - 1] == '*'
-			? strncmp(name, unsafe_stable[i], len - 1) == 0
-			: strcmp(name, unsafe_stable[i]) == 0)
-		{
-			/* age(timestamp, timestamp) is a function of its arguments */
-			return !(strcmp(name, "age") == 0 && get_func_nargs(funcid) == 2);
-		}
-	}
-	return false;
-}
-
-static bool
-check_function(Oid funcid, void *context)
+void
+derive_check_function(Oid funcid)
 {
 	char		volatility = func_volatile(funcid);
 
-	if (volatility == PROVOLATILE_IMMUTABLE)
-		return false;
-	if (volatility == PROVOLATILE_STABLE && funcid < FirstNormalObjectId &&
-		!is_unsafe_stable(funcid))
-		return false;
+	if (volatility == PROVOLATILE_IMMUTABLE ||
+		(volatility == PROVOLATILE_STABLE && derive_stable_function(funcid) != DERIVE_STABLE_REFUSED))
+		return;
 	derive_refuse(psprintf("a view that calls function %s", format_procedure(funcid)),
 				  volatility == PROVOLATILE_VOLATILE
 				  ? "The function is VOLATILE: its result may change without any change of the tables."
@@ -132,7 +95,37 @@ check_function(Oid funcid, void *context)
 				  funcid < FirstNormalObjectId
 				  ? "Apply it when reading the view instead."
 				  : "Declare the function IMMUTABLE if its result depends on its arguments alone.");
+}
+
+static bool
+check_function(Oid funcid, void *context)
+{
+	derive_check_function(funcid);
 	return false;
+}
+
+/* What a user's aggregate calls; PostgreSQL calls the aggregate itself IMMUTABLE, whatever these are. */
+static void
+check_aggregate(Oid aggregate)
+{
+	HeapTuple	tuple;
+	Form_pg_aggregate form;
+
+	if (aggregate < FirstNormalObjectId)
+		return;
+	tuple = SearchSysCache1(AGGFNOID, ObjectIdGetDatum(aggregate));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for aggregate %u", aggregate);
+	form = (Form_pg_aggregate) GETSTRUCT(tuple);
+	{
+		const Oid	functions[] = {form->aggtransfn, form->aggfinalfn, form->aggcombinefn,
+		form->aggmtransfn, form->aggminvtransfn, form->aggmfinalfn};
+
+		for (int i = 0; i < lengthof(functions); i++)
+			if (OidIsValid(functions[i]))
+				derive_check_function(functions[i]);
+	}
+	ReleaseSysCache(tuple);
 }
 
 /* -------------------------------------------------------------------------
@@ -324,8 +317,9 @@ check_range_table(Query *query, CheckContext *context)
 
 		if (rte->rtekind == RTE_RELATION)
 			check_relation(rte, context);
-		else if (rte->rtekind == RTE_CTE)
+		if (rte->rtekind == RTE_CTE)
 			derive_refuse("WITH RECURSIVE", "No operator maintains it yet.", NULL);
+		derive_check_converted_rows(rte);
 	}
 }
 
@@ -355,6 +349,18 @@ check_var(Var *var, CheckContext *context)
 		derive_refuse(psprintf("a view that uses system column \"%s\"",
 							   get_attname(rte->relid, var->varattno, false)),
 					  "System columns are not part of the rows that the write-ahead log carries.", NULL);
+
+	/* the rows of a function, say, as an anonymous row */
+	if (var->varattno == InvalidAttrNumber && var->vartype == RECORDOID)
+	{
+		List	   *names;
+		List	   *columns;
+		ListCell   *lc;
+
+		derive_compat_expand_rte(rte, var->varno, var->varlevelsup, var->location, false, &names, &columns);
+		foreach(lc, columns)
+			derive_check_output(exprType(lfirst(lc)));
+	}
 }
 
 static bool
@@ -379,6 +385,13 @@ check_walker(Node *node, CheckContext *context)
 						  "The result changes without any change of the tables.",
 						  "Apply it when reading the view instead.");
 			break;
+		case T_Aggref:
+			check_aggregate(((Aggref *) node)->aggfnoid);
+			break;
+		case T_CoerceViaIO:
+			/* its functions are those of types, which may consist of others */
+			derive_check_conversion(node);
+			return expression_tree_walker(node, check_walker, context);
 		case T_Param:
 			/* "x IN (SELECT ..)" without any table: a column of the sub-query */
 			if (((Param *) node)->paramkind == PARAM_SUBLINK)
@@ -391,17 +404,22 @@ check_walker(Node *node, CheckContext *context)
 		default:
 			break;
 	}
+	derive_check_conversion(node);
+	if (derive_compat_json_takes_today(node))
+		derive_refuse("a JSON path that compares times with and without time zone",
+					  "Without a date, the offset of a time zone is that of today.", NULL);
 	(void) check_functions_in_node(node, check_function, context);
 	return expression_tree_walker(node, check_walker, context);
 }
 
 /* -------------------------------------------------------------------------
- * Whole-row references and virtual generated columns
+ * Whole-row references, virtual generated columns, limits that are none
  *
  * A tuplestore of changes has no row type of its own and one column more than
  * the relation, so "t" and "t.*" as a value become ROW(t.a, t.b, ...)::t.
  * Virtual columns are not part of the rows that the log carries either; they
- * become the expressions that they stand for.
+ * become the expressions that they stand for.  A LIMIT that limits nothing goes,
+ * whose only effect is to keep the planner from looking into the sub-query.
  * -------------------------------------------------------------------------
  */
 
@@ -409,6 +427,20 @@ typedef struct ExpandContext
 {
 	List	   *queries;
 } ExpandContext;
+
+/* LIMIT ALL, LIMIT NULL, OFFSET 0 */
+static bool
+limits_nothing(Node *limit, bool offset)
+{
+	Const	   *value = (Const *) strip_implicit_coercions(limit);
+
+	if (value == NULL || !IsA(value, Const))
+		return false;
+	if (value->constisnull)
+		return true;
+	return offset && (value->consttype == INT4OID ? DatumGetInt32(value->constvalue) == 0 :
+					  value->consttype == INT8OID && DatumGetInt64(value->constvalue) == 0);
+}
 
 static Node *
 expand_mutator(Node *node, ExpandContext *context)
@@ -419,6 +451,10 @@ expand_mutator(Node *node, ExpandContext *context)
 	{
 		Query	   *query = (Query *) node;
 
+		if (limits_nothing(query->limitCount, false))
+			query->limitCount = NULL;
+		if (limits_nothing(query->limitOffset, true))
+			query->limitOffset = NULL;
 		context->queries = lcons(query, context->queries);
 		/* in place: the enclosing queries on the list stay what they are */
 		(void) query_tree_mutator(query, expand_mutator, context, QTW_DONT_COPY_QUERY);

@@ -18,7 +18,7 @@
  */
 DERIVE_NORETURN extern void derive_refuse(const char *construct, const char *detail, const char *hint);
 
-/* Replace whole-row references and virtual columns by what they stand for, in the tree. */
+/* Replace whole-row references, virtual columns and a LIMIT that limits nothing by what they stand for, in the tree. */
 extern void derive_query_expand(Query *query);
 
 /*
@@ -26,6 +26,9 @@ extern void derive_query_expand(Query *query);
  * expand it.
  */
 extern void derive_check_query(Query *query, Oid owner);
+
+/* The same for a function that is called. */
+extern void derive_check_function(Oid funcid);
 
 /* The same for one relation as a source (inh: and its children): a table or a maintained view. */
 extern void derive_check_source(Oid relid, bool inh, Oid owner);

@@ -10,7 +10,7 @@
  *	settings	to_char(), timestamptz::date: not while the view is evaluated
  *				under the settings recorded for it, see base/eval_settings.c
  *	conversion	concat(), to_json(), "||": of values to text and back, by the
- *				functions of their types; check.c looks at the types
+ *				functions of their types, see conversion.c
  *	text search	to_tsvector(text): by the default configuration, which is
  *				recorded, and whose definition may be altered; 'english'::text::
  *				regconfig finds one by name.  server/dependents.c listens to
@@ -71,6 +71,8 @@ static const struct
 	/* xmloption */
 	{"xml", DERIVE_STABLE_SETTINGS},
 	{"xml_is_well_formed", DERIVE_STABLE_SETTINGS},
+	/* what is known when the query is declared */
+	{"pg_typeof", DERIVE_STABLE_SETTINGS},
 	/* values to text and back */
 	{"anytextcat", DERIVE_STABLE_CONVERTS},
 	{"array_to_json", DERIVE_STABLE_CONVERTS},

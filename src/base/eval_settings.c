@@ -49,12 +49,13 @@
 
 /*
  * What a function of PostgreSQL, or the parser in the body of a function, reads.
- * Everybody may set them.
+ * Everybody may set them.  standard_conforming_strings and backslash_quote are
+ * not here: the texts of functions are cut into words but once in a process,
+ * so they are the same for all views (server/background.c).
  */
 static const char *const recorded_names[] =
 {
 	"array_nulls",
-	"backslash_quote",
 	"bytea_output",
 	"DateStyle",
 	TEXT_SEARCH_CONFIG,
@@ -64,7 +65,6 @@ static const char *const recorded_names[] =
 	"lc_numeric",
 	"lc_time",
 	"quote_all_identifiers",
-	"standard_conforming_strings",
 	"TimeZone",
 	"timezone_abbreviations",
 	"transform_null_equals",

@@ -60,6 +60,8 @@ static const struct
 	{"default_transaction_deferrable", "off"},
 	{"row_security", "on"},
 	{"gin_fuzzy_search_limit", "0"},
+	{"standard_conforming_strings", "on"},
+	{"backslash_quote", "safe_encoding"},
 	{"temp_file_limit", "-1"},
 };
 

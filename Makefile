@@ -21,9 +21,11 @@ PGFILEDESC = "pg_derive - materialized views maintained from the write-ahead log
 OBJS = \
 	src/base/debug_point.o \
 	src/base/eval_settings.o \
+	src/base/guard.o \
 	src/base/gucs.o \
 	src/base/position.o \
 	src/base/registry.o \
+	src/base/rights.o \
 	src/base/rowhash.o \
 	src/base/topic.o \
 	src/base/usercode.o \
@@ -89,6 +91,7 @@ OBJS = \
 	src/server/cohort.o \
 	src/server/declare.o \
 	src/server/dependents.o \
+	src/server/foreign_code.o \
 	src/server/historyfuncs.o \
 	src/server/hooks.o \
 	src/server/journals.o \
@@ -96,6 +99,7 @@ OBJS = \
 	src/server/module.o \
 	src/server/reading.o \
 	src/server/request.o \
+	src/server/rowjson.o \
 	src/server/serve.o \
 	src/server/shmem.o \
 	src/server/sqlfuncs.o \
@@ -123,6 +127,7 @@ REGRESS = \
 	settings \
 	names \
 	definitions \
+	foreign_code \
 	large \
 	found \
 	found2 \

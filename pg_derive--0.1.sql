@@ -342,14 +342,14 @@ CREATE FUNCTION derive.wait(
 	AS 'MODULE_PATHNAME', 'derive_wait_sql'
 	LANGUAGE C CALLED ON NULL INPUT VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION derive.wait(regclass, pg_lsn, interval) IS
-	'wait until a view, or all, contain what was committed before the call or the LSN; false on timeout';
+	'wait until a view, or all that one may read, contain what was committed before the call or the LSN; false on timeout';
 
 CREATE FUNCTION derive.verify(view regclass DEFAULT NULL)
 	RETURNS TABLE (view regclass, missing bigint, extra bigint)
 	AS 'MODULE_PATHNAME', 'derive_verify_sql'
 	LANGUAGE C CALLED ON NULL INPUT VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION derive.verify(regclass) IS
-	'compare a view, or all, with its query; 0 missing and 0 extra rows mean equal';
+	'compare a view, or all that one may read, with its query; 0 missing and 0 extra rows mean equal';
 
 CREATE FUNCTION derive.explain(view regclass) RETURNS SETOF text
 	AS 'MODULE_PATHNAME', 'derive_explain_sql'
@@ -371,7 +371,7 @@ CREATE FUNCTION derive.poll(
 	subscriber text,
 	max_rows int4 DEFAULT 1000,
 	timeout interval DEFAULT '0')
-	RETURNS TABLE (operation text, old jsonb, new jsonb, lsn pg_lsn)
+	RETURNS TABLE (operation text, old jsonb, new jsonb, lsn pg_lsn, omitted text[])
 	AS 'MODULE_PATHNAME', 'derive_poll_sql'
 	LANGUAGE C CALLED ON NULL INPUT VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION derive.poll(text, int4, interval) IS
@@ -597,7 +597,8 @@ CREATE FUNCTION derive.changes_of(
 	OUT before jsonb,
 	OUT after jsonb,
 	OUT now jsonb,
-	OUT conflict boolean)
+	OUT conflict boolean,
+	OUT omitted text[])
 	RETURNS SETOF record
 	AS 'MODULE_PATHNAME', 'derive_changes_of_sql'
 	LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;

@@ -15,6 +15,7 @@
 #ifndef DERIVE_BODY_H
 #define DERIVE_BODY_H
 
+#include "base/rights.h"
 #include "base/usercode.h"
 #include "delta/events.h"
 #include "derive/operator.h"
@@ -130,9 +131,7 @@ typedef struct DeriveTables
 /* program.c: becoming the view's owner */
 typedef struct DeriveOwnerContext
 {
-	Oid			userid;
-	int			sec_context;
-	int			guc_level;
+	DeriveRole	role;
 	DeriveUserCode code;
 	bool		settings_changed;
 	ErrorContextCallback callback;

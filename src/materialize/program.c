@@ -73,10 +73,7 @@ name_not_found(void *arg)
 void
 derive_owner_enter(DeriveProgram *program, DeriveOwnerContext *saved)
 {
-	GetUserIdAndSecContext(&saved->userid, &saved->sec_context);
-	SetUserIdAndSecContext(program->owner, saved->sec_context | SECURITY_RESTRICTED_OPERATION);
-	saved->guc_level = NewGUCNestLevel();
-	derive_compat_restrict_search_path();
+	derive_role_enter(program->owner, &saved->role);
 	saved->settings_changed = derive_settings_enter(program->settings);
 	derive_usercode_enter(&saved->code);
 	saved->callback.callback = name_not_found;
@@ -88,9 +85,8 @@ void
 derive_owner_leave(DeriveOwnerContext *saved)
 {
 	error_context_stack = saved->callback.previous;
-	AtEOXact_GUC(false, saved->guc_level);
+	derive_role_leave(&saved->role);
 	derive_settings_leave(saved->settings_changed);
-	SetUserIdAndSecContext(saved->userid, saved->sec_context);
 	derive_usercode_leave(&saved->code);
 }
 
@@ -729,6 +725,8 @@ derive_program_explain(DeriveProgram *program)
 	char	   *rest;
 	ListCell   *lc;
 
+	DeriveOwnerContext saved;
+
 	if (program->operators != NULL)
 		return explain_settings(program, derive_operators_explain(program));
 
@@ -737,7 +735,11 @@ derive_program_explain(DeriveProgram *program)
 															   get_rel_name(program->view))));
 	initStringInfo(&text);
 	if (program->routine->explain != NULL)
+	{
+		derive_owner_enter(program, &saved);
 		program->routine->explain(program->context, &text);
+		derive_owner_leave(&saved);
+	}
 	for (line = strtok_r(text.data, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest))
 		lines = lappend(lines, psprintf("    %s", line));
 	if (program->routine->resync == NULL && (program->routine->flags & DERIVE_OF_CURRENT_ROWS))

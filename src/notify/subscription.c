@@ -31,6 +31,7 @@
 #include "access/xact.h"
 #include "base/compat.h"
 #include "base/registry.h"
+#include "base/rights.h"
 #include "catalog/pg_class.h"
 #include "common/hashfn.h"
 #include "executor/tuptable.h"
@@ -199,21 +200,6 @@ check_owner(const Subscription *sub)
 				 errmsg("must be owner of subscription \"%s\"", NameStr(sub->name))));
 }
 
-/* As a SELECT would: the view was named by its OID, so nobody looked at its schema yet. */
-static void
-check_may_read(Oid view)
-{
-	AclResult	aclresult = pg_class_aclcheck(view, GetUserId(), ACL_SELECT);
-	Oid			schema;
-
-	if (aclresult != ACLCHECK_OK)
-		aclcheck_error(aclresult, OBJECT_MATVIEW, get_rel_name(view));
-	schema = get_rel_namespace(view);
-	aclresult = derive_compat_schema_aclcheck(schema, GetUserId(), ACL_USAGE);
-	if (aclresult != ACLCHECK_OK)
-		aclcheck_error(aclresult, OBJECT_SCHEMA, get_namespace_name(schema));
-}
-
 Oid
 derive_subscription_view(const char *name)
 {
@@ -229,7 +215,7 @@ derive_subscription_view(const char *name)
 	if (!has_journal(&sub, NULL, &journal, NULL))
 		no_subscription(name);
 	check_owner(&sub);
-	check_may_read(sub.view);
+	derive_check_may(sub.view, ACL_SELECT);
 	return sub.view;
 }
 
@@ -392,7 +378,7 @@ derive_subscription_create(const char *name, Oid view)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_NAME),
 				 errmsg("the name of a subscription must have 1 to %d bytes", NAMEDATALEN - 1)));
-	check_may_read(view);
+	derive_check_may(view, ACL_SELECT);
 	lock_name(name);
 	rel = open_subscriptions(RowExclusiveLock);
 	remove_remains(rel, name);
@@ -636,7 +622,7 @@ derive_subscription_deliver(const char *name, int64 max_rows,
 	if (!lock_subscription(rel, name, true, slot, &sub))
 		no_subscription(name);
 	check_owner(&sub);
-	check_may_read(sub.view);
+	derive_check_may(sub.view, ACL_SELECT);
 	started = sub.started;
 	/* before the snapshot, or it might not see what a rewrite has moved */
 	if (!started)

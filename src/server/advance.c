@@ -27,6 +27,7 @@
 
 #include "access/xact.h"
 #include "base/debug_point.h"
+#include "base/guard.h"
 #include "base/gucs.h"
 #include "base/registry.h"
 #include "delta/delta.h"
@@ -45,7 +46,6 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
 /* What the views did in a batch; added to the statistics once it is committed. */
@@ -55,7 +55,7 @@ typedef struct BatchStats
 	DeriveStats stats;
 } BatchStats;
 
-/* A view's move, as an argument for derive_worker_guarded(). */
+/* A view's move, as an argument for derive_guarded(). */
 typedef struct Move
 {
 	WorkerView *view;
@@ -99,37 +99,6 @@ derive_worker_expire_due(WorkerView *view)
  *		Failing
  * ----------------------------------------------------------------
  */
-
-/*
- * Call a function in a subtransaction of its own.  Returns NULL, or the ERROR
- * that it ended with.
- */
-ErrorData *
-derive_worker_guarded(GuardedFunction function, void *arg)
-{
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData  *volatile edata = NULL;
-
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		function(arg);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		edata = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	return edata;
-}
 
 /*
  * A view can go no further: write down why, in the current transaction.
@@ -347,7 +316,7 @@ advance_carefully(Move *move)
 	MoveStart	start = {list_length(move->batch->deltas), list_length(*move->stats), *view->row};
 	ErrorData  *edata;
 
-	edata = derive_worker_guarded(advance, move);
+	edata = derive_guarded(advance, move);
 	if (edata != NULL && derive_watchdog_bitten() != NULL)
 	{
 		take_back(move, &start);
@@ -378,7 +347,7 @@ advance_carefully(Move *move)
 							get_rel_name(view->relid), edata->message)));
 		take_back(move, &start);
 		view->diverged = true;
-		edata = derive_worker_guarded(advance, move);
+		edata = derive_guarded(advance, move);
 		view->diverged = false;
 	}
 	if (edata == NULL)

@@ -44,9 +44,6 @@ extern List *derive_identity_missing(List *relids);
  */
 extern bool derive_identity_set(List *relids, pg_atomic_uint64 *blocked_on);
 
-/* Errors that say nothing about the view: try again. */
-extern bool derive_error_is_transient(int sqlerrcode);
-
 /* What is to be remembered of an error; in CurrentMemoryContext, or the error's. */
 extern char *derive_error_text(const ErrorData *edata);
 

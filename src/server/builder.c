@@ -36,6 +36,7 @@
 #include "access/xact.h"
 #include "base/compat.h"
 #include "base/debug_point.h"
+#include "base/guard.h"
 #include "base/registry.h"
 #include "common/hashfn.h"
 #include "catalog/pg_class.h"

@@ -3,8 +3,13 @@
  * historyfuncs.c
  *	  Looking at histories: derive.as_of() and derive.changes_of().
  *
- * They are queries on the view, put together here and run with the rights of
- * the caller.  What is added: a moment that the history does not know, because
+ * They are queries on the view, put together here, after it was looked at whether
+ * the caller may read it.  Whose code may run in them, see foreign_code.c: as_of() is
+ * run as the caller, without casts of others; changes_of(), which compares keys, as
+ * the view's owner, and its rows become jsonb as in rowjson.c.  Under the fixed
+ * search_path, names must be qualified, operators too.
+ *
+ * What is added: a moment that the history does not know, because
  * it began later or because retention has removed versions since, is an error
  * and not a wrong answer; and a moment that the history has not reached yet is
  * waited for.
@@ -16,9 +21,12 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xlog.h"
+#include "base/compat.h"
 #include "base/registry.h"
+#include "base/rights.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
+#include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
 #include "derivations/history.h"
 #include "derive/definition.h"
@@ -26,15 +34,22 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "parser/parse_coerce.h"
+#include "server/foreign_code.h"
 #include "server/request.h"
-#include "utils/acl.h"
+#include "server/rowjson.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/pg_lsn.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
+#include "utils/typcache.h"
 
 PG_FUNCTION_INFO_V1(derive_as_of_lsn_sql);
 PG_FUNCTION_INFO_V1(derive_as_of_time_sql);
@@ -51,6 +66,7 @@ typedef struct History
 	TupleDesc	desc;
 	int			ncolumns;		/* of the source */
 	DeriveDefinition *definition;
+	DeriveRowJson json;
 } History;
 
 
@@ -58,7 +74,6 @@ static History *
 open_history(Oid relid)
 {
 	History    *history = palloc0(sizeof(History));
-	AclResult	result;
 	char	   *name = get_rel_name(relid);
 	Relation	rel;
 
@@ -66,6 +81,7 @@ open_history(Oid relid)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("relation with OID %u does not exist", relid)));
+	derive_check_may(relid, ACL_SELECT);
 	if (get_rel_relkind(relid) == RELKIND_MATVIEW)
 		history->definition = derive_definition_of_view(relid);
 	if (history->definition == NULL || strcmp(history->definition->derivation, "history") != 0)
@@ -73,11 +89,7 @@ open_history(Oid relid)
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is not a history", name),
 				 errhint("Histories are made by derive.create_view() with the derivation \"history\".")));
-	result = pg_class_aclcheck(relid, GetUserId(), ACL_SELECT);
-	if (result != ACLCHECK_OK)
-		aclcheck_error(result, OBJECT_MATVIEW, name);
-
-	history->relid = relid;
+	history->relid = history->json.view = relid;
 	history->table = quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), name);
 	rel = table_open(relid, AccessShareLock);
 	history->desc = CreateTupleDescCopy(RelationGetDescr(rel));
@@ -213,6 +225,18 @@ wait_for(History *history, XLogRecPtr lsn)
 		(void) derive_wait_for_view(history->relid, lsn, -1);
 }
 
+/* A column of the history cast to what the caller wants: by whose code? */
+static void
+check_cast(Form_pg_attribute from, Form_pg_attribute to)
+{
+	Node	   *var = (Node *) makeVar(1, from->attnum, from->atttypid, from->atttypmod, from->attcollation, 0);
+	Node	   *cast = coerce_to_target_type(NULL, var, from->atttypid, to->atttypid, to->atttypmod,
+											 COERCION_EXPLICIT, COERCE_EXPLICIT_CAST, -1);
+
+	if (cast != NULL)			/* else the query will say that there is none */
+		derive_refuse_foreign_code(cast, false, NameStr(to->attname));
+}
+
 /* The columns that the caller wants, in order; those that were dropped are left out. */
 static char *
 wanted_columns(History *history, TupleDesc wanted, bool missing_ok)
@@ -223,12 +247,10 @@ wanted_columns(History *history, TupleDesc wanted, bool missing_ok)
 	for (int i = 0; i < wanted->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(wanted, i);
-		const char *type;
 		int			column;
 
 		if (att->attisdropped)
 			continue;
-		type = format_type_with_typemod(att->atttypid, att->atttypmod);
 		if (list.len > 0)
 			appendStringInfoString(&list, ", ");
 		column = find_column(history, NameStr(att->attname));
@@ -238,20 +260,44 @@ wanted_columns(History *history, TupleDesc wanted, bool missing_ok)
 					 errmsg("history \"%s\" has no column \"%s\" of its source",
 							get_rel_name(history->relid), NameStr(att->attname))));
 		if (column < 0)
-			appendStringInfo(&list, "NULL::%s", type);
+			appendStringInfoString(&list, "NULL");
 		else
-			appendStringInfo(&list, "h.%s::%s", column_name(history, column), type);
+		{
+			check_cast(TupleDescAttr(history->desc, column), att);
+			appendStringInfo(&list, "h.%s::%s", column_name(history, column),
+							 format_type_with_typemod(att->atttypid, att->atttypmod));
+		}
 	}
 	return list.data;
 }
 
-/* Run a query of one parameter or none, and add its rows to the result. */
+/* A row of the query's result becomes one of ours. */
+typedef void (*RowReceiver) (History *history, ReturnSetInfo *rsinfo, HeapTuple row, TupleDesc rowdesc);
+
 static void
-run_query(ReturnSetInfo *rsinfo, const char *query, Oid type, Datum parameter)
+receive_as_it_is(History *history, ReturnSetInfo *rsinfo, HeapTuple row, TupleDesc rowdesc)
 {
 	TupleDesc	desc = rsinfo->setDesc;
 	Datum	   *values = palloc0(sizeof(Datum) * (desc->natts + 1));
 	bool	   *nulls = palloc(sizeof(bool) * (desc->natts + 1));
+	int			column = 0;
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		nulls[i] = true;
+		if (!TupleDescAttr(desc, i)->attisdropped)
+			values[i] = SPI_getbinval(row, rowdesc, ++column, &nulls[i]);
+	}
+	tuplestore_putvalues(rsinfo->setResult, desc, values, nulls);
+}
+
+/* Run a query of one parameter, and add its rows to the result. */
+static void
+run_query(History *history, ReturnSetInfo *rsinfo, const char *query, Oid type, Datum parameter,
+		  RowReceiver receive)
+{
+	MemoryContext row_cxt = AllocSetContextCreate(CurrentMemoryContext, "pg_derive row",
+												  ALLOCSET_DEFAULT_SIZES);
 	Portal		portal;
 
 	SPI_connect();
@@ -263,20 +309,17 @@ run_query(ReturnSetInfo *rsinfo, const char *query, Oid type, Datum parameter)
 			break;
 		for (uint64 row = 0; row < SPI_processed; row++)
 		{
-			int			column = 0;
+			MemoryContext old = MemoryContextSwitchTo(row_cxt);
 
-			for (int i = 0; i < desc->natts; i++)
-			{
-				nulls[i] = true;
-				if (!TupleDescAttr(desc, i)->attisdropped)
-					values[i] = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, ++column, &nulls[i]);
-			}
-			tuplestore_putvalues(rsinfo->setResult, desc, values, nulls);
+			receive(history, rsinfo, SPI_tuptable->vals[row], SPI_tuptable->tupdesc);
+			MemoryContextSwitchTo(old);
+			MemoryContextReset(row_cxt);
 		}
 		SPI_freetuptable(SPI_tuptable);
 	}
 	SPI_cursor_close(portal);
 	SPI_finish();
+	MemoryContextDelete(row_cxt);
 }
 
 /* Prepare the result: of the columns that the caller lists, or of a row type that is given. */
@@ -300,11 +343,14 @@ run_as_of(ReturnSetInfo *rsinfo, History *history, bool missing_ok, Oid type, Da
 	bool		lsn = (type == LSNOID);
 	const char *from = history_column(history, lsn ? HISTORY_LSN : HISTORY_COMMITTED_AT);
 	const char *until = history_column(history, lsn ? HISTORY_UNTIL_LSN : HISTORY_UNTIL);
+	int			guc_level = NewGUCNestLevel();
 	char	   *query;
 
+	derive_compat_restrict_search_path();
 	query = psprintf("SELECT %s FROM %s h WHERE h.%s OPERATOR(pg_catalog.<=) $1 AND (h.%s IS NULL OR h.%s OPERATOR(pg_catalog.>) $1)",
 					 wanted_columns(history, rsinfo->setDesc, missing_ok), history->table, from, until, until);
-	run_query(rsinfo, query, type, at);
+	run_query(history, rsinfo, query, type, at, receive_as_it_is);
+	AtEOXact_GUC(false, guc_level);
 }
 
 Datum
@@ -398,16 +444,40 @@ key_columns(History *history)
 	return result;
 }
 
-/* A row of the source as jsonb; NULL if there is no version. */
+/* The equality operator of a key column, qualified. */
 static char *
-row_as_jsonb(History *history, const char *alias)
+equality(History *history, const char *column)
+{
+	int			i = find_column(history, column);
+	Oid			type = i < 0 ? InvalidOid : TupleDescAttr(history->desc, i)->atttypid;
+	Oid			operator = OidIsValid(type) ? lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr : InvalidOid;
+	Form_pg_operator form;
+	HeapTuple	tuple;
+	char	   *result;
+
+	if (!OidIsValid(operator))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("could not identify an equality operator for key column \"%s\"", column)));
+	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(operator));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for operator %u", operator);
+	form = (Form_pg_operator) GETSTRUCT(tuple);
+	result = psprintf("OPERATOR(%s.%s)", quote_identifier(get_namespace_name(form->oprnamespace)), NameStr(form->oprname));
+	ReleaseSysCache(tuple);
+	return result;
+}
+
+/* A row of the source; NULL if there is no version. */
+static char *
+row_of_source(History *history, const char *alias)
 {
 	StringInfoData list;
 
 	initStringInfo(&list);
 	for (int i = 0; i < history->ncolumns; i++)
 		appendStringInfo(&list, "%s%s.%s", i > 0 ? ", " : "", alias, column_name(history, i));
-	return psprintf("CASE WHEN %s.%s IS NOT NULL THEN (SELECT pg_catalog.to_jsonb(r) FROM (SELECT %s) r) END",
+	return psprintf("CASE WHEN %s.%s IS NOT NULL THEN (SELECT r FROM (SELECT %s) r) END",
 					alias, history_column(history, HISTORY_VERSION), list.data);
 }
 
@@ -429,9 +499,10 @@ changes_query(History *history)
 	foreach(lc, keys)
 	{
 		const char *key = quote_identifier(lfirst(lc));
+		const char *equals = equality(history, lfirst(lc));
 
-		appendStringInfo(&pair, "%sb.%s = a.%s", pair.len > 0 ? " AND " : "", key, key);
-		appendStringInfo(&now, "%sn.%s = coalesce(a.%s, b.%s)", now.len > 0 ? " AND " : "", key, key, key);
+		appendStringInfo(&pair, "%sb.%s %s a.%s", pair.len > 0 ? " AND " : "", key, equals, key);
+		appendStringInfo(&now, "%sn.%s %s coalesce(a.%s, b.%s)", now.len > 0 ? " AND " : "", key, equals, key, key);
 	}
 
 	/* where rows have no key, a change of one is not seen as such */
@@ -453,9 +524,29 @@ changes_query(History *history)
 					 "%s, %s, %s, n.%s IS DISTINCT FROM a.%s "
 					 "FROM b FULL JOIN a ON %s LEFT JOIN n ON %s ORDER BY coalesce(b.%s, a.%s)",
 					 version, version,
-					 row_as_jsonb(history, "b"), row_as_jsonb(history, "a"), row_as_jsonb(history, "n"),
+					 row_of_source(history, "b"), row_of_source(history, "a"), row_of_source(history, "n"),
 					 version, version, pair.data, now.data, version, version);
 	return query.data;
+}
+
+/* operation, before, after, now (rows of the source), conflict */
+static void
+receive_change(History *history, ReturnSetInfo *rsinfo, HeapTuple row, TupleDesc rowdesc)
+{
+	Datum		values[6] = {0};
+	bool		nulls[6] = {false};
+	List	   *omitted = NIL;
+
+	for (int i = 0; i < 5; i++)
+		values[i] = SPI_getbinval(row, rowdesc, i + 1, &nulls[i]);
+	for (int i = 1; i < 4; i++)
+	{
+		if (!nulls[i])
+			values[i] = derive_row_to_jsonb(&history->json, values[i], &omitted);
+	}
+	values[5] = derive_omitted_array(omitted);
+	nulls[5] = (omitted == NIL);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 
 Datum
@@ -463,11 +554,14 @@ derive_changes_of_sql(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	History    *history = open_history(PG_GETARG_OID(0));
+	DeriveRole	saved;
 
 	InitMaterializedSRF(fcinfo, 0);
 	wait_for(history, InvalidXLogRecPtr);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	run_query(rsinfo, changes_query(history), XID8OID, PG_GETARG_DATUM(1));
+	derive_role_enter(derive_owner_of(history->relid), &saved);
+	run_query(history, rsinfo, changes_query(history), XID8OID, PG_GETARG_DATUM(1), receive_change);
+	derive_role_leave(&saved);
 	PopActiveSnapshot();
 	return (Datum) 0;
 }

@@ -21,6 +21,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "base/guard.h"
 #include "base/registry.h"
 #include "materialize/program.h"
 #include "miscadmin.h"
@@ -224,7 +225,7 @@ derive_worker_verify_views(void)
 		{
 			if (!view->fresh)
 				continue;		/* in a later batch */
-			edata = derive_worker_guarded(compare_guarded, active);
+			edata = derive_guarded(compare_guarded, active);
 			if (edata)
 			{
 				active->sqlerrcode = edata->sqlerrcode;

@@ -12,8 +12,8 @@
  * writes nothing.  Under a snapshot that stays the same for the transaction
  * nothing new can be seen, and so it does not wait.
  *
- * Rows become jsonb here, in the session of the caller: the worker never calls a
- * type's functions for it.
+ * Rows become jsonb here (rowjson.c), in the session of the caller: the worker
+ * never calls a type's functions for it.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,20 +21,18 @@
 
 #include "access/xact.h"
 #include "base/registry.h"
+#include "base/rights.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "nodes/makefuncs.h"
-#include "nodes/primnodes.h"
 #include "notify/subscription.h"
 #include "server/hooks.h"
 #include "server/request.h"
+#include "server/rowjson.h"
 #include "storage/lmgr.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/pg_lsn.h"
@@ -56,9 +54,8 @@ typedef struct Poll
 	DerivePollState state;
 	MemoryContext cxt;			/* reset with every look */
 
-	/* where rows go */
-	ReturnSetInfo *rsinfo;
-	FmgrInfo	to_jsonb;
+	ReturnSetInfo *rsinfo;		/* where rows go */
+	DeriveRowJson json;
 } Poll;
 
 /* An argument that must not be NULL. */
@@ -84,7 +81,6 @@ derive_subscribe_sql(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("derive.subscribe()");
 	derive_require_service();
 
-	LockRelationOid(view, AccessShareLock);
 	name = get_rel_name(view);
 	if (name == NULL)
 		ereport(ERROR,
@@ -95,6 +91,9 @@ derive_subscribe_sql(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is not a materialized view", name)));
+	derive_check_may(view, ACL_SELECT); /* before the lock, which is not for
+										 * everybody */
+	LockRelationOid(view, AccessShareLock);
 	if (derive_registry_get(view) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -177,32 +176,22 @@ static void
 receive(void *arg, const char *operation, Datum oldrow, Datum newrow, XLogRecPtr lsn)
 {
 	Poll	   *poll = arg;
-	Datum		values[4] = {0};
-	bool		nulls[4] = {false};
+	Datum		values[5] = {0};
+	bool		nulls[5] = {false};
+	List	   *omitted = NIL;
 
 	values[0] = CStringGetTextDatum(operation);
 	nulls[1] = (oldrow == (Datum) 0);
 	if (!nulls[1])
-		values[1] = FunctionCall1(&poll->to_jsonb, oldrow);
+		values[1] = derive_row_to_jsonb(&poll->json, oldrow, &omitted);
 	nulls[2] = (newrow == (Datum) 0);
 	if (!nulls[2])
-		values[2] = FunctionCall1(&poll->to_jsonb, newrow);
+		values[2] = derive_row_to_jsonb(&poll->json, newrow, &omitted);
 	values[3] = LSNGetDatum(lsn);
 	nulls[3] = XLogRecPtrIsInvalid(lsn);
+	values[4] = derive_omitted_array(omitted);
+	nulls[4] = (omitted == NIL);
 	tuplestore_putvalues(poll->rsinfo->setResult, poll->rsinfo->setDesc, values, nulls);
-}
-
-/* to_jsonb() learns the type of its argument from the expression that calls it. */
-static void
-prepare_to_jsonb(Poll *poll)
-{
-	Oid			rowtype = get_rel_type_id(poll->view);
-	Expr	   *argument = (Expr *) makeNullConst(rowtype, -1, InvalidOid);
-
-	fmgr_info(F_TO_JSONB, &poll->to_jsonb);
-	fmgr_info_set_expr((Node *) makeFuncExpr(F_TO_JSONB, JSONBOID, list_make1(argument),
-											 InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL),
-					   &poll->to_jsonb);
 }
 
 /* Time that is left, in ms; -1: no limit. */
@@ -260,8 +249,8 @@ derive_poll_sql(PG_FUNCTION_ARGS)
 	poll.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	poll.name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	poll.view = derive_subscription_view(poll.name);
+	poll.json.view = poll.view;
 	poll.cxt = AllocSetContextCreate(CurrentMemoryContext, "pg_derive poll", ALLOCSET_SMALL_SIZES);
-	prepare_to_jsonb(&poll);
 	run_poll(&poll, max_rows, timeout_ms);
 	return (Datum) 0;
 }

@@ -4,7 +4,8 @@
  *	  derive.append(): an event of a topic, written to the log and nowhere else.
  *
  * The event is checked, converted and made a row here, in the session of who
- * appends it, so that errors are his; the log gets a transactional message (see
+ * appends it, so that errors are his (but for domains of the topic's columns, which
+ * are checked as the topic's owner; see foreign_code.c); the log gets a transactional message (see
  * base/topic.h), which the worker turns into a row of the topic once the
  * transaction has committed.
  *
@@ -35,9 +36,9 @@
 #include "access/xlog.h"
 #include "base/compat.h"
 #include "base/registry.h"
+#include "base/rights.h"
 #include "base/topic.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "derive/definition.h"
 #include "executor/executor.h"
@@ -47,9 +48,9 @@
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "parser/parse_coerce.h"
+#include "server/foreign_code.h"
 #include "server/request.h"
 #include "storage/lmgr.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/hsearch.h"
@@ -108,6 +109,8 @@ typedef struct Appender
 	MemoryContext cxt;			/* of all below */
 	uint64		number;			/* of the topic's description */
 	TupleDesc	desc;			/* of the topic; ours */
+	Oid			owner;			/* of the topic, if it has domains to check;
+								 * else InvalidOid */
 	RowForm    *form;
 	TupleTableSlot *slot;		/* what the conversions read */
 	ExprContext *econtext;
@@ -177,6 +180,7 @@ init_topics(void)
 	CacheRegisterRelcacheCallback(forget_topics, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHOID, forget_rights, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, forget_rights, (Datum) 0);
+	CacheRegisterSyscacheCallback(NAMESPACEOID, forget_rights, (Datum) 0);
 }
 
 static void
@@ -205,8 +209,7 @@ wait_until_ready(Oid relid)
 
 	if (get_rel_relkind(relid) != RELKIND_MATVIEW)
 		not_a_topic(relid);
-	if (pg_class_aclcheck(relid, GetUserId(), ACL_INSERT) != ACLCHECK_OK)
-		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_MATVIEW, get_rel_name(relid));
+	derive_check_may(relid, ACL_INSERT);
 	row = derive_registry_get(relid);
 	if (row == NULL)
 		ereport(ERROR,
@@ -258,10 +261,7 @@ describe(Topic *topic)
 static void
 check_rights(Topic *topic)
 {
-	AclResult	result = pg_class_aclcheck(topic->relid, GetUserId(), ACL_INSERT);
-
-	if (result != ACLCHECK_OK)
-		aclcheck_error(result, OBJECT_MATVIEW, get_rel_name(topic->relid));
+	derive_check_may(topic->relid, ACL_INSERT);
 	topic->role = GetUserId();
 	topic->may_append = true;
 }
@@ -567,18 +567,40 @@ get_appender(FunctionCallInfo fcinfo, Topic *topic)
 	appender->cxt = cxt;
 	appender->number = topic->number;
 	appender->desc = CreateTupleDescCopy(topic->desc);
+	for (int i = TOPIC_METADATA; i < appender->desc->natts && !OidIsValid(appender->owner); i++)
+	{
+		if (derive_type_has_domain(TupleDescAttr(appender->desc, i)->atttypid))
+			appender->owner = derive_owner_of(topic->relid);
+	}
 	MemoryContextSwitchTo(old);
 	fcinfo->flinfo->fn_extra = appender;
 	return appender;
 }
 
+/* Run what the topic's columns need: as its owner, if that may call code of his. */
+static void
+enter(const Appender *appender, DeriveRole *saved)
+{
+	if (OidIsValid(appender->owner))
+		derive_role_enter(appender->owner, saved);
+}
+
+static void
+leave(const Appender *appender, DeriveRole *saved)
+{
+	if (OidIsValid(appender->owner))
+		derive_role_leave(saved);
+}
+
 /* What makes a value of the topic's column from one of the row's, as INSERT would. */
 static ExprState *
-make_conversion(Form_pg_attribute from, AttrNumber column, Form_pg_attribute to)
+make_conversion(Appender *appender, Form_pg_attribute from, AttrNumber column, Form_pg_attribute to)
 {
 	Node	   *var = (Node *) makeVar(1, column, from->atttypid, from->atttypmod, from->attcollation, 0);
 	Oid			type = from->atttypid;
 	Node	   *expr;
+	ExprState  *state;
+	DeriveRole	saved;
 
 	if (same_type(from, to))
 		return NULL;
@@ -588,14 +610,13 @@ make_conversion(Form_pg_attribute from, AttrNumber column, Form_pg_attribute to)
 	{
 		CoerceViaIO *literal = makeNode(CoerceViaIO);
 
+		type = getBaseType(to->atttypid);
 		literal->arg = (Expr *) var;
-		literal->resulttype = TEXTOID;
-		literal->resultcollid = DEFAULT_COLLATION_OID;
+		literal->resulttype = type;
+		literal->resultcollid = get_typcollation(type);
 		literal->coerceformat = COERCE_IMPLICIT_CAST;
 		literal->location = -1;
-		var = coerce_to_target_type(NULL, (Node *) literal, TEXTOID, to->atttypid, -1,
-									COERCION_EXPLICIT, COERCE_IMPLICIT_CAST, -1);
-		type = to->atttypid;
+		var = (Node *) literal;
 	}
 	expr = coerce_to_target_type(NULL, var, type, to->atttypid, to->atttypmod,
 								 COERCION_ASSIGNMENT, COERCE_IMPLICIT_CAST, -1);
@@ -605,7 +626,11 @@ make_conversion(Form_pg_attribute from, AttrNumber column, Form_pg_attribute to)
 				 errmsg("column \"%s\" of the topic is of type %s but the event's is of type %s",
 						NameStr(to->attname), format_type_be(to->atttypid), format_type_be(from->atttypid)),
 				 errhint("You will need to cast it.")));
-	return ExecInitExpr((Expr *) expression_planner((Expr *) expr), NULL);
+	derive_refuse_foreign_code(expr, OidIsValid(appender->owner), NameStr(to->attname));
+	enter(appender, &saved);	/* who may call the functions, too */
+	state = ExecInitExpr((Expr *) expression_planner((Expr *) expr), NULL);
+	leave(appender, &saved);
+	return state;
 }
 
 static void
@@ -617,8 +642,8 @@ prepare_conversions(Appender *appender, RowForm *known)
 	appender->form = NULL;
 	form->conversions = palloc0(sizeof(ExprState *) * appender->desc->natts);
 	for (int i = TOPIC_METADATA; i < appender->desc->natts; i++)
-		form->conversions[i] = make_conversion(TupleDescAttr(form->desc, form->from[i] - 1), form->from[i],
-											   TupleDescAttr(appender->desc, i));
+		form->conversions[i] = make_conversion(appender, TupleDescAttr(form->desc, form->from[i] - 1),
+											   form->from[i], TupleDescAttr(appender->desc, i));
 	appender->slot = MakeSingleTupleTableSlot(form->desc, &TTSOpsVirtual);
 	if (appender->econtext == NULL)
 		appender->econtext = CreateStandaloneExprContext();
@@ -632,6 +657,7 @@ take_converted_row(Event *event, Appender *appender, RowForm *known, HeapTupleHe
 {
 	TupleTableSlot *slot;
 	RowForm    *form;
+	DeriveRole	saved;
 
 	if (appender->form == NULL || appender->form->row_type != known->row_type)
 		prepare_conversions(appender, known);
@@ -642,6 +668,7 @@ take_converted_row(Event *event, Appender *appender, RowForm *known, HeapTupleHe
 	ExecStoreVirtualTuple(slot);
 
 	ResetExprContext(appender->econtext);
+	enter(appender, &saved);
 	for (int i = TOPIC_METADATA; i < event->desc->natts; i++)
 	{
 		int			from = form->from[i] - 1;
@@ -654,6 +681,7 @@ take_converted_row(Event *event, Appender *appender, RowForm *known, HeapTupleHe
 			event->nulls[i] = slot->tts_isnull[from];
 		}
 	}
+	leave(appender, &saved);
 }
 
 
@@ -715,6 +743,7 @@ static void
 take_json(Event *event, Appender *appender, Jsonb *json)
 {
 	LOCAL_FCINFO(fcinfo, 2);
+	DeriveRole	saved;
 	Datum		result;
 
 	check_names(event->desc, json);
@@ -724,7 +753,9 @@ take_json(Event *event, Appender *appender, Jsonb *json)
 	fcinfo->args[0].isnull = true;
 	fcinfo->args[1].value = JsonbPGetDatum(json);
 	fcinfo->args[1].isnull = false;
+	enter(appender, &saved);
 	result = FunctionCallInvoke(fcinfo);
+	leave(appender, &saved);
 	if (fcinfo->isnull)			/* it makes NULL of {} */
 		memset(event->nulls, true, sizeof(bool) * event->desc->natts);
 	else

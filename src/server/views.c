@@ -22,6 +22,7 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "base/guard.h"
 #include "base/gucs.h"
 #include "base/registry.h"
 #include "catalog/pg_class.h"
@@ -180,7 +181,7 @@ load_program(WorkerView *view)
 
 	derive_worker.loading = view;
 	view->dirty = false;
-	edata = derive_worker_guarded(load_program_guarded, view);
+	edata = derive_guarded(load_program_guarded, view);
 	derive_worker.loading = NULL;
 	if (edata == NULL)
 		return;

@@ -274,10 +274,6 @@ extern void derive_worker_report_stats(List *stats);
  */
 extern bool derive_worker_fail_view(WorkerView *view, const char *message, int sqlerrcode);
 
-/* Call in a subtransaction; NULL, or the ERROR that it ended with. */
-typedef void (*GuardedFunction) (void *arg);
-extern ErrorData *derive_worker_guarded(GuardedFunction function, void *arg);
-
 
 /*
  * cohort.c: views that cannot be moved now

@@ -1,0 +1,77 @@
+/*-------------------------------------------------------------------------
+ *
+ * guard.c
+ *	  Calling what may fail, and going on.
+ *
+ * An ERROR can only be left behind by rolling back a subtransaction; a PG_CATCH
+ * alone would leave locks, buffers and the role of whoever ran it as they were.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "base/guard.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+
+/* keep: what it did, unless it ended with an ERROR, which is returned. */
+static ErrorData *
+run(DeriveGuardedFunction function, void *arg, bool keep)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *volatile edata = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		function(arg);
+		if (keep)
+			ReleaseCurrentSubTransaction();
+		else
+			RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		edata = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return edata;
+}
+
+ErrorData *
+derive_guarded(DeriveGuardedFunction function, void *arg)
+{
+	return run(function, arg, true);
+}
+
+void
+derive_undone(DeriveGuardedFunction function, void *arg)
+{
+	ErrorData  *edata = run(function, arg, false);
+
+	if (edata != NULL)
+		ReThrowError(edata);
+}
+
+bool
+derive_error_is_transient(int sqlerrcode)
+{
+	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
+	{
+		case ERRCODE_TO_CATEGORY(ERRCODE_TRANSACTION_ROLLBACK):
+		case ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_RESOURCES):
+		case ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION):
+		case ERRCODE_TO_CATEGORY(ERRCODE_SYSTEM_ERROR):
+			return true;
+		default:
+			return sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
+	}
+}

@@ -1,0 +1,46 @@
+/*-------------------------------------------------------------------------
+ *
+ * rights.h
+ *	  What the current user may do with a view, and becoming another one.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DERIVE_RIGHTS_H
+#define DERIVE_RIGHTS_H
+
+#include "nodes/parsenodes.h"
+
+/*
+ * May the current user do this to the view (ACL_SELECT, ACL_INSERT), as a
+ * statement that names it would?  Views are given by OID, so nobody has looked at
+ * their schema yet.  check: ERROR if not, or if there is no such relation.
+ */
+extern bool derive_may_read(Oid view);
+extern void derive_check_may(Oid view, AclMode mode);
+
+/* The same, or may the user change it anyway? */
+extern bool derive_may_watch(Oid view);
+
+/* What is in messages about the view's rows and query: for its owner, and pg_read_all_stats. */
+extern bool derive_may_see_errors(Oid view);
+
+/* ERROR if there is no such relation. */
+extern Oid	derive_owner_of(Oid view);
+
+/*
+ * Become somebody else, such as the owner of a view whose code is to be run, in a
+ * security-restricted operation with a fixed search_path; and whoever we were
+ * again.  An ERROR between them does the latter, too, when its (sub)transaction is
+ * rolled back.
+ */
+typedef struct DeriveRole
+{
+	Oid			userid;
+	int			sec_context;
+	int			guc_level;
+} DeriveRole;
+
+extern void derive_role_enter(Oid role, DeriveRole *saved);
+extern void derive_role_leave(DeriveRole *saved);
+
+#endif							/* DERIVE_RIGHTS_H */

@@ -128,6 +128,7 @@ REGRESS = \
 	names \
 	definitions \
 	foreign_code \
+	rights \
 	large \
 	found \
 	found2 \

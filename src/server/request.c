@@ -16,6 +16,7 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "base/registry.h"
+#include "base/rights.h"
 #include "base/waiting.h"
 #include "miscadmin.h"
 #include "notify/wait.h"
@@ -201,7 +202,7 @@ check_view_row(const DeriveViewRow *row)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("maintenance of view \"%s\" has failed", get_rel_name(row->relid)),
-					 row->error ? errdetail("The error was: %s", row->error) : 0,
+					 row->error && derive_may_see_errors(row->relid) ? errdetail("The error was: %s", row->error) : 0,
 					 errhint("Remove the cause, then call derive.repair() for the view.")));
 			break;
 	}
@@ -232,7 +233,10 @@ view_reached(void *arg, bool reached)
 
 		foreach(lc, derive_registry_all())
 		{
-			if (!check_view_row(lfirst(lc)))
+			DeriveViewRow *row = lfirst(lc);
+
+			/* others' views are nobody's concern, failed ones least of all */
+			if (derive_may_watch(row->relid) && !check_view_row(row))
 				result = false;
 		}
 	}
@@ -384,7 +388,7 @@ derive_verify_view(Oid view, int64 *missing, int64 *extra)
 		ereport(ERROR,
 				(errcode(answer.sqlerrcode),
 				 errmsg("could not verify view \"%s\"", get_rel_name(view)),
-				 errdetail_internal("%s", answer.error)));
+				 derive_may_see_errors(view) ? errdetail_internal("%s", answer.error) : 0));
 	*missing = answer.missing;
 	*extra = answer.extra;
 }

@@ -17,7 +17,7 @@
 extern void derive_require_service(void);
 
 /*
- * Wait until the view (InvalidOid: all) is ready and contains everything that
+ * Wait until the view (InvalidOid: all that the current user may read or owns) is ready and contains everything that
  * was committed before lsn (InvalidXLogRecPtr: before now).  False on timeout
  * (timeout_ms < 0: none).  ERROR if it cannot get there.
  */

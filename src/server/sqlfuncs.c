@@ -11,7 +11,13 @@
  *	maintain, release, pause,	owner of the view
  *	resume, repair
  *	verify						who may read the view
- *	wait, explain				anyone who knows its name
+ *	wait, explain				who may read the view, its owner, and for
+ *								explain pg_read_all_stats
+ *
+ * Without a view, wait and verify are about all views of which that is true.  The
+ * message of a failed view is for its owner and pg_read_all_stats, since it may
+ * have values of tables in it.  The same of all functions is in README.md, and
+ * tested by sql/rights.sql.
  *
  * What they change is in the tables of derive_state, in the caller's
  * transaction.  The worker learns of it by the invalidation message at commit,
@@ -24,8 +30,10 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "base/compat.h"
+#include "base/guard.h"
 #include "base/gucs.h"
 #include "base/registry.h"
+#include "base/rights.h"
 #include "base/waiting.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
@@ -132,7 +140,7 @@ lock_and_get_row(Oid view, LOCKMODE mode)
 	return row;
 }
 
-/* For the others: check and read. */
+/* For the others, when the rights have been checked: read. */
 static DeriveViewRow *
 get_row(Oid view)
 {
@@ -291,7 +299,12 @@ derive_wait_sql(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(2))
 		timeout_ms = derive_timeout_ms(PG_GETARG_INTERVAL_P(2));
 	if (OidIsValid(view))
+	{
+		check_is_matview(view);
+		if (!derive_may_watch(view))
+			derive_check_may(view, ACL_SELECT);
 		(void) get_row(view);
+	}
 	PG_RETURN_BOOL(derive_wait_for_view(view, lsn, timeout_ms));
 }
 
@@ -304,12 +317,9 @@ views_to_verify(Oid view)
 
 	if (OidIsValid(view))
 	{
-		AclResult	aclresult;
-
+		check_is_matview(view);
+		derive_check_may(view, ACL_SELECT);
 		(void) get_row(view);
-		aclresult = pg_class_aclcheck(view, GetUserId(), ACL_SELECT);
-		if (aclresult != ACLCHECK_OK)
-			aclcheck_error(aclresult, OBJECT_MATVIEW, get_rel_name(view));
 		return list_make1_oid(view);
 	}
 
@@ -317,7 +327,7 @@ views_to_verify(Oid view)
 	{
 		DeriveViewRow *row = lfirst(lc);
 
-		if (pg_class_aclcheck(row->relid, GetUserId(), ACL_SELECT) != ACLCHECK_OK)
+		if (!derive_may_read(row->relid))
 			continue;
 		if (row->state != DERIVE_VIEW_READY)
 			ereport(WARNING,
@@ -358,27 +368,45 @@ derive_verify_sql(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
+typedef struct Explanation
+{
+	Oid			view;
+	List	   *lines;
+} Explanation;
+
+static void
+explain(void *arg)
+{
+	Explanation *explanation = arg;
+	DeriveProgram *program;
+
+	LockRelationOid(explanation->view, AccessShareLock);
+	(void) get_row(explanation->view);
+	program = derive_program_load(explanation->view, CurrentMemoryContext);
+	explanation->lines = derive_program_explain(program);
+	derive_program_free(program);
+}
+
+/* Its locks, on tables that the caller may not even read, end with the call. */
 Datum
 derive_explain_sql(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	Oid			view = PG_GETARG_OID(0);
-	DeriveProgram *program;
+	Explanation explanation = {PG_GETARG_OID(0), NIL};
 	ListCell   *lc;
 
-	(void) get_row(view);
+	check_is_matview(explanation.view);
+	if (!derive_may_watch(explanation.view) && !derive_may_see_errors(explanation.view))
+		derive_check_may(explanation.view, ACL_SELECT);
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
-
-	LockRelationOid(view, AccessShareLock);
-	program = derive_program_load(view, CurrentMemoryContext);
-	foreach(lc, derive_program_explain(program))
+	derive_undone(explain, &explanation);
+	foreach(lc, explanation.lines)
 	{
 		Datum		value = CStringGetTextDatum((char *) lfirst(lc));
 		bool		null = false;
 
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, &value, &null);
 	}
-	derive_program_free(program);
 	return (Datum) 0;
 }
 

@@ -33,6 +33,7 @@ OBJS = \
 	src/capture/caches.o \
 	src/capture/decoder.o \
 	src/capture/json_stream.o \
+	src/capture/json_text.o \
 	src/capture/lives.o \
 	src/capture/output_plugin.o \
 	src/delta/backlog.o \

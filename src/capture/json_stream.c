@@ -27,11 +27,15 @@
  * "old" where that is the whole row; else it is missing from "new" and its
  * column is listed in "unchanged".
  *
+ * A value that cannot be written (see json_text.c) is missing, and its column
+ * listed in "omitted": whatever is in the tables, the stream goes on.  The same
+ * goes for prefix and content of a message.
+ *
  * Values: integers, oid, float and numeric are JSON numbers, except for NaN and
  * infinities, which are strings; boolean; json and jsonb are embedded (line
  * breaks between their tokens become spaces); dates and times are ISO 8601
- * strings, as to_json() writes them; everything else is the type's text as a
- * string.  Domains are written as their base types.  SQL NULL is null.
+ * strings, as to_json() writes them, in UTC; everything else is the type's text as
+ * a string, under fixed settings.  Domains are written as their base types.  SQL NULL is null.
  *
  * Options: see the table below.  Patterns of tables and exclude are lists of
  * schema.table, with * for any characters, and a backslash before a comma,
@@ -62,7 +66,6 @@
 #include "access/htup_details.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
 #include "nodes/parsenodes.h"
 #include "nodes/value.h"
@@ -80,6 +83,7 @@
 
 #include "base/compat.h"
 #include "capture/json_stream.h"
+#include "capture/json_text.h"
 
 /* A schema.table pattern; both halves keep their backslashes. */
 typedef struct Pattern
@@ -330,70 +334,7 @@ wanted(JsonStream *stream, Relation relation)
 		!any_matches(stream->exclude, schema, table);
 }
 
-/* ---------- values ---------- */
-
-/* Is the text of a number a JSON number?  Not NaN and the infinities. */
-static bool
-is_finite(const char *string)
-{
-	return string[0] != '\0' && strspn(string, "0123456789+-.eE") == strlen(string);
-}
-
-static void
-append_json_text(StringInfo out, const char *string)
-{
-	for (; *string != '\0'; string++)
-		appendStringInfoChar(out, (*string == '\n' || *string == '\r') ? ' ' : *string);
-}
-
-static void
-append_value(StringInfo out, Oid type, Datum value)
-{
-	Oid			base = getBaseType(type);
-	char		buffer[MAXDATELEN + 1];
-	char	   *string;
-	Oid			function;
-	bool		varlena;
-
-	switch (base)
-	{
-		case BOOLOID:
-			appendStringInfoString(out, DatumGetBool(value) ? "true" : "false");
-			return;
-		case DATEOID:
-		case TIMESTAMPOID:
-		case TIMESTAMPTZOID:
-			JsonEncodeDateTime(buffer, value, base, NULL);
-			escape_json(out, buffer);
-			return;
-		default:
-			break;
-	}
-
-	getTypeOutputInfo(type, &function, &varlena);
-	string = OidOutputFunctionCall(function, value);
-	switch (base)
-	{
-		case INT2OID:
-		case INT4OID:
-		case INT8OID:
-		case OIDOID:
-		case FLOAT4OID:
-		case FLOAT8OID:
-		case NUMERICOID:
-			if (is_finite(string))
-				appendStringInfoString(out, string);
-			else
-				escape_json(out, string);
-			break;
-		case JSONOID:
-		case JSONBOID:
-			append_json_text(out, string);
-			break;
-		default:
-			escape_json(out, string);
-	}
-}
+/* ---------- parts of an event ---------- */
 
 static void
 append_key(StringInfo out, const char *key)
@@ -401,15 +342,16 @@ append_key(StringInfo out, const char *key)
 	/* after an opening brace or a colon no comma is due */
 	if (out->data[out->len - 1] != '{')
 		appendStringInfoChar(out, ',');
-	escape_json(out, key);
+	derive_json_append_name(out, key);
 	appendStringInfoChar(out, ':');
 }
 
+/* A name, or anything else that is short. */
 static void
 append_string(StringInfo out, const char *key, const char *value)
 {
 	append_key(out, key);
-	escape_json(out, value);
+	derive_json_append_name(out, value);
 }
 
 static void
@@ -435,7 +377,51 @@ append_time(StringInfo out, const char *key, TimestampTz time)
 				  JsonEncodeDateTime(buffer, TimestampTzGetDatum(time), TIMESTAMPTZOID, NULL));
 }
 
+static void
+append_names(StringInfo out, const char *key, List *names)
+{
+	ListCell   *lc;
+
+	if (names == NIL)
+		return;
+	append_key(out, key);
+	foreach(lc, names)
+	{
+		appendStringInfoChar(out, foreach_current_index(lc) ? ',' : '[');
+		derive_json_append_name(out, lfirst(lc));
+	}
+	appendStringInfoChar(out, ']');
+}
+
+/* Take back what was appended since. */
+static void
+cut(StringInfo out, int len)
+{
+	out->len = len;
+	out->data[len] = '\0';
+}
+
 /* ---------- rows ---------- */
+
+/* Columns that an event does not have: of char *. */
+typedef struct Missing
+{
+	List	   *unchanged;
+	List	   *omitted;
+} Missing;
+
+static List *
+add_name(List *names, char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, names)
+	{
+		if (strcmp(lfirst(lc), name) == 0)
+			return names;
+	}
+	return lappend(names, name);
+}
 
 static bool
 is_unchanged_toast(Form_pg_attribute att, Datum value)
@@ -455,11 +441,11 @@ is_logged(Form_pg_attribute att)
  * One row as an object.  keys_only: the columns outside of the replica
  * identity are null because they were not logged, leave them out.  fallback: a
  * whole old row for unchanged TOASTed values, or NULL.  Columns whose values
- * are nowhere are collected in *unchanged.
+ * are nowhere, or cannot be written, are collected in *missing.
  */
 static void
 append_row(StringInfo out, TupleDesc desc, HeapTuple row, bool keys_only,
-		   HeapTuple fallback, List **unchanged)
+		   HeapTuple fallback, Missing *missing)
 {
 	appendStringInfoChar(out, '{');
 	for (int i = 0; i < desc->natts; i++)
@@ -467,6 +453,7 @@ append_row(StringInfo out, TupleDesc desc, HeapTuple row, bool keys_only,
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 		bool		isnull;
 		Datum		value;
+		int			len = out->len;
 
 		if (!is_logged(att))
 			continue;
@@ -477,14 +464,17 @@ append_row(StringInfo out, TupleDesc desc, HeapTuple row, bool keys_only,
 			value = heap_getattr(fallback, i + 1, desc, &isnull);
 		if (!isnull && is_unchanged_toast(att, value))
 		{
-			*unchanged = lappend(*unchanged, NameStr(att->attname));
+			missing->unchanged = lappend(missing->unchanged, NameStr(att->attname));
 			continue;
 		}
 		append_key(out, NameStr(att->attname));
 		if (isnull)
 			appendStringInfoString(out, "null");
-		else
-			append_value(out, att->atttypid, value);
+		else if (!derive_json_append_value(out, att->atttypid, value))
+		{
+			cut(out, len);
+			missing->omitted = add_name(missing->omitted, NameStr(att->attname));
+		}
 	}
 	appendStringInfoChar(out, '}');
 }
@@ -494,29 +484,20 @@ append_rows(StringInfo out, Relation relation, HeapTuple oldrow, HeapTuple newro
 {
 	TupleDesc	desc = RelationGetDescr(relation);
 	bool		full = relation->rd_rel->relreplident == REPLICA_IDENTITY_FULL;
-	List	   *unchanged = NIL;
-	ListCell   *lc;
+	Missing		missing = {NIL, NIL};
 
 	if (oldrow != NULL)
 	{
 		append_key(out, "old");
-		append_row(out, desc, oldrow, !full, NULL, &unchanged);
+		append_row(out, desc, oldrow, !full, NULL, &missing);
 	}
 	if (newrow != NULL)
 	{
 		append_key(out, "new");
-		append_row(out, desc, newrow, false, full ? oldrow : NULL, &unchanged);
+		append_row(out, desc, newrow, false, full ? oldrow : NULL, &missing);
 	}
-	if (unchanged == NIL)
-		return;
-
-	append_key(out, "unchanged");
-	foreach(lc, unchanged)
-	{
-		appendStringInfoChar(out, foreach_current_index(lc) ? ',' : '[');
-		escape_json(out, lfirst(lc));
-	}
-	appendStringInfoChar(out, ']');
+	append_names(out, "unchanged", missing.unchanged);
+	append_names(out, "omitted", missing.omitted);
 }
 
 static void
@@ -533,7 +514,7 @@ start_event(LogicalDecodingContext *ctx, const char *event)
 {
 	OutputPluginPrepareWrite(ctx, true);
 	appendStringInfoString(ctx->out, "{\"event\":");
-	escape_json(ctx->out, event);
+	derive_json_append_name(ctx->out, event);
 	return ctx->out;
 }
 
@@ -570,6 +551,7 @@ send_begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 	if (stream->begun)
 		return;
 	stream->begun = true;
+	derive_json_fix_settings();
 	out = start_transaction_event(ctx, "begin", txn);
 	if (stream->include_times)
 		append_time(out, "commit_time", txn->xact_time.commit_time);
@@ -739,21 +721,43 @@ json_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 	MemoryContextReset(stream->event_cxt);
 }
 
-/* The content may be any bytes; those that are no text are sent in hex. */
-static void
+/* The content may be any bytes; those that are no text are sent in hex.  False if there are too many. */
+static bool
 append_content(StringInfo out, const char *content, Size size)
 {
-	char	   *hex;
+	int			len = out->len;
 
+	append_key(out, "content");
 	if (memchr(content, '\0', size) == NULL &&
-		pg_verify_mbstr(GetDatabaseEncoding(), content, size, true))
+		pg_verify_mbstr(GetDatabaseEncoding(), content, size, true) &&
+		derive_json_append_string(out, pnstrdup(content, size)))
+		return true;
+	cut(out, len);
+	if (out->len + size * 2 > DERIVE_JSON_MAX)
+		return false;
+	append_key(out, "content_hex");
+	appendStringInfoChar(out, '"');
+	enlargeStringInfo(out, size * 2 + 1);
+	out->len += hex_encode(content, size, out->data + out->len);
+	appendStringInfoChar(out, '"');
+	return true;
+}
+
+static void
+append_message(StringInfo out, const char *prefix, const char *content, Size size)
+{
+	List	   *omitted = NIL;
+	int			len = out->len;
+
+	append_key(out, "prefix");
+	if (!derive_json_append_string(out, prefix))
 	{
-		append_string(out, "content", pnstrdup(content, size));
-		return;
+		cut(out, len);
+		omitted = lappend(omitted, "prefix");
 	}
-	hex = palloc(size * 2 + 1);
-	hex[hex_encode(content, size, hex)] = '\0';
-	append_string(out, "content_hex", hex);
+	if (!append_content(out, content, size))
+		omitted = lappend(omitted, "content");
+	append_names(out, "omitted", omitted);
 }
 
 static void
@@ -792,8 +796,7 @@ json_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr lsn,
 			append_lsn(out, "lsn", lsn);
 	}
 	append_bool(out, "transactional", transactional);
-	append_string(out, "prefix", prefix);
-	append_content(out, content, size);
+	append_message(out, prefix, content, size);
 	end_event(ctx);
 	MemoryContextSwitchTo(caller);
 	MemoryContextReset(stream->event_cxt);

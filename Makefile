@@ -83,6 +83,7 @@ OBJS = \
 	src/materialize/scratch.o \
 	src/materialize/tables.o \
 	src/notify/journal.o \
+	src/notify/spool.o \
 	src/notify/subscription.o \
 	src/notify/wait.o \
 	src/server/advance.o \

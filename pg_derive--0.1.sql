@@ -159,6 +159,7 @@ CREATE TABLE derive_state.subscriptions (
 	created_at timestamptz NOT NULL,
 	polled_at timestamptz,
 	spooled int8 NOT NULL,
+	spool_size int8 NOT NULL,
 	CONSTRAINT subscriptions_pkey PRIMARY KEY (name)
 ) WITH (fillfactor = 10);
 COMMENT ON TABLE derive_state.subscriptions IS 'who has got which changes';
@@ -173,17 +174,19 @@ COMMENT ON COLUMN derive_state.subscriptions.created_at IS 'when it was created'
 COMMENT ON COLUMN derive_state.subscriptions.polled_at IS 'when something was last delivered';
 COMMENT ON COLUMN derive_state.subscriptions.spooled IS
 	'number of the last initial row in the spool that was delivered';
+COMMENT ON COLUMN derive_state.subscriptions.spool_size IS
+	'bytes of rows that were spooled, while some are still to be delivered; else 0';
 
 CREATE TABLE derive_state.spool (
 	subscription name NOT NULL,
 	n int8 NOT NULL,
-	row bytea NOT NULL,
+	rows bytea NOT NULL,
 	CONSTRAINT spool_pkey PRIMARY KEY (subscription, n)
 );
 COMMENT ON TABLE derive_state.spool IS 'initial rows that are still to be delivered';
 COMMENT ON COLUMN derive_state.spool.subscription IS 'name of the subscription';
-COMMENT ON COLUMN derive_state.spool.n IS 'their order';
-COMMENT ON COLUMN derive_state.spool.row IS 'a value of the view''s row type';
+COMMENT ON COLUMN derive_state.spool.n IS 'number of the last one of these rows';
+COMMENT ON COLUMN derive_state.spool.rows IS 'some values of the view''s row type, one after the other';
 
 REVOKE ALL ON derive_state.journals, derive_state.changes, derive_state.subscriptions,
 	derive_state.spool FROM PUBLIC;

@@ -118,7 +118,7 @@ derive_define_gucs(void)
 	if (process_shared_preload_libraries_in_progress)
 		define_postmaster_gucs();
 	DefineCustomIntVariable("pg_derive.subscription_max_size",
-							"Sets how much of a view's changes is kept for subscribers that have not got them yet.",
+							"Sets how much of a view's changes, and of a role's initial rows, is kept for subscribers that have not got them yet.",
 							"A subscription that needs older ones has to start anew.  0 means no limit.",
 							&derive_subscription_max_size,
 							1024 * 1024, 0, MAX_KILOBYTES,

@@ -11,7 +11,14 @@
  * The first delivery looks at the view and its journal under one snapshot: the
  * rows that the view has then are delivered first, and the position is the last
  * change that the snapshot sees.  Rows that the caller did not want yet go to
- * derive_state.spool, from which later deliveries take them.
+ * derive_state.spool (spool.c), from which later deliveries take them.
+ *
+ * Spools are bounded as changes are: those of one role's subscriptions together by
+ * pg_derive.subscription_max_size, beyond which a first delivery that leaves rows
+ * is refused, and each one by pg_derive.subscription_retention, after which it is
+ * removed and the subscription lost.  First deliveries that spool are one after the
+ * other for a role, while they write, and count what others have written that is
+ * not committed yet.
  *
  * Two deliveries of one subscription follow each other: each one locks the
  * subscription's row, and only then takes the snapshot under which it reads.
@@ -30,6 +37,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "base/compat.h"
+#include "base/gucs.h"
 #include "base/registry.h"
 #include "base/rights.h"
 #include "catalog/pg_class.h"
@@ -37,6 +45,7 @@
 #include "executor/tuptable.h"
 #include "miscadmin.h"
 #include "notify/journal.h"
+#include "notify/spool.h"
 #include "notify/subscription.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
@@ -60,13 +69,8 @@
 #define Anum_subscriptions_created_at	7
 #define Anum_subscriptions_polled_at	8
 #define Anum_subscriptions_spooled		9
-#define Natts_subscriptions				9
-
-/* derive_state.spool */
-#define Anum_spool_subscription	1
-#define Anum_spool_n			2
-#define Anum_spool_row			3
-#define Natts_spool				3
+#define Anum_subscriptions_spool_size	10
+#define Natts_subscriptions				10
 
 /* derive_state.position */
 #define Anum_position_lsn		2
@@ -84,11 +88,13 @@ typedef struct Subscription
 	TimestampTz created_at;
 	TimestampTz polled_at;		/* 0: never */
 	int64		spooled;		/* the spool was delivered up to this row */
+	int64		spool_size;		/* bytes that it had; 0: it is empty */
 } Subscription;
 
 /* A delivery under way. */
 typedef struct Delivery
 {
+	Relation	rel;			/* derive_state.subscriptions */
 	Subscription *sub;
 	Snapshot	snapshot;
 	DeriveSubscriptionReceiver receiver;
@@ -131,6 +137,7 @@ deform_subscription(Relation rel, HeapTuple tuple, Subscription *sub)
 	if (!nulls[Anum_subscriptions_polled_at - 1])
 		sub->polled_at = DatumGetTimestampTz(values[Anum_subscriptions_polled_at - 1]);
 	sub->spooled = DatumGetInt64(values[Anum_subscriptions_spooled - 1]);
+	sub->spool_size = DatumGetInt64(values[Anum_subscriptions_spool_size - 1]);
 }
 
 static HeapTuple
@@ -151,6 +158,7 @@ form_subscription(Relation rel, const Subscription *sub)
 	values[Anum_subscriptions_polled_at - 1] = TimestampTzGetDatum(sub->polled_at);
 	nulls[Anum_subscriptions_polled_at - 1] = (sub->polled_at == 0);
 	values[Anum_subscriptions_spooled - 1] = Int64GetDatum(sub->spooled);
+	values[Anum_subscriptions_spool_size - 1] = Int64GetDatum(sub->spool_size);
 	return heap_form_tuple(RelationGetDescr(rel), values, nulls);
 }
 
@@ -256,73 +264,89 @@ lock_subscription(Relation rel, const char *name, bool wait, TupleTableSlot *slo
  * ----------------------------------------------------------------
  */
 
-static Relation
-open_spool(LOCKMODE mode)
-{
-	return table_open(derive_registry_table_oid("spool", false), mode);
-}
-
-static Relation
-open_spool_index(void)
-{
-	return index_open(derive_registry_table_oid("spool_pkey", false), AccessShareLock);
-}
-
-/* What is left of it: rows that were removed may stay in the index for long. */
-static SysScanDesc
-begin_spool_scan(Relation spool, Relation index, const Subscription *sub, Snapshot snapshot)
-{
-	ScanKeyData key[2];
-
-	ScanKeyInit(&key[0], Anum_spool_subscription, BTEqualStrategyNumber, F_NAMEEQ, NameGetDatum(&sub->name));
-	ScanKeyInit(&key[1], Anum_spool_n, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(sub->spooled));
-	return systable_beginscan_ordered(spool, index, snapshot, 2, key);
-}
-
-static void
-remove_from_spool(Relation spool, HeapTuple tuple, Subscription *sub)
-{
-	bool		isnull;
-
-	CatalogTupleDelete(spool, &tuple->t_self);
-	sub->spooled = DatumGetInt64(heap_getattr(tuple, Anum_spool_n, RelationGetDescr(spool), &isnull));
-}
-
-static bool
-spool_is_empty(const Subscription *sub, Snapshot snapshot)
-{
-	Relation	spool = open_spool(AccessShareLock);
-	Relation	index = open_spool_index();
-	SysScanDesc scan = begin_spool_scan(spool, index, sub, snapshot);
-	bool		result = !HeapTupleIsValid(systable_getnext_ordered(scan, ForwardScanDirection));
-
-	systable_endscan_ordered(scan);
-	index_close(index, AccessShareLock);
-	table_close(spool, AccessShareLock);
-	return result;
-}
-
-/* Remove its rows, but not more than that; false if there are more. */
 static bool
 clear_spool(Subscription *sub, int64 max_rows)
 {
-	Relation	spool = open_spool(RowExclusiveLock);
-	Relation	index = open_spool_index();
-	SysScanDesc scan = begin_spool_scan(spool, index, sub, NULL);
-	HeapTuple	tuple = NULL;
+	if (!derive_spool_clear(&sub->name, &sub->spooled, max_rows))
+		return false;
+	sub->spool_size = 0;
+	return true;
+}
 
-	for (int64 n = 0; n <= max_rows; n++)
+/* Two spools of one role are not written at the same time. */
+static void
+owner_lock(Oid owner, LOCKTAG *tag)
+{
+	SET_LOCKTAG_OBJECT(*tag, MyDatabaseId, derive_registry_table_oid("subscriptions", false), owner, 1);
+}
+
+/* Bytes in the spools of other subscriptions of this one's owner, committed or not. */
+static int64
+size_of_others(Relation rel, const Subscription *sub)
+{
+	SnapshotData dirty;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	int64		result = 0;
+
+	InitDirtySnapshot(dirty);
+	scan = systable_beginscan(rel, InvalidOid, false, &dirty, 0, NULL);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
-		tuple = systable_getnext_ordered(scan, ForwardScanDirection);
-		if (!HeapTupleIsValid(tuple) || n == max_rows)
-			break;
-		CHECK_FOR_INTERRUPTS();
-		remove_from_spool(spool, tuple, sub);
+		Subscription other;
+
+		/* one that somebody is about to replace comes again */
+		if (TransactionIdIsValid(dirty.xmax))
+			continue;
+		deform_subscription(rel, tuple, &other);
+		if (other.owner == sub->owner && strcmp(NameStr(other.name), NameStr(sub->name)) != 0)
+			result += other.spool_size;
 	}
-	systable_endscan_ordered(scan);
-	index_close(index, NoLock);
-	table_close(spool, NoLock);
-	return !HeapTupleIsValid(tuple);
+	systable_endscan(scan);
+	return result;
+}
+
+static void
+too_much_to_spool(const Subscription *sub)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+			 errmsg("too many initial rows for subscription \"%s\" are left for later", NameStr(sub->name)),
+			 errdetail("Those of all subscriptions of role \"%s\" together may take %d kB (\"pg_derive.subscription_max_size\").",
+					   GetUserNameFromId(sub->owner, false), derive_subscription_max_size),
+			 errhint("Take more rows with the first call of derive.poll() (max_rows), or first those of other subscriptions.")));
+}
+
+/* Before anything is written: do the rows of the view, but for the first ones, fit? */
+static void
+check_space(const Delivery *d, Relation view, int64 space)
+{
+	TupleTableSlot *slot;
+	TableScanDesc scan;
+	MemoryContext row_cxt;
+	int64		skip = d->wanted;
+
+	/* TOAST may have compressed them, but hardly more than that */
+	if ((int64) DatumGetInt64(DirectFunctionCall1(pg_table_size, ObjectIdGetDatum(RelationGetRelid(view)))) < space / 4)
+		return;
+	slot = table_slot_create(view, NULL);
+	scan = table_beginscan(view, d->snapshot, 0, NULL);
+	row_cxt = AllocSetContextCreate(CurrentMemoryContext, "pg_derive row", ALLOCSET_DEFAULT_SIZES);
+	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	{
+		MemoryContext old = MemoryContextSwitchTo(row_cxt);
+
+		CHECK_FOR_INTERRUPTS();
+		if (--skip < 0)
+			space -= VARSIZE(DatumGetPointer(ExecFetchSlotHeapTupleDatum(slot)));
+		if (space < 0)
+			too_much_to_spool(d->sub);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(row_cxt);
+	}
+	table_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	MemoryContextDelete(row_cxt);
 }
 
 
@@ -439,7 +463,7 @@ state_of(const Subscription *sub, Snapshot snapshot, bool *own)
 		return DERIVE_POLL_PENDING;
 	if (sub->position < journal.floor)
 		return DERIVE_POLL_LOST;
-	if (!spool_is_empty(sub, snapshot))
+	if (sub->spool_size > 0 && !derive_spool_is_empty(&sub->name, sub->spooled, snapshot))
 		return DERIVE_POLL_PENDING;
 	derive_journal_read(sub->view, sub->position, snapshot, stop_at_first, &found);
 	return found ? DERIVE_POLL_PENDING : DERIVE_POLL_EMPTY;
@@ -496,72 +520,62 @@ lsn_of(Snapshot snapshot)
 static void
 deliver_view(Delivery *d, Relation view, const DeriveJournalRow *journal)
 {
-	Relation	spool = open_spool(RowExclusiveLock);
-	CatalogIndexState indexes = CatalogOpenIndexes(spool);
+	DeriveSpoolWriter *spool = NULL;
 	TupleTableSlot *slot = table_slot_create(view, NULL);
 	TableScanDesc scan = table_beginscan(view, d->snapshot, 0, NULL);
 	MemoryContext row_cxt = AllocSetContextCreate(CurrentMemoryContext, "pg_derive row",
 												  ALLOCSET_DEFAULT_SIZES);
-	int64		n = 0;
+	int64		space = PG_INT64_MAX;
 
 	d->sub->lsn = lsn_of(d->snapshot);
 	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{
-		MemoryContext oldcontext = MemoryContextSwitchTo(row_cxt);
-		Datum		row = ExecFetchSlotHeapTupleDatum(slot);
+		MemoryContext oldcontext;
+		Datum		row;
 
 		CHECK_FOR_INTERRUPTS();
-		if (d->delivered < d->wanted)
+		if (d->delivered == d->wanted && spool == NULL)
+		{
+			LOCKTAG		tag;
+
+			owner_lock(d->sub->owner, &tag);
+			(void) LockAcquire(&tag, ExclusiveLock, false, false);
+			if (derive_subscription_max_size > 0)
+			{
+				space = (int64) derive_subscription_max_size * 1024 - size_of_others(d->rel, d->sub);
+				check_space(d, view, space);
+			}
+			spool = derive_spool_begin(&d->sub->name);
+		}
+		oldcontext = MemoryContextSwitchTo(row_cxt);
+		row = ExecFetchSlotHeapTupleDatum(slot);
+		if (spool == NULL)
 			deliver(d, "initial", (Datum) 0, row, d->sub->lsn);
 		else
-		{
-			Datum		values[Natts_spool];
-			bool		nulls[Natts_spool] = {false};
-
-			values[Anum_spool_subscription - 1] = NameGetDatum(&d->sub->name);
-			values[Anum_spool_n - 1] = Int64GetDatum(++n);
-			values[Anum_spool_row - 1] = row;
-			CatalogTupleInsertWithInfo(spool, heap_form_tuple(RelationGetDescr(spool), values, nulls), indexes);
-		}
+			d->sub->spool_size = derive_spool_add(spool, row);
+		if (d->sub->spool_size > space)
+			too_much_to_spool(d->sub);
 		MemoryContextSwitchTo(oldcontext);
 		MemoryContextReset(row_cxt);
 	}
 	table_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
 	MemoryContextDelete(row_cxt);
-	CatalogCloseIndexes(indexes);
-	table_close(spool, NoLock);
+	if (spool != NULL)
+		derive_spool_end(spool);
 	d->sub->started = true;
 	d->sub->position = derive_journal_last(journal, d->snapshot);
 }
 
-static void
-deliver_spool(Delivery *d)
+static bool
+deliver_spooled(void *arg, Datum row)
 {
-	Relation	spool = open_spool(RowExclusiveLock);
-	Relation	index = open_spool_index();
-	SysScanDesc scan = begin_spool_scan(spool, index, d->sub, d->snapshot);
-	MemoryContext row_cxt = AllocSetContextCreate(CurrentMemoryContext, "pg_derive row",
-												  ALLOCSET_DEFAULT_SIZES);
-	HeapTuple	tuple;
+	Delivery   *d = arg;
 
-	while (d->delivered < d->wanted &&
-		   HeapTupleIsValid(tuple = systable_getnext_ordered(scan, ForwardScanDirection)))
-	{
-		MemoryContext oldcontext = MemoryContextSwitchTo(row_cxt);
-		bool		isnull;
-		Datum		row = heap_getattr(tuple, Anum_spool_row, RelationGetDescr(spool), &isnull);
-
-		CHECK_FOR_INTERRUPTS();
-		deliver(d, "initial", (Datum) 0, PointerGetDatum(PG_DETOAST_DATUM_COPY(row)), d->sub->lsn);
-		remove_from_spool(spool, tuple, d->sub);
-		MemoryContextSwitchTo(oldcontext);
-		MemoryContextReset(row_cxt);
-	}
-	systable_endscan_ordered(scan);
-	MemoryContextDelete(row_cxt);
-	index_close(index, NoLock);
-	table_close(spool, NoLock);
+	if (d->delivered >= d->wanted)
+		return false;
+	deliver(d, "initial", (Datum) 0, row, d->sub->lsn);
+	return true;
 }
 
 static bool
@@ -583,7 +597,7 @@ fallen_behind(const Subscription *sub)
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("subscription \"%s\" has fallen behind", NameStr(sub->name)),
-			 errdetail("Changes of view \"%s\" that it has not got yet are not kept any more.",
+			 errdetail("Rows or changes of view \"%s\" that it has not got yet are not kept any more.",
 					   get_rel_name(sub->view)),
 			 errhint("Call derive.unsubscribe() and derive.subscribe(), and begin with the rows that the view has now.")));
 }
@@ -603,7 +617,9 @@ deliver_all(Delivery *d, Relation view)
 	}
 	if (d->sub->position < journal.floor)
 		fallen_behind(d->sub);
-	deliver_spool(d);
+	if (d->sub->spool_size > 0 &&
+		derive_spool_read(&d->sub->name, &d->sub->spooled, d->snapshot, deliver_spooled, d))
+		d->sub->spool_size = 0;
 	if (d->delivered < d->wanted)
 		derive_journal_read(d->sub->view, d->sub->position, d->snapshot, deliver_change, d);
 }
@@ -613,8 +629,8 @@ derive_subscription_deliver(const char *name, int64 max_rows,
 							DeriveSubscriptionReceiver receiver, void *arg)
 {
 	Subscription sub;
-	Delivery	d = {.sub = &sub,.receiver = receiver,.arg = arg,.wanted = max_rows};
 	Relation	rel = open_subscriptions(RowExclusiveLock);
+	Delivery	d = {.rel = rel,.sub = &sub,.receiver = receiver,.arg = arg,.wanted = max_rows};
 	Relation	view = NULL;
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
 	bool		started;
@@ -638,6 +654,14 @@ derive_subscription_deliver(const char *name, int64 max_rows,
 		sub.polled_at = GetCurrentTimestamp();
 		CatalogTupleUpdate(rel, &slot->tts_tid, form_subscription(rel, &sub));
 		CommandCounterIncrement();
+	}
+	if (sub.started != started && sub.spool_size > 0)
+	{
+		LOCKTAG		tag;
+
+		/* who counts from now on sees it */
+		owner_lock(sub.owner, &tag);
+		(void) LockRelease(&tag, ExclusiveLock, false);
 	}
 	if (view != NULL)
 		table_close(view, NoLock);
@@ -720,6 +744,39 @@ is_orphan(const Subscription *sub)
 		!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(sub->owner));
 }
 
+/* It has rows to be delivered that have waited for too long, or that it cannot get any more. */
+static bool
+has_stale_spool(const Subscription *sub)
+{
+	DeriveJournalRow journal;
+
+	if (sub->spool_size == 0 || !has_journal(sub, NULL, &journal, NULL))
+		return false;
+	return sub->position < journal.floor ||
+		(derive_subscription_retention > 0 &&
+		 sub->polled_at < GetCurrentTimestamp() - derive_subscription_retention * USECS_PER_SEC);
+}
+
+/* Remove what is to be removed of it, which is locked; false if there is more. */
+static bool
+sweep(Relation rel, Subscription *sub, ItemPointer tid, int max_rows)
+{
+	bool		orphan = is_orphan(sub);
+	bool		done;
+
+	if (!orphan && !has_stale_spool(sub))
+		return true;
+	done = clear_spool(sub, max_rows);
+	if (done && orphan)
+	{
+		CatalogTupleDelete(rel, tid);
+		return true;
+	}
+	sub->position = 0;			/* it is lost: no journal has a floor of 0 */
+	CatalogTupleUpdate(rel, tid, form_subscription(rel, sub));
+	return done;
+}
+
 bool
 derive_subscriptions_sweep(int max_rows)
 {
@@ -732,19 +789,12 @@ derive_subscriptions_sweep(int max_rows)
 		Subscription *sub = lfirst(lc);
 		TupleTableSlot *slot;
 
-		if (!is_orphan(sub))
+		if (!is_orphan(sub) && !has_stale_spool(sub))
 			continue;
 		slot = table_slot_create(rel, NULL);
-		if (lock_subscription(rel, NameStr(sub->name), false, slot, sub) && is_orphan(sub))
-		{
-			if (clear_spool(sub, max_rows))
-				CatalogTupleDelete(rel, &slot->tts_tid);
-			else
-			{
-				CatalogTupleUpdate(rel, &slot->tts_tid, form_subscription(rel, sub));
-				result = false;
-			}
-		}
+		if (lock_subscription(rel, NameStr(sub->name), false, slot, sub) &&
+			!sweep(rel, sub, &slot->tts_tid, max_rows))
+			result = false;
 		ExecDropSingleTupleTableSlot(slot);
 	}
 	table_close(rel, NoLock);

@@ -13,7 +13,8 @@
  * and for the worker
  *
  *	derive_subscriptions_passed()	how much of a journal nobody needs
- *	derive_subscriptions_sweep()	remove those whose view or owner is gone
+ *	derive_subscriptions_sweep()	remove those whose view or owner is gone, and
+ *									spools that are too old
  *
  * Functions that take a name check that it exists and that the current user may
  * use it.
@@ -60,9 +61,9 @@ extern bool derive_subscriptions_none(Oid view);
 extern int64 derive_subscriptions_passed(const DeriveJournalRow *row);
 
 /*
- * Remove subscriptions without a journal or an owner, but for those that
- * somebody has locked, and not more than max_rows of their rows.  False if there
- * is more.
+ * Remove subscriptions without a journal or an owner, and spools that nobody has
+ * read from for too long, but for those that somebody has locked, and not more
+ * than max_rows of their rows.  False if there is more.
  */
 extern bool derive_subscriptions_sweep(int max_rows);
 

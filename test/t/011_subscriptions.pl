@@ -270,9 +270,11 @@ $listener->query_safe('COMMIT');
 $node->safe_psql('postgres', q{SELECT derive.unsubscribe('waiting')});
 my ($rc, $out, $err) = $node->psql('postgres', "SELECT * FROM derive.poll('names')");
 like($err, qr/subscription "names" has fallen behind.*derive.unsubscribe/s, 'and polling it says what to do');
+$node->append_conf('postgresql.conf', "pg_derive.subscription_max_size = 0");
+$node->reload;
 subscribe_again();
 copies_are_exact('subscribed again');
-$node->append_conf('postgresql.conf', "pg_derive.subscription_max_size = 0\npg_derive.subscription_retention = '1s'");
+$node->append_conf('postgresql.conf', "pg_derive.subscription_retention = '1s'");
 $node->reload;
 $node->safe_psql('postgres', 'UPDATE accounts SET note = note || id WHERE id % 2 = 0');
 ok($node->poll_query_until('postgres', "SELECT state = 'lost' FROM derive.subscriptions WHERE subscriber = 'names'"),

@@ -130,6 +130,47 @@ $node->safe_psql('large', 'DELETE FROM big; SELECT derive.wait()');
 is($node->safe_psql('large', q{SELECT operation, omitted, count(*) FROM derive.poll('reader') GROUP BY 1, 2 ORDER BY 2}), "delete|{body}|1\ndelete|{numbers}|1\ndelete||1",
 	'old rows are without what new ones were without');
 
+# Spools: smaller than the view, exact, bounded for each role and in time
+my ($rc, $out, $err);
+$node->safe_psql('postgres', q{
+CREATE ROLE one; CREATE ROLE two;
+CREATE TABLE t (id int PRIMARY KEY, note text);
+INSERT INTO t SELECT i, repeat(md5(i::text), CASE WHEN i % 1000 = 0 THEN 3000 ELSE 1 END) FROM generate_series(1, 20000) i;
+SELECT derive.create_view('v', 'SELECT * FROM t'); SELECT derive.wait();
+GRANT SELECT ON v TO one, two; SET ROLE one;
+SELECT derive.subscribe('v', 'a'), derive.subscribe('v', 'b'), derive.subscribe('v', 'c'); SET ROLE two; SELECT derive.subscribe('v', 'd');
+SELECT derive.wait()});
+$node->safe_psql('postgres', 'SELECT count(*) FROM derive.poll($$a$$, 1)');
+is($node->safe_psql('postgres', q{SELECT pg_total_relation_size('derive_state.spool') < pg_total_relation_size('v'), behind FROM derive.subscriptions WHERE subscriber = 'a'}),
+	't|19999', 'a spool takes less than the view');
+$node->safe_psql('postgres', q{CREATE TABLE got (r jsonb);
+DO $$ DECLARE n int; BEGIN
+	FOR i IN 1 .. 1000 LOOP INSERT INTO got SELECT new FROM derive.poll('a', 7 * i); GET DIAGNOSTICS n = ROW_COUNT; COMMIT; EXIT WHEN n = 0; END LOOP;
+END $$});
+is($node->safe_psql('postgres', q{SELECT (SELECT count(*) FROM got), (SELECT count(*) FROM (SELECT to_jsonb(v) FROM v EXCEPT SELECT r FROM got) d),
+	(SELECT count(*) FROM derive_state.spool), (SELECT spool_size FROM derive_state.subscriptions WHERE name = 'a')}),
+	'19999|1|0|0', 'all rows come out of it once, and it is empty then');
+$node->append_conf('postgresql.conf', "pg_derive.subscription_max_size = '2MB'");
+$node->reload;
+my $session = background($node);
+$session->query_safe(q{BEGIN; SELECT count(*) FROM derive.poll('b', 100)});
+($rc, $out, $err) = $node->psql('postgres', q{SELECT count(*) FROM derive.poll('c', 100)});
+like($err, qr/too many initial rows for subscription "c".*role "one" together may take 2048 kB/s, 'the spools of a role are bounded, those that are not committed included');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM derive.poll('d', 100)}), '100', 'those of another role are its own');
+$session->query_safe('ROLLBACK');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM derive.poll('c', 100)}), '100', 'what was rolled back does not count');
+($rc, $out, $err) = $node->psql('postgres', q{SELECT count(*) FROM derive.poll('b', 100)});
+like($err, qr/too many initial rows for subscription "b"/, 'what was committed does');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM derive.poll('b', 20000)}), '20000', 'taking all rows at once needs no space');
+$node->append_conf('postgresql.conf', "pg_derive.subscription_retention = '1s'");
+$node->reload;
+ok($node->poll_query_until('postgres', "SELECT state = 'lost' AND (SELECT count(*) = 0 FROM derive_state.spool) FROM derive.subscriptions WHERE subscriber = 'c'"),
+	'rows that nobody takes are removed in the end');
+($rc, $out, $err) = $node->psql('postgres', q{SELECT count(*) FROM derive.poll('c', 100)});
+like($err, qr/subscription "c" has fallen behind/, 'and who comes then is told');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM derive.poll('b')}), '0', 'one without such rows is not lost');
+$session->quit;
+
 $node->safe_psql($_, "SELECT pg_drop_replication_slot('$_')") for qw(settings latin1 ascii large);
 log_is_clean($node);
 $node->stop;

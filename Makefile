@@ -130,6 +130,7 @@ REGRESS = \
 	names \
 	definitions \
 	foreign_code \
+	leftovers \
 	rights \
 	large \
 	found \

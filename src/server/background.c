@@ -65,6 +65,7 @@ static const struct
 	{"temp_file_limit", "-1"},
 };
 
+static void release_user_locks(XactEvent event, void *arg);
 static bool set_identity_full(Oid relid, pg_atomic_uint64 *blocked_on);
 
 void
@@ -82,6 +83,19 @@ derive_background_start(Oid dboid)
 	for (i = 0; i < lengthof(settings); i++)
 		SetConfigOption(settings[i].name, settings[i].value, PGC_SUSET, PGC_S_OVERRIDE);
 	derive_compat_no_transaction_timeout();
+	RegisterXactCallback(release_user_locks, NULL);
+}
+
+/*
+ * Functions of views may take advisory locks of the session, and the session is
+ * ours: it would have them for ever.  All else that outlives a transaction is
+ * refused in a security-restricted operation, or undone with its settings.
+ */
+static void
+release_user_locks(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT)
+		LockReleaseAll(USER_LOCKMETHOD, true);
 }
 
 void

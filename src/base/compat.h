@@ -78,12 +78,6 @@ derive_compat_strip_permissions(Query *query)
 			(void) addRTEPermissionInfo(&query->rteperminfos, rte);
 	}
 }
-
-static inline void
-derive_compat_check_permissions(PlannedStmt *stmt)
-{
-	(void) ExecCheckPermissions(stmt->rtable, stmt->permInfos, true);
-}
 #else
 static inline void
 derive_compat_strip_permissions(Query *query)
@@ -98,12 +92,6 @@ derive_compat_strip_permissions(Query *query)
 		rte->checkAsUser = InvalidOid;
 		rte->selectedCols = NULL;
 	}
-}
-
-static inline void
-derive_compat_check_permissions(PlannedStmt *stmt)
-{
-	(void) ExecCheckRTPerms(stmt->rtable, true);
 }
 #endif
 

@@ -63,6 +63,9 @@ extern bool derive_linear_sorted(DeriveLinear *linear, int nkeys, DeriveRowSink 
  */
 extern void derive_query_run(Query *query, QueryEnvironment *env, DeriveRowSink sink, void *arg);
 
+/* ERROR if the current user may not run the query; it is scribbled on.  Needs an active snapshot. */
+extern void derive_query_check_permissions(Query *query);
+
 /*
  * A query with cached plans of its own: restricted to a set of keys that is
  * passed in as a tuplestore.  See aggregate.c.

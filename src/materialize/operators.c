@@ -33,12 +33,10 @@
 #include "catalog/pg_constraint.h"
 #include "miscadmin.h"
 #include "rewrite/rewriteHandler.h"
-#include "tcop/tcopprot.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-#include "base/compat.h"
 #include "base/debug_point.h"
 #include "base/registry.h"
 #include "delta/fill.h"
@@ -98,7 +96,7 @@ check_privileges(DeriveProgram *program)
 	derive_owner_enter(program, &saved);
 	AcquireRewriteLocks(query, true, false);
 	query = linitial_node(Query, QueryRewrite(query));
-	derive_compat_check_permissions(pg_plan_query(query, "pg_derive", 0, NULL));
+	derive_query_check_permissions(query);
 	derive_owner_leave(&saved);
 }
 

@@ -78,6 +78,8 @@ missing_packages()
 			test)
 				perl -MIPC::Run -e 1 2>/dev/null || echo libipc-run-perl
 				perl -MTest::More -e 1 2>/dev/null || echo perl
+				# without it a test is skipped
+				[ -e "$("${PG_CONFIG:-false}" --pkglibdir)/pgaudit.so" ] || ! may_install || echo "postgresql-@-pgaudit"
 				;;
 			fuzz) command -v python3 >/dev/null || echo python3 ;;
 			lint) command -v pg_bsd_indent >/dev/null || echo pg-bsd-indent ;;

@@ -91,6 +91,7 @@ OBJS = \
 	src/server/basis.o \
 	src/server/builder.o \
 	src/server/cohort.o \
+	src/server/crash_guard.o \
 	src/server/declare.o \
 	src/server/dependents.o \
 	src/server/foreign_code.o \
@@ -103,6 +104,7 @@ OBJS = \
 	src/server/request.o \
 	src/server/rowjson.o \
 	src/server/serve.o \
+	src/server/setbacks.o \
 	src/server/shmem.o \
 	src/server/sqlfuncs.o \
 	src/server/subscribe.o \

@@ -191,6 +191,12 @@ read_slot(const char *name, ReplicationSlotPersistentData *data, bool *active)
 	return slot != NULL;
 }
 
+static bool
+is_ours(const ReplicationSlotPersistentData *data)
+{
+	return data->database == MyDatabaseId && strcmp(NameStr(data->plugin), PLUGIN_NAME) == 0;
+}
+
 /* Waits for a process that uses the slot to release it. */
 void
 derive_slot_drop(const char *name)
@@ -198,7 +204,7 @@ derive_slot_drop(const char *name)
 	ReplicationSlotPersistentData data;
 	bool		active;
 
-	if (read_slot(name, &data, &active))
+	if (read_slot(name, &data, &active) && is_ours(&data))
 		ReplicationSlotDrop(name, false);
 }
 
@@ -210,7 +216,7 @@ derive_slot_state(const char *name)
 
 	if (!read_slot(name, &data, &active))
 		return DERIVE_SLOT_MISSING;
-	if (data.database != MyDatabaseId || strcmp(NameStr(data.plugin), PLUGIN_NAME) != 0)
+	if (!is_ours(&data))
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("replication slot \"%s\" is in the way of pg_derive", name),
@@ -416,13 +422,14 @@ read_record(DeriveDecoder *decoder)
 
 	if (XLogReadRecord(ctx->reader, &message) == NULL)
 		ereport(ERROR,
-				(errcode_for_file_access(),
+				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("could not read WAL for replication slot \"%s\" at %X/%X: %s",
 						NameStr(ctx->slot->data.name),
 						LSN_FORMAT_ARGS(ctx->reader->EndRecPtr),
 						message ? message : "no record found")));
 	decoder->bytes_read += XLogRecGetTotalLen(ctx->reader);
 	derive_lives_note(&decoder->lives, ctx->reader);
+	DERIVE_DEBUG_POINT("decode-record");
 
 	if (!decoder->flushed && commits_old_transaction(decoder, ctx->reader))
 	{
@@ -560,6 +567,12 @@ uint64
 derive_decoder_bytes_read(DeriveDecoder *decoder)
 {
 	return decoder->bytes_read;
+}
+
+XLogRecPtr
+derive_decoder_failed_at(DeriveDecoder *decoder)
+{
+	return decoder->broken ? decoder->ctx->reader->ReadRecPtr : InvalidXLogRecPtr;
 }
 
 XLogRecPtr

@@ -7,7 +7,7 @@
  * API
  *
  *	derive_slot_create(name)		create the permanent logical slot (plugin pg_derive)
- *	derive_slot_drop(name)			drop it, if it exists
+ *	derive_slot_drop(name)			drop it, if it exists and is not somebody else's
  *	derive_slot_state(name)			usable, missing or lost
  *	derive_decoder_open(name, sink)	acquire the slot; MUST run inside a transaction
  *	derive_decoder_run(d, upto)		decode up to an LSN, calling the sink
@@ -140,6 +140,9 @@ extern bool derive_decoder_would_release(DeriveDecoder *decoder, XLogRecPtr lsn)
 
 /* Sum of the sizes of the records that were read; not of empty space in the log. */
 extern uint64 derive_decoder_bytes_read(DeriveDecoder *decoder);
+
+/* After a run that ended with an ERROR: the last record that was read; else invalid. */
+extern XLogRecPtr derive_decoder_failed_at(DeriveDecoder *decoder);
 
 /*
  * Did the server run without our library at some time between an LSN (of a time

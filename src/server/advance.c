@@ -40,6 +40,7 @@
 #include "portability/instr_time.h"
 #include "server/background.h"
 #include "server/builder.h"
+#include "server/crash_guard.h"
 #include "server/shmem.h"
 #include "server/worker_state.h"
 #include "storage/lmgr.h"
@@ -204,6 +205,7 @@ advance(void *arg)
 	bool		settled = true; /* the registry must know */
 
 	INSTR_TIME_SET_CURRENT(start);
+	derive_crash_guard_note(view->relid, "changing the view");
 	if (view->journal != NULL)
 	{
 		/* its contents are replaced, by its builder or here */

@@ -26,7 +26,8 @@
  * If anything fails for reasons of the view, it is marked as failed.  If the
  * reason lies elsewhere (a lock, a worker that restarted, shutdown), the view
  * stays 'building' and the worker starts another builder.  A transaction of a
- * builder that dies leaves nothing behind.
+ * builder that dies leaves nothing behind.  If builders crash, again and again,
+ * the next one marks the view as failed (crash_guard.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -48,6 +49,7 @@
 #include "postmaster/interrupt.h"
 #include "server/background.h"
 #include "server/builder.h"
+#include "server/crash_guard.h"
 #include "storage/ipc.h"
 #include "storage/lmgr.h"
 #include "utils/lsyscache.h"
@@ -70,6 +72,7 @@ static DeriveDatabase *database = NULL;
 static BuilderArgs args;
 
 static void detach(int code, Datum arg);
+static void enter_crash_guard(void);
 static void set_phase(const char *phase);
 static bool ensure_identity(void);
 static bool await_tracking(void);
@@ -140,6 +143,7 @@ derive_builder_main(Datum arg)
 
 	PG_TRY();
 	{
+		enter_crash_guard();
 		if (ensure_identity() && await_tracking())
 			while (!fill())
 				CHECK_FOR_INTERRUPTS();
@@ -162,6 +166,20 @@ derive_builder_main(Datum arg)
 	proc_exit(0);
 }
 
+/* The view fails if the builders before this one have crashed. */
+static void
+enter_crash_guard(void)
+{
+	DeriveCrashes crashes;
+
+	derive_crash_guard_enter(args.dboid, args.view, &crashes);
+	if (crashes.count >= DERIVE_MAX_CRASHES)
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("the process that builds the view crashed %d times in a row, while %s",
+						crashes.count, crashes.activity)));
+}
+
 /* However we end: give the slot back, and let the worker look. */
 static void
 detach(int code, Datum arg)
@@ -174,6 +192,7 @@ detach(int code, Datum arg)
 static void
 set_phase(const char *phase)
 {
+	derive_crash_guard_note(args.view, phase);
 	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
 	strlcpy(build->phase, phase, DERIVE_PHASE_LENGTH);
 	LWLockRelease(derive_shared()->lock);

@@ -78,8 +78,9 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
-/* A worker that has not left by then is told by signal. */
+/* A worker that has not left by then is told by signal; one that is to read the log first. */
 #define POLITE_MS 500
+#define FINISH_MS 60000
 
 static ProcessUtility_hook_type prev_process_utility = NULL;
 static object_access_hook_type prev_object_access = NULL;
@@ -114,7 +115,7 @@ static bool changes_column_type(Node *stmt);
 static void tell_of_definitions(void);
 static bool refresh_maintained(RefreshMatViewStmt *stmt);
 static Oid	database_to_empty(Node *stmt);
-static void send_away(DeriveDatabase *db);
+static void send_away(DeriveDatabase *db, bool finish);
 static void release_hold(int code, Datum arg);
 static void wake_worker(void);
 
@@ -188,12 +189,19 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 
 	if (db != NULL)
 	{
+		/*
+		 * After the move, what was written before can no longer be decoded:
+		 * the log names files by their tablespace.
+		 */
+		bool		finish = IsA(stmt, AlterDatabaseStmt);
+
 		LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
 		db->holds++;
+		db->finish |= finish;
 		LWLockRelease(derive_shared()->lock);
 		PG_ENSURE_ERROR_CLEANUP(release_hold, PointerGetDatum(db));
 		{
-			send_away(db);
+			send_away(db, finish);
 			process_further(pstmt, query_string, read_only_tree, context,
 							params, query_env, dest, qc);
 			if (is_drop_database)
@@ -414,17 +422,31 @@ is_inhabited(DeriveDatabase *db, bool signal_them)
 	return result;
 }
 
-/* Wait until our processes have left the database; the caller holds them away. */
+/*
+ * Wait until our processes have left the database; the caller holds them away.
+ * If they are to finish, after they have read what was committed there.
+ */
 static void
-send_away(DeriveDatabase *db)
+send_away(DeriveDatabase *db, bool finish)
 {
 	TimestampTz start = GetCurrentTimestamp();
+	bool		impatient = false;
 
 	derive_database_wake(db);
 	ConditionVariablePrepareToSleep(&db->point.cv);
-	while (is_inhabited(db, TimestampDifferenceExceeds(start, GetCurrentTimestamp(), POLITE_MS)))
+	while (is_inhabited(db, impatient))
 	{
 		CHECK_FOR_INTERRUPTS();
+		if (!impatient &&
+			TimestampDifferenceExceeds(start, GetCurrentTimestamp(), finish ? FINISH_MS : POLITE_MS))
+		{
+			impatient = true;
+			if (finish)
+				ereport(WARNING,
+						(errmsg("the worker process of pg_derive could not read the log of the database to its end within %d s",
+								FINISH_MS / 1000),
+						 errdetail("If the log cannot be read afterwards then the views are computed anew, and events of topics are lost.")));
+		}
 		(void) ConditionVariableTimedSleep(&db->point.cv, 100, PG_WAIT_EXTENSION);
 	}
 	ConditionVariableCancelSleep();
@@ -436,7 +458,8 @@ release_hold(int code, Datum arg)
 	DeriveDatabase *db = (DeriveDatabase *) DatumGetPointer(arg);
 
 	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
-	db->holds--;
+	if (--db->holds == 0)
+		db->finish = false;
 	LWLockRelease(derive_shared()->lock);
 	derive_launcher_wake();
 }

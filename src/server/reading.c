@@ -38,8 +38,9 @@
  * epoch.  Views that a builder filled for an earlier life have lost their
  * backlog and are built again.
  *
- * A slot that is gone, or has lost WAL, is made anew as well.  Then, too, all
- * views are computed afresh, since nobody can say what they have missed.
+ * A slot that is gone, has lost WAL, or cannot be decoded is made anew as well.
+ * Then, too, all views are computed afresh, since nobody can say what they have
+ * missed (setbacks.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -75,18 +76,20 @@
  * in any case.)
  */
 static void
-mark_for_rebuild(XLogRecPtr stored, XLogRecPtr lost_before)
+mark_for_rebuild(XLogRecPtr stored, XLogRecPtr lost_before, const char *reason)
 {
 	ListCell   *lc;
 
 	StartTransactionCommand();
+	MemoryContextSwitchTo(derive_worker.batch_cxt);
+	reason = psprintf("its turn to be computed anew: %s", reason);
 	foreach(lc, derive_worker.views)
 	{
 		WorkerView *view = lfirst(lc);
 
 		if (view->row->state == DERIVE_VIEW_READY && !derive_worker_needs_recompute(view) &&
 			(derive_worker_stands_still(view) ? view->waiting->lsn : stored) < lost_before)
-			derive_worker_lose_changes(view, "its turn to be computed anew, since changes were lost");
+			derive_worker_lose_changes(view, reason);
 	}
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(derive_worker.batch_cxt);
@@ -134,7 +137,16 @@ check_slot_untouched(XLogRecPtr stored)
 			 errdetail("The slot is at %X/%X, but the views contain only what committed before %X/%X.",
 					   LSN_FORMAT_ARGS(confirmed), LSN_FORMAT_ARGS(stored)),
 			 errhint("Create a slot of your own to read changes from.")));
-	mark_for_rebuild(stored, confirmed);
+	mark_for_rebuild(stored, confirmed, "somebody else has read from the replication slot");
+}
+
+void
+derive_worker_drop_slot(void)
+{
+	StartTransactionCommand();
+	derive_slot_drop(derive_worker.slot);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(derive_worker.batch_cxt);
 }
 
 /*
@@ -156,31 +168,41 @@ derive_worker_open_capture(void)
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(derive_worker.batch_cxt);
 
-	if (state != DERIVE_SLOT_USABLE)
+	if (state != DERIVE_SLOT_USABLE || derive_worker.undecodable != NULL)
 	{
+		XLogRecPtr	start;
+
 		if (any_view_ready())
 		{
+			const char *reason = state == DERIVE_SLOT_MISSING ? "the replication slot does not exist" :
+			state == DERIVE_SLOT_LOST ? "the replication slot has lost required WAL" :
+			derive_worker.undecodable;
+
 			ereport(WARNING,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("replication slot \"%s\" %s, all maintained views of database \"%s\" are computed anew",
-							derive_worker.slot,
-							state == DERIVE_SLOT_LOST ? "has lost required WAL" : "does not exist",
-							derive_worker.dbname)));
+					 errmsg("all maintained views of database \"%s\" are computed anew: %s",
+							derive_worker.dbname, reason),
+					 errdetail("The replication slot is \"%s\".", derive_worker.slot)));
 			/* Before the slot is there: a crash in between must not hide it. */
-			mark_for_rebuild(InvalidXLogRecPtr, PG_UINT64_MAX);
+			mark_for_rebuild(InvalidXLogRecPtr, PG_UINT64_MAX, reason);
 		}
-		if (state == DERIVE_SLOT_LOST)
-		{
-			StartTransactionCommand();
-			derive_slot_drop(derive_worker.slot);
-			CommitTransactionCommand();
-		}
+		if (state != DERIVE_SLOT_MISSING)
+			derive_worker_drop_slot();
 		pgstat_report_activity(STATE_RUNNING, "creating the replication slot");
 		StartTransactionCommand();
 		derive_blocked_set_xacts(&derive_worker.db->point.blocked_on);
-		derive_slot_create(derive_worker.slot);
+		start = derive_slot_create(derive_worker.slot);
 		derive_blocked_clear(&derive_worker.db->point.blocked_on);
 		CommitTransactionCommand();
+		MemoryContextSwitchTo(derive_worker.batch_cxt);
+		StartTransactionCommand();
+		derive_worker_report_skipped(start);
+		CommitTransactionCommand();
+		MemoryContextSwitchTo(derive_worker.batch_cxt);
+		if (derive_worker.undecodable)
+			pfree(derive_worker.undecodable);
+		derive_worker.undecodable = NULL;
+		derive_worker.stuck_tries = 0;
 		fresh = true;
 	}
 
@@ -274,6 +296,8 @@ derive_worker_position_is_due(XLogRecPtr covered)
 
 	if (covered <= stored)
 		return false;
+	if (derive_worker.finishing)
+		return true;
 	if (covered - stored >= STORE_AFTER_SEGMENTS * (uint64) wal_segment_size)
 		return true;
 	long_ago = TimestampDifferenceExceeds(derive_worker.stored_at, GetCurrentTimestamp(),
@@ -306,5 +330,13 @@ derive_worker_confirm_durable(void)
 		GetFlushRecPtr(NULL) < derive_worker.confirm_after)
 		return;
 	derive_decoder_confirm(derive_worker.decoder, derive_worker.confirm_lsn);
+	derive_worker.confirm_lsn = InvalidXLogRecPtr;
+}
+
+void
+derive_worker_confirm_stored(void)
+{
+	XLogFlush(Max(derive_worker.confirm_after, XactLastCommitEnd));
+	derive_decoder_confirm(derive_worker.decoder, still_needed(derive_worker.stored_lsn));
 	derive_worker.confirm_lsn = InvalidXLogRecPtr;
 }

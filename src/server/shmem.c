@@ -169,6 +169,7 @@ derive_database_want(Oid dboid)
 	if (db == NULL && (db = derive_database_find(InvalidOid)) != NULL)
 	{
 		db->holds = 0;
+		db->finish = false;
 		db->worker_pid = 0;
 		db->worker_latch = NULL;
 		db->epoch = 0;

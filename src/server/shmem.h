@@ -48,6 +48,12 @@ typedef struct DeriveDatabase
 	 */
 	int			holds;
 
+	/*
+	 * One of them wants the worker to read the log to its end before it
+	 * leaves.
+	 */
+	bool		finish;
+
 	/* The running worker, 0 if none; written by the worker. */
 	pid_t		worker_pid;
 	Latch	   *worker_latch;

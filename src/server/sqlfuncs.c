@@ -47,6 +47,7 @@
 #include "notify/journal.h"
 #include "notify/wait.h"
 #include "parser/parser.h"
+#include "server/crash_guard.h"
 #include "server/declare.h"
 #include "server/dependents.h"
 #include "server/hooks.h"
@@ -255,6 +256,14 @@ derive_pause_sql(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/* Whoever asks for another try gets one. */
+static void
+forget_crashes(Oid view)
+{
+	derive_crash_guard_forget(MyDatabaseId, InvalidOid);
+	derive_crash_guard_forget(MyDatabaseId, view);
+}
+
 Datum
 derive_resume_sql(PG_FUNCTION_ARGS)
 {
@@ -264,7 +273,10 @@ derive_resume_sql(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("derive.resume()");
 	row = lock_and_get_row(view, ShareRowExclusiveLock);
 	if (row->state == DERIVE_VIEW_PAUSED || row->state == DERIVE_VIEW_FAILED)
+	{
 		derive_restart_view(row);
+		forget_crashes(view);
+	}
 	PG_RETURN_VOID();
 }
 
@@ -278,6 +290,7 @@ derive_repair_sql(PG_FUNCTION_ARGS)
 	check_is_matview(view);
 	check_ownership(view);
 	(void) get_row(view);
+	forget_crashes(view);
 	derive_repair_view(view);
 	PG_RETURN_VOID();
 }

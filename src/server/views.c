@@ -22,6 +22,7 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "base/debug_point.h"
 #include "base/guard.h"
 #include "base/gucs.h"
 #include "base/registry.h"
@@ -30,6 +31,7 @@
 #include "materialize/program.h"
 #include "server/background.h"
 #include "server/builder.h"
+#include "server/crash_guard.h"
 #include "server/hooks.h"
 #include "server/shmem.h"
 #include "server/worker_state.h"
@@ -180,7 +182,9 @@ load_program(WorkerView *view)
 	}
 
 	derive_worker.loading = view;
+	derive_crash_guard_note(view->relid, "loading the view");
 	view->dirty = false;
+	DERIVE_DEBUG_POINT(psprintf("load-%s", get_rel_name(view->relid)));
 	edata = derive_guarded(load_program_guarded, view);
 	derive_worker.loading = NULL;
 	if (edata == NULL)

@@ -24,6 +24,7 @@
  *		watchdog.c	a limit on the time that one view may take
  *		serve.c		requests of sessions: verify, repair
  *		tend.c		between batches: builders, replica identity
+ *		setbacks.c	when it cannot go on: the log is not to be had, or it crashes
  *
  * Order inside a batch.  Locks come before the snapshot S: a rewrite or
  * TRUNCATE that commits between the two would make the tables look empty under
@@ -42,7 +43,8 @@
  * (advance.c).  Errors that say nothing about a view (no memory, no disk) set it
  * aside for a while, or, if they concern all, make the whole batch be tried again,
  * later and later, for ever.  An ERROR while decoding ends a life of the worker
- * (reading.c).
+ * (reading.c); one that comes again and again in the same place ends the slot's
+ * (setbacks.c).
  *
  * Locks: see background.c.  The worker never waits for a lock while it holds
  * another one, and for one of a view not at all: a view that is locked is set aside
@@ -68,6 +70,7 @@
 #include "postmaster/interrupt.h"
 #include "server/background.h"
 #include "server/builder.h"
+#include "server/crash_guard.h"
 #include "server/shmem.h"
 #include "server/worker.h"
 #include "server/worker_state.h"
@@ -88,6 +91,7 @@ DeriveWorker derive_worker;
 static void worker_attach(Oid dboid);
 static void worker_detach(int code, Datum arg);
 static void main_loop(void);
+static bool must_read_on(void);
 static void handle_error(void);
 static void run_batch(void);
 static void leave_database(void);
@@ -140,6 +144,13 @@ derive_worker_main(Datum arg)
 	derive_worker.reload = true;
 	CacheRegisterRelcacheCallback(derive_worker_note_invalidation, (Datum) 0);
 
+	if (!derive_worker_survive_crashes())
+	{
+		LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
+		derive_worker.db->wanted = false;
+		LWLockRelease(derive_shared()->lock);
+		proc_exit(0);
+	}
 	main_loop();
 	proc_exit(0);
 }
@@ -240,9 +251,7 @@ leave_database(void)
 		return;
 	}
 
-	StartTransactionCommand();
-	derive_slot_drop(derive_worker.slot);
-	CommitTransactionCommand();
+	derive_worker_drop_slot();
 	proc_exit(0);
 }
 
@@ -268,8 +277,9 @@ main_loop(void)
 
 		LWLockAcquire(derive_shared()->lock, LW_SHARED);
 		held = derive_worker.db->holds > 0;
+		derive_worker.finishing = held && derive_worker.db->finish;
 		LWLockRelease(derive_shared()->lock);
-		if (held)
+		if (held && !(derive_worker.finishing && must_read_on()))
 		{
 			derive_worker_close_capture();
 			return;
@@ -315,6 +325,29 @@ main_loop(void)
 	}
 }
 
+/*
+ * Before the worker leaves, all that was committed up to now is to be in the
+ * views, and confirmed, so that nobody has to decode it again.
+ */
+static bool
+must_read_on(void)
+{
+	static XLogRecPtr upto = InvalidXLogRecPtr;
+
+	if (XLogRecPtrIsInvalid(upto))
+		upto = derive_wait_target(InvalidXLogRecPtr);
+	if (derive_worker.decoder == NULL || derive_worker.stored_lsn < upto ||
+		!XLogRecPtrIsInvalid(derive_worker_waiting_lsn()) ||
+		derive_stream_has_pending(derive_worker.stream) ||
+		pg_atomic_read_u64(&derive_worker.db->commits) != derive_worker.commits_seen)
+	{
+		derive_worker.unfinished = true;
+		return true;
+	}
+	derive_worker_confirm_stored();
+	return false;
+}
+
 /* In PG_CATCH: clean up so that the loop can go on. */
 static void
 handle_error(void)
@@ -325,6 +358,8 @@ handle_error(void)
 	HOLD_INTERRUPTS();
 	MemoryContextSwitchTo(derive_worker.cxt);
 	edata = CopyErrorData();
+	if (derive_worker.phase == PHASE_CAPTURE)
+		derive_worker_note_undecodable(edata);
 	if (derive_worker.phase == PHASE_APPLY && !derive_worker.careful)
 	{
 		FlushErrorState();
@@ -626,6 +661,7 @@ run_batch(void)
 
 	/* capture */
 	derive_worker.phase = PHASE_CAPTURE;
+	derive_crash_guard_note(InvalidOid, "reading the log");
 	DERIVE_DEBUG_POINT("batch-snapshot");
 	covered = derive_worker_capture(to);
 	DERIVE_DEBUG_POINT("batch-decoded");
@@ -694,4 +730,7 @@ run_batch(void)
 	/* confirm */
 	if (wrote)
 		derive_worker_position_stored(covered, due);
+
+	if (!derive_worker.unfinished)
+		derive_crash_guard_leave();
 }

@@ -5,7 +5,8 @@
  *
  * worker.c runs the loop and the batch, reading.c reads the log, views.c knows
  * the views, basis.c what they rest on, advance.c moves them, serve.c does what
- * sessions ask for, tend.c looks after builders.  One process is one worker, so that its state is one
+ * sessions ask for, tend.c looks after builders, setbacks.c is for when it cannot
+ * go on.  One process is one worker, so that its state is one
  * global variable.
  *
  *-------------------------------------------------------------------------
@@ -132,6 +133,9 @@ typedef struct DeriveWorker
 	DeriveDecoder *decoder;		/* NULL between two lives */
 	DeriveStream *stream;		/* lives and dies with the decoder */
 	int64		epoch;			/* of this life; never the same again */
+	XLogRecPtr	stuck_at;		/* where decoding failed */
+	int			stuck_tries;	/* so many times in a row */
+	char	   *undecodable;	/* given up, and why; or NULL; in cxt */
 	XLogRecPtr	decoded_upto;	/* the log has been read up to here */
 	XLogRecPtr	covered;		/* as last published */
 
@@ -187,6 +191,7 @@ typedef struct DeriveWorker
 	int			failures;		/* errors since the last batch that succeeded */
 
 	bool		leave;			/* nothing to do here any more */
+	bool		finishing;		/* held away, once all of the log is read */
 } DeriveWorker;
 
 /* In worker.c. */
@@ -201,6 +206,9 @@ extern DeriveWorker derive_worker;
 extern void derive_worker_open_capture(void);
 extern void derive_worker_close_capture(void);
 
+/* Drop the slot, if there is one, in a transaction of its own. */
+extern void derive_worker_drop_slot(void);
+
 /* Read the log up to now.  Returns how far the views will have come. */
 extern XLogRecPtr derive_worker_capture(const DerivePosition *to);
 
@@ -214,6 +222,9 @@ extern void derive_worker_position_stored(XLogRecPtr covered, bool due);
 
 /* Tell the slot, once what it would no longer deliver is safely on disk. */
 extern void derive_worker_confirm_durable(void);
+
+/* The same now, for all that is stored. */
+extern void derive_worker_confirm_stored(void);
 
 
 /*
@@ -387,6 +398,20 @@ extern void derive_worker_notify_subscribers(void);
 extern void derive_worker_tend_journals(void);
 extern void derive_worker_sweep_journals(void);
 extern long derive_worker_journals_timeout(long timeout);
+
+
+/*
+ * setbacks.c: when it cannot go on from where the views stand
+ */
+
+/* The new slot begins here: say which part of the log nobody has read.  In a transaction. */
+extern void derive_worker_report_skipped(XLogRecPtr start);
+
+/* In the error handler, before the decoder is closed: sets "undecodable" in the end. */
+extern void derive_worker_note_undecodable(const ErrorData *edata);
+
+/* First of all, after the state is set up; false: go away. */
+extern bool derive_worker_survive_crashes(void);
 
 
 /*

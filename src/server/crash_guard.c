@@ -1,0 +1,175 @@
+/*-------------------------------------------------------------------------
+ *
+ * crash_guard.c
+ *	  A process that crashes at its start must not take the server down for ever.
+ *
+ * When a process dies by a signal, the server ends all others and starts anew,
+ * and so does our launcher, and the worker, which will do just what it did
+ * before.  Shared memory is new then; so how a life ended must be remembered in
+ * a file.  It does not have to survive the machine: no fsync.
+ *
+ * There is one file for each worker and each builder that is at risk,
+ *
+ *		pg_stat_tmp/pg_derive.<database>[.<view>]
+ *
+ * (a folder of which backups make no copy).  It is written when the guard is
+ * entered, and says how many lives in a row have ended badly, this one included,
+ * until the guard is left.  So it is there at the start of a life only if the one
+ * before crashed in the risky part:
+ *
+ *		life	file at start	written			ends by
+ *		1		none			1				SIGSEGV in the first batch
+ *		2		1				2				SIGSEGV in the first batch
+ *		3		2				3				-
+ *
+ * and life 3 knows better than to do it again; what it does instead is decided
+ * in setbacks.c and builder.c.  A worker leaves the guard after its first batch
+ * that has left nothing over, a builder when it exits.
+ *
+ * Not every sudden end is our own fault.  The server tells us by SIGQUIT that
+ * somebody else has crashed, or that it stops at once; a PANIC because the disk
+ * is full would have hit any process.  Then the file is set back to what it was.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include "base/guard.h"
+#include "libpq/pqsignal.h"
+#include "pgstat.h"
+#include "postmaster/interrupt.h"
+#include "server/crash_guard.h"
+#include "storage/fd.h"
+#include "storage/ipc.h"
+
+/* The file. */
+typedef struct GuardFile
+{
+	int			lives;			/* bad ones in a row, with the current one */
+	Oid			last_view;		/* at which the one before ended */
+	Oid			view;			/* at which the current one is */
+	char		activity[DERIVE_ACTIVITY_LENGTH];
+} GuardFile;
+
+static int	guard_fd = -1;		/* -1: no guard */
+static char guard_path[MAXPGPATH];
+static GuardFile guard;
+static GuardFile guard_before;	/* what the file said at the start */
+static emit_log_hook_type prev_emit_log = NULL;
+
+static void
+make_path(char *path, Oid dboid, Oid view)
+{
+	if (OidIsValid(view))
+		snprintf(path, MAXPGPATH, PG_STAT_TMP_DIR "/pg_derive.%u.%u", dboid, view);
+	else
+		snprintf(path, MAXPGPATH, PG_STAT_TMP_DIR "/pg_derive.%u", dboid);
+}
+
+/* Safe in signal handlers. */
+static void
+write_guard(const GuardFile *file)
+{
+	/* if it cannot be written then there is no guard, and that is all */
+	if (guard_fd >= 0 && pg_pwrite(guard_fd, file, sizeof(*file), 0) != sizeof(*file))
+		guard_fd = -1;
+}
+
+/* SIGQUIT: it was not us. */
+static void
+quit(SIGNAL_ARGS)
+{
+	write_guard(&guard_before);
+	SignalHandlerForCrashExit(postgres_signal_arg);
+}
+
+/* A PANIC for want of space says nothing about what we do. */
+static void
+before_message(ErrorData *edata)
+{
+	if (edata->elevel >= PANIC && derive_error_is_transient(edata->sqlerrcode))
+		write_guard(&guard_before);
+	if (prev_emit_log)
+		prev_emit_log(edata);
+}
+
+static void
+exit_guard(int code, Datum arg)
+{
+	derive_crash_guard_leave();
+}
+
+void
+derive_crash_guard_enter(Oid dboid, Oid view, DeriveCrashes *before)
+{
+	Assert(guard_fd < 0);
+	memset(before, 0, sizeof(*before));
+	memset(&guard_before, 0, sizeof(guard_before));
+	make_path(guard_path, dboid, view);
+	guard_fd = BasicOpenFile(guard_path, O_RDWR | O_CREAT | PG_BINARY);
+	if (guard_fd < 0)
+	{
+		ereport(LOG,
+				(errcode_for_file_access(),
+				 errmsg("could not open file \"%s\": %m", guard_path)));
+		return;
+	}
+	if (pg_pread(guard_fd, &guard_before, sizeof(guard_before), 0) != sizeof(guard_before))
+		memset(&guard_before, 0, sizeof(guard_before));
+
+	before->count = guard_before.lives;
+	before->view = guard_before.view == guard_before.last_view ? guard_before.view : InvalidOid;
+	strlcpy(before->activity, guard_before.activity, sizeof(before->activity));
+
+	guard.lives = guard_before.lives + 1;
+	guard.last_view = guard_before.view;
+	on_proc_exit(exit_guard, (Datum) 0);
+	prev_emit_log = emit_log_hook;
+	emit_log_hook = before_message;
+	pqsignal(SIGQUIT, quit);
+	derive_crash_guard_note(InvalidOid, "starting");
+}
+
+void
+derive_crash_guard_note(Oid view, const char *activity)
+{
+	if (guard_fd < 0)
+		return;
+	guard.view = view;
+	strlcpy(guard.activity, activity, sizeof(guard.activity));
+	write_guard(&guard);
+}
+
+void
+derive_crash_guard_leave(void)
+{
+	int			fd = guard_fd;
+
+	if (fd < 0)
+		return;
+	guard_fd = -1;
+	close(fd);
+	unlink(guard_path);
+}
+
+void
+derive_crash_guard_keep(void)
+{
+	write_guard(&guard_before);
+	if (guard_fd >= 0)
+		close(guard_fd);
+	guard_fd = -1;
+}
+
+void
+derive_crash_guard_forget(Oid dboid, Oid view)
+{
+	char		path[MAXPGPATH];
+
+	make_path(path, dboid, view);
+	unlink(path);
+}

@@ -1,0 +1,44 @@
+/*-------------------------------------------------------------------------
+ *
+ * crash_guard.h
+ *	  A process that crashes at its start must not take the server down for ever.
+ *
+ * One guard per process: enter it before what may crash, say now and then what
+ * is being done, leave it when all is well.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DERIVE_CRASH_GUARD_H
+#define DERIVE_CRASH_GUARD_H
+
+#define DERIVE_ACTIVITY_LENGTH 64
+
+/* So many crashes in a row are enough. */
+#define DERIVE_MAX_CRASHES	2
+
+/* How the lives before this one ended. */
+typedef struct DeriveCrashes
+{
+	int			count;			/* so many crashed, one after the other */
+	Oid			view;			/* at this view, the last two; or InvalidOid */
+	char		activity[DERIVE_ACTIVITY_LENGTH];	/* what the last one was
+													 * doing */
+} DeriveCrashes;
+
+/*
+ * For the worker of a database (view InvalidOid), or the builder of a view.
+ * Ends by itself when the process exits in any ordinary way.
+ */
+extern void derive_crash_guard_enter(Oid dboid, Oid view, DeriveCrashes *before);
+
+/* What is being done now, and to which view, if to one; nothing where no guard is. */
+extern void derive_crash_guard_note(Oid view, const char *activity);
+
+/* All is well; or: it is not, and the next life is to see what this one has seen. */
+extern void derive_crash_guard_leave(void);
+extern void derive_crash_guard_keep(void);
+
+/* A person wants another try (any process). */
+extern void derive_crash_guard_forget(Oid dboid, Oid view);
+
+#endif							/* DERIVE_CRASH_GUARD_H */

@@ -1,0 +1,206 @@
+# What the worker does when it cannot go on: it crashes at its start, or the log
+# cannot be read.  The server stays up, the views are right or say that they are
+# not, and what is lost is said.
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+use DeriveTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(usleep);
+
+my $node = derive_node('setbacks');
+my ($rc, $out, $err);
+
+load_tables($node);
+wait_derived($node, 'built');
+is_exact($node, 'at the start');
+
+# Wait until the log, from the offset on, has the pattern; returns that part of it.
+sub log_says
+{
+	my ($pattern, $offset, $label) = @_;
+	for my $i (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
+	{
+		last if slurp_file($node->logfile, $offset) =~ $pattern;
+		usleep(100_000);
+	}
+	my $log = slurp_file($node->logfile, $offset);
+	like($log, $pattern, $label);
+	return $log;
+}
+
+sub states
+{
+	return $node->safe_psql('postgres', q{SELECT string_agg(name || ' ' || state, ', ' ORDER BY name) FROM derive.views});
+}
+
+sub crashes
+{
+	my ($log) = @_;
+	my @found = $log =~ /terminated by signal/g;
+	return scalar @found;
+}
+
+SKIP:
+{
+	skip 'debug points are not compiled in', 1 unless has_debug_points($node);
+
+	# ---- the worker crashes while it reads the log
+
+	my $offset = -s $node->logfile;
+	set_debug_point($node, 'batch-snapshot:kill');
+	eval { $node->psql('postgres', 'UPDATE accounts SET balance = 1 WHERE id = 1') };
+	my $log = log_says(qr/pg_derive stays away from database "postgres"/, $offset, 'the worker gives up');
+	like($log, qr/the worker process crashed 2 times in a row, while reading the log/, 'and says why');
+	comes_back($node);
+	is(states(), 'by_branch failed, joined failed, names failed, totals failed', 'all views have failed');
+	is($node->safe_psql('postgres', q{SELECT DISTINCT error FROM derive.views}),
+		'the worker process crashed 2 times in a row, while reading the log', 'which says so');
+	is($node->safe_psql('postgres', q{SELECT count(*) FROM pg_replication_slots}), '0', 'nothing keeps the log');
+	for my $call (q{derive.wait('joined')}, q{derive.wait()})
+	{
+		($rc, $out, $err) = $node->psql('postgres', "SELECT $call");
+		like($err, qr/maintenance of view ".*" has failed.*crashed 2 times/s, "$call says so");
+	}
+	# the one of a worker that was well, and two more
+	is(crashes(slurp_file($node->logfile, $offset)), 3, 'and no further crash');
+
+	$offset = -s $node->logfile;
+	$node->restart;
+	log_says(qr/pg_derive stays away from database "postgres"/, $offset, 'nor after a restart');
+	is(crashes(slurp_file($node->logfile, $offset)), 0, 'no crash');
+
+	set_debug_point($node, '');
+	$node->safe_psql('postgres', q{SELECT derive.resume(view) FROM derive.views WHERE name <> 'names'});
+	$node->safe_psql('postgres', q{SELECT derive.repair('names')});
+	wait_derived($node, 'resumed');
+	is_exact($node, 'resumed');
+
+	# ---- it crashes at one view
+
+	$offset = -s $node->logfile;
+	set_debug_point($node, 'load-joined:kill');
+	eval { $node->psql('postgres', 'ALTER TABLE history ADD COLUMN note text; UPDATE accounts SET balance = 2 WHERE id = 1') };
+	log_says(qr/maintenance of view "joined" has failed: the worker process crashed 2 times in a row, while loading the view/,
+		$offset, 'one view has failed');
+	comes_back($node);
+	is($node->safe_psql('postgres', q{SELECT derive.wait('by_branch', timeout => '60s')}), 't', 'the others go on');
+	is(states(), 'by_branch ready, joined failed, names ready, totals ready', 'are ready');
+	is($node->safe_psql('postgres', q{SELECT sum(missing + extra) FROM derive.verify()}), '0', 'and right');
+	is(crashes(slurp_file($node->logfile, $offset)), 3, 'no further crash');
+	set_debug_point($node, '');
+	$node->safe_psql('postgres', q{SELECT derive.repair('joined')});
+	is_exact($node, 'repaired');
+
+	# ---- a builder crashes
+
+	$offset = -s $node->logfile;
+	set_debug_point($node, 'build-before-fill:kill');
+	eval { $node->psql('postgres', q{SELECT derive.create_view('young', 'SELECT branch, max(balance) FROM accounts GROUP BY 1')}) };
+	log_says(qr/could not build view "young": the process that builds the view crashed 2 times in a row, while running the query/,
+		$offset, 'the view has failed');
+	comes_back($node);
+	is($node->safe_psql('postgres', q{SELECT derive.wait('by_branch', timeout => '60s')}), 't', 'the others go on');
+	is(states(), 'by_branch ready, joined ready, names ready, totals ready, young failed', 'are ready');
+	is(crashes(slurp_file($node->logfile, $offset)), 2, 'no further crash');
+	set_debug_point($node, '');
+	$node->safe_psql('postgres', q{SELECT derive.resume('young')});
+	wait_derived($node, 'built after all');
+	is_exact($node, 'built after all');
+
+	# ---- others crash, and take a worker with them that never gets beyond its start
+
+	set_debug_point($node, 'batch-snapshot:error');
+	for my $i (1 .. 4)
+	{
+		$offset = -s $node->logfile;
+		eval { $node->psql('postgres', 'UPDATE accounts SET balance = 3 WHERE id = 1') };
+		log_says(qr/debug point "batch-snapshot" was reached/, $offset, "the worker is at its start, $i");
+		my $victim = background($node);
+		kill_process($victim->query_safe('SELECT pg_backend_pid()'));
+		comes_back($node);
+		eval { $victim->quit };
+	}
+	set_debug_point($node, '');
+	wait_derived($node, 'crashes of others do not count');
+	is_exact($node, 'crashes of others do not count');
+	is(join(' ', glob($node->data_dir . '/pg_stat_tmp/pg_derive*')), '', 'no file is left');
+
+	# ---- an error in the same place of the log, again and again
+
+	$offset = -s $node->logfile;
+	set_debug_point($node, 'decode-record:error');
+	$node->safe_psql('postgres', 'UPDATE accounts SET balance = 4 WHERE id = 1');
+	log_says(qr/all maintained views of database "postgres" are computed anew: a record of the log at .* could not be decoded: debug point "decode-record" was reached/,
+		$offset, 'a record that cannot be decoded');
+	like($node->safe_psql('postgres', q{SELECT error FROM derive.views WHERE name = 'joined'}), qr/could not be decoded: debug point/, 'the view says so');
+	set_debug_point($node, '');
+	wait_derived($node, 'computed anew');
+	is_exact($node, 'computed anew');
+	is($node->safe_psql('postgres', q{SELECT count(*) FROM derive.views WHERE error IS NOT NULL}), '0', 'and says it no longer');
+}
+
+# ---- a database that is moved to another tablespace
+
+my $space = PostgreSQL::Test::Utils::tempdir();
+my $space2 = PostgreSQL::Test::Utils::tempdir();
+$node->safe_psql('postgres', qq{CREATE TABLESPACE space LOCATION '$space'});
+$node->safe_psql('postgres', qq{CREATE TABLESPACE space2 LOCATION '$space2'});
+$node->safe_psql('postgres', 'CREATE DATABASE moved');
+$node->safe_psql('moved', q{
+CREATE EXTENSION pg_derive;
+CREATE TABLE t (id int PRIMARY KEY, v int);
+CREATE FUNCTION slow(i int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN PERFORM pg_sleep(i); RETURN i; END';
+SELECT derive.create_view('v', 'SELECT id, slow(v) AS v FROM t');
+SELECT derive.create_topic('events', 'x int');
+SELECT derive.wait();
+});
+
+# the worker has more to do than it is given time for otherwise
+$node->safe_psql('moved', q{INSERT INTO t VALUES (1, 2); SELECT derive.append('events', ROW(1))});
+my $offset = -s $node->logfile;
+$node->safe_psql('postgres', 'ALTER DATABASE moved SET TABLESPACE space');
+wait_derived($node, 'moved', 'moved');
+is($node->safe_psql('moved', 'SELECT (SELECT count(*) FROM v), (SELECT count(*) FROM events)'), '1|1', 'nothing is lost');
+unlike(slurp_file($node->logfile, $offset), qr/WARNING|ERROR/, 'nor computed anew');
+
+# while nobody reads the log
+$node->append_conf('postgresql.conf', "shared_preload_libraries = ''");
+$node->restart;
+$node->safe_psql('moved', 'INSERT INTO t VALUES (2, 0); DELETE FROM t WHERE id = 1');
+$node->safe_psql('postgres', 'ALTER DATABASE moved SET TABLESPACE space2');
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'pg_derive'");
+$offset = -s $node->logfile;
+$node->restart;
+wait_derived($node, 'computed anew', 'moved');
+is($node->safe_psql('moved', 'SELECT * FROM v'), '2|0', 'the view is right');
+my $log = slurp_file($node->logfile, $offset);
+like($log, qr/all maintained views of database "moved" are computed anew: a record of the log at .* could not be decoded: could not map filenode/,
+	'the log says why');
+like($log, qr/WARNING:  the log from \S+ to \S+ \(\d+ bytes\) was not read for database "moved"\n.*DETAIL:  Events of topics that were committed there are lost: "events"/,
+	'and what is lost');
+$node->safe_psql('moved', q{SELECT derive.append('events', ROW(2))});
+wait_derived($node, 'the topic goes on', 'moved');
+is($node->safe_psql('moved', 'SELECT string_agg(x::text, $$,$$ ORDER BY event_id) FROM events'), '1,2', 'events');
+
+# ---- the slot is not there, as on a promoted standby
+
+$node->append_conf('postgresql.conf', "shared_preload_libraries = ''");
+$node->restart;
+$node->safe_psql('postgres', q{SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = 'moved'});
+$node->safe_psql('moved', 'INSERT INTO t VALUES (3, 0)');
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'pg_derive'");
+$offset = -s $node->logfile;
+$node->restart;
+wait_derived($node, 'the slot is made anew', 'moved');
+is($node->safe_psql('moved', 'SELECT string_agg(id::text, $$,$$ ORDER BY id) FROM v'), '2,3', 'the view is right');
+$log = slurp_file($node->logfile, $offset);
+like($log, qr/all maintained views of database "moved" are computed anew: the replication slot does not exist/, 'the log says why');
+like($log, qr/WARNING:  the log from .* was not read for database "moved"\n.*are lost: "events"/, 'and what is lost');
+
+log_is_clean($node);
+$node->stop;
+done_testing();

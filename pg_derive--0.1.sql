@@ -263,7 +263,7 @@ CREATE FUNCTION derive_state.builds(
 	RETURNS SETOF record
 	AS 'MODULE_PATHNAME', 'derive_builds_sql'
 	LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 2;
-COMMENT ON FUNCTION derive_state.builds() IS 'views being built; see derive.progress';
+COMMENT ON FUNCTION derive_state.builds() IS 'views being built, or to be built; see derive.progress';
 
 /* ----------------------------------------------------------------
  *		For people: schema derive
@@ -422,8 +422,8 @@ COMMENT ON COLUMN derive.views.waiting_for IS
 COMMENT ON COLUMN derive.views.position IS 'the transactions that it contains';
 COMMENT ON COLUMN derive.views.lsn IS 'everything that committed before this is contained';
 COMMENT ON COLUMN derive.views.error IS
-	'why it failed; NULL unless one has the rights of its owner or of pg_read_all_stats';
-COMMENT ON COLUMN derive.views.error_at IS 'when it failed';
+	'why it failed, or is to be computed anew; NULL unless one has the rights of its owner or of pg_read_all_stats';
+COMMENT ON COLUMN derive.views.error_at IS 'when that was found';
 COMMENT ON COLUMN derive.views.created_at IS 'when it was put under maintenance';
 COMMENT ON COLUMN derive.views.settings IS
 	'settings that it is evaluated under, as its declaration had them; NULL unless one has the rights of its owner or of pg_read_all_stats';
@@ -472,8 +472,8 @@ COMMENT ON COLUMN derive.stats.lag_bytes IS
 COMMENT ON COLUMN derive.stats.lag IS
 	'time since its position; 0 if nothing was committed since; NULL unless ready';
 COMMENT ON COLUMN derive.stats.last_error IS
-	'why it failed; NULL unless one has the rights of its owner or of pg_read_all_stats';
-COMMENT ON COLUMN derive.stats.last_error_at IS 'when it failed';
+	'why it failed, or is to be computed anew; NULL unless one has the rights of its owner or of pg_read_all_stats';
+COMMENT ON COLUMN derive.stats.last_error_at IS 'when that was found';
 
 CREATE VIEW derive.progress AS
 	SELECT b.view::pg_catalog.regclass AS view,
@@ -483,10 +483,10 @@ CREATE VIEW derive.progress AS
 		b.tuples_total,
 		b.started_at
 	FROM derive_state.builds() b;
-COMMENT ON VIEW derive.progress IS 'views that are being built';
+COMMENT ON VIEW derive.progress IS 'views that are being built, or are to be';
 COMMENT ON COLUMN derive.progress.view IS 'the materialized view';
-COMMENT ON COLUMN derive.progress.pid IS 'the process that builds it';
-COMMENT ON COLUMN derive.progress.phase IS 'what it is doing';
+COMMENT ON COLUMN derive.progress.pid IS 'the process that builds it; NULL while there is none';
+COMMENT ON COLUMN derive.progress.phase IS 'what it is doing, or waiting for';
 COMMENT ON COLUMN derive.progress.tuples_done IS 'rows processed so far';
 COMMENT ON COLUMN derive.progress.tuples_total IS
 	'rows of the tables that it reads, as estimated; NULL if unknown';

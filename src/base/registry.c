@@ -179,6 +179,25 @@ require_names(void)
 	return names;
 }
 
+/* Whoever waits for the lock finds that DROP EXTENSION, which held it, has removed the table. */
+static Relation
+open_table(Oid relid, LOCKMODE mode)
+{
+	Relation	result = try_table_open(relid, mode);
+
+	if (result == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("extension \"%s\" was dropped", EXTENSION_NAME)));
+	return result;
+}
+
+Relation
+derive_registry_open(const char *name, LOCKMODE mode)
+{
+	return open_table(derive_registry_table_oid(name, false), mode);
+}
+
 Oid
 derive_extension_oid(bool missing_ok)
 {
@@ -323,7 +342,7 @@ derive_registry_insert(const DeriveViewRow *row)
 	Relation	views;
 
 	names = require_names();
-	views = table_open(names.views, RowExclusiveLock);
+	views = open_table(names.views, RowExclusiveLock);
 	CatalogTupleInsert(views, form_view_tuple(RelationGetDescr(views), row));
 	table_close(views, NoLock);
 	announce_change(names);
@@ -338,7 +357,7 @@ derive_registry_update(const DeriveViewRow *row)
 	HeapTuple	new;
 
 	names = require_names();
-	views = table_open(names.views, RowExclusiveLock);
+	views = open_table(names.views, RowExclusiveLock);
 	old = find_view_tuple(names, views, row->relid);
 	if (!HeapTupleIsValid(old))
 		elog(ERROR, "relation %u is not in the registry of maintained views", row->relid);
@@ -361,7 +380,7 @@ derive_registry_delete(Oid view)
 
 	names = require_names();
 
-	rel = table_open(names.relations, RowExclusiveLock);
+	rel = open_table(names.relations, RowExclusiveLock);
 	ScanKeyInit(&key, Anum_relations_view, BTEqualStrategyNumber, F_OIDEQ,
 				ObjectIdGetDatum(view));
 	scan = systable_beginscan(rel, names.relations_pkey, true, NULL, 1, &key);
@@ -370,7 +389,7 @@ derive_registry_delete(Oid view)
 	systable_endscan(scan);
 	table_close(rel, NoLock);
 
-	rel = table_open(names.views, RowExclusiveLock);
+	rel = open_table(names.views, RowExclusiveLock);
 	tuple = find_view_tuple(names, rel, view);
 	if (HeapTupleIsValid(tuple))
 	{
@@ -391,7 +410,7 @@ derive_registry_get(Oid view)
 
 	if (!lookup_names(&names))
 		return NULL;
-	views = table_open(names.views, AccessShareLock);
+	views = open_table(names.views, AccessShareLock);
 	tuple = find_view_tuple(names, views, view);
 	if (HeapTupleIsValid(tuple))
 	{
@@ -412,7 +431,7 @@ derive_registry_changed_here(Oid view)
 
 	if (!lookup_names(&names))
 		return false;
-	views = table_open(names.views, AccessShareLock);
+	views = open_table(names.views, AccessShareLock);
 	tuple = find_view_tuple(names, views, view);
 	if (HeapTupleIsValid(tuple))
 	{
@@ -436,7 +455,7 @@ derive_registry_all(void)
 	List	   *result = NIL;
 
 	names = require_names();
-	views = table_open(names.views, AccessShareLock);
+	views = open_table(names.views, AccessShareLock);
 	index = index_open(names.views_pkey, AccessShareLock);
 	scan = systable_beginscan_ordered(views, index, NULL, 0, NULL);
 	while (HeapTupleIsValid(tuple = systable_getnext_ordered(scan, ForwardScanDirection)))
@@ -511,7 +530,7 @@ derive_registry_set_relation(Oid view, int operator, char role, Oid relid)
 	values[Anum_relations_role - 1] = CharGetDatum(role);
 	values[Anum_relations_relid - 1] = ObjectIdGetDatum(relid);
 
-	relations = table_open(names.relations, RowExclusiveLock);
+	relations = open_table(names.relations, RowExclusiveLock);
 	tuple = heap_form_tuple(RelationGetDescr(relations), values, nulls);
 	existing = find_relation_tuple(names, relations, view, operator, role);
 	if (existing != NULL)
@@ -535,7 +554,7 @@ derive_registry_relation(Oid view, int operator, char role)
 	Oid			result = InvalidOid;
 
 	names = require_names();
-	relations = table_open(names.relations, AccessShareLock);
+	relations = open_table(names.relations, AccessShareLock);
 	tuple = find_relation_tuple(names, relations, view, operator, role);
 	if (tuple != NULL)
 	{
@@ -560,7 +579,7 @@ derive_registry_relations(Oid view)
 
 	if (!lookup_names(&names))
 		return NIL;
-	relations = table_open(names.relations, AccessShareLock);
+	relations = open_table(names.relations, AccessShareLock);
 	ScanKeyInit(&key, Anum_relations_view, BTEqualStrategyNumber, F_OIDEQ,
 				ObjectIdGetDatum(view));
 	scan = systable_beginscan(relations, names.relations_pkey, true, NULL, 1, &key);
@@ -609,7 +628,7 @@ derive_registry_position(XLogRecPtr *lsn)
 		*lsn = InvalidXLogRecPtr;
 	if (!lookup_names(&names))
 		return NULL;
-	rel = table_open(names.position, AccessShareLock);
+	rel = open_table(names.position, AccessShareLock);
 	tuple = find_position_tuple(rel);
 	if (HeapTupleIsValid(tuple))
 	{
@@ -643,7 +662,7 @@ derive_registry_set_position(const DerivePosition *position, XLogRecPtr lsn)
 	values[Anum_position_lsn - 1] = LSNGetDatum(lsn);
 	values[Anum_position_committed_at - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
 
-	rel = table_open(names.position, RowExclusiveLock);
+	rel = open_table(names.position, RowExclusiveLock);
 	new = heap_form_tuple(RelationGetDescr(rel), values, nulls);
 	old = find_position_tuple(rel);
 	if (HeapTupleIsValid(old))

@@ -41,7 +41,9 @@
 #include "access/xlogdefs.h"
 #include "base/position.h"
 #include "nodes/pg_list.h"
+#include "storage/lockdefs.h"
 #include "utils/array.h"
+#include "utils/relcache.h"
 #include "utils/timestamp.h"
 
 /*
@@ -78,6 +80,9 @@ typedef struct DeriveViewRow
 extern Oid	derive_extension_oid(bool missing_ok);
 extern Oid	derive_state_schema_oid(bool missing_ok);
 extern Oid	derive_registry_table_oid(const char *name, bool missing_ok);
+
+/* Open one of our tables; an ERROR for people if the extension was dropped meanwhile. */
+extern Relation derive_registry_open(const char *name, LOCKMODE mode);
 
 extern void derive_registry_insert(const DeriveViewRow *row);	/* unique violation:
 																 * already maintained */

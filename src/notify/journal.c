@@ -159,7 +159,7 @@ find_journal(Relation journals, Oid view, Snapshot snapshot)
 List *
 derive_journals_all(void)
 {
-	Relation	journals = table_open(journals_oid(), AccessShareLock);
+	Relation	journals = derive_registry_open("journals", AccessShareLock);
 	SysScanDesc scan = systable_beginscan(journals, InvalidOid, false, NULL, 0, NULL);
 	HeapTuple	tuple;
 	List	   *result = NIL;
@@ -174,7 +174,7 @@ derive_journals_all(void)
 bool
 derive_journal_get(Oid view, Snapshot snapshot, DeriveJournalRow *row, bool *own)
 {
-	Relation	journals = table_open(journals_oid(), AccessShareLock);
+	Relation	journals = derive_registry_open("journals", AccessShareLock);
 	HeapTuple	tuple = find_journal(journals, view, snapshot);
 
 	if (HeapTupleIsValid(tuple))
@@ -191,7 +191,7 @@ derive_journal_get(Oid view, Snapshot snapshot, DeriveJournalRow *row, bool *own
 static void
 change_journal(Oid view, const DeriveJournalRow *row)
 {
-	Relation	journals = table_open(journals_oid(), RowExclusiveLock);
+	Relation	journals = derive_registry_open("journals", RowExclusiveLock);
 	HeapTuple	old = find_journal(journals, view, NULL);
 
 	if (HeapTupleIsValid(old) && row != NULL)
@@ -222,7 +222,7 @@ derive_journal_create(Oid view)
 	HeapTuple	old;
 
 	(void) lock_journal(view, true);
-	journals = table_open(journals_oid(), RowExclusiveLock);
+	journals = derive_registry_open("journals", RowExclusiveLock);
 	old = find_journal(journals, view, NULL);
 	if (HeapTupleIsValid(old))
 		deform_journal(journals, old, &row);
@@ -273,7 +273,7 @@ begin_scan(Relation changes, Relation index, Oid view, int64 after, Snapshot sna
 static bool
 last_change(Oid view, int64 after, Snapshot snapshot, int64 *seq, int64 *total)
 {
-	Relation	changes = table_open(changes_oid(), AccessShareLock);
+	Relation	changes = derive_registry_open("changes", AccessShareLock);
 	Relation	index = index_open(changes_pkey_oid(), AccessShareLock);
 	SysScanDesc scan = begin_scan(changes, index, view, after, snapshot);
 	HeapTuple	tuple;
@@ -336,7 +336,7 @@ derive_journal_open(DeriveJournal *journal)
 	journal->rowdesc->tdtypeid = view->rd_rel->reltype;
 	table_close(view, NoLock);
 	journal->row_cxt = AllocSetContextCreate(journal->cxt, "pg_derive change", ALLOCSET_DEFAULT_SIZES);
-	journal->changes = table_open(changes_oid(), RowExclusiveLock);
+	journal->changes = derive_registry_open("changes", RowExclusiveLock);
 	journal->indexes = CatalogOpenIndexes(journal->changes);
 	journal->waiting = palloc0(sizeof(TupleTableSlot *) * MAX_WAITING);
 	journal->nwaiting = 0;
@@ -494,7 +494,7 @@ derive_journal_trim(const DeriveJournalRow *row, int64 *trimmed, int64 passed, i
 	if (!last_change(row->view, *trimmed, NULL, &last, &last_total))
 		return true;
 
-	changes = table_open(changes_oid(), RowExclusiveLock);
+	changes = derive_registry_open("changes", RowExclusiveLock);
 	index = index_open(changes_pkey_oid(), AccessShareLock);
 	scan = begin_scan(changes, index, row->view, *trimmed, NULL);
 	while (nremoved < max_rows &&
@@ -590,7 +590,7 @@ remove_changes(Relation changes, Relation index, DeriveJournalSweep *sweep, int 
 bool
 derive_journals_sweep(DeriveJournalSweep *sweep, int max_rows)
 {
-	Relation	changes = table_open(changes_oid(), RowExclusiveLock);
+	Relation	changes = derive_registry_open("changes", RowExclusiveLock);
 	Relation	index = index_open(changes_pkey_oid(), AccessShareLock);
 	List	   *views = NIL;
 	int			left = max_rows;
@@ -641,7 +641,7 @@ composite(Datum value, bool isnull)
 void
 derive_journal_read(Oid view, int64 after, Snapshot snapshot, DeriveJournalReader reader, void *arg)
 {
-	Relation	changes = table_open(changes_oid(), AccessShareLock);
+	Relation	changes = derive_registry_open("changes", AccessShareLock);
 	Relation	index = index_open(changes_pkey_oid(), AccessShareLock);
 	SysScanDesc scan = begin_scan(changes, index, view, after, snapshot);
 	HeapTuple	tuple;

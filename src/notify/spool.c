@@ -59,7 +59,7 @@ struct DeriveSpoolWriter
 static Relation
 open_spool(LOCKMODE mode)
 {
-	return table_open(derive_registry_table_oid("spool", false), mode);
+	return derive_registry_open("spool", mode);
 }
 
 static Relation

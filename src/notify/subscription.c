@@ -112,7 +112,7 @@ typedef struct Delivery
 static Relation
 open_subscriptions(LOCKMODE mode)
 {
-	return table_open(derive_registry_table_oid("subscriptions", false), mode);
+	return derive_registry_open("subscriptions", mode);
 }
 
 static void
@@ -503,7 +503,7 @@ deliver(Delivery *d, const char *operation, Datum oldrow, Datum newrow, XLogRecP
 static XLogRecPtr
 lsn_of(Snapshot snapshot)
 {
-	Relation	position = table_open(derive_registry_table_oid("position", false), AccessShareLock);
+	Relation	position = derive_registry_open("position", AccessShareLock);
 	SysScanDesc scan = systable_beginscan(position, InvalidOid, false, snapshot, 0, NULL);
 	HeapTuple	tuple = systable_getnext(scan);
 	XLogRecPtr	result = InvalidXLogRecPtr;

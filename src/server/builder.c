@@ -143,6 +143,7 @@ derive_builder_main(Datum arg)
 
 	PG_TRY();
 	{
+		derive_stats_set_waits(args.view, NULL);
 		enter_crash_guard();
 		if (ensure_identity() && await_tracking())
 			while (!fill())
@@ -292,7 +293,10 @@ ensure_identity(void)
 	if (!load_relations(&reads, &writes, &missing))
 		return false;
 	DERIVE_DEBUG_POINT("build-before-identity");
-	return derive_identity_set(missing, &build->blocked_on);
+	if (derive_identity_set(missing, &build->blocked_on))
+		return true;
+	derive_stats_set_waits(args.view, "a lock, to set the replica identity");
+	return false;
 }
 
 
@@ -498,7 +502,9 @@ report_failure(ErrorData *edata)
 						get_rel_name(args.view), derive_error_text(edata)),
 				 edata->detail ? errdetail_internal("%s", edata->detail) : 0,
 				 edata->context ? errcontext("%s", edata->context) : 0));
-		if (!transient)
+		if (transient)
+			derive_stats_set_waits(args.view, "another try after an error");
+		else
 		{
 			row->state = DERIVE_VIEW_FAILED;
 			row->error = derive_error_text(edata);

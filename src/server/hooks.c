@@ -44,6 +44,7 @@
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_attribute.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_namespace.h"
@@ -115,6 +116,7 @@ static bool changes_column_type(Node *stmt);
 static void tell_of_definitions(void);
 static bool refresh_maintained(RefreshMatViewStmt *stmt);
 static Oid	database_to_empty(Node *stmt);
+static bool may_copy(Oid dboid);
 static void send_away(DeriveDatabase *db, bool finish);
 static void release_hold(int code, Datum arg);
 static void wake_worker(void);
@@ -388,9 +390,29 @@ database_to_empty(Node *stmt)
 
 	dboid = get_database_oid(name, true);
 	if (!OidIsValid(dboid) || dboid == MyDatabaseId ||
-		!derive_owns_database(dboid, GetUserId()))
+		!(IsA(stmt, CreatedbStmt) ? may_copy(dboid) : derive_owns_database(dboid, GetUserId())))
 		return InvalidOid;
 	return dboid;
+}
+
+/* May the user make a copy of the database?  As CREATE DATABASE decides. */
+static bool
+may_copy(Oid dboid)
+{
+	HeapTuple	role = SearchSysCache1(AUTHOID, ObjectIdGetDatum(GetUserId()));
+	HeapTuple	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(dboid));
+	bool		result = false;
+
+	if (HeapTupleIsValid(role) && HeapTupleIsValid(tuple))
+		result = superuser() ||
+			(((Form_pg_authid) GETSTRUCT(role))->rolcreatedb &&
+			 (((Form_pg_database) GETSTRUCT(tuple))->datistemplate ||
+			  derive_owns_database(dboid, GetUserId())));
+	if (HeapTupleIsValid(role))
+		ReleaseSysCache(role);
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	return result;
 }
 
 /* Is any process of ours left there?  Optionally signal them. */
@@ -609,6 +631,12 @@ void
 derive_want_worker_at_commit(void)
 {
 	want_worker = true;
+	if (derive_shared() != NULL && derive_database_mine() == NULL &&
+		derive_database_find(InvalidOid) == NULL)
+		ereport(WARNING,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("the views of this database wait until fewer databases have maintained views"),
+				 errhint("Increase \"pg_derive.max_databases\" and restart the server.")));
 }
 
 static void

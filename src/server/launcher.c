@@ -13,8 +13,11 @@
  * Per database, in shared memory:
  *
  *		wanted, no worker	-> start one, unless a session holds it away
- *		wanted, worker died	-> start again, after 1 s, 2 s, ... 30 s
+ *		wanted, worker died	-> start again: one that had done a batch at once, but
+ *							   not twice in a second; else after 1 s, 2 s, ... 30 s
  *		not wanted, no worker -> give the slot back
+ *
+ * Databases that find no place are probed as soon as there is one.
  *
  * The worker clears "wanted" before its last look at the registry, and a
  * session sets it after its commit, so a view is never overlooked.
@@ -36,14 +39,17 @@
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
+#include "replication/slot.h"
 #include "server/background.h"
 #include "server/launcher.h"
 #include "server/shmem.h"
+#include "server/worker.h"
 #include "storage/ipc.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 #define FIRST_DELAY_MS	1000
 #define LAST_DELAY_MS	30000
@@ -155,7 +161,35 @@ detach(int code, Datum arg)
 	LWLockRelease(shared->lock);
 }
 
-/* All databases that can be connected to, in TopMemoryContext. */
+/* Is there one, and can one connect to it? */
+static bool
+is_usable(Form_pg_database form)
+{
+	return form->datconnlimit >= -1;	/* less: DROP DATABASE was interrupted */
+}
+
+static bool
+exists(Oid dboid)
+{
+	HeapTuple	tuple;
+	bool		result = false;
+
+	StartTransactionCommand();
+	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(dboid));
+	if (HeapTupleIsValid(tuple))
+	{
+		result = is_usable((Form_pg_database) GETSTRUCT(tuple));
+		ReleaseSysCache(tuple);
+	}
+	CommitTransactionCommand();
+	return result;
+}
+
+/*
+ * All databases that may have views, in TopMemoryContext; first those that have
+ * a slot, which keeps the log until somebody reads it.  One that lets nobody in
+ * has views only if it has a slot.
+ */
 static List *
 list_databases(void)
 {
@@ -171,12 +205,13 @@ list_databases(void)
 	while (HeapTupleIsValid(tuple = heap_getnext(scan, ForwardScanDirection)))
 	{
 		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
+		bool		has_slot = SearchNamedReplicationSlot(derive_slot_name(form->oid), true) != NULL;
 		MemoryContext oldcontext;
 
-		if (!form->datallowconn || form->datistemplate)
+		if (!is_usable(form) || !(form->datallowconn || has_slot))
 			continue;
 		oldcontext = MemoryContextSwitchTo(TopMemoryContext);
-		result = lappend_oid(result, form->oid);
+		result = has_slot ? lcons_oid(form->oid, result) : lappend_oid(result, form->oid);
 		MemoryContextSwitchTo(oldcontext);
 	}
 	table_endscan(scan);
@@ -193,7 +228,17 @@ static void
 probe_next(void)
 {
 	static DeriveDatabase *probed = NULL;
+	static bool warned = false;
 	DeriveShared *shared = derive_shared();
+	Oid			waiting;
+
+	while (OidIsValid(waiting = derive_database_next_waiting()))
+	{
+		MemoryContext oldcontext = MemoryContextSwitchTo(TopMemoryContext);
+
+		to_probe = list_append_unique_oid(to_probe, waiting);
+		MemoryContextSwitchTo(oldcontext);
+	}
 
 	while (to_probe != NIL || probed != NULL)
 	{
@@ -214,10 +259,13 @@ probe_next(void)
 		}
 
 		dboid = linitial_oid(to_probe);
+		if (!exists(dboid))
+		{
+			to_probe = list_delete_first(to_probe);
+			continue;
+		}
 		if (derive_database_find(dboid) == NULL && derive_database_find(InvalidOid) == NULL)
 		{
-			static bool warned = false;
-
 			/* Slots of databases without views come free as we tend them. */
 			if (!warned && derive_database_find(InvalidOid) == NULL)
 			{
@@ -233,13 +281,14 @@ probe_next(void)
 				{
 					warned = true;
 					ereport(WARNING,
-							(errmsg("pg_derive cannot look for maintained views in all databases"),
+							(errmsg("pg_derive cannot maintain or look for views in all databases"),
 							 errhint("Increase \"pg_derive.max_databases\" and restart the server.")));
 				}
 			}
 			return;
 		}
 		to_probe = list_delete_first(to_probe);
+		warned = false;
 		probed = derive_database_want(dboid);
 		return;
 	}
@@ -261,6 +310,7 @@ tend(int slot)
 	bool		held;
 	bool		alive;
 	bool		left;
+	int			failures;
 	pid_t		pid;
 
 	if (child->handle != NULL)
@@ -279,6 +329,7 @@ tend(int slot)
 	wanted = db->wanted;
 	held = db->holds > 0;
 	alive = db->worker_pid != 0;
+	failures = db->start_failures;
 	LWLockRelease(shared->lock);
 
 	if (child->dboid != dboid)
@@ -312,10 +363,11 @@ tend(int slot)
 		long		delay;
 
 		if (TimestampDifferenceExceeds(child->started_at, now, HEALTHY_MS))
-			child->failures = 0;
-		delay = Min(FIRST_DELAY_MS << Min(child->failures, 5), LAST_DELAY_MS);
+			failures = 0;
+		child->failures = failures;
+		delay = Min(FIRST_DELAY_MS << Min(failures, 5), LAST_DELAY_MS);
+		child->retry_at = TimestampTzPlusMilliseconds(failures == 0 ? child->started_at : now, delay);
 		child->failures++;
-		child->retry_at = TimestampTzPlusMilliseconds(now, delay);
 		child->started_at = 0;
 		LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 		db->start_failures = child->failures;
@@ -324,6 +376,13 @@ tend(int slot)
 	if (now < child->retry_at)
 		return TimestampDifferenceMilliseconds(now, child->retry_at) + 1;
 
+	if (!exists(dboid))
+	{
+		LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+		db->wanted = false;
+		LWLockRelease(shared->lock);
+		return 0;
+	}
 	start_worker(slot);
 	return child->handle == NULL ? FIRST_DELAY_MS : -1;
 }
@@ -352,6 +411,9 @@ start_worker(int slot)
 	if (RegisterDynamicBackgroundWorker(&worker, &child->handle))
 	{
 		child->started_at = GetCurrentTimestamp();
+		LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+		db->no_process = false;
+		LWLockRelease(shared->lock);
 	}
 	else
 	{
@@ -363,6 +425,7 @@ start_worker(int slot)
 					 errhint("Increase \"max_worker_processes\".")));
 		LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 		db->start_failures = child->failures;
+		db->no_process = true;
 		LWLockRelease(shared->lock);
 	}
 	MemoryContextSwitchTo(oldcontext);

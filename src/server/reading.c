@@ -226,7 +226,8 @@ derive_worker_open_capture(void)
 
 	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
 	derive_worker.db->epoch = derive_worker.epoch;
-	derive_worker.db->start_failures = 0;
+	derive_worker.db->reading = true;
+	derive_worker.db->slot_failures = 0;
 	LWLockRelease(derive_shared()->lock);
 
 	if (lsn != InvalidXLogRecPtr)

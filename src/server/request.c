@@ -24,11 +24,14 @@
 #include "server/request.h"
 #include "server/shmem.h"
 #include "storage/ipc.h"
+#include "utils/acl.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
-/* So many failed starts of the worker, and it is said aloud. */
+/* So many failed starts of the worker, or errors in a row that keep it from reading, and it is said aloud. */
 #define TOO_MANY_STARTS 3
+#define TOO_MANY_ERRORS 5
 
 typedef struct ViewWait
 {
@@ -44,6 +47,7 @@ typedef struct RequestWait
 } RequestWait;
 
 static DeriveDatabase *find_service(void);
+static void check_extension(void);
 static void check_service(DeriveDatabase *db);
 static bool check_view_row(const DeriveViewRow *row);
 static bool view_reached(void *arg, bool reached);
@@ -108,15 +112,26 @@ find_service(void)
 	return db;
 }
 
+/* While waiting: somebody may drop the extension. */
+static void
+check_extension(void)
+{
+	AcceptInvalidationMessages();
+	if (!OidIsValid(derive_extension_oid(true)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("extension \"pg_derive\" was dropped")));
+}
+
 /* While waiting: is there somebody who can do it, and free to do so? */
 static void
 check_service(DeriveDatabase *db)
 {
 	DeriveShared *shared = derive_shared();
-	bool		alive;
-	int			failures;
+	DeriveDatabase now;
 	int			i;
 
+	check_extension();
 	if (pg_atomic_read_u32(&db->dboid) != MyDatabaseId)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -124,19 +139,29 @@ check_service(DeriveDatabase *db)
 				 errhint("Call the function again.")));
 
 	LWLockAcquire(shared->lock, LW_SHARED);
-	alive = db->worker_pid != 0;
-	failures = db->start_failures;
+	now = *db;
 	LWLockRelease(shared->lock);
 
-	if (!alive)
+	if (now.worker_pid == 0)
 	{
-		if (failures >= TOO_MANY_STARTS)
+		if (now.start_failures >= TOO_MANY_STARTS && now.no_process)
+			ereport(ERROR,
+					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+					 errmsg("no background worker is left to maintain the views of this database"),
+					 errhint("Increase \"max_worker_processes\" and restart the server.")));
+		if (now.start_failures >= TOO_MANY_STARTS)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("the worker process that maintains the views of this database cannot be started"),
-					 errhint("See the server log; \"max_worker_processes\" may be too small.")));
+					 errmsg("the worker process that maintains the views of this database ends whenever it is started"),
+					 errhint("See the server log.")));
 		(void) derive_database_want(MyDatabaseId);
 	}
+	else if (now.slot_failures >= TOO_MANY_ERRORS)
+		ereport(ERROR,
+				(errcode(now.slot_sqlerrcode),
+				 errmsg("the worker process that maintains the views of this database cannot read the log: %s",
+						now.slot_error),
+				 errhint("%s", now.slot_hint)));
 
 	for (i = 0; i < DERIVE_MAX_BUILD_SLOTS; i++)
 	{
@@ -209,14 +234,73 @@ check_view_row(const DeriveViewRow *row)
 	return false;
 }
 
+/* May it be waited for, and if not, does it concern the caller? */
+static bool
+stands_still(const DeriveViewRow *row)
+{
+	return row->state == DERIVE_VIEW_PAUSED || row->state == DERIVE_VIEW_FAILED;
+}
+
+/*
+ * All views that the caller may read, but for those that stand still, unless
+ * there are no others.
+ */
+static bool
+check_all_rows(void)
+{
+	const DeriveViewRow *still = NULL;
+	bool		others = false;
+	bool		result = true;
+	ListCell   *lc;
+
+	foreach(lc, derive_registry_all())
+	{
+		DeriveViewRow *row = lfirst(lc);
+
+		if (!derive_may_watch(row->relid))
+			continue;
+		if (stands_still(row))
+		{
+			still = row;
+			continue;
+		}
+		others = true;
+		if (!check_view_row(row))
+			result = false;
+	}
+	if (still != NULL && !others)
+		(void) check_view_row(still);
+	return result;
+}
+
+/* For whom nobody has waited. */
+static void
+report_standing_still(void)
+{
+	StringInfoData names;
+	ListCell   *lc;
+
+	initStringInfo(&names);
+	foreach(lc, derive_registry_all())
+	{
+		DeriveViewRow *row = lfirst(lc);
+
+		if (derive_may_watch(row->relid) && stands_still(row))
+			appendStringInfo(&names, "%s\"%s\"", names.len > 0 ? ", " : "", get_rel_name(row->relid));
+	}
+	if (names.len > 0)
+		ereport(NOTICE,
+				(errmsg("not waiting for views that are paused or have failed: %s", names.data)));
+}
+
 static bool
 view_reached(void *arg, bool reached)
 {
 	ViewWait   *wait = arg;
 	MemoryContext oldcontext = MemoryContextSwitchTo(wait->cxt);
-	bool		result = true;
+	bool		result;
 
-	check_service(wait->db);
+	check_extension();
 	if (OidIsValid(wait->view))
 	{
 		DeriveViewRow *row = derive_registry_get(wait->view);
@@ -228,18 +312,8 @@ view_reached(void *arg, bool reached)
 		result = check_view_row(row);
 	}
 	else
-	{
-		ListCell   *lc;
-
-		foreach(lc, derive_registry_all())
-		{
-			DeriveViewRow *row = lfirst(lc);
-
-			/* others' views are nobody's concern, failed ones least of all */
-			if (derive_may_watch(row->relid) && !check_view_row(row))
-				result = false;
-		}
-	}
+		result = check_all_rows();
+	check_service(wait->db);
 	MemoryContextSwitchTo(oldcontext);
 	MemoryContextReset(wait->cxt);
 
@@ -263,7 +337,11 @@ derive_wait_for_view(Oid view, XLogRecPtr lsn, int64 timeout_ms)
 	{
 		rows = derive_registry_all();
 		if (rows == NIL)
+		{
+			ereport(NOTICE,
+					(errmsg("no view is maintained in this database")));
 			return true;
+		}
 		foreach(lc, rows)
 			refuse_uncommitted(((DeriveViewRow *) lfirst(lc))->relid);
 	}
@@ -274,6 +352,8 @@ derive_wait_for_view(Oid view, XLogRecPtr lsn, int64 timeout_ms)
 									 ALLOCSET_SMALL_SIZES);
 	result = derive_wait_until(&wait.db->point, lsn, timeout_ms, view_reached, &wait);
 	MemoryContextDelete(wait.cxt);
+	if (!OidIsValid(view))
+		report_standing_still();
 	return result;
 }
 

@@ -93,10 +93,23 @@ derive_worker_report_skipped(XLogRecPtr start)
 }
 
 void
+derive_worker_note_slot_error(const ErrorData *edata)
+{
+	DeriveDatabase *db = derive_worker.db;
+
+	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
+	db->reading = false;
+	db->slot_failures++;
+	db->slot_sqlerrcode = edata->sqlerrcode;
+	strlcpy(db->slot_error, edata->message, DERIVE_ERROR_LENGTH);
+	strlcpy(db->slot_hint, edata->hint ? edata->hint : "See the server log.", DERIVE_ERROR_LENGTH);
+	LWLockRelease(derive_shared()->lock);
+}
+
+void
 derive_worker_note_undecodable(const ErrorData *edata)
 {
-	XLogRecPtr	lsn = derive_worker.decoder == NULL ? InvalidXLogRecPtr :
-	derive_decoder_failed_at(derive_worker.decoder);
+	XLogRecPtr	lsn = derive_decoder_failed_at(derive_worker.decoder);
 
 	if (XLogRecPtrIsInvalid(lsn) || derive_error_is_transient(edata->sqlerrcode))
 	{

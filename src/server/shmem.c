@@ -29,6 +29,7 @@ static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
 static void request_shared_memory(void);
 static void startup_shared_memory(void);
 static Size shared_size(void);
+static void wait_for_place(Oid dboid);
 
 
 /* ----------------------------------------------------------------
@@ -175,6 +176,7 @@ derive_database_want(Oid dboid)
 		db->epoch = 0;
 		db->left = false;
 		db->start_failures = 0;
+		db->no_process = false;
 		pg_atomic_write_u32(&db->sleeping, 0);
 		pg_atomic_write_u64(&db->commits, 0);
 		pg_atomic_write_u64(&db->commits_applied, 0);
@@ -185,14 +187,42 @@ derive_database_want(Oid dboid)
 	}
 	if (db != NULL)
 		db->wanted = true;
+	else
+		wait_for_place(dboid);
 	LWLockRelease(shared->lock);
 
 	if (db != NULL)
-	{
 		derive_database_wake(db);
-		derive_launcher_wake();
-	}
+	derive_launcher_wake();
 	return db;
+}
+
+/* Under the lock.  Where even this is full, a restart of the server finds the database. */
+static void
+wait_for_place(Oid dboid)
+{
+	int			i;
+
+	for (i = 0; i < DERIVE_MAX_WAITING && OidIsValid(shared->waiting[i]); i++)
+	{
+		if (shared->waiting[i] == dboid)
+			return;
+	}
+	if (i < DERIVE_MAX_WAITING)
+		shared->waiting[i] = dboid;
+}
+
+Oid
+derive_database_next_waiting(void)
+{
+	Oid			result;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	result = shared->waiting[0];
+	memmove(&shared->waiting[0], &shared->waiting[1], sizeof(Oid) * (DERIVE_MAX_WAITING - 1));
+	shared->waiting[DERIVE_MAX_WAITING - 1] = InvalidOid;
+	LWLockRelease(shared->lock);
+	return result;
 }
 
 /*
@@ -299,6 +329,22 @@ derive_request_release(DeriveRequest *request)
 	LWLockRelease(shared->lock);
 }
 
+void
+derive_requests_interrupt(Oid dboid)
+{
+	for (int i = 0; i < DERIVE_MAX_REQUESTS; i++)
+	{
+		DeriveRequest *request = &shared->requests[i];
+
+		if (request->dboid != dboid)
+			continue;
+		if (request->status == DERIVE_REQUEST_RUNNING)
+			request->status = DERIVE_REQUEST_PENDING;
+		else if (request->status == DERIVE_REQUEST_ABANDONED)
+			request->status = DERIVE_REQUEST_FREE;
+	}
+}
+
 
 /* ----------------------------------------------------------------
  *		Builds
@@ -367,8 +413,12 @@ derive_build_free(DeriveBuild *build)
  * ----------------------------------------------------------------
  */
 
-void
-derive_stats_add(Oid view, const DeriveStats *add)
+/*
+ * The entry of a view of this database, made if there is room, with stats_lock
+ * held; or NULL, and the lock is not held: a view without statistics.
+ */
+static DeriveStats *
+lock_stats(Oid view)
 {
 	DeriveStatsKey key = {MyDatabaseId, view};
 	DeriveStats *entry;
@@ -376,28 +426,46 @@ derive_stats_add(Oid view, const DeriveStats *add)
 
 	LWLockAcquire(shared->stats_lock, LW_SHARED);
 	entry = hash_search(stats_table, &key, HASH_FIND, NULL);
-	if (entry == NULL)
+	if (entry != NULL)
+		return entry;
+	LWLockRelease(shared->stats_lock);
+
+	LWLockAcquire(shared->stats_lock, LW_EXCLUSIVE);
+	if (hash_get_num_entries(stats_table) < derive_max_views &&
+		(entry = hash_search(stats_table, &key, HASH_ENTER_NULL, &found)) != NULL)
 	{
-		LWLockRelease(shared->stats_lock);
-		LWLockAcquire(shared->stats_lock, LW_EXCLUSIVE);
-		if (hash_get_num_entries(stats_table) >= derive_max_views)
-		{
-			LWLockRelease(shared->stats_lock);
-			return;				/* a view without statistics */
-		}
-		entry = hash_search(stats_table, &key, HASH_ENTER_NULL, &found);
-		if (entry == NULL)
-		{
-			LWLockRelease(shared->stats_lock);
-			return;
-		}
 		if (!found)
 		{
 			memset(entry, 0, sizeof(*entry));
 			entry->key = key;
 			SpinLockInit(&entry->mutex);
 		}
+		return entry;
 	}
+	LWLockRelease(shared->stats_lock);
+	return NULL;
+}
+
+void
+derive_stats_set_waits(Oid view, const char *what)
+{
+	DeriveStats *entry = lock_stats(view);
+
+	if (entry == NULL)
+		return;
+	SpinLockAcquire(&entry->mutex);
+	strlcpy(entry->waits_for, what ? what : "", DERIVE_WAITS_LENGTH);
+	SpinLockRelease(&entry->mutex);
+	LWLockRelease(shared->stats_lock);
+}
+
+void
+derive_stats_add(Oid view, const DeriveStats *add)
+{
+	DeriveStats *entry = lock_stats(view);
+
+	if (entry == NULL)
+		return;
 	SpinLockAcquire(&entry->mutex);
 	entry->batches += add->batches;
 	entry->changes_in += add->changes_in;

@@ -25,8 +25,10 @@
 #define DERIVE_MAX_REQUESTS		64	/* verify and repair calls under way,
 									 * whole server */
 #define DERIVE_MAX_BUILD_SLOTS	32	/* builders, whole server */
+#define DERIVE_MAX_WAITING		64	/* databases that found no place */
 #define DERIVE_ERROR_LENGTH		512
 #define DERIVE_PHASE_LENGTH		32
+#define DERIVE_WAITS_LENGTH		64
 
 /*
  * A database that has, or may have, maintained views.
@@ -65,6 +67,16 @@ typedef struct DeriveDatabase
 	int64		epoch;
 
 	/*
+	 * The worker reads the log; else errors in a row that kept it from that,
+	 * and the last one; written by the worker.
+	 */
+	bool		reading;
+	int			slot_failures;
+	int			slot_sqlerrcode;
+	char		slot_error[DERIVE_ERROR_LENGTH];
+	char		slot_hint[DERIVE_ERROR_LENGTH];
+
+	/*
 	 * The last worker ended of its own accord; set by it, cleared by the
 	 * launcher.
 	 */
@@ -76,8 +88,14 @@ typedef struct DeriveDatabase
 	 */
 	Oid			stubborn_view;
 
-	/* Starts of the worker that failed in a row; written by the launcher. */
+	/*
+	 * Starts of the worker that failed in a row; counted by the launcher, set
+	 * back by a worker that has done a batch.
+	 */
 	int			start_failures;
+
+	/* No process was left for the worker; written by the launcher. */
+	bool		no_process;
 
 	/*
 	 * 1 while the worker sleeps and wants its latch set by commits, 2: only
@@ -178,8 +196,8 @@ typedef struct DeriveStatsKey
 
 /*
  * Counters of one view since the server started.  Entries come and go under
- * stats_lock in exclusive mode; counters are written by the worker, and read
- * by anyone, under stats_lock in shared mode and the entry's mutex.
+ * stats_lock in exclusive mode; counters are written by the worker, what it
+ * waits for by the builder, too; and they are read by anyone, under stats_lock in shared mode and the entry's mutex.
  */
 typedef struct DeriveStats
 {
@@ -195,6 +213,9 @@ typedef struct DeriveStats
 	double		apply_ms;		/* deriving and changing its table */
 	double		last_batch_ms;
 	TimestampTz last_batch_at;
+	char		waits_for[DERIVE_WAITS_LENGTH]; /* what its build waits for,
+												 * while it has no builder; or
+												 * empty */
 } DeriveStats;
 
 typedef struct DeriveShared
@@ -208,6 +229,12 @@ typedef struct DeriveShared
 	 * theirs is.
 	 */
 	pg_atomic_uint32 generation;
+
+	/*
+	 * Databases that want a worker and found no place; written by sessions,
+	 * taken out by the launcher.
+	 */
+	Oid			waiting[DERIVE_MAX_WAITING];
 
 	DeriveRequest requests[DERIVE_MAX_REQUESTS];
 	DeriveBuild builds[DERIVE_MAX_BUILD_SLOTS];
@@ -228,8 +255,14 @@ extern DeriveDatabase *derive_database_find(Oid dboid);
 /* That of MyDatabaseId; one atomic read in the usual case. */
 extern DeriveDatabase *derive_database_mine(void);
 
-/* Ask for a worker; takes a slot if there is none.  NULL if all are taken.  Never raises ERROR. */
+/*
+ * Ask for a worker; takes a slot if there is none.  NULL if all are taken; then
+ * the database gets one that becomes free.  Never raises ERROR.
+ */
 extern DeriveDatabase *derive_database_want(Oid dboid);
+
+/* Take a database out of those that wait for a slot; InvalidOid if there is none (launcher). */
+extern Oid	derive_database_next_waiting(void);
 
 /* Give a slot back if nobody needs it (launcher). */
 extern bool derive_database_free(DeriveDatabase *db);
@@ -241,12 +274,21 @@ extern DeriveRequest *derive_request_submit(DeriveDatabase *db, DeriveRequestKin
 extern void derive_request_release(DeriveRequest *request); /* session: done with
 															 * it, or gives up */
 
+/*
+ * The worker of a database goes: what it has begun waits for the next one, and
+ * what nobody waits for any more is free.  Call it under the lock.
+ */
+extern void derive_requests_interrupt(Oid dboid);
+
 extern DeriveBuild *derive_build_take(Oid dboid, Oid view, int64 epoch);	/* NULL if all are taken */
 extern DeriveBuild *derive_build_find(Oid dboid, Oid view);
 extern void derive_build_free(DeriveBuild *build);
 
 /* Add a batch's work; makes the entry if there is room. */
 extern void derive_stats_add(Oid view, const DeriveStats *add);
+
+/* What the view's build waits for; NULL: nothing. */
+extern void derive_stats_set_waits(Oid view, const char *what);
 
 /* Copy the counters of a view of this database; false if there are none. */
 extern bool derive_stats_get(Oid view, DeriveStats *result);

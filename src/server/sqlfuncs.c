@@ -444,7 +444,7 @@ derive_counters_sql(PG_FUNCTION_ARGS)
 		Datum		values[10];
 		bool		nulls[10] = {false};
 
-		if (!derive_stats_get(view, &stats))
+		if (!derive_stats_get(view, &stats) || stats.batches == 0)
 			continue;
 		values[0] = ObjectIdGetDatum(view);
 		values[1] = Int64GetDatum(stats.batches);
@@ -509,19 +509,48 @@ derive_service_sql(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* derive_state.builds(): the builders at work in this database. */
+/* What a view waits for that is to be built and has no builder. */
+static const char *
+what_it_waits_for(const DeriveViewRow *row)
+{
+	DeriveShared *shared = derive_shared();
+	DeriveDatabase *db = derive_database_mine();
+	DeriveStats stats;
+	bool		alive;
+	bool		no_process;
+	bool		reading;
+
+	if (shared == NULL)
+		return "pg_derive (shared_preload_libraries)";
+	if (db == NULL)
+		return "a worker (pg_derive.max_databases)";
+	LWLockAcquire(shared->lock, LW_SHARED);
+	alive = db->worker_pid != 0;
+	no_process = db->no_process;
+	reading = db->reading;
+	LWLockRelease(shared->lock);
+	if (!alive)
+		return no_process ? "a process (max_worker_processes)" : "a worker";
+	if (!reading)
+		return "the replication slot";
+	if (row->state == DERIVE_VIEW_CATCHUP)
+		return "the next batch";
+	if (derive_stats_get(row->relid, &stats) && stats.waits_for[0] != '\0')
+		return pstrdup(stats.waits_for);
+	return "its turn";
+}
+
+/* derive_state.builds(): the builders at work in this database, and who waits for one. */
 Datum
 derive_builds_sql(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	DeriveShared *shared = derive_shared();
-	int			i;
+	List	   *built = NIL;
+	ListCell   *lc;
 
 	InitMaterializedSRF(fcinfo, 0);
-	if (shared == NULL)
-		return (Datum) 0;
-
-	for (i = 0; i < DERIVE_MAX_BUILD_SLOTS; i++)
+	for (int i = 0; shared != NULL && i < DERIVE_MAX_BUILD_SLOTS; i++)
 	{
 		DeriveBuild *build = &shared->builds[i];
 		char		phase[DERIVE_PHASE_LENGTH];
@@ -546,6 +575,21 @@ derive_builds_sql(PG_FUNCTION_ARGS)
 		total = pg_atomic_read_u64(&build->tuples_total);
 		values[4] = Int64GetDatum((int64) total);
 		nulls[4] = (total == 0);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+		built = lappend_oid(built, DatumGetObjectId(values[0]));
+	}
+
+	foreach(lc, derive_registry_all())
+	{
+		DeriveViewRow *row = lfirst(lc);
+		Datum		values[6] = {0};
+		bool		nulls[6] = {false, true, false, true, true, true};
+
+		if ((row->state != DERIVE_VIEW_BUILDING && row->state != DERIVE_VIEW_CATCHUP) ||
+			list_member_oid(built, row->relid))
+			continue;
+		values[0] = ObjectIdGetDatum(row->relid);
+		values[2] = CStringGetTextDatum(psprintf("waiting for %s", what_it_waits_for(row)));
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	return (Datum) 0;

@@ -165,6 +165,7 @@ tend_builder(WorkerView *view)
 		view->keeping = false;
 		view->idle_looks = 0;
 		view->cancelled_at = 0;
+		view->waits_for = NULL; /* the builder has said it */
 		view->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RETRY_MS);
 		derive_worker.reload = true;	/* see what it left */
 		return;
@@ -185,9 +186,20 @@ tend_builder(WorkerView *view)
 		derive_worker.unfinished = true;
 }
 
+/* For derive.progress.  What it says is a constant. */
+static void
+set_waits(WorkerView *view, const char *what)
+{
+	if (view->waits_for == what)
+		return;
+	view->waits_for = what;
+	derive_stats_set_waits(view->relid, what);
+}
+
 void
 derive_worker_tend_builds(void)
 {
+	static bool no_process = false; /* that has been said */
 	int			running = 0;
 	ListCell   *lc;
 	TimestampTz now = 0;
@@ -213,15 +225,22 @@ derive_worker_tend_builds(void)
 		WorkerView *view = lfirst(lc);
 		MemoryContext oldcontext;
 
-		if (view->row->state != DERIVE_VIEW_BUILDING || view->program == NULL ||
-			view->program->view_sources != NIL || view->builder != NULL || view->give_up != KEEP_TRYING)
+		if (view->row->state != DERIVE_VIEW_BUILDING || view->builder != NULL || view->give_up != KEEP_TRYING)
 			continue;
-		if (running >= derive_max_builds)
-			break;
+		if (view->program == NULL || view->program->view_sources != NIL)
+		{
+			set_waits(view, view->program == NULL ? "a lock on it" : "the views that it reads");
+			continue;
+		}
 		if (now == 0)
 			now = GetCurrentTimestamp();
 		if (view->retry_at > now)
 			continue;
+		if (running >= derive_max_builds)
+		{
+			set_waits(view, "other builds (pg_derive.max_builds)");
+			continue;
+		}
 		if (derive_build_find(MyDatabaseId, view->relid) != NULL)
 		{
 			/* The builder of an earlier worker has not ended yet. */
@@ -233,6 +252,7 @@ derive_worker_tend_builds(void)
 		if (view->build == NULL)
 		{
 			view->retry_at = TimestampTzPlusMilliseconds(now, RETRY_MS);
+			set_waits(view, "builds in other databases");
 			continue;
 		}
 		oldcontext = MemoryContextSwitchTo(derive_worker.cxt);
@@ -245,12 +265,16 @@ derive_worker_tend_builds(void)
 			derive_build_free(view->build);
 			view->build = NULL;
 			view->retry_at = TimestampTzPlusMilliseconds(now, RETRY_MS);
-			ereport(LOG,
-					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-					 errmsg("pg_derive has no background worker left to build a view and tries again later"),
-					 errhint("You might need to increase \"max_worker_processes\".")));
+			set_waits(view, "a process (max_worker_processes)");
+			if (!no_process)
+				ereport(LOG,
+						(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+						 errmsg("pg_derive has no background worker left to build a view and tries again until it gets one"),
+						 errhint("You might need to increase \"max_worker_processes\".")));
+			no_process = true;
 			break;
 		}
+		no_process = false;
 		running++;
 	}
 }

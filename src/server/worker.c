@@ -172,19 +172,10 @@ worker_attach(Oid dboid)
 	derive_worker.db->worker_pid = MyProcPid;
 	derive_worker.db->worker_latch = MyLatch;
 	derive_worker.db->epoch = 0;
+	derive_worker.db->reading = false;
+	derive_worker.db->slot_failures = 0;
 
 	/* What an earlier worker left half done. */
-	for (i = 0; i < DERIVE_MAX_REQUESTS; i++)
-	{
-		DeriveRequest *request = &shared->requests[i];
-
-		if (request->dboid != dboid)
-			continue;
-		if (request->status == DERIVE_REQUEST_RUNNING)
-			request->status = DERIVE_REQUEST_PENDING;
-		else if (request->status == DERIVE_REQUEST_ABANDONED)
-			request->status = DERIVE_REQUEST_FREE;
-	}
 	for (i = 0; i < DERIVE_MAX_BUILD_SLOTS; i++)
 	{
 		DeriveBuild *build = &shared->builds[i];
@@ -215,6 +206,7 @@ worker_detach(int code, Datum arg)
 	derive_worker.db->worker_latch = NULL;
 	derive_worker.db->epoch = 0;
 	derive_worker.db->left = (code == 0);
+	derive_requests_interrupt(pg_atomic_read_u32(&derive_worker.db->dboid));
 	LWLockRelease(shared->lock);
 	ConditionVariableBroadcast(&derive_worker.db->point.cv);
 	derive_launcher_wake();
@@ -358,7 +350,9 @@ handle_error(void)
 	HOLD_INTERRUPTS();
 	MemoryContextSwitchTo(derive_worker.cxt);
 	edata = CopyErrorData();
-	if (derive_worker.phase == PHASE_CAPTURE)
+	if (derive_worker.phase == PHASE_CAPTURE && derive_worker.decoder == NULL)
+		derive_worker_note_slot_error(edata);
+	else if (derive_worker.phase == PHASE_CAPTURE)
 		derive_worker_note_undecodable(edata);
 	if (derive_worker.phase == PHASE_APPLY && !derive_worker.careful)
 	{
@@ -615,6 +609,21 @@ check_members(void)
 	}
 }
 
+/* A batch has succeeded and left nothing over: so the start has, too. */
+static void
+note_health(void)
+{
+	static bool noted = false;
+
+	if (noted)
+		return;
+	noted = true;
+	derive_crash_guard_leave();
+	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
+	derive_worker.db->start_failures = 0;
+	LWLockRelease(derive_shared()->lock);
+}
+
 static void
 run_batch(void)
 {
@@ -732,5 +741,5 @@ run_batch(void)
 		derive_worker_position_stored(covered, due);
 
 	if (!derive_worker.unfinished)
-		derive_crash_guard_leave();
+		note_health();
 }

@@ -114,6 +114,8 @@ typedef struct WorkerView
 	int			idle_looks;		/* in a row at which its query just waited */
 	TimestampTz cancelled_at;	/* when it was cancelled; 0: it was not */
 	TimestampTz retry_at;		/* not before */
+	const char *waits_for;		/* what we have said that its build waits for;
+								 * or NULL */
 } WorkerView;
 
 /*
@@ -406,6 +408,9 @@ extern long derive_worker_journals_timeout(long timeout);
 
 /* The new slot begins here: say which part of the log nobody has read.  In a transaction. */
 extern void derive_worker_report_skipped(XLogRecPtr start);
+
+/* In the error handler: the slot could not be opened.  Waiting sessions are told. */
+extern void derive_worker_note_slot_error(const ErrorData *edata);
 
 /* In the error handler, before the decoder is closed: sets "undecodable" in the end. */
 extern void derive_worker_note_undecodable(const ErrorData *edata);

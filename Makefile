@@ -145,7 +145,8 @@ REGRESS = \
 	history \
 	topics \
 	subscriptions \
-	user_code
+	user_code \
+	waiting
 ISOLATION = \
 	setup \
 	snapshot \

@@ -100,6 +100,7 @@ static bool dropped_handler = false;
 
 /* What is to be done when the transaction's resources are released. */
 static bool want_worker = false;
+static Oid	want_copy = InvalidOid; /* a database that was made */
 static bool committed_changes = false;
 
 static void process_utility(PlannedStmt *pstmt, const char *query_string,
@@ -214,11 +215,12 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 			}
 			if (copy_name != NULL)
 			{
-				/* The copy has the views, too. */
-				Oid			copy = get_database_oid(copy_name, true);
-
-				if (OidIsValid(copy))
-					(void) derive_database_want(copy);
+				/*
+				 * The copy has the views, too; others see it after the
+				 * commit.
+				 */
+				CommandCounterIncrement();
+				want_copy = get_database_oid(copy_name, true);
 			}
 		}
 		PG_END_ENSURE_ERROR_CLEANUP(release_hold, PointerGetDatum(db));
@@ -659,6 +661,7 @@ at_transaction_end(XactEvent event, void *arg)
 		case XACT_EVENT_PREPARE:
 			committed_changes = false;
 			want_worker = false;
+			want_copy = InvalidOid;
 			dropped_views = NIL;
 			defined_objects = NIL;
 			break;
@@ -680,6 +683,11 @@ at_resource_release(ResourceReleasePhase phase, bool is_commit,
 	{
 		want_worker = false;
 		(void) derive_database_want(MyDatabaseId);
+	}
+	if (OidIsValid(want_copy))
+	{
+		(void) derive_database_want(want_copy);
+		want_copy = InvalidOid;
 	}
 }
 

@@ -24,7 +24,6 @@
 #include "server/request.h"
 #include "server/shmem.h"
 #include "storage/ipc.h"
-#include "utils/acl.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"

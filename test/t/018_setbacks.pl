@@ -201,6 +201,127 @@ $log = slurp_file($node->logfile, $offset);
 like($log, qr/all maintained views of database "moved" are computed anew: the replication slot does not exist/, 'the log says why');
 like($log, qr/WARNING:  the log from .* was not read for database "moved"\n.*are lost: "events"/, 'and what is lost');
 
+# ---- a worker that is well and is ended, again and again
+
+for my $i (1 .. 5)
+{
+	kill('TERM', worker_pid($node));
+	$node->safe_psql('postgres', 'INSERT INTO history VALUES (1, 1)');
+	is($node->safe_psql('postgres', q{SELECT derive.wait(timeout => '20 s')}), 't', "ended, $i");
+}
+is_exact($node, 'ended five times');
+
+# ---- whoever waits is told when the extension is dropped, or what is in the way
+
+$node->safe_psql('postgres', 'CREATE DATABASE other');
+$node->safe_psql('other', q{
+CREATE EXTENSION pg_derive;
+CREATE TABLE t (a int);
+SELECT derive.create_view('v', 'SELECT count(*) FROM t');
+SELECT derive.wait();
+SELECT derive.subscribe('v', 'somebody');
+SELECT count(*) FROM derive.poll('somebody', timeout => '30 s');
+});
+my %waiting = map { $_ => background($node, db => 'other') }
+	q{SELECT derive.wait('v', 'FFFFFFFF/0')}, q{SELECT derive.wait(lsn => 'FFFFFFFF/0')}, q{SELECT * FROM derive.poll('somebody', timeout => '1 h')};
+$waiting{$_}->query_until(qr/go/, "\\echo go\n$_;\n") for keys %waiting;
+$node->poll_query_until('other', q{SELECT count(*) = 3 FROM pg_stat_activity WHERE query ~ '^SELECT.*(FFFF|1 h)' AND wait_event_type = 'Extension' AND pid <> pg_backend_pid()}) or die 'nobody waits';
+$node->safe_psql('other', 'DROP EXTENSION pg_derive CASCADE');
+for my $call (sort keys %waiting)
+{
+	my $session = $waiting{$call};
+	pump_until($session->{run}, $session->{timeout}, \$session->{stderr}, qr/ERROR.*\n/);
+	like($session->{stderr}, qr/ERROR:  extension "pg_derive" was dropped/, "$call is told");
+	$session->quit;
+}
+ok($node->poll_query_until('other', q{SELECT count(*) = 0 FROM pg_replication_slots WHERE database = 'other'}), 'the slot is dropped');
+
+$node->safe_psql('other', q{SELECT pg_create_logical_replication_slot('pg_derive_' || oid, 'test_decoding') FROM pg_database WHERE datname = 'other'});
+$node->safe_psql('other', q{CREATE EXTENSION pg_derive; SELECT derive.create_view('w', 'SELECT count(*) FROM t')});
+is($node->safe_psql('other', q{SELECT view, pid, phase FROM derive.progress}), 'w||waiting for the replication slot', 'progress says what a view waits for');
+($rc, $out, $err) = $node->psql('other', q{SELECT derive.wait(timeout => '30 s')});
+like($err, qr/cannot read the log: replication slot "pg_derive_\d+" is in the way of pg_derive\nHINT:  Drop the slot with pg_drop_replication_slot/, 'derive.wait() says what is in the way');
+$node->safe_psql('other', q{SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = 'other'});
+# it tries again, if less and less often
+ok($node->poll_query_until('other', q{SELECT state = 'ready' FROM derive.views}), 'out of the way');
+is($node->safe_psql('other', 'SELECT sum(missing + extra) FROM derive.verify()'), '0', 'and right');
+
+# ---- requests of a database that is dropped
+
+SKIP:
+{
+	skip 'debug points are not compiled in', 1 unless has_debug_points($node);
+	for my $round (1 .. 4)
+	{
+		$node->safe_psql('postgres', 'CREATE DATABASE leak');
+		$node->safe_psql('leak', q{CREATE EXTENSION pg_derive; CREATE TABLE t (a int); SELECT derive.create_view('v', 'SELECT a FROM t'); SELECT derive.wait()});
+		my $holder = background($node, db => 'leak');
+		$holder->query_safe(q{SELECT pg_advisory_lock(hashtext('batch-locked')), pg_advisory_lock(hashtext('batch-applied'))});
+		set_debug_point($node, 'batch-locked:wait, batch-applied:wait');
+		my @callers = map { background($node, db => 'leak') } 1 .. 17;
+		$_->query_until(qr/go/, "\\echo go\nSELECT * FROM derive.verify();\n") for @callers;
+		my $calling = q{SELECT count(*) = 17 FROM pg_stat_activity WHERE datname = 'leak' AND query ~ 'verify' AND wait_event_type = 'Extension'};
+		$node->poll_query_until('postgres', $calling) or die 'calls';
+		$holder->query_safe(q{SELECT pg_advisory_unlock(hashtext('batch-locked'))});
+		$node->poll_query_until('leak', q{SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = (hashtext('batch-applied')::bigint & 4294967295)::oid}) or die 'batch';
+		$node->safe_psql('postgres', 'DROP DATABASE leak WITH (FORCE)');
+		set_debug_point($node, '');
+		eval { $_->quit } for @callers, $holder;
+	}
+	is($node->safe_psql('postgres', 'SELECT sum(missing + extra) FROM derive.verify()'), '0', 'there is still room for calls');
+}
+
+log_is_clean($node);
+$node->stop;
+
+# ---- templates, databases without connections, more databases than places, and no process left
+
+$node = derive_node('places', extension => 0, conf => "pg_derive.max_databases = 3\nlog_min_messages = log\n");
+my $view = q{CREATE EXTENSION pg_derive; CREATE TABLE t (a int); SELECT derive.create_view('v', 'SELECT count(*) AS n FROM t')};
+for my $db (qw(template closed))
+{
+	$node->safe_psql('postgres', "CREATE DATABASE $db");
+	$node->safe_psql($db, "$view; SELECT derive.wait()");
+}
+$node->safe_psql('postgres', 'ALTER DATABASE template IS_TEMPLATE true; ALTER DATABASE closed ALLOW_CONNECTIONS false');
+$node->restart;
+for my $db (qw(template closed))
+{
+	like(worker_pid($node, $db), qr/^\d+$/, "$db has a worker");
+}
+$node->safe_psql('template', 'INSERT INTO t VALUES (1)');
+ok($node->poll_query_until('template', 'SELECT n = 1 FROM v'), 'the view of a template is maintained');
+
+# somebody who may copy it, but does not own it
+$node->safe_psql('postgres', 'CREATE ROLE copier CREATEDB');
+is(($node->psql('postgres', 'SET ROLE copier; CREATE DATABASE copied TEMPLATE template'))[0], 0, 'its worker makes way for a copy');
+$node->safe_psql('copied', 'INSERT INTO t VALUES (2)');
+ok($node->poll_query_until('copied', 'SELECT n = 2 FROM v'), 'the view of the copy is maintained');
+
+# no place
+$node->safe_psql('postgres', 'CREATE DATABASE late');
+($rc, $out, $err) = $node->psql('late', $view);
+like($err, qr/WARNING:  the views of this database wait until fewer databases have maintained views\nHINT:.*max_databases/, 'no place is left');
+is($node->safe_psql('late', 'SELECT phase FROM derive.progress'), 'waiting for a worker (pg_derive.max_databases)', 'progress says it, too');
+$node->safe_psql('postgres', 'DROP DATABASE copied');
+ok($node->poll_query_until('late', q{SELECT state = 'ready' FROM derive.views}), 'a place that becomes free is taken');
+
+# no process: those of the launcher, three workers, and none for a builder
+my $workers = 4 + $node->safe_psql('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'logical replication launcher'});
+$node->append_conf('postgresql.conf', "max_worker_processes = $workers");
+$node->restart;
+worker_pid($node, $_) for qw(template closed late);
+$offset = -s $node->logfile;
+$node->safe_psql('late', q{SELECT derive.create_view('w', 'SELECT a FROM t')});
+ok($node->poll_query_until('late', q{SELECT phase = 'waiting for a process (max_worker_processes)' FROM derive.progress}), 'no process is left');
+# it tries each second
+usleep(3_000_000);
+my @lines = slurp_file($node->logfile, $offset) =~ /no background worker left/g;
+is(scalar @lines, 1, 'which is said once');
+$node->append_conf('postgresql.conf', "max_worker_processes = 24");
+$node->restart;
+ok($node->poll_query_until('late', q{SELECT bool_and(state = 'ready') FROM derive.views}), 'now there is one');
+
 log_is_clean($node);
 $node->stop;
 done_testing();

@@ -422,8 +422,8 @@ COMMENT ON COLUMN derive.views.waiting_for IS
 COMMENT ON COLUMN derive.views.position IS 'the transactions that it contains';
 COMMENT ON COLUMN derive.views.lsn IS 'everything that committed before this is contained';
 COMMENT ON COLUMN derive.views.error IS
-	'why it failed, or is to be computed anew; NULL unless one has the rights of its owner or of pg_read_all_stats';
-COMMENT ON COLUMN derive.views.error_at IS 'when that was found';
+	'why it failed; NULL unless one has the rights of its owner or of pg_read_all_stats';
+COMMENT ON COLUMN derive.views.error_at IS 'when it failed';
 COMMENT ON COLUMN derive.views.created_at IS 'when it was put under maintenance';
 COMMENT ON COLUMN derive.views.settings IS
 	'settings that it is evaluated under, as its declaration had them; NULL unless one has the rights of its owner or of pg_read_all_stats';
@@ -472,8 +472,8 @@ COMMENT ON COLUMN derive.stats.lag_bytes IS
 COMMENT ON COLUMN derive.stats.lag IS
 	'time since its position; 0 if nothing was committed since; NULL unless ready';
 COMMENT ON COLUMN derive.stats.last_error IS
-	'why it failed, or is to be computed anew; NULL unless one has the rights of its owner or of pg_read_all_stats';
-COMMENT ON COLUMN derive.stats.last_error_at IS 'when that was found';
+	'why it failed; NULL unless one has the rights of its owner or of pg_read_all_stats';
+COMMENT ON COLUMN derive.stats.last_error_at IS 'when it failed';
 
 CREATE VIEW derive.progress AS
 	SELECT b.view::pg_catalog.regclass AS view,

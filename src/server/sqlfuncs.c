@@ -35,6 +35,7 @@
 #include "base/registry.h"
 #include "base/rights.h"
 #include "base/waiting.h"
+#include "base/waiting.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
@@ -533,6 +534,8 @@ what_it_waits_for(const DeriveViewRow *row)
 		return no_process ? "a process (max_worker_processes)" : "a worker";
 	if (!reading)
 		return "the replication slot";
+	if (derive_waiting_get(row->relid) != NULL)
+		return "what derive.views says";
 	if (row->state == DERIVE_VIEW_CATCHUP)
 		return "the next batch";
 	if (derive_stats_get(row->relid, &stats) && stats.waits_for[0] != '\0')

@@ -123,15 +123,14 @@ find_tuple(Relation rel, Oid view)
 List *
 derive_waiting_all(void)
 {
-	Oid			relid = derive_registry_table_oid("waiting", true);
 	List	   *result = NIL;
 	Relation	rel;
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
-	if (!OidIsValid(relid))
+	if (!OidIsValid(derive_registry_table_oid("waiting", true)))
 		return NIL;
-	rel = table_open(relid, AccessShareLock);
+	rel = derive_registry_open("waiting", AccessShareLock);
 	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 		result = lappend(result, deform_tuple(RelationGetDescr(rel), tuple));
@@ -158,7 +157,7 @@ derive_waiting_get(Oid view)
 void
 derive_waiting_set(const DeriveWaitingRow *row)
 {
-	Relation	rel = table_open(derive_registry_table_oid("waiting", false), RowExclusiveLock);
+	Relation	rel = derive_registry_open("waiting", RowExclusiveLock);
 	HeapTuple	old = find_tuple(rel, row->view);
 	HeapTuple	new = form_tuple(RelationGetDescr(rel), row);
 
@@ -173,7 +172,7 @@ derive_waiting_set(const DeriveWaitingRow *row)
 void
 derive_waiting_end(Oid view)
 {
-	Relation	rel = table_open(derive_registry_table_oid("waiting", false), RowExclusiveLock);
+	Relation	rel = derive_registry_open("waiting", RowExclusiveLock);
 	HeapTuple	old = find_tuple(rel, view);
 
 	if (old != NULL)

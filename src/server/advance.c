@@ -87,6 +87,12 @@ derive_worker_takes_part(WorkerView *view)
 }
 
 
+bool
+derive_worker_can_be_built(WorkerView *view)
+{
+	return view->program->view_sources == NIL && (view->program->routine->flags & DERIVE_OF_CURRENT_ROWS);
+}
+
 /* Is it time to remove from the view what is too old? */
 bool
 derive_worker_expire_due(WorkerView *view)
@@ -432,8 +438,7 @@ give_up(WorkerView *view)
 	 * contents that only the worker can tell from what it has seen, a builder
 	 * cannot make
 	 */
-	if (view->give_up == GIVE_TO_BUILDER && view->program->view_sources == NIL &&
-		(view->program->routine->flags & DERIVE_OF_CURRENT_ROWS))
+	if (view->give_up == GIVE_TO_BUILDER && derive_worker_can_be_built(view))
 		send_back(view);
 	else
 	{

@@ -20,11 +20,12 @@
  *
  * A view that was bitten is set aside (cohort.c) and tried again after a pause of
  * ten times what it took, so that it takes no more than a tenth of everybody's time,
- * and with twice the limit.  After MAX_BITES it is not tried again.  If it waited it
- * has failed.  If it was slow, it goes to a builder, a process of its own that may
- * take as long as it likes; one that no builder can fill (a view over views, or one
- * that contains more than its tables have now) has failed as well.  A view that is
- * slow in being computed anew, or large, goes to a builder at once.
+ * and with twice the limit.  After MAX_BITES it is not tried again but goes to a
+ * builder, a process of its own that may take as long as it likes as long as it does
+ * something (tend.c); one that no builder can fill (a view over views, or one that
+ * contains more than its tables have now) has failed.  Where another try is of no use,
+ * since it waits, is large, or is slow in being computed anew, a builder gets it at
+ * once.
  *
  * The memory is the high-water mark of the process, pages of shared buffers that it
  * touched included, since that is what can be asked for in a signal handler.  So a
@@ -194,8 +195,8 @@ decide(WorkerView *view, Bite how, int64 took_ms)
 	else
 		what = psprintf("more time than %ld ms (pg_derive.view_timeout)", (long) took_ms);
 	if (view->timeouts >= MAX_BITES || how == BITE_LARGE ||
-		(how == BITE_SLOW && derive_worker_needs_recompute(view)))
-		view->give_up = how == BITE_WAITS ? GIVE_UP : GIVE_TO_BUILDER;
+		(derive_worker_can_be_built(view) && (how == BITE_WAITS || derive_worker_needs_recompute(view))))
+		view->give_up = GIVE_TO_BUILDER;
 	derive_worker_hold(view, what, view->give_up != KEEP_TRYING ? 0 : took_ms * PAUSE_FACTOR);
 }
 

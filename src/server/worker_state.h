@@ -272,6 +272,9 @@ extern void derive_worker_store_basis(WorkerView *view);
 /* Is the view one that the next batch may change? */
 extern bool derive_worker_takes_part(WorkerView *view);
 
+/* Could a builder make its contents?  Not those that only the worker has the changes for. */
+extern bool derive_worker_can_be_built(WorkerView *view);
+
 /* Is it time to remove from the view what is too old? */
 extern bool derive_worker_expire_due(WorkerView *view);
 

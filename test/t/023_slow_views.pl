@@ -28,6 +28,7 @@ CREATE TABLE b.w (id int PRIMARY KEY);
 CREATE FUNCTION b.f(i int, what text) RETURNS int LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog AS $$
 BEGIN
 	IF what = 'sleep' THEN PERFORM pg_sleep(100000);
+	ELSIF what = 'nap' THEN PERFORM pg_sleep(3);
 	ELSIF what = 'lock' THEN PERFORM pg_advisory_xact_lock(4711);
 	ELSIF what = 'wait' THEN PERFORM derive.wait();
 	ELSIF what = 'verify' THEN PERFORM derive.verify();
@@ -75,18 +76,26 @@ sub comes_back_without
 	return;
 }
 
+# what waits goes to a builder, and fails if that waits, too
 for my $what (qw(sleep lock))
 {
 	my $locker = background($node);
 	$locker->query_safe('SELECT pg_advisory_lock(4711)');
 	others_go_on($what, '15s');
-	is(state_of('b.v'), 'waiting', "$what: it is set aside");
-	is(state_of('b.vv'), 'waiting', "$what: with the view over it");
-	like($node->safe_psql('postgres', q{SELECT waiting_for FROM derive.views WHERE view = 'b.v'::regclass}),
-		qr/a function that it calls, which waits/, "$what: and says why");
+	is(state_of('b.vv'), 'waiting', "$what: a view over it is set aside");
+	derive_wait_state($node, 'b.v', 'failed', "$what: a builder does not get further either");
+	like($node->safe_psql('postgres', q{SELECT error FROM derive.views WHERE view = 'b.v'::regclass}),
+		qr/a function that it calls, which waits/, "$what: and it says why");
+	others_go_on($what, '15s');
 	$locker->quit;
 	comes_back_without($what, $what);
 }
+
+# a builder has more patience
+others_go_on('nap', '15s');
+is($node->safe_psql('postgres', q{SELECT derive.wait('b.v', timeout => '60s')}), 't', 'nap: a builder takes the time that it needs');
+wait_derived($node, 'after the nap');
+is_exact($node, 'after the nap');
 
 # functions of ours that wait refuse to be called in the worker
 for my $what (qw(wait verify))

@@ -196,6 +196,11 @@ CREATE FUNCTION derive_state.row_hash(record) RETURNS int8
 	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION derive_state.row_hash(record) IS
 	'hash of a row by the binary image of its values; for indexes by which rows of views are found';
+CREATE FUNCTION derive_state.image("any") RETURNS bytea
+	AS 'MODULE_PATHNAME', 'derive_image_sql'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION derive_state.image("any") IS
+	'the binary image of a value, by which values are told apart that are equal; see src/base/rowhash.c';
 
 -- Floating-point sums that can be taken back; see src/derive/exactsum.c.
 CREATE FUNCTION derive_state.exact_add(internal, real) RETURNS internal LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'derive_exact_add4';

@@ -12,12 +12,30 @@
  * from decoded WAL.  So composite values, and arrays of them, are normalised
  * first: taken apart, every field expanded, and put together again.
  *
+ * A type of an extension may leave bytes of its values unset, the padding of a
+ * C struct for one, so that a function which is called twice with the same
+ * arguments returns two images.  Where the type has an equality operator we
+ * trust it to have an image as well; where it has none, the only thing that
+ * says what a value is is its text.  Such values are the same if their images
+ * are, or else their texts, and their texts are hashed.  This costs a call of
+ * the output function for each hash, but asks nothing of the type.  Types of
+ * core are not concerned: core compares values by their images itself and sets
+ * every byte of them.
+ *
+ *		SELECT st_extent(g) FROM t		box2d: no operator "=", six bytes of
+ *										padding, the same text each time
+ *
  * The hash is stored in indexes, so it must never change: neither the mixing
  * below nor the way in which values are reduced to bytes.  It is 64 bits wide
  * and chains over the columns, NULLs included, so it depends on their order.
  *
- * No type's own code is called, only catalog look-ups are made, and those only
- * for types outside of the built-in ones.
+ * The image is also an order, of all values of a type: the bytes compared from
+ * left to right.  It says nothing about the values, but it tells apart what
+ * "=" does not (1.0 and 1.00), and every type has it.  SQL sees it as
+ * derive_state.image("any").
+ *
+ * No type's own code is called but for those output functions; catalog look-ups
+ * are made only for types outside of the built-in ones.
  *
  *-------------------------------------------------------------------------
  */
@@ -30,9 +48,13 @@
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "fmgr.h"
+#include "miscadmin.h"
 #include "utils/array.h"
+#include "utils/builtins.h"
 #include "utils/datum.h"
+#include "utils/float.h"
 #include "utils/fmgroids.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/typcache.h"
@@ -41,19 +63,21 @@ typedef enum ImageKind
 {
 	IMAGE_PLAIN,				/* bytes */
 	IMAGE_RECORD,				/* a composite value */
-	IMAGE_ARRAY					/* an array of something that is not plain */
+	IMAGE_ARRAY,				/* an array of something that is not plain */
+	IMAGE_TEXT					/* known by its text only */
 } ImageKind;
 
 #define HASH_SEED		UINT64CONST(0x6a09e667f3bcc908)
 #define HASH_OF_NULL	UINT64CONST(0xbb67ae8584caa73b)
 
 PG_FUNCTION_INFO_V1(derive_row_hash_sql);
+PG_FUNCTION_INFO_V1(derive_image_sql);
 
 static Datum normalise_datum(Datum value, Oid type);
 
 /*
- * Temporary copies go here; reset by whoever begins to use it.  No function
- * of this file runs foreign code while it holds something in it.
+ * Temporary copies go here; reset by whoever begins to use it.  Nothing comes
+ * back to this file while something is in it: output functions do not hash rows.
  */
 static MemoryContext
 scratch_context(void)
@@ -96,8 +120,55 @@ image_kind(Oid type, Oid *element)
 		*element = entry->typelem;
 		return image_kind(entry->typelem, &ignored) == IMAGE_PLAIN ? IMAGE_PLAIN : IMAGE_ARRAY;
 	}
+	if (entry->typtype == TYPTYPE_BASE && !entry->typbyval &&
+		!OidIsValid(lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr))
+		return IMAGE_TEXT;
 
 	return IMAGE_PLAIN;
+}
+
+/*
+ * The text of a value, whatever the settings of the session are: as in pg_dump,
+ * no digit is lost and no date can be taken for another.
+ */
+static Datum
+text_of(Datum value, Oid type)
+{
+	int			level = NewGUCNestLevel();
+	Oid			output;
+	bool		varlena;
+	char	   *text;
+	const struct
+	{
+		const char *name;
+		const char *value;
+		bool		needed;
+	}			settings[] =
+	{
+		{"extra_float_digits", "3", extra_float_digits < 1},
+		{"DateStyle", "ISO", DateStyle != USE_ISO_DATES},
+		{"IntervalStyle", "postgres", IntervalStyle != INTSTYLE_POSTGRES},
+	};
+
+	for (int i = 0; i < lengthof(settings); i++)
+		if (settings[i].needed)
+			(void) set_config_option(settings[i].name, settings[i].value, PGC_USERSET,
+									 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	getTypeOutputInfo(type, &output, &varlena);
+	text = OidOutputFunctionCall(output, value);
+
+	AtEOXact_GUC(true, level);
+
+	return CStringGetTextDatum(text);
+}
+
+/* Is the image of this column, which may be dropped, its text? */
+static inline bool
+is_text(Form_pg_attribute att)
+{
+	Oid			element;
+
+	return !att->attisdropped && !att->attbyval && image_kind(att->atttypid, &element) == IMAGE_TEXT;
 }
 
 /*
@@ -129,7 +200,7 @@ normalise_record(Datum value)
 
 		if (att->attisdropped)
 			nulls[i] = true;
-		else if (!nulls[i] && att->attlen == -1)
+		else if (!nulls[i] && (att->attlen == -1 || is_text(att)))
 			values[i] = normalise_datum(values[i], att->atttypid);
 	}
 
@@ -137,7 +208,12 @@ normalise_record(Datum value)
 		natts--;
 	row_desc = CreateTemplateTupleDesc(natts);
 	for (int i = 1; i <= natts; i++)
-		TupleDescCopyEntry(row_desc, i, desc, i);
+	{
+		if (is_text(TupleDescAttr(desc, i - 1)))
+			TupleDescInitBuiltinEntry(row_desc, i, "", TEXTOID, -1, 0);
+		else
+			TupleDescCopyEntry(row_desc, i, desc, i);
+	}
 
 	return PointerGetDatum(heap_form_tuple(row_desc, values, nulls)->t_data);
 }
@@ -152,6 +228,7 @@ normalise_array(Datum value, Oid element)
 	Datum	   *values;
 	bool	   *nulls;
 	int			n;
+	Oid			ignored;
 
 	if (ARR_NDIM(array) == 0)
 		return PointerGetDatum(array);
@@ -163,12 +240,18 @@ normalise_array(Datum value, Oid element)
 		if (!nulls[i])
 			values[i] = normalise_datum(values[i], element);
 	}
+	if (image_kind(element, &ignored) == IMAGE_TEXT)
+	{
+		element = TEXTOID;
+		length = -1;
+		align = TYPALIGN_INT;
+	}
 
 	return PointerGetDatum(construct_md_array(values, nulls, ARR_NDIM(array), ARR_DIMS(array),
 											  ARR_LBOUND(array), element, length, byval, align));
 }
 
-/* Expand a varlena value in every depth; allocates in the current context. */
+/* Expand a value that is varlena, or known by its text, in every depth; allocates in the current context. */
 static Datum
 normalise_datum(Datum value, Oid type)
 {
@@ -180,6 +263,8 @@ normalise_datum(Datum value, Oid type)
 			return normalise_record(value);
 		case IMAGE_ARRAY:
 			return normalise_array(value, element);
+		case IMAGE_TEXT:
+			return text_of(value, type);
 		case IMAGE_PLAIN:
 			break;
 	}
@@ -193,7 +278,7 @@ needs_normalising(Form_pg_attribute att)
 {
 	Oid			element;
 
-	return att->attlen == -1 && image_kind(att->atttypid, &element) != IMAGE_PLAIN;
+	return !att->attbyval && image_kind(att->atttypid, &element) != IMAGE_PLAIN;
 }
 
 static inline uint64
@@ -245,23 +330,21 @@ derive_datum_hash(Form_pg_attribute att, Datum value)
 
 	if (att->attbyval)
 		return hash_byval(value, att->attlen);
-	if (att->attlen > 0)
-		return hash_bytes_extended((unsigned char *) DatumGetPointer(value), att->attlen, 0);
-	if (att->attlen == -2)
-		return hash_bytes_extended((unsigned char *) DatumGetCString(value),
-								   strlen(DatumGetCString(value)), 0);
-
 	if (needs_normalising(att))
 	{
 		MemoryContext old = MemoryContextSwitchTo(scratch_context());
 
 		hash = hash_varlena(normalise_datum(value, att->atttypid));
 		MemoryContextSwitchTo(old);
+		return hash;
 	}
-	else
-		hash = hash_varlena(value);
+	if (att->attlen > 0)
+		return hash_bytes_extended((unsigned char *) DatumGetPointer(value), att->attlen, 0);
+	if (att->attlen == -2)
+		return hash_bytes_extended((unsigned char *) DatumGetCString(value),
+								   strlen(DatumGetCString(value)), 0);
 
-	return hash;
+	return hash_varlena(value);
 }
 
 bool
@@ -270,15 +353,14 @@ derive_datum_equal(Form_pg_attribute att, Datum a, Datum b)
 	MemoryContext old;
 	bool		equal;
 
-	if (att->attlen != -1)
-		return datum_image_eq(a, b, att->attbyval, att->attlen);
-
 	/* the same bytes, or the same TOAST pointer: no need to look inside */
-	if (VARSIZE_ANY(DatumGetPointer(a)) == VARSIZE_ANY(DatumGetPointer(b)) &&
+	if (att->attlen == -1 && VARSIZE_ANY(DatumGetPointer(a)) == VARSIZE_ANY(DatumGetPointer(b)) &&
 		memcmp(DatumGetPointer(a), DatumGetPointer(b), VARSIZE_ANY(DatumGetPointer(a))) == 0)
 		return true;
 	if (!needs_normalising(att))
-		return datum_image_eq(a, b, false, -1);
+		return datum_image_eq(a, b, att->attbyval, att->attlen);
+	if (att->attlen != -1 && datum_image_eq(a, b, false, att->attlen))
+		return true;
 
 	old = MemoryContextSwitchTo(scratch_context());
 	equal = datum_image_eq(normalise_datum(a, att->atttypid),
@@ -286,6 +368,55 @@ derive_datum_equal(Form_pg_attribute att, Datum a, Datum b)
 	MemoryContextSwitchTo(old);
 
 	return equal;
+}
+
+/* The image as bytes, in the current context. */
+static bytea *
+image_of(Form_pg_attribute att, Datum value)
+{
+	const void *bytes = DatumGetPointer(value);
+	Size		size = att->attlen;
+	Datum		word;
+	bytea	   *image;
+
+	if (needs_normalising(att))
+		return DatumGetByteaP(normalise_datum(value, att->atttypid));
+	if (att->attlen == -1)
+		return DatumGetByteaP(value);
+	if (att->attlen == -2)
+		size = strlen(DatumGetCString(value));
+	else if (att->attbyval)
+	{
+		store_att_byval(&word, value, att->attlen);
+		bytes = &word;
+	}
+	image = palloc(VARHDRSZ + size);
+	SET_VARSIZE(image, VARHDRSZ + size);
+	memcpy(VARDATA(image), bytes, size);
+
+	return image;
+}
+
+int
+derive_datum_compare(Form_pg_attribute att, Datum a, Datum b)
+{
+	MemoryContext old;
+	bytea	   *x;
+	bytea	   *y;
+	int			result;
+
+	if (derive_datum_equal(att, a, b))
+		return 0;
+
+	old = MemoryContextSwitchTo(scratch_context());
+	x = image_of(att, a);
+	y = image_of(att, b);
+	result = memcmp(VARDATA(x), VARDATA(y), Min(VARSIZE(x), VARSIZE(y)) - VARHDRSZ);
+	if (result == 0)
+		result = VARSIZE(x) < VARSIZE(y) ? -1 : 1;
+	MemoryContextSwitchTo(old);
+
+	return result;
 }
 
 static inline uint64
@@ -391,4 +522,25 @@ derive_row_hash_sql(PG_FUNCTION_ARGS)
 	ReleaseTupleDesc(desc);
 
 	PG_RETURN_INT64((int64) hash);
+}
+
+/*
+ * derive_state.image("any") returns bytea
+ */
+Datum
+derive_image_sql(PG_FUNCTION_ARGS)
+{
+	FormData_pg_attribute *att = fcinfo->flinfo->fn_extra;
+
+	if (att == NULL)
+	{
+		att = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt, sizeof(FormData_pg_attribute));
+		att->atttypid = get_fn_expr_argtype(fcinfo->flinfo, 0);
+		if (!OidIsValid(att->atttypid))
+			elog(ERROR, "could not determine the type of the argument");
+		get_typlenbyval(att->atttypid, &att->attlen, &att->attbyval);
+		fcinfo->flinfo->fn_extra = att;
+	}
+
+	PG_RETURN_BYTEA_P(image_of(att, PG_GETARG_DATUM(0)));
 }

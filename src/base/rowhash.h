@@ -5,7 +5,8 @@
  *
  * Views may hold types without an equality operator (json, xml, point), so
  * rows are found by image: two rows are the same iff each pair of columns is
- * both NULL or datum_image_eq().  SQL sees the same hash as
+ * both NULL or datum_image_eq(); for types whose images may differ without
+ * meaning anything, see rowhash.c.  SQL sees the same hash as
  * derive_state.row_hash(record), which expression indexes on view tables use.
  *
  *-------------------------------------------------------------------------
@@ -32,5 +33,8 @@ extern bool derive_row_equal(TupleTableSlot *a, TupleTableSlot *b, int nattrs, c
 /* The same for single values that are not NULL; att gives type and storage. */
 extern uint64 derive_datum_hash(Form_pg_attribute att, Datum value);
 extern bool derive_datum_equal(Form_pg_attribute att, Datum a, Datum b);
+
+/* Total order of values that are not NULL, by their images: 0 iff derive_datum_equal(). */
+extern int	derive_datum_compare(Form_pg_attribute att, Datum a, Datum b);
 
 #endif							/* DERIVE_ROWHASH_H */

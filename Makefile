@@ -63,6 +63,7 @@ OBJS = \
 	src/derive/aggregate.o \
 	src/derive/aggstate.o \
 	src/derive/check.o \
+	src/derive/choice.o \
 	src/derive/compile.o \
 	src/derive/conversion.o \
 	src/derive/definition.o \
@@ -122,6 +123,7 @@ REGRESS = \
 	joins \
 	aggregates \
 	blocks \
+	choices \
 	types \
 	tables \
 	silent \

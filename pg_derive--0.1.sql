@@ -202,6 +202,12 @@ CREATE FUNCTION derive_state.image("any") RETURNS bytea
 COMMENT ON FUNCTION derive_state.image("any") IS
 	'the binary image of a value, by which values are told apart that are equal; see src/base/rowhash.c';
 
+-- The first of the inputs, NULLs included; see src/derive/choice.c.
+CREATE FUNCTION derive_state.first_add(internal, anyelement) RETURNS internal LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'derive_first_add';
+CREATE FUNCTION derive_state.first_get(internal, anyelement) RETURNS anyelement LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'derive_first_get';
+CREATE AGGREGATE derive_state.first(anyelement) (
+	sfunc = derive_state.first_add, stype = internal, finalfunc = derive_state.first_get, finalfunc_extra, parallel = safe);
+
 -- Floating-point sums that can be taken back; see src/derive/exactsum.c.
 CREATE FUNCTION derive_state.exact_add(internal, real) RETURNS internal LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'derive_exact_add4';
 CREATE FUNCTION derive_state.exact_add(internal, double precision) RETURNS internal LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'derive_exact_add8';

@@ -126,7 +126,7 @@ CREATE AGGREGATE isum(int) (sfunc = add, stype = int, initcond = '0');
 SELECT derive.create_view('redefined', 'SELECT g, isum(v), count(*) FROM t GROUP BY g');
 SELECT derive.create_view('called', 'SELECT twice(v) FROM t');
 SELECT * FROM oracle_all();
-CREATE OR REPLACE AGGREGATE isum(int) (sfunc = add, stype = int, initcond = '0', msfunc = add, minvfunc = take, mstype = int, minitcond = '0');
+CREATE OR REPLACE AGGREGATE isum(int) (sfunc = add, stype = int, initcond = '0', combinefunc = add, msfunc = add, minvfunc = take, mstype = int, minitcond = '0');
 ALTER FUNCTION twice(int) VOLATILE;
 UPDATE t SET v = v + 1;
 SELECT derive.wait('redefined', timeout => '60 s');

@@ -406,6 +406,15 @@ derive_compat_virtual_column(Oid relid, Var *var)
 #endif
 }
 
+/* 18 says in a sort clause whether its operator is a "greater than". */
+static inline void
+derive_compat_set_reverse_sort(SortGroupClause *clause, bool reverse)
+{
+#if PG_VERSION_NUM >= 180000
+	clause->reverse_sort = reverse;
+#endif
+}
+
 /* 18 lets a copied minimal tuple have space in front of it. */
 static inline MinimalTuple
 derive_compat_copy_minimal_tuple(MinimalTuple tuple)

@@ -11,7 +11,11 @@
  *				leaves the state alone, and the state can be stored: either it
  *				has an ordinary type, or it is "internal", is the same as the
  *				plain aggregate's, and that one can be serialized.  Results are
- *				then PostgreSQL's own, down to the scale of a numeric.
+ *				then PostgreSQL's own, down to the scale of a numeric.  What is
+ *				removed from a window frame is its oldest row, so an aggregate of
+ *				users may rely on that, or on the order at all, as long as it
+ *				does not say that it can be computed in parts (a combine
+ *				function)
  *	EXTREMUM	its state is the best input by its sort operator (min, max)
  *	COUNT, BOOL	count, bool_and, bool_or, every, by their numbers of inputs
  *	RECOMPUTE	everything else, and whatever has DISTINCT
@@ -25,6 +29,7 @@
 
 #include "access/htup_details.h"
 #include "access/stratnum.h"
+#include "access/transam.h"
 #include "catalog/pg_aggregate.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
@@ -36,6 +41,7 @@
 #include "utils/syscache.h"
 
 #include "derive/aggclass.h"
+#include "derive/choice.h"
 
 /* A copy of the fixed part of the pg_aggregate row, and the state's initial value. */
 typedef struct AggCatalog
@@ -74,6 +80,8 @@ is_invertible(const AggCatalog *catalog)
 
 	if (!OidIsValid(form->aggmtransfn) || !OidIsValid(form->aggminvtransfn) ||
 		form->aggmfinalmodify != AGGMODIFY_READ_ONLY)
+		return false;
+	if (form->aggfnoid >= FirstNormalObjectId && !OidIsValid(form->aggcombinefn))
 		return false;
 	if (form->aggmtranstype != INTERNALOID)
 		return true;
@@ -124,6 +132,15 @@ derive_aggregate_class(Aggref *aggref)
 	if (is_invertible(&catalog) && aggref->aggorder == NIL && aggref->aggdistinct == NIL)
 		return DERIVE_AGG_INVERTIBLE;
 	return DERIVE_AGG_RECOMPUTE;
+}
+
+Oid
+derive_aggregate_sort_operator(Oid aggfnoid)
+{
+	AggCatalog	catalog;
+
+	read_catalog(aggfnoid, &catalog);
+	return catalog.form.aggsortop;
 }
 
 const char *
@@ -211,6 +228,7 @@ setup_extremum(DeriveAggFunction *f, Aggref *aggref, const AggCatalog *catalog)
 {
 	const		FormData_pg_aggregate *form = &catalog->form;
 	Oid			type = linitial_oid(aggref->aggargtypes);
+	Node	   *expr = (Node *) linitial_node(TargetEntry, aggref->args)->expr;
 	Expr	   *transexpr;
 
 	f->state_type = resolve_aggregate_transtype(aggref->aggfnoid, form->aggtranstype, &type, 1);
@@ -221,6 +239,9 @@ setup_extremum(DeriveAggFunction *f, Aggref *aggref, const AggCatalog *catalog)
 	f->strict = true;
 	f->stored_type = f->state_type;
 	f->initial_isnull = true;
+	f->loose = derive_type_is_loose(exprType(expr), exprTypmod(expr), exprCollation(expr));
+	f->attribute.atttypid = f->state_type;
+	get_typlenbyval(f->state_type, &f->attribute.attlen, &f->attribute.attbyval);
 }
 
 DeriveAggFunction *

@@ -8,6 +8,7 @@
 #ifndef DERIVE_AGGCLASS_H
 #define DERIVE_AGGCLASS_H
 
+#include "catalog/pg_attribute.h"
 #include "fmgr.h"
 #include "nodes/primnodes.h"
 
@@ -50,11 +51,18 @@ typedef struct DeriveAggFunction
 	FmgrInfo	combinefn;		/* fn_oid InvalidOid: none */
 	FmgrInfo	better;			/* EXTREMUM: is the first strictly better than
 								 * the second? */
+	bool		loose;			/* EXTREMUM: inputs may be equal without being
+								 * the same; the one with the least image is
+								 * taken */
+	FormData_pg_attribute attribute;	/* the state's, for comparing images */
 	bool		bool_or;		/* BOOL: any rather than all */
 	Oid			collation;
 } DeriveAggFunction;
 
 extern DeriveAggClass derive_aggregate_class(Aggref *aggref);
+
+/* The operator that DERIVE_AGG_EXTREMUM sorts by. */
+extern Oid	derive_aggregate_sort_operator(Oid aggfnoid);
 
 /* Look everything up; memory in CurrentMemoryContext, which must live as long as the result. */
 extern DeriveAggFunction *derive_aggregate_function(Aggref *aggref);

@@ -13,7 +13,8 @@
  * DISTINCT and UNION are the same with every column a key and no aggregate.
  *
  * Columns that are not grouped but depend on a grouped primary key are further
- * keys: they do not split any group.
+ * keys, which do not identify the group: children of a table may repeat its
+ * primary key with other values.
  *
  * Where whole groups must be recomputed, the block is put together again over
  * the input as a sub-query, restricted by a join with the set of keys:
@@ -35,6 +36,7 @@
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "optimizer/tlist.h"
+#include "parser/parse_clause.h"
 #include "parser/parse_oper.h"
 #include "parser/parsetree.h"
 #include "utils/builtins.h"
@@ -43,9 +45,9 @@
 #include "utils/typcache.h"
 
 #include "base/compat.h"
-#include "delta/consolidate.h"
 #include "derive/aggregate.h"
 #include "derive/check.h"
+#include "derive/choice.h"
 #include "derive/query.h"
 
 typedef struct SplitContext
@@ -81,7 +83,7 @@ group_column(int position, Node *expr)
 
 /*
  * Replace grouping expressions and aggregates by columns of the group's row.
- * The first pass only collects the aggregates and the ungrouped columns.
+ * The first pass only collects the aggregates.
  */
 static Node *
 split_mutator(Node *node, SplitContext *context)
@@ -104,13 +106,6 @@ split_mutator(Node *node, SplitContext *context)
 		return context->collecting ? node :
 			group_column(list_length(context->keys) + position, node);
 	}
-	if (IsA(node, Var))
-	{
-		/* functionally dependent on the grouping columns */
-		Assert(context->collecting);
-		context->keys = lappend(context->keys, copyObject(node));
-		return node;
-	}
 	if (IsA(node, SubLink))
 		derive_refuse("a sub-query in the select list or HAVING of a grouped query",
 					  "No operator maintains it yet.", NULL);
@@ -128,28 +123,27 @@ check_key_type(Node *expr)
 }
 
 static void
-setup_key(DeriveKey *key, Node *expr, Oid eqop)
+setup_key(DeriveKey *key, Node *expr)
 {
-	TypeCacheEntry *cache;
-	Oid			hashfn = InvalidOid,
-				righthash;
-
 	check_key_type(expr);
 	key->type = exprType(expr);
 	key->typmod = exprTypmod(expr);
 	key->collation = exprCollation(expr);
 	get_typlenbyval(key->type, &key->len, &key->byval);
+}
+
+/* How a key that identifies the group is compared; eqop InvalidOid: by the type's own operator. */
+static void
+setup_identity(DeriveKey *key, Oid eqop)
+{
+	Oid			hashfn = InvalidOid,
+				righthash;
+
 	if (!OidIsValid(eqop))
-	{
-		cache = lookup_type_cache(key->type, TYPECACHE_EQ_OPR);
-		eqop = cache->eq_opr;
-	}
+		eqop = lookup_type_cache(key->type, TYPECACHE_EQ_OPR)->eq_opr;
+	if (!OidIsValid(eqop))
+		elog(ERROR, "could not find an equality operator for type %s", format_type_be(key->type));
 	key->eqop = eqop;
-	if (!OidIsValid(eqop))
-	{
-		key->image_hash = true;
-		return;
-	}
 	fmgr_info(get_opcode(eqop), &key->eq);
 	if (op_hashjoinable(eqop, key->type) && get_op_hash_functions(eqop, &hashfn, &righthash))
 		fmgr_info(hashfn, &key->hash);
@@ -187,7 +181,9 @@ setup_call(DeriveAggCall *call, Aggref *aggref, Query *input)
 	ListCell   *lc;
 	int			i = 0;
 
-	derive_aggref_fix_order(aggref);
+	if (get_typtype(aggref->aggtype) == TYPTYPE_PSEUDO)
+		derive_refuse(psprintf("an aggregate that returns pseudo-type %s", format_type_be(aggref->aggtype)),
+					  "Such values cannot be stored.", NULL);
 	call->aggref = aggref;
 	call->function = derive_aggregate_function(aggref);
 	call->args = palloc0(sizeof(int) * Max(list_length(aggref->args), 1));
@@ -273,9 +269,9 @@ static void
 finish(DeriveOperator *op, DeriveAggregation *agg, List *branches,
 	   DeriveStateResolver resolve, void *arg)
 {
-	for (int i = 0; i < agg->nkeys; i++)
-		agg->loose |= OidIsValid(agg->keys[i].eqop) &&
-			!derive_equality_is_image(agg->keys[i].type, agg->keys[i].collation);
+	agg->loose = agg->nidentity < agg->nkeys;
+	for (int i = 0; i < agg->nidentity; i++)
+		agg->loose |= derive_type_is_loose(agg->keys[i].type, agg->keys[i].typmod, agg->keys[i].collation);
 	describe(agg);
 	op->routine = &derive_aggregate_routine;
 	op->aggregation = agg;
@@ -305,14 +301,15 @@ derive_aggregation_distinct(DeriveOperator *op, List *branches,
 	ListCell   *lc;
 
 	agg->grouped = true;
-	agg->nkeys = list_length(first->targetList);
+	agg->nkeys = agg->nidentity = list_length(first->targetList);
 	agg->keys = palloc0(sizeof(DeriveKey) * Max(agg->nkeys, 1));
 	foreach(lc, first->targetList)
 	{
 		TargetEntry *tle = lfirst_node(TargetEntry, lc);
 		int			i = foreach_current_index(lc);
 
-		setup_key(&agg->keys[i], (Node *) tle->expr, InvalidOid);
+		setup_key(&agg->keys[i], (Node *) tle->expr);
+		setup_identity(&agg->keys[i], InvalidOid);
 		agg->targets = lappend(agg->targets,
 							   makeTargetEntry((Expr *) group_column(i, (Node *) tle->expr),
 											   i + 1, tle->resname, false));
@@ -345,6 +342,9 @@ derive_aggregation_compile(DeriveOperator *op, Query *block, DeriveStateResolver
 		if (!lfirst_node(TargetEntry, lc)->resjunk)
 		output = lappend(output, lfirst(lc));
 
+	agg->nidentity = list_length(split.keys);
+	split.keys = list_concat(split.keys, derive_ungrouped_columns((Node *) list_make2(output, block->havingQual),
+																  split.keys));
 	(void) split_mutator((Node *) output, &split);
 	(void) split_mutator(block->havingQual, &split);
 	split.collecting = false;
@@ -377,8 +377,9 @@ derive_aggregation_compile(DeriveOperator *op, Query *block, DeriveStateResolver
 
 		input->targetList = lappend(input->targetList,
 									makeTargetEntry(lfirst(lc), i + 1, psprintf("k%d", i + 1), false));
-		setup_key(&agg->keys[i], lfirst(lc),
-				  i < list_length(eqops) ? list_nth_oid(eqops, i) : InvalidOid);
+		setup_key(&agg->keys[i], lfirst(lc));
+		if (i < agg->nidentity)
+			setup_identity(&agg->keys[i], list_nth_oid(eqops, i));
 	}
 
 	agg->ncalls = list_length(split.aggrefs);
@@ -430,21 +431,19 @@ input_rte(Query *core)
 }
 
 /*
- * "input.key = keys.key", for each key that can be compared; the keys are range
- * table entry keys_varno of the query this many levels up.
+ * "input.key = keys.key", for each key that identifies the group; the keys are
+ * range table entry keys_varno of the query this many levels up.
  */
 static List *
 key_conditions(DeriveAggregation *agg, bool with_nulls, int keys_varno, Index keys_level)
 {
 	List	   *conditions = NIL;
 
-	for (int i = 0; i < agg->nkeys; i++)
+	for (int i = 0; i < agg->nidentity; i++)
 	{
 		DeriveKey  *key = &agg->keys[i];
 		OpExpr	   *op;
 
-		if (!OidIsValid(key->eqop))
-			continue;			/* depends on the others */
 		op = (OpExpr *) make_opclause(key->eqop, BOOLOID, false,
 									  (Expr *) makeVar(1, i + 1, key->type, key->typmod, key->collation, 0),
 									  (Expr *) makeVar(keys_varno, i + 1, key->type, key->typmod, key->collation, keys_level),
@@ -554,8 +553,12 @@ aggref_over_input(DeriveAggregation *agg, DeriveAggCall *call)
 	ListCell   *lc;
 
 	foreach(lc, aggref->args)
-		lfirst_node(TargetEntry, lc)->expr =
-		(Expr *) input_var(agg, call->args[foreach_current_index(lc)]);
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+
+		if (!IsA(tle->expr, Const))
+			tle->expr = (Expr *) input_var(agg, call->args[foreach_current_index(lc)]);
+	}
 	if (call->filter >= 0)
 		aggref->aggfilter = (Expr *) input_var(agg, call->filter);
 	aggref->aggdirectargs = (List *) direct_mutator((Node *) aggref->aggdirectargs, &context);
@@ -567,49 +570,102 @@ Query *
 derive_aggregation_block(DeriveAggregation *agg, bool restricted, bool with_nulls)
 {
 	Query	   *query = empty_query_over_input(agg, restricted, with_nulls);
+	List	   *keys = NIL;
+	List	   *grouped = NIL;
 	AttrNumber	resno = 0;
+	ListCell   *lc;
 
 	for (int i = 0; i < agg->nkeys; i++)
+		keys = lappend(keys, input_var(agg, i));
+	foreach(lc, keys)
 	{
-		Node	   *var = (Node *) input_var(agg, i);
-		TargetEntry *tle = makeTargetEntry((Expr *) var, ++resno, psprintf("k%d", i + 1), false);
-		SortGroupClause *clause = makeNode(SortGroupClause);
+		int			i = foreach_current_index(lc);
+		Expr	   *key = lfirst(lc);
 
-		query->targetList = lappend(query->targetList, tle);
-		get_sort_group_operators(agg->keys[i].type, false, false, false,
-								 &clause->sortop, &clause->eqop, NULL, &clause->hashable);
-		if (!OidIsValid(clause->eqop))
-			derive_refuse(psprintf("grouping a column of type %s beside a recomputed aggregate",
-								   format_type_be(agg->keys[i].type)), NULL, NULL);
-		tle->ressortgroupref = i + 1;
-		clause->tleSortGroupRef = i + 1;
-		query->groupClause = lappend(query->groupClause, clause);
+		query->targetList = lappend(query->targetList,
+									makeTargetEntry(agg->loose ? (Expr *) derive_value_of_least(key, keys) : key,
+													++resno, psprintf("k%d", i + 1), false));
+		if (i < agg->nidentity)
+			grouped = lappend(grouped, agg->loose ? makeTargetEntry(key, 0, NULL, true) : llast(query->targetList));
 	}
 	query->targetList = lappend(query->targetList,
 								makeTargetEntry((Expr *) count_rows(), ++resno, pstrdup("n"), false));
 	for (int i = 0; i < agg->ncalls; i++)
 		query->targetList = lappend(query->targetList,
-									makeTargetEntry((Expr *) aggref_over_input(agg, &agg->calls[i]),
+									makeTargetEntry((Expr *) derive_aggref_choose(aggref_over_input(agg, &agg->calls[i])),
 													++resno, psprintf("a%d", i + 1), false));
+	foreach(lc, grouped)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+		SortGroupClause *clause = makeNode(SortGroupClause);
+
+		if (tle->resjunk)
+		{
+			tle->resno = ++resno;
+			query->targetList = lappend(query->targetList, tle);
+		}
+		get_sort_group_operators(exprType((Node *) tle->expr), false, true, false,
+								 &clause->sortop, &clause->eqop, NULL, &clause->hashable);
+		clause->tleSortGroupRef = assignSortGroupRef(tle, query->targetList);
+		query->groupClause = lappend(query->groupClause, clause);
+	}
 	query->hasAggs = true;
 	return query;
 }
 
-/* "SELECT max(argument) FROM input WHERE input.key = keys.key", keys being outside. */
+/* "SELECT aggref FROM input WHERE input.key = keys.key AND condition", keys being this many levels up. */
 static Query *
-extremum_query(DeriveAggregation *agg, DeriveAggCall *call, bool with_nulls)
+lookup_query(DeriveAggregation *agg, DeriveAggCall *call, Aggref *aggref, bool with_nulls, Index level, Node *condition)
 {
 	Query	   *query = empty_query_over_input(agg, false, false);
-	Aggref	   *aggref = aggref_over_input(agg, call);
-	List	   *conditions = key_conditions(agg, with_nulls, 1, 1);
+	List	   *conditions = key_conditions(agg, with_nulls, 1, level);
 
 	/* the planner takes an index for min() and max() without FILTER only */
 	if (call->filter >= 0)
-		conditions = lappend(conditions, aggref->aggfilter);
+		conditions = lappend(conditions, input_var(agg, call->filter));
 	aggref->aggfilter = NULL;
+	if (condition != NULL)
+		conditions = lappend(conditions, condition);
 	query->jointree->quals = conditions ? (Node *) make_ands_explicit(conditions) : NULL;
 	query->targetList = list_make1(makeTargetEntry((Expr *) aggref, 1, pstrdup("extremum"), false));
 	query->hasAggs = true;
+	return query;
+}
+
+static SubLink *
+scalar_sublink(Query *query)
+{
+	SubLink    *sublink = makeNode(SubLink);
+
+	sublink->subLinkType = EXPR_SUBLINK;
+	sublink->subselect = (Node *) query;
+	sublink->location = -1;
+	return sublink;
+}
+
+/*
+ * "SELECT max(x) FROM input WHERE ..", keys being outside.  Of values that are
+ * equal without being the same, the one with the least image: "SELECT first(x
+ * ORDER BY image(x)) FROM input WHERE .. AND x = (SELECT max(x) ..)", both of
+ * which an index on keys and x answers.
+ */
+static Query *
+extremum_query(DeriveAggregation *agg, DeriveAggCall *call, bool with_nulls)
+{
+	Aggref	   *aggref = aggref_over_input(agg, call);
+	Expr	   *value = linitial_node(TargetEntry, aggref->args)->expr;
+	Oid			equal = get_equality_op_for_ordering_op(derive_aggregate_sort_operator(aggref->aggfnoid), NULL);
+	OpExpr	   *is_extremum;
+	Query	   *query;
+
+	if (!call->function->loose)
+		return lookup_query(agg, call, aggref, with_nulls, 1, NULL);
+	query = lookup_query(agg, call, aggref, with_nulls, 2, NULL);
+	is_extremum = (OpExpr *) make_opclause(equal, BOOLOID, false, value, (Expr *) scalar_sublink(query),
+										   InvalidOid, aggref->inputcollid);
+	set_opfuncid(is_extremum);
+	query = lookup_query(agg, call, derive_value_of_least(value, list_make1(value)), with_nulls, 1, (Node *) is_extremum);
+	query->hasSubLinks = true;
 	return query;
 }
 
@@ -641,15 +697,11 @@ derive_aggregation_extrema(DeriveAggregation *agg, bool with_nulls)
 	}
 	for (int i = 0; i < agg->ncalls; i++)
 	{
-		SubLink    *sublink = makeNode(SubLink);
-
 		if (agg->calls[i].function->cls != DERIVE_AGG_EXTREMUM)
 			continue;
-		sublink->subLinkType = EXPR_SUBLINK;
-		sublink->subselect = (Node *) extremum_query(agg, &agg->calls[i], with_nulls);
-		sublink->location = -1;
 		query->targetList = lappend(query->targetList,
-									makeTargetEntry((Expr *) sublink, ++resno, psprintf("a%d", i + 1), false));
+									makeTargetEntry((Expr *) scalar_sublink(extremum_query(agg, &agg->calls[i], with_nulls)),
+													++resno, psprintf("a%d", i + 1), false));
 	}
 	query->hasSubLinks = true;
 	return query;

@@ -48,15 +48,13 @@ static bool group_keys_equal(AggRun *run, const GroupKey *a, const GroupKey *b);
 static bool
 keys_equal_datum(DeriveKey *key, Datum a, Datum b)
 {
-	if (OidIsValid(key->eqop))
-		return DatumGetBool(FunctionCall2Coll(&key->eq, key->collation, a, b));
-	return datum_image_eq(a, b, key->byval, key->len);
+	return DatumGetBool(FunctionCall2Coll(&key->eq, key->collation, a, b));
 }
 
 static bool
 keys_equal_arrays(DeriveAggregation *agg, Datum *avalues, bool *anulls, Datum *bvalues, bool *bnulls)
 {
-	for (int i = 0; i < agg->nkeys; i++)
+	for (int i = 0; i < agg->nidentity; i++)
 	{
 		if (anulls[i] != bnulls[i])
 			return false;
@@ -77,7 +75,7 @@ hash_keys(DeriveAggregation *agg, Datum *values, bool *isnull)
 {
 	uint32		hash = 0;
 
-	for (int i = 0; i < agg->nkeys; i++)
+	for (int i = 0; i < agg->nidentity; i++)
 	{
 		DeriveKey  *key = &agg->keys[i];
 		uint32		one = 0;
@@ -195,10 +193,7 @@ load_group(AggRun *run, TouchedGroup *group)
 		if (run->agg->same_attno)
 			group->nsame = DatumGetInt64(slot_getattr(stored, run->agg->same_attno, &isnull));
 
-		/*
-		 * the stored representative of the key is the one that the output
-		 * shows
-		 */
+		/* the stored keys are those that the output shows */
 		for (int i = 0; i < run->agg->nkeys; i++)
 		{
 			DeriveKey  *key = &run->agg->keys[i];
@@ -206,6 +201,7 @@ load_group(AggRun *run, TouchedGroup *group)
 			Datum		value = slot_getattr(stored, DERIVE_STATE_FIRST_KEY + i, &isnull);
 
 			group->key.values[i] = derive_agg_copy_datum(value, isnull, key->byval, key->len);
+			group->key.isnull[i] = isnull;
 			MemoryContextSwitchTo(old);
 		}
 		derive_agg_load_states(run, group, stored);
@@ -271,45 +267,59 @@ derive_agg_find_group(AggRun *run, TupleTableSlot *row)
 	return group;
 }
 
-/* Does the row have the very key that the group shows? */
-static bool
-same_key(AggRun *run, TouchedGroup *group, TupleTableSlot *row)
+/* Where do the row's keys stand to those that the group shows, by their images, NULLs last? */
+static int
+compare_keys(AggRun *run, TouchedGroup *group, TupleTableSlot *row)
 {
 	TupleDesc	desc = run->agg->group_desc;
 
 	for (int i = 0; i < run->agg->nkeys; i++)
-		if (!group->key.isnull[i] &&
-			!derive_datum_equal(TupleDescAttr(desc, i), group->key.values[i], row->tts_values[i]))
-			return false;
-	return true;
+	{
+		int			result;
+
+		if (row->tts_isnull[i] != group->key.isnull[i])
+			return row->tts_isnull[i] ? 1 : -1;
+		if (row->tts_isnull[i])
+			continue;
+		result = derive_datum_compare(TupleDescAttr(desc, i), row->tts_values[i], group->key.values[i]);
+		if (result != 0)
+			return result;
+	}
+	return 0;
 }
 
-/* Show the row's key, which is equal to that of the group, from now on. */
+/* Show the row's keys from now on. */
 static void
 adopt_key(AggRun *run, TouchedGroup *group, TupleTableSlot *row)
 {
 	MemoryContext old = MemoryContextSwitchTo(run->cxt);
 
 	for (int i = 0; i < run->agg->nkeys; i++)
+	{
 		group->key.values[i] = derive_agg_copy_datum(row->tts_values[i], row->tts_isnull[i],
 													 run->agg->keys[i].byval, run->agg->keys[i].len);
+		group->key.isnull[i] = row->tts_isnull[i];
+	}
 	MemoryContextSwitchTo(old);
 }
 
-/* Keep track of whether the key that the group shows still occurs. */
+/* Keep the least keys, and count the rows that have them. */
 static void
 count_same(AggRun *run, TouchedGroup *group, TupleTableSlot *row, int64 weight)
 {
-	bool		same = same_key(run, group, row);
+	int			order = compare_keys(run, group, row);
 
-	if (!same && group->nrows == weight && weight > 0)
+	/*
+	 * the first row of a group, which may be computed afresh, is the least so
+	 * far
+	 */
+	if (order != 0 && weight > 0 && (order < 0 || group->nrows == weight))
 	{
-		/* the first row of a group that is computed afresh */
 		adopt_key(run, group, row);
 		group->nsame = 0;
-		same = true;
+		order = 0;
 	}
-	if (same)
+	if (order == 0)
 		group->nsame += weight;
 	/* what is removed comes last, so it does not come back */
 	if (weight < 0 && group->nsame <= 0 && group->nrows > 0)
@@ -335,7 +345,7 @@ derive_agg_take_results(AggRun *run, TouchedGroup *group, TupleTableSlot *row)
 	DeriveAggregation *agg = run->agg;
 	MemoryContext old = MemoryContextSwitchTo(run->cxt);
 
-	if (agg->loose && !same_key(run, group, row))
+	if (agg->loose)
 		adopt_key(run, group, row);
 	group->nrows = DatumGetInt64(row->tts_values[agg->nkeys]);
 	for (int i = 0; i < agg->ncalls; i++)

@@ -71,8 +71,8 @@ add_key(KeySets *sets, TouchedGroup *group)
 	DeriveAggregation *agg = sets->run->agg;
 	int			with_nulls = 0;
 
-	for (int i = 0; i < agg->nkeys; i++)
-		if (group->key.isnull[i] && OidIsValid(agg->keys[i].eqop))
+	for (int i = 0; i < agg->nidentity; i++)
+		if (group->key.isnull[i])
 			with_nulls = 1;
 	tuplestore_putvalues(sets->keys[with_nulls], sets->desc, group->key.values, group->key.isnull);
 	sets->count[with_nulls]++;

@@ -420,7 +420,7 @@ produce_groups(AggRun *run)
 	{
 		derive_agg_groups_forget(run, false);
 		run->overflow = false;
-		if (!derive_linear_sorted(run->op->input, run->agg->nkeys, receive_sorted, run))
+		if (!derive_linear_sorted(run->op->input, run->agg->nidentity, receive_sorted, run))
 		{
 			/* a type that can only be hashed: there is no other way */
 			run->memory_limit = SIZE_MAX;

@@ -19,7 +19,8 @@ typedef struct DeriveKey
 	Oid			collation;
 	bool		byval;
 	int16		len;
-	Oid			eqop;			/* InvalidOid: compare by image */
+	Oid			eqop;			/* this and the rest only of keys that
+								 * identify the group */
 	FmgrInfo	eq;
 	FmgrInfo	hash;			/* fn_oid InvalidOid: see image_hash */
 	bool		image_hash;		/* hash the image instead (or, if false,
@@ -38,6 +39,9 @@ typedef struct DeriveAggCall
 } DeriveAggCall;
 
 /*
+ * The first keys identify the group: what is grouped by.  Columns that depend on
+ * these, by a primary key, are further keys, which are only shown.
+ *
  * The input row has the keys first, then arguments and filters.  The state
  * table has the columns h int4 (hash of the keys), n int8 (number of input
  * rows), k1 .. (keys), and for each aggregate c<i> int8 (number of inputs that
@@ -45,17 +49,22 @@ typedef struct DeriveAggCall
  * recomputes it).  targets and having are expressions over a row of keys and
  * aggregate results.
  *
- * Of keys that are equal but not the same the group shows one that occurs: the
- * last column, r int8, counts the rows that have it, so that another one takes
- * its place when they are gone.
+ * Of keys that are equal but not the same the group shows those of its least row
+ * (choice.c): the last column, r int8, counts the rows that have them, so that
+ * others take their place when they are gone.  Columns that depend on the keys
+ * have a choice as well, where children of a table repeat its primary key.  They
+ * may come at any time, so r is kept whether there are any or not: it costs a
+ * comparison of images for each input row, and no state table changes its
+ * columns when a child comes.
  */
 typedef struct DeriveAggregation
 {
 	bool		grouped;		/* false: one group, always there */
 	bool		recompute;		/* some aggregate is DERIVE_AGG_RECOMPUTE */
-	bool		loose;			/* keys may be equal without being the same:
-								 * 1.0 and 1.00 */
+	bool		loose;			/* the group's keys may not be those of all
+								 * its rows: 1.0 and 1.00 */
 	int			nkeys;
+	int			nidentity;		/* that many of them identify the group */
 	DeriveKey  *keys;
 	int			ncalls;
 	DeriveAggCall *calls;

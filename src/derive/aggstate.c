@@ -18,6 +18,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
+#include "base/rowhash.h"
 #include "derive/aggrun.h"
 
 /* A copy that does not point into any table. */
@@ -92,6 +93,18 @@ call_transition(AggRun *run, DeriveAggFunction *f, FmgrInfo *function, CallState
 	return !fcinfo->isnull;
 }
 
+/* Of equal extrema, the one with the least image. */
+static bool
+settle_tie(AggRun *run, DeriveAggFunction *f, CallState *state, Datum input)
+{
+	if (DatumGetBool(FunctionCall2Coll(&f->better, f->collation, input, state->value)) ||
+		DatumGetBool(FunctionCall2Coll(&f->better, f->collation, state->value, input)))
+		return false;
+	if (derive_datum_compare(&f->attribute, input, state->value) < 0)
+		derive_agg_set_state(run, f, state, input, false);
+	return true;
+}
+
 static void
 add_input(AggRun *run, DeriveAggFunction *f, CallState *state, Datum *args, bool *nulls)
 {
@@ -116,6 +129,8 @@ add_input(AggRun *run, DeriveAggFunction *f, CallState *state, Datum *args, bool
 			derive_agg_set_state(run, f, state, args[0], false);
 		return;
 	}
+	if (f->loose && !state->isnull && settle_tie(run, f, state, args[0]))
+		return;
 	if (call_transition(run, f, &f->transfn, state, args, nulls, &result))
 		derive_agg_set_state(run, f, state, result, false);
 	else if (f->cls == DERIVE_AGG_INVERTIBLE)

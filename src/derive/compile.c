@@ -48,6 +48,7 @@
 #include "base/registry.h"
 #include "derive/aggregate.h"
 #include "derive/check.h"
+#include "derive/choice.h"
 #include "derive/compile.h"
 #include "derive/exactsum.h"
 #include "derive/query.h"
@@ -270,13 +271,13 @@ find_output(List *targets, int varno, AttrNumber varattno)
 	return 0;
 }
 
-/* The grouping columns, where the output shows them all. */
+/* The columns that identify a group, where the output shows them all. */
 static List *
 group_key(DeriveOperator *op)
 {
 	List	   *attnos = NIL;
 
-	for (int i = 0; i < op->aggregation->nkeys; i++)
+	for (int i = 0; i < op->aggregation->nidentity; i++)
 	{
 		AttrNumber	attno = find_output(op->aggregation->targets, 1, i + 1);
 
@@ -524,7 +525,7 @@ derive_compile(Oid view, Oid owner, DeriveTableResolver resolve, void *arg, Quer
 	derive_check_query(tree, owner);
 	derive_query_exact_floats(tree);
 	*query = copyObject(tree);
-	derive_query_fix_order(*query);
+	derive_query_choose(*query);
 	if (!derive_query_reads_relations(tree))
 		derive_refuse("a view that reads no table", "Nothing in the log can change it.",
 					  "Use a plain view or table.");

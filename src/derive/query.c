@@ -34,7 +34,6 @@
 #include "utils/typcache.h"
 
 #include "base/compat.h"
-#include "derive/aggclass.h"
 #include "derive/query.h"
 
 typedef struct InlineContext
@@ -51,7 +50,6 @@ static bool strip_permissions_walker(Node *node, void *context);
 static bool reads_relations_walker(Node *node, void *context);
 static bool outer_reference_walker(Node *node, int *depth);
 static bool row_types_walker(Node *node, List **relids);
-static bool fix_order_walker(Node *node, void *context);
 
 /* -------------------------------------------------------------------------
  * From the catalog to a tree that the compiler can work on
@@ -472,9 +470,8 @@ coerce_columns(Query *query, SetOperationStmt *op)
 	}
 }
 
-/* A query with other columns on top: "SELECT * FROM (query)", to be coerced. */
-static Query *
-wrap(Query *inner)
+Query *
+derive_query_wrap(Query *inner)
 {
 	Query	   *query = makeNode(Query);
 	RangeTblEntry *rte = makeNode(RangeTblEntry);
@@ -523,7 +520,7 @@ union_branches(Query *query, SetOperationStmt *op, bool root,
 		{
 			RangeTblEntry *rte = rt_fetch(((RangeTblRef *) args[i])->rtindex, query->rtable);
 
-			parts = list_make1(wrap(rte->subquery));
+			parts = list_make1(derive_query_wrap(rte->subquery));
 		}
 		foreach(lc, parts)
 			coerce_columns(lfirst_node(Query, lc), op);
@@ -548,6 +545,81 @@ derive_query_union_branches(Query *query, DeriveDistinctUnion distinct, void *ar
 }
 
 RangeTblEntry *
+derive_query_subquery_rte(Query *query, const char *name)
+{
+	RangeTblEntry *rte = makeNode(RangeTblEntry);
+	List	   *names = NIL;
+	ListCell   *lc;
+
+	foreach(lc, query->targetList)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+
+		names = lappend(names, makeString(tle->resname ? pstrdup(tle->resname) : pstrdup("?column?")));
+	}
+	rte->rtekind = RTE_SUBQUERY;
+	rte->subquery = query;
+	rte->inFromCl = true;
+	rte->eref = makeAlias(name, names);
+	return rte;
+}
+
+Query *
+derive_query_union_all(List *branches)
+{
+	Query	   *query = makeNode(Query);
+	Node	   *tree = NULL;
+	ListCell   *lc;
+	Query	   *first = linitial_node(Query, branches);
+
+	foreach(lc, branches)
+	{
+		RangeTblRef *ref = makeNode(RangeTblRef);
+		SetOperationStmt *op;
+
+		query->rtable = lappend(query->rtable, derive_query_subquery_rte(lfirst_node(Query, lc), "branch"));
+		ref->rtindex = list_length(query->rtable);
+		if (tree == NULL)
+		{
+			tree = (Node *) ref;
+			continue;
+		}
+		op = makeNode(SetOperationStmt);
+		op->op = SETOP_UNION;
+		op->all = true;
+		op->larg = tree;
+		op->rarg = (Node *) ref;
+		tree = (Node *) op;
+	}
+	if (IsA(tree, RangeTblRef))
+		return first;
+
+	foreach(lc, first->targetList)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+		Node	   *expr = (Node *) tle->expr;
+		Var		   *var = makeVar(1, tle->resno, exprType(expr), exprTypmod(expr),
+								  exprCollation(expr), 0);
+
+		query->targetList = lappend(query->targetList,
+									makeTargetEntry((Expr *) var, tle->resno, tle->resname, false));
+		for (Node *node = tree; IsA(node, SetOperationStmt); node = ((SetOperationStmt *) node)->larg)
+		{
+			SetOperationStmt *op = (SetOperationStmt *) node;
+
+			op->colTypes = lappend_oid(op->colTypes, exprType(expr));
+			op->colTypmods = lappend_int(op->colTypmods, exprTypmod(expr));
+			op->colCollations = lappend_oid(op->colCollations, exprCollation(expr));
+		}
+	}
+	query->commandType = CMD_SELECT;
+	query->canSetTag = true;
+	query->jointree = makeFromExpr(NIL, NULL);
+	query->setOperations = tree;
+	return query;
+}
+
+RangeTblEntry *
 derive_query_enr_rte(const char *enrname, TupleDesc desc, double ntuples)
 {
 	RangeTblEntry *rte = makeNode(RangeTblEntry);
@@ -568,57 +640,4 @@ derive_query_enr_rte(const char *enrname, TupleDesc desc, double ntuples)
 	}
 	rte->eref = makeAlias(enrname, names);
 	return rte;
-}
-
-/* -------------------------------------------------------------------------
- * Order inside aggregates
- * -------------------------------------------------------------------------
- */
-
-void
-derive_aggref_fix_order(Aggref *aggref)
-{
-	List	   *order = NIL;
-	ListCell   *lc;
-	Index		ref = 0;
-
-	if (aggref->aggkind != AGGKIND_NORMAL || aggref->aggorder != NIL ||
-		aggref->aggdistinct != NIL ||
-		derive_aggregate_class(aggref) != DERIVE_AGG_RECOMPUTE)
-		return;
-
-	foreach(lc, aggref->args)
-	{
-		TargetEntry *tle = lfirst_node(TargetEntry, lc);
-		SortGroupClause *clause = makeNode(SortGroupClause);
-		bool		hashable;
-
-		get_sort_group_operators(exprType((Node *) tle->expr), false, false, false,
-								 &clause->sortop, &clause->eqop, NULL, &hashable);
-		if (!OidIsValid(clause->sortop))
-			continue;			/* no order known for this type */
-		tle->ressortgroupref = ++ref;
-		clause->tleSortGroupRef = ref;
-		clause->hashable = hashable;
-		order = lappend(order, clause);
-	}
-	aggref->aggorder = order;
-}
-
-static bool
-fix_order_walker(Node *node, void *context)
-{
-	if (node == NULL)
-		return false;
-	if (IsA(node, Query))
-		return query_tree_walker((Query *) node, fix_order_walker, context, 0);
-	if (IsA(node, Aggref))
-		derive_aggref_fix_order((Aggref *) node);
-	return expression_tree_walker(node, fix_order_walker, context);
-}
-
-void
-derive_query_fix_order(Query *query)
-{
-	(void) fix_order_walker((Node *) query, NULL);
 }

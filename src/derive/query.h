@@ -43,6 +43,12 @@ extern bool derive_query_is_linear(Query *query);
 /* Drop ORDER BY and the columns that only it needs; number the rest from 1. */
 extern void derive_query_normalize(Query *query);
 
+/* "SELECT every column FROM (query)" */
+extern Query *derive_query_wrap(Query *inner);
+
+/* "a UNION ALL b UNION ALL ..": branches with the same column types; a single one is returned as it is. */
+extern Query *derive_query_union_all(List *branches);
+
 /* "SELECT every column FROM relid", relid being one of our derived tables. */
 extern Query *derive_query_scan(Oid relid, TupleDesc desc);
 
@@ -58,15 +64,10 @@ extern List *derive_query_union_branches(Query *query, DeriveDistinctUnion disti
 /* The result columns of a normalized query. */
 extern TupleDesc derive_query_desc(Query *query);
 
+/* A range table entry for a sub-query. */
+extern RangeTblEntry *derive_query_subquery_rte(Query *query, const char *name);
+
 /* A range table entry for a tuplestore that is registered as enrname. */
 extern RangeTblEntry *derive_query_enr_rte(const char *enrname, TupleDesc desc, double ntuples);
-
-/*
- * Give every aggregate whose result depends on the order of its input, and
- * that names no order, the order of its own arguments: one of the results
- * that the query may have, and always the same one.
- */
-extern void derive_query_fix_order(Query *query);
-extern void derive_aggref_fix_order(Aggref *aggref);
 
 #endif							/* DERIVE_QUERY_H */

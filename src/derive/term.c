@@ -439,82 +439,6 @@ scan_query(RangeTblEntry *rte, TupleDesc desc, int natts)
 	return query;
 }
 
-static RangeTblEntry *
-subquery_rte(Query *query, const char *name)
-{
-	RangeTblEntry *rte = makeNode(RangeTblEntry);
-	List	   *names = NIL;
-	ListCell   *lc;
-
-	foreach(lc, query->targetList)
-	{
-		TargetEntry *tle = lfirst_node(TargetEntry, lc);
-
-		names = lappend(names, makeString(tle->resname ? pstrdup(tle->resname) : pstrdup("?column?")));
-	}
-	rte->rtekind = RTE_SUBQUERY;
-	rte->subquery = query;
-	rte->inFromCl = true;
-	rte->eref = makeAlias(name, names);
-	return rte;
-}
-
-/* "a UNION ALL b UNION ALL ...": branches with the same column types. */
-static Query *
-union_all(List *branches)
-{
-	Query	   *query = makeNode(Query);
-	Node	   *tree = NULL;
-	ListCell   *lc;
-	Query	   *first = linitial_node(Query, branches);
-
-	foreach(lc, branches)
-	{
-		RangeTblRef *ref = makeNode(RangeTblRef);
-		SetOperationStmt *op;
-
-		query->rtable = lappend(query->rtable, subquery_rte(lfirst_node(Query, lc), "branch"));
-		ref->rtindex = list_length(query->rtable);
-		if (tree == NULL)
-		{
-			tree = (Node *) ref;
-			continue;
-		}
-		op = makeNode(SetOperationStmt);
-		op->op = SETOP_UNION;
-		op->all = true;
-		op->larg = tree;
-		op->rarg = (Node *) ref;
-		tree = (Node *) op;
-	}
-	if (IsA(tree, RangeTblRef))
-		return first;
-
-	foreach(lc, first->targetList)
-	{
-		TargetEntry *tle = lfirst_node(TargetEntry, lc);
-		Node	   *expr = (Node *) tle->expr;
-		Var		   *var = makeVar(1, tle->resno, exprType(expr), exprTypmod(expr),
-								  exprCollation(expr), 0);
-
-		query->targetList = lappend(query->targetList,
-									makeTargetEntry((Expr *) var, tle->resno, tle->resname, false));
-		for (Node *node = tree; IsA(node, SetOperationStmt); node = ((SetOperationStmt *) node)->larg)
-		{
-			SetOperationStmt *op = (SetOperationStmt *) node;
-
-			op->colTypes = lappend_oid(op->colTypes, exprType(expr));
-			op->colTypmods = lappend_int(op->colTypmods, exprTypmod(expr));
-			op->colCollations = lappend_oid(op->colCollations, exprCollation(expr));
-		}
-	}
-	query->commandType = CMD_SELECT;
-	query->canSetTag = true;
-	query->jointree = makeFromExpr(NIL, NULL);
-	query->setOperations = tree;
-	return query;
-}
-
 /*
  * A relation as it was before the batch.
  */
@@ -531,7 +455,7 @@ pre_state_rte(RangeTblEntry *rte, TupleDesc delta_desc, TermContext *context)
 	append_weight(after, NULL);
 	append_weight(undo, (Expr *) makeFuncExpr(F_INT8UM, INT8OID, list_make1(weight),
 											  InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL));
-	return subquery_rte(union_all(list_make2(after, undo)), "before");
+	return derive_query_subquery_rte(derive_query_union_all(list_make2(after, undo)), "before");
 }
 
 /* Rewrite one occurrence; the weight's attribute number, or 0 if it stays as it is. */
@@ -597,7 +521,7 @@ rewrite_union_before(RangeTblEntry *rte, TermContext *context)
 		 */
 		IncrementVarSublevelsUp((Node *) branch, 1, 1);
 	}
-	rte->subquery = union_all(branches);
+	rte->subquery = derive_query_union_all(branches);
 	return attno;
 }
 
@@ -1026,14 +950,14 @@ derive_linear_full(DeriveLinear *linear, DeriveRowSink sink, void *arg)
 Query *
 derive_linear_query(DeriveLinear *linear)
 {
-	return union_all(copyObject(linear->branches));
+	return derive_query_union_all(copyObject(linear->branches));
 }
 
 bool
 derive_linear_sorted(DeriveLinear *linear, int nkeys, DeriveRowSink sink, void *arg)
 {
 	Query	   *all = derive_linear_query(linear);
-	Query	   *query = scan_query(subquery_rte(all, "input"), linear->desc, linear->desc->natts);
+	Query	   *query = scan_query(derive_query_subquery_rte(all, "input"), linear->desc, linear->desc->natts);
 
 	for (int i = 0; i < nkeys; i++)
 	{

@@ -1,0 +1,576 @@
+/*-------------------------------------------------------------------------
+ *
+ * choice.c
+ *	  Of the right answers that a query may have, one.
+ *
+ * SQL leaves some things open, and the executor decides them by chance, that
+ * is, by the plan.  A view that is maintained and a query that it is compared
+ * with must decide them in the same way:
+ *
+ *	array_agg(t ORDER BY o)		the order of rows with the same o
+ *	array_agg(t)				the order of all rows
+ *	max(n)						1.0 or 1.00, where both are there
+ *	GROUP BY n, DISTINCT, UNION	which of them the group shows
+ *	SELECT id, v .. GROUP BY id which v, where id is the primary key of a table
+ *								whose children repeat it
+ *
+ * What all types have is an order of their images (base/rowhash.h).  So
+ *
+ *	- the input of an aggregate is sorted, after what it asks for, by all of its
+ *	  arguments: first by the order of their type, then, where equal values may
+ *	  differ, by their images.  Rows that are the same in all of that are the
+ *	  same to the aggregate, in whatever order they come;
+ *	- of equal extrema the one with the least image is taken;
+ *	- a group shows the row whose grouping columns, and columns that depend on
+ *	  them, have the least images.  All of them from one row: a group never
+ *	  shows a combination that does not occur.
+ *
+ *		n (numeric)		v
+ *		1.00			7
+ *		1.0				9		SELECT n, v FROM .. GROUP BY .. shows "1.0, 9"
+ *		1.0				8		or "1.0, 8", by their images, never "1.0, 7"
+ *
+ * A program keeps to this by its own means while it adds and subtracts
+ * (agggroups.c, aggstate.c).  For the executor it is written down here as an
+ * aggregate, derive_state.first(x ORDER BY ..), which replaces the others.
+ *
+ * Left as they are: sub-queries that read no table, such as "SELECT array_agg(x)
+ * FROM unnest(t.a) x".  They are functions of a row, evaluated by the executor
+ * alone, and people count on the order that FROM has there.
+ *
+ * Not decided: which of several equal values an aggregate with DISTINCT is
+ * given, and which of them percentile_disc() or mode() return; the executor
+ * sorts their input in its own way.  Their results are compared as values are,
+ * by "=", so that it makes no difference; where there is no "=" (json) they are
+ * refused.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_aggregate.h"
+#include "catalog/pg_operator_d.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/tlist.h"
+#include "parser/parse_clause.h"
+#include "parser/parse_oper.h"
+#include "parser/parsetree.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+#include "utils/typcache.h"
+
+#include "base/compat.h"
+#include "base/registry.h"
+#include "delta/consolidate.h"
+#include "derive/aggclass.h"
+#include "derive/check.h"
+#include "derive/choice.h"
+#include "derive/query.h"
+#include "derive/term.h"
+
+PG_FUNCTION_INFO_V1(derive_first_add);
+PG_FUNCTION_INFO_V1(derive_first_get);
+
+/* -------------------------------------------------------------------------
+ * The aggregate derive_state.first(anyelement): NULLs count
+ * -------------------------------------------------------------------------
+ */
+
+/* first_add(internal, anyelement) returns internal */
+Datum
+derive_first_add(PG_FUNCTION_ARGS)
+{
+	NullableDatum *first;
+	MemoryContext cxt;
+	int16		len;
+	bool		byval;
+
+	if (!PG_ARGISNULL(0))
+		PG_RETURN_DATUM(PG_GETARG_DATUM(0));
+	if (!AggCheckCallContext(fcinfo, &cxt))
+		elog(ERROR, "derive_first_add called in non-aggregate context");
+	cxt = MemoryContextSwitchTo(cxt);
+	first = palloc0(sizeof(NullableDatum));
+	first->isnull = PG_ARGISNULL(1);
+	if (!first->isnull)
+	{
+		get_typlenbyval(get_fn_expr_argtype(fcinfo->flinfo, 1), &len, &byval);
+		first->value = datumCopy(PG_GETARG_DATUM(1), byval, len);
+	}
+	MemoryContextSwitchTo(cxt);
+	PG_RETURN_POINTER(first);
+}
+
+/* first_get(internal, anyelement) returns anyelement */
+Datum
+derive_first_get(PG_FUNCTION_ARGS)
+{
+	NullableDatum *first = PG_ARGISNULL(0) ? NULL : (NullableDatum *) PG_GETARG_POINTER(0);
+
+	if (first == NULL || first->isnull)
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(first->value);
+}
+
+static Oid
+state_function(const char *name, Oid argtype)
+{
+	Oid			function = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
+										   CStringGetDatum(name),
+										   PointerGetDatum(buildoidvector(&argtype, 1)),
+										   ObjectIdGetDatum(derive_state_schema_oid(false)));
+
+	if (!OidIsValid(function))
+		elog(ERROR, "function derive_state.%s is missing", name);
+	return function;
+}
+
+/* "first(expr)", as yet in no order. */
+static Aggref *
+make_first(Expr *expr)
+{
+	Aggref	   *first = makeNode(Aggref);
+
+	first->aggfnoid = state_function("first", ANYELEMENTOID);
+	first->aggtype = exprType((Node *) expr);
+	first->aggcollid = first->inputcollid = exprCollation((Node *) expr);
+	first->aggargtypes = list_make1_oid(first->aggtype);
+	first->args = list_make1(makeTargetEntry(expr, 1, NULL, false));
+	first->aggkind = AGGKIND_NORMAL;
+	first->aggno = first->aggtransno = -1;
+	first->location = -1;
+	return first;
+}
+
+/* -------------------------------------------------------------------------
+ * The order of an aggregate's input
+ * -------------------------------------------------------------------------
+ */
+
+/*
+ * A numeric with a declared scale is stored in one way only, so for these
+ * there is no need to ask.
+ */
+bool
+derive_type_is_loose(Oid type, int32 typmod, Oid collation)
+{
+	if (type == NUMERICOID && typmod >= (int32) VARHDRSZ)
+		return false;
+	return OidIsValid(lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr) &&
+		!derive_equality_is_image(type, collation);
+}
+
+static bool
+is_loose(Expr *expr)
+{
+	return derive_type_is_loose(exprType((Node *) expr), exprTypmod((Node *) expr),
+								exprCollation((Node *) expr));
+}
+
+/* Sort the input by one more column, NULLs last. */
+static void
+add_order(Aggref *aggref, TargetEntry *tle, Oid sortop)
+{
+	SortGroupClause *clause = makeNode(SortGroupClause);
+	bool		reverse;
+
+	clause->tleSortGroupRef = assignSortGroupRef(tle, aggref->args);
+	clause->sortop = sortop;
+	clause->eqop = get_equality_op_for_ordering_op(sortop, &reverse);
+	derive_compat_set_reverse_sort(clause, reverse);
+	clause->hashable = op_hashjoinable(clause->eqop, exprType((Node *) tle->expr));
+	aggref->aggorder = lappend(aggref->aggorder, clause);
+}
+
+static void
+add_image_order(Aggref *aggref, Expr *expr)
+{
+	FuncExpr   *image = makeFuncExpr(state_function("image", ANYOID), BYTEAOID, list_make1(copyObject(expr)),
+									 InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL);
+	TargetEntry *tle = makeTargetEntry((Expr *) image, list_length(aggref->args) + 1, NULL, true);
+
+	aggref->args = lappend(aggref->args, tle);
+	add_order(aggref, tle, ByteaLessOperator);
+}
+
+Aggref *
+derive_value_of_least(Expr *expr, List *by)
+{
+	Aggref	   *first = make_first(copyObject(expr));
+	ListCell   *lc;
+
+	foreach(lc, by)
+		add_image_order(first, lfirst(lc));
+	return first;
+}
+
+/* "<" of a type; not of anonymous rows, whose fields need not have one. */
+static Oid
+ordering_operator(Oid type)
+{
+	Oid			sortop;
+
+	if (type == RECORDOID || type == RECORDARRAYOID)
+		return InvalidOid;
+	get_sort_group_operators(type, false, false, false, &sortop, NULL, NULL, NULL);
+	return sortop;
+}
+
+/* Sort by all arguments, after what is asked for. */
+static void
+break_ties(Aggref *aggref)
+{
+	List	   *arguments = list_copy(aggref->args);
+	ListCell   *lc;
+
+	foreach(lc, arguments)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+		Oid			sortop;
+
+		if (tle->resjunk || IsA(tle->expr, Const))
+			continue;
+		sortop = ordering_operator(exprType((Node *) tle->expr));
+		if (OidIsValid(sortop) &&
+			get_sortgroupref_clause_noerr(tle->ressortgroupref, aggref->aggorder) == NULL)
+			add_order(aggref, tle, sortop);
+		if (!OidIsValid(sortop) || is_loose(tle->expr))
+			add_image_order(aggref, tle->expr);
+	}
+}
+
+/* With DISTINCT, which of several equal values the aggregate is given remains open. */
+static void
+check_distinct(Aggref *aggref)
+{
+	ListCell   *lc;
+
+	if (OidIsValid(lookup_type_cache(aggref->aggtype, TYPECACHE_EQ_OPR)->eq_opr))
+		return;
+	foreach(lc, aggref->args)
+	{
+		Expr	   *expr = lfirst_node(TargetEntry, lc)->expr;
+
+		if (is_loose(expr))
+			derive_refuse(psprintf("DISTINCT over type %s in an aggregate that returns %s",
+								   format_type_be(exprType((Node *) expr)), format_type_be(aggref->aggtype)),
+						  "Values of that type may be equal without being the same, and the result may be any of them.",
+						  "Cast the argument to text, or to numeric with a scale.");
+	}
+}
+
+/* "max(x)" as "first(x ORDER BY x DESC NULLS LAST, image(x))" */
+static Aggref *
+first_of_extrema(Aggref *aggref, Expr *expr)
+{
+	Aggref	   *first;
+
+	if (exprType((Node *) expr) != aggref->aggtype)
+		expr = (Expr *) makeRelabelType(expr, aggref->aggtype, -1, aggref->aggcollid, COERCE_IMPLICIT_CAST);
+	first = make_first(expr);
+	first->aggfilter = aggref->aggfilter;
+	add_order(first, linitial_node(TargetEntry, first->args), derive_aggregate_sort_operator(aggref->aggfnoid));
+	add_image_order(first, expr);
+	return first;
+}
+
+Aggref *
+derive_aggref_choose(Aggref *aggref)
+{
+	Expr	   *expr;
+
+	switch (derive_aggregate_class(aggref))
+	{
+		case DERIVE_AGG_EXTREMUM:
+			expr = linitial_node(TargetEntry, aggref->args)->expr;
+			return is_loose(expr) ? first_of_extrema(aggref, expr) : aggref;
+		case DERIVE_AGG_RECOMPUTE:
+			if (aggref->aggkind != AGGKIND_NORMAL || aggref->aggfnoid == F_COUNT_ANY)
+				return aggref;
+			if (aggref->aggdistinct != NIL)
+				check_distinct(aggref);
+			else
+				break_ties(aggref);
+			return aggref;
+		default:
+			return aggref;		/* the order makes no difference */
+	}
+}
+
+/* -------------------------------------------------------------------------
+ * What a group shows
+ * -------------------------------------------------------------------------
+ */
+
+typedef struct PushDownContext
+{
+	List	   *keys;
+	List	   *columns;		/* of TargetEntry * */
+} PushDownContext;
+
+typedef struct UngroupedContext
+{
+	List	   *keys;
+	List	   *columns;
+} UngroupedContext;
+
+static bool
+ungrouped_walker(Node *node, UngroupedContext *context)
+{
+	if (node == NULL || IsA(node, Aggref) || list_member(context->keys, node))
+		return false;
+	if (IsA(node, Var))
+	{
+		if (!list_member(context->columns, node))
+			context->columns = lappend(context->columns, node);
+		return false;
+	}
+	return expression_tree_walker(node, ungrouped_walker, context);
+}
+
+List *
+derive_ungrouped_columns(Node *node, List *keys)
+{
+	UngroupedContext context = {keys, NIL};
+
+	(void) ungrouped_walker(node, &context);
+	return context.columns;
+}
+
+/* Expressions over a group; shown: what is replaced by the value in its least row. */
+static Node *
+choose_mutator(Node *node, List *shown)
+{
+	if (node == NULL)
+		return NULL;
+	if (list_member(shown, node))
+		return (Node *) derive_value_of_least((Expr *) node, shown);
+	if (IsA(node, Aggref))
+		return (Node *) derive_aggref_choose(copyObject((Aggref *) node));
+	return expression_tree_mutator(node, choose_mutator, shown);
+}
+
+/* The grouping columns and those that depend on them, in the order of aggcompile.c; NIL if they leave no choice. */
+static List *
+undecided_columns(Query *query, List *targets)
+{
+	List	   *keys = NIL;
+	List	   *ungrouped;
+	bool		loose = false;
+	ListCell   *lc;
+
+	foreach(lc, query->groupClause)
+	{
+		Expr	   *expr = (Expr *) get_sortgroupclause_expr(lfirst_node(SortGroupClause, lc), query->targetList);
+
+		keys = list_append_unique(keys, expr);
+		loose |= is_loose(expr);
+	}
+	ungrouped = derive_ungrouped_columns((Node *) list_make2(targets, query->havingQual), keys);
+	return loose || ungrouped != NIL ? list_concat(keys, ungrouped) : NIL;
+}
+
+/* Columns of a sub-query for grouping expressions and all other columns. */
+static Node *
+push_down_mutator(Node *node, PushDownContext *context)
+{
+	ListCell   *lc;
+
+	if (node == NULL)
+		return NULL;
+	if (!IsA(node, Var) && !list_member(context->keys, node))
+		return expression_tree_mutator(node, push_down_mutator, context);
+	foreach(lc, context->columns)
+		if (equal(lfirst_node(TargetEntry, lc)->expr, node))
+		return (Node *) makeVarFromTargetEntry(1, lfirst(lc));
+	context->columns = lappend(context->columns,
+							   makeTargetEntry(copyObject((Expr *) node), list_length(context->columns) + 1,
+											   pstrdup("pushed"), false));
+	return (Node *) makeVarFromTargetEntry(1, llast(context->columns));
+}
+
+/* An aggregate cannot be given a set, so a grouping expression that returns one goes into a sub-query. */
+static void
+push_down_sets(Query *query)
+{
+	PushDownContext context = {NIL, NIL};
+	Query	   *inner = makeNode(Query);
+	Query	   *outer;
+	ListCell   *lc;
+
+	foreach(lc, query->groupClause)
+		context.keys = lappend(context.keys, get_sortgroupclause_expr(lfirst(lc), query->targetList));
+	if (!expression_returns_set((Node *) context.keys))
+		return;
+	*inner = *query;
+	query->targetList = (List *) push_down_mutator((Node *) query->targetList, &context);
+	query->havingQual = push_down_mutator(query->havingQual, &context);
+	inner->targetList = context.columns;
+	inner->groupClause = NIL;
+	inner->havingQual = NULL;
+	inner->hasAggs = false;
+	outer = derive_query_wrap(inner);
+	query->rtable = outer->rtable;
+	query->jointree = outer->jointree;
+	query->hasTargetSRFs = query->hasSubLinks = false;
+	derive_compat_strip_permissions(query);
+}
+
+/* A block with GROUP BY or aggregates. */
+static void
+choose_in_group(Query *query)
+{
+	List	   *targets = NIL;
+	List	   *junk = NIL;
+	List	   *shown;
+	ListCell   *lc;
+
+	derive_compat_flatten_groups(query);
+	query->sortClause = NIL;
+	push_down_sets(query);
+	foreach(lc, query->targetList)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+
+		if (!tle->resjunk)
+			targets = lappend(targets, tle);
+		/* what is grouped by is no longer what is shown */
+		if (get_sortgroupref_clause_noerr(tle->ressortgroupref, query->groupClause) != NULL)
+			junk = lappend(junk, flatCopyTargetEntry(tle));
+	}
+	shown = undecided_columns(query, targets);
+	query->havingQual = choose_mutator(query->havingQual, shown);
+	query->targetList = (List *) choose_mutator((Node *) targets, shown);
+	foreach(lc, query->targetList)
+		lfirst_node(TargetEntry, lc)->ressortgroupref = 0;
+	foreach(lc, junk)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+
+		tle->resjunk = true;
+		query->targetList = lappend(query->targetList, tle);
+		tle->resno = list_length(query->targetList);
+	}
+	query->hasAggs |= shown != NIL;
+}
+
+static bool
+is_grouped(Query *query)
+{
+	return query->hasAggs || query->groupClause != NIL || query->havingQual != NULL;
+}
+
+/* -------------------------------------------------------------------------
+ * DISTINCT and UNION, as GROUP BY all columns
+ * -------------------------------------------------------------------------
+ */
+
+static Query *
+without_duplicates(Query *inner)
+{
+	Query	   *query = derive_query_wrap(inner);
+	ListCell   *lc;
+
+	foreach(lc, query->targetList)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+		SortGroupClause *clause = makeNode(SortGroupClause);
+
+		get_sort_group_operators(exprType((Node *) tle->expr), false, true, false,
+								 &clause->sortop, &clause->eqop, NULL, &clause->hashable);
+		clause->tleSortGroupRef = assignSortGroupRef(tle, query->targetList);
+		query->groupClause = lappend(query->groupClause, clause);
+	}
+	choose_in_group(query);
+	return query;
+}
+
+static void
+choose_distinct(Query *query)
+{
+	bool		loose = false;
+	Query	   *inner;
+	ListCell   *lc;
+
+	foreach(lc, query->targetList)
+		loose |= !lfirst_node(TargetEntry, lc)->resjunk && is_loose(lfirst_node(TargetEntry, lc)->expr);
+	if (!loose && !is_grouped(query))
+		return;
+	inner = makeNode(Query);
+	*inner = *query;
+	inner->distinctClause = NIL;
+	if (is_grouped(inner))
+		choose_in_group(inner);
+	else
+		derive_query_normalize(inner);
+	*query = *without_duplicates(inner);
+}
+
+/* Does a UNION of this tree remove rows that are equal without being the same? */
+static bool
+unites_loosely(Node *node)
+{
+	SetOperationStmt *op = (SetOperationStmt *) node;
+	ListCell   *lc,
+			   *lc2,
+			   *lc3;
+
+	if (!IsA(node, SetOperationStmt))
+		return false;
+	forthree(lc, op->colTypes, lc2, op->colTypmods, lc3, op->colCollations)
+		if (!op->all && derive_type_is_loose(lfirst_oid(lc), lfirst_int(lc2), lfirst_oid(lc3)))
+		return true;
+	return unites_loosely(op->larg) || unites_loosely(op->rarg);
+}
+
+/* Without the columns that only GROUP BY needs: it will be a branch itself. */
+static Query *
+unite(void *arg, List *branches)
+{
+	return derive_query_wrap(without_duplicates(derive_query_union_all(branches)));
+}
+
+static void
+choose_union(Query *query)
+{
+	SetOperationStmt *op = castNode(SetOperationStmt, query->setOperations);
+	List	   *branches;
+
+	if (!unites_loosely((Node *) op))
+		return;
+	branches = derive_query_union_branches(query, unite, NULL);
+	*query = op->all ? *derive_query_union_all(branches) : *unite(NULL, branches);
+}
+
+/* -------------------------------------------------------------------------
+ * Entry point
+ * -------------------------------------------------------------------------
+ */
+
+void
+derive_query_choose(Query *query)
+{
+	Bitmapset  *used = derive_query_used(query);
+	int			i = -1;
+
+	while ((i = bms_next_member(used, i)) >= 0)
+	{
+		RangeTblEntry *rte = rt_fetch(i, query->rtable);
+
+		if (rte->rtekind == RTE_SUBQUERY && derive_query_reads_relations(rte->subquery))
+			derive_query_choose(rte->subquery);
+	}
+	if (query->setOperations != NULL)
+		choose_union(query);
+	else if (query->distinctClause != NIL)
+		choose_distinct(query);
+	else if (is_grouped(query))
+		choose_in_group(query);
+}

@@ -1,0 +1,33 @@
+/*-------------------------------------------------------------------------
+ *
+ * choice.h
+ *	  Of the right answers that a query may have, one.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DERIVE_CHOICE_H
+#define DERIVE_CHOICE_H
+
+#include "nodes/parsenodes.h"
+
+/* May values of this type be equal without being the same? */
+extern bool derive_type_is_loose(Oid type, int32 typmod, Oid collation);
+
+/*
+ * Rewrite a query, its sub-queries in FROM included, so that it has only the
+ * answer that a program gives.  The tree, which is not yet flattened or taken
+ * apart, is changed in place.  ERROR (feature_not_supported) where there is no
+ * telling.
+ */
+extern void derive_query_choose(Query *query);
+
+/* The same for one aggregate, which is changed or replaced. */
+extern Aggref *derive_aggref_choose(Aggref *aggref);
+
+/* "The value of expr in the row of the group that has the least images of these expressions." */
+extern Aggref *derive_value_of_least(Expr *expr, List *by);
+
+/* The columns outside of aggregates, not among keys, of an expression over a group. */
+extern List *derive_ungrouped_columns(Node *node, List *keys);
+
+#endif							/* DERIVE_CHOICE_H */

@@ -223,8 +223,15 @@ derive_worker_verify_views(void)
 			continue;
 		if (view->row->state == DERIVE_VIEW_READY && view->program != NULL)
 		{
-			if (!view->fresh)
-				continue;		/* in a later batch */
+			/*
+			 * In a later batch, if it is not there yet.  A view that did not
+			 * have to move may lack its locks, and then TRUNCATE may have
+			 * emptied a table since the snapshot was taken, or hold us up.
+			 */
+			if (!view->locked)
+				view->stuck = true;
+			if (!view->locked || !view->fresh)
+				continue;
 			edata = derive_guarded(compare_guarded, active);
 			if (edata)
 			{

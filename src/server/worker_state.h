@@ -91,7 +91,8 @@ typedef struct WorkerView
 	bool		locked;			/* in this batch: all its locks are held */
 	bool		fresh;			/* in this batch: it contains what the
 								 * snapshot shows */
-	bool		stuck;			/* in this batch: it should have moved */
+	bool		stuck;			/* in this batch: it should have moved, or be
+								 * compared, and could not */
 	DeriveBatch *cohort;		/* in this batch: the deltas that it came back
 								 * with */
 	int			cohort_deltas;	/* how many there were before its own */

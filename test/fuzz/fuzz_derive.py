@@ -29,6 +29,8 @@ def quoted(options):
 
 
 class Derivation:
+    several = False         # one right answer
+
     def __init__(self, rng, relations, tables, column_types, examples):
         self.rng = rng
         self.tables = {t.name: t for t in tables}
@@ -147,7 +149,7 @@ class Derivation:
             others = [Source(name) for t in self.tables.values() for name in [t.name] + t.leaves if name != relation.name]
             self.sources += self.rng.sample(others, self.rng.randint(1, min(3, len(others))))
             names = [('k', 'int4')]
-        elif table and table.pk and not table.deferrable and self.rng.random() < 0.6:
+        elif table and table.pk and not table.deferrable and not table.inherits and self.rng.random() < 0.6:
             self.key = ['source'] + table.pk
         elif self.rng.random() < 0.3:
             names = self.rng.sample(names, self.rng.randint(1, len(names)))

@@ -7,6 +7,7 @@ session's statements depend on the seed alone, not on how others interleave.
 
 import os
 import signal
+import threading
 import time
 
 from fuzz_schema import TYPES, literal
@@ -227,13 +228,46 @@ class Writer:
                     self.sql("ROLLBACK PREPARED '%s'" % self.open_gids[-1])
 
 
+class Locker:
+    """A session that holds a lock for a moment, whatever the others do or wait for."""
+
+    def __init__(self, session):
+        self.session = session
+        self.timer = None
+
+    def hold(self, text, seconds):
+        self.release()
+        try:
+            self.session.run('BEGIN')
+            held = self.session.run(text).ok
+        except Lost:
+            self.session.connect()
+            return
+        self.timer = threading.Timer(seconds if held else 0, self.rollback)
+        self.timer.start()
+
+    def release(self):
+        if self.timer:
+            self.timer.cancel()
+            self.timer.join()
+            self.timer = None
+            self.rollback()
+
+    def rollback(self):
+        try:
+            self.session.run('ROLLBACK')
+        except Lost:
+            self.session.connect()
+
+
 class Chaos:
     """DDL, maintenance, slow readers, functions of the extension, broken workers."""
 
-    def __init__(self, rng, session, reader, round, engine, violent):
+    def __init__(self, rng, session, reader, locker, round, engine, violent):
         self.rng = rng
         self.session = session
         self.reader = reader
+        self.locker = locker
         self.round = round          # schema, views, create_view(), ...
         self.engine = engine
         self.violent = violent
@@ -247,6 +281,10 @@ class Chaos:
             result = self.session.run(text, timeout)
         except Lost:
             self.session.connect()
+            result = None
+        if 'CONCURRENTLY' in text and not (result and result.ok):
+            self.drop_invalid_indexes()
+        if result is None:
             return None
         if not tolerated(result) and not result.sqlstate.startswith(tuple(also) or ('-',)):
             self.complaints.append((text, result))
@@ -262,15 +300,18 @@ class Chaos:
         elif self.engine:
             actions += [(8, self.verify), (3, self.pause), (2, self.release), (3, self.repair), (4, self.refresh), (3, self.view_again),
                         (3, self.view_ddl), (2, self.terminate), (1, self.identity)]
+        if self.engine and self.round.role == 'postgres':
+            actions += [(4, self.owner)]
         if self.engine:
             feeds = self.round.feeds
-            actions += [(8, self.freeze), (6, lambda: feeds.remember(self)), (6, lambda: feeds.poll(self))]
+            actions += [(8, self.freeze), (8, self.hold_lock), (6, lambda: feeds.remember(self)), (6, lambda: feeds.poll(self))]
         if self.violent:
             actions += [(6, self.kill)]
         functions = [f for weight, f in actions for _ in range(weight)]
         for _ in range(count):
             self.rng.choice(functions)()
         self.end_reader()
+        self.locker.release()
 
     def table(self):
         return self.rng.choice(self.round.schema.tables)
@@ -295,6 +336,20 @@ class Chaos:
     def reindex(self):
         t = self.table()
         self.sql('REINDEX TABLE %s%s' % (self.rng.choice(['', 'CONCURRENTLY ']), t.name))
+
+    def drop_invalid_indexes(self):
+        """What REINDEX CONCURRENTLY leaves behind when it fails, as its documentation says.
+
+        An invalid index of a TOAST table keeps its file in TRUNCATE, which a
+        second one in the same transaction empties, for good: a rollback then
+        leaves the table with an index that cannot be read.
+        """
+        self.sql('RESET ROLE')
+        found = self.sql("SELECT indexrelid::regclass FROM pg_index WHERE NOT indisvalid "
+                         "AND indexrelid::regclass::text ~ '_cc(new|old)[0-9]*$'")
+        for row in found.rows if found else []:
+            self.again('DROP INDEX IF EXISTS %s' % row[0])
+        self.sql('SET ROLE %s' % self.round.role)
 
     def rewrite(self):
         t = self.table()
@@ -321,21 +376,30 @@ class Chaos:
         t = self.table()
         c = self.column(t).name
         if self.rng.random() < 0.5:
-            self.sql('ALTER TABLE %s RENAME COLUMN %s TO renamed' % (t.name, c))
-            self.sql('UPDATE %s SET renamed = renamed' % t.name, also=('428C9',))
-            self.again('ALTER TABLE %s RENAME COLUMN renamed TO %s' % (t.name, c))
+            there = 'ALTER TABLE %s RENAME COLUMN %s TO renamed' % (t.name, c)
+            back = 'ALTER TABLE %s RENAME COLUMN renamed TO %s' % (t.name, c)
+            meanwhile = 'UPDATE %s SET renamed = renamed' % t.name
         else:
-            self.sql('ALTER TABLE %s RENAME TO renamed' % t.name)
-            self.again('ALTER TABLE renamed RENAME TO %s' % t.name)
+            there = 'ALTER TABLE %s RENAME TO renamed' % t.name
+            back = 'ALTER TABLE renamed RENAME TO %s' % t.name
+            meanwhile = 'UPDATE renamed SET k = k WHERE k > 20'
+        renamed = self.sql(there)
+        self.sql(meanwhile, also=('428C9',))
+        # after a lost connection nobody knows, and it does no harm to try
+        if not self.again(back) and renamed and renamed.ok:
+            self.round.names_changed = True
 
     def again(self, text):
-        """A statement that puts a name back, until it has done so."""
+        """A statement that must not be lost, until it is done or cannot be; was it done?"""
         for _ in range(50):
             result = self.sql(text)
-            if self.reading and not (result and result.ok):
-                self.end_reader()
-            if result and (result.ok or not result.sqlstate.startswith(('55P03', '40', '57', '08'))):
-                return
+            if result and result.ok:
+                return True
+            self.end_reader()
+            self.locker.release()
+            if result and not result.sqlstate.startswith(('55P03', '40', '57', '08')):
+                break
+        return False
 
     def change_type(self):
         """Only views by derivations can read a column whose type is changed; the type stays as it was."""
@@ -353,13 +417,17 @@ class Chaos:
         a, b = self.rng.choice(t.columns), self.rng.choice(t.columns)
         if a.name == b.name or a.key != b.key or a.generated or b.generated or 'id' in (a.name, b.name):
             return
-        rename = 'ALTER TABLE %s RENAME COLUMN %%s TO %%s' % t.name
-        there = '; '.join(rename % names for names in ((a.name, 'renamed'), (b.name, a.name), ('renamed', b.name)))
-        self.again('BEGIN; %s; COMMIT' % there)
+        # one statement: of several, only the last one tells whether it failed
+        swap = 'DO $$ BEGIN %s END $$' % ' '.join(
+            'ALTER TABLE %s RENAME COLUMN %s TO %s;' % (t.name, old, new)
+            for old, new in ((a.name, 'renamed'), (b.name, a.name), ('renamed', b.name)))
+        if not self.again(swap):
+            return
         self.sql('UPDATE %s SET %s = %s WHERE %s IS NOT NULL AND k < 10' % (t.name, a.name, a.name, b.name))
         if self.engine:
             self.verify()
-        self.again('BEGIN; %s; COMMIT' % there)
+        if not self.again(swap):
+            self.round.names_changed = True
 
     def column_again(self):
         """Refused if a SELECT reads it."""
@@ -422,11 +490,27 @@ class Chaos:
             self.reader.connect()
 
     def end_reader(self):
+        if not self.reading:
+            return
         self.reading = False
         try:
             self.reader.run('ROLLBACK')
         except Lost:
             self.reader.connect()
+
+    # ---- locks
+
+    def hold_lock(self):
+        """A lock that a view cannot be moved under, while everything else goes on."""
+        r = self.rng
+        t = self.table()
+        v = self.view()
+        modes = ['ACCESS EXCLUSIVE', 'ACCESS EXCLUSIVE', 'EXCLUSIVE', 'SHARE', 'ROW EXCLUSIVE']
+        text = 'LOCK TABLE %s%s IN %s MODE' % (r.choice(['', 'ONLY ']), r.choice(t.leaves + [t.name]), r.choice(modes))
+        if v and r.random() < 0.6:
+            text = r.choice(['CREATE INDEX ON %s ((%s IS NULL))' % (v, v), 'DROP MATERIALIZED VIEW %s CASCADE' % v,
+                             'ALTER MATERIALIZED VIEW %s RENAME TO renamed_view' % v])
+        self.locker.hold(text, r.choice([0.1, 0.5, 1, 3]))
 
     # ---- the extension
 
@@ -514,6 +598,12 @@ class Chaos:
             self.again('ALTER MATERIALIZED VIEW %s RENAME COLUMN renamed TO %s' % (v, column))
         else:
             self.sql(c)
+
+    def owner(self):
+        """Views of several roles, over tables of one of them."""
+        v = self.view()
+        if v:
+            self.sql('ALTER MATERIALIZED VIEW %s OWNER TO %s' % (v, self.rng.choice(['fuzzer', 'postgres'])))
 
     def identity(self):
         self.sql('ALTER TABLE %s REPLICA IDENTITY %s' % (self.table().name, self.rng.choice(['DEFAULT', 'NOTHING'])))

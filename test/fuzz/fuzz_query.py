@@ -1,9 +1,13 @@
 """Random SELECTs within the language that pg_derive maintains.
 
-Every query has exactly one right answer, whatever the plan: aggregates that
+Most queries have exactly one right answer, whatever the plan: aggregates that
 depend on the order of their input get a complete ORDER BY, floats stay exact
 (fuzz_schema.py), and results that do not (an average of floats) are typed
 'f8x' and are only looked at by order-independent operations.
+
+A "loose" query may have several: an order with ties, the spelling of a numeric
+that was grouped, columns that depend on a primary key which children repeat.
+It says so (several), since only derive.verify() knows which one is expected.
 
 A scope is a list of (SQL expression, type key).
 """
@@ -21,16 +25,21 @@ RESULT_OF_MINMAX = {'vc': 'text', 'dom': 'int4', 'num2': 'num'}
 class Relation:
     """Something that can stand in FROM by its name."""
 
-    def __init__(self, name, columns, kind='table', degree=1):
+    def __init__(self, name, columns, kind='table', degree=1, pk=None, inherits=False):
         self.name = name
         self.columns = columns          # list of (name, type key)
         self.kind = kind
         self.degree = degree            # how often tables are multiplied in it, at most
+        self.pk = pk                    # names of columns on which the others depend
+        self.inherits = inherits        # has children, which may repeat the key
 
 
 class Query:
-    def __init__(self, rng, relations, depth=2):
+    def __init__(self, rng, relations, depth=2, loose=False):
         self.rng = rng
+        self.loose = loose
+        self.several = False
+        self.keyed = {}                 # alias -> relation with a primary key
         self.relations = relations
         self.aliases = 0
         self.ctes = []
@@ -145,7 +154,12 @@ class Query:
             lambda: '(%s::text)' % e(s, 'enum', 0),
             lambda: "array_to_string(%s, ',', '-')" % e(s, 'texta', 0),
             lambda: "encode(%s, 'hex')" % e(s, 'bytea', 0),
-        ])()
+        ] + [lambda: self.left_open('(%s::text)' % e(s, 'num', 0))] * (4 if self.loose else 0))()
+
+    def left_open(self, sql):
+        """Something of which SQL does not say what it is."""
+        self.several = True
+        return sql
 
     def make_vc(self, s, d):
         return 'left(%s, 5)::varchar(20)' % self.expr(s, 'text', d)
@@ -222,7 +236,7 @@ class Query:
         r = self.rng
         made = None
         while made is None:
-            made = self.aggregate_try(scope, r.randint(0, 22))
+            made = self.aggregate_try(scope, r.randint(0, 30 if self.loose else 22))
         sql, key, filterable = made
         if filterable and self.chance(0.2):
             sql += ' FILTER (WHERE %s)' % self.boolean(scope)
@@ -286,6 +300,23 @@ class Query:
         if c == 22:
             e = self.expr(s, 'text', 0)
             return "json_agg(%s ORDER BY %s)" % (e, e), 'json', True
+        if c in (23, 24):
+            return self.left_open('array_agg(%s ORDER BY %s)' % (
+                self.expr(s, 'int4', 1), self.expr(s, r.choice(['int4', 'bool', 'num']), 0))), 'inta', True
+        if c in (25, 26):
+            return self.left_open("string_agg(%s, ',' ORDER BY %s DESC)" % (
+                self.expr(s, 'text', 1), self.expr(s, r.choice(['int4', 'bool', 'enum']), 0))), 'text', True
+        if c == 27:
+            key = r.choice([k for _, k in s] or ['int4'])
+            return self.left_open('json_agg(%s)' % self.expr(s, key, 0)), 'json', True
+        if c == 28 and self.pick(s, 'xml'):
+            order = r.choice(['', ' ORDER BY %s' % self.expr(s, 'int4', 0)])
+            return self.left_open('xmlagg(%s%s)' % (self.pick(s, 'xml'), order)), 'xml', True
+        if c == 29:
+            return self.left_open('%s(%s)::text' % (r.choice(['min', 'max']), self.expr(s, 'num', 0))), 'text', False
+        if c == 30:
+            key = r.choice([k for _, k in s if k not in ('inta', 'texta')] or ['int4'])
+            return self.left_open('array_agg(%s)::text' % self.expr(s, key, 0)), 'text', False
         return None
 
     # ---- FROM
@@ -317,6 +348,8 @@ class Query:
         relation = r.choice(self.relations)
         self.reads.add(relation.name)
         self.degree += relation.degree
+        if relation.pk:
+            self.keyed[a] = relation
         only = 'ONLY ' if relation.kind == 'table' and self.chance(0.01) else ''
         return '%s%s AS %s' % (only, relation.name, a), usable(relation.columns), a, False
 
@@ -480,8 +513,9 @@ class Query:
                     e = made
             if e not in [x for x, _ in keys]:
                 keys.append((e, k))
+        dependent = self.dependent(scope, keys) if self.chance(0.2) else []
         aggs = [self.aggregate(scope) for _ in range(r.randint(0, 4))]
-        shown = keys if self.chance(0.85) else keys[:-1]
+        shown = (keys if self.chance(0.85) else keys[:-1]) + dependent
         if not shown and not aggs:
             aggs = [('count(*)', 'int8')]
         having = ''
@@ -497,6 +531,22 @@ class Query:
             r.shuffle(outputs)
         distinct = 'DISTINCT ' if self.chance(0.05) and all(k in EQ for _, k in outputs) else ''
         return self.finish(outputs, distinct, tail, ' GROUP BY %s%s' % (', '.join(e for e, _ in keys), having))
+
+    def dependent(self, scope, keys):
+        """Columns that depend on a primary key, which is added to the keys."""
+        r = self.rng
+        aliases = sorted(a for a, x in self.keyed.items()
+                         if ('%s.%s' % (a, x.pk[0]), 'int4') in scope and (self.loose or not x.inherits))
+        if not aliases:
+            return []
+        a = r.choice(aliases)
+        for name in self.keyed[a].pk:
+            if ('%s.%s' % (a, name), 'int4') not in keys:
+                keys.append(('%s.%s' % (a, name), 'int4'))
+        others = [(e, k) for e, k in scope if e.startswith(a + '.') and (e, k) not in keys]
+        if others and self.keyed[a].inherits:
+            self.several = True
+        return r.sample(others, min(len(others), r.randint(1, 3)))
 
     def finish(self, outputs, distinct, tail, rest):
         names = ['o%d' % i for i in range(len(outputs))]

@@ -58,9 +58,10 @@ PRELUDE = [
     "$$ SELECT s + coalesce(a::bigint * a, 7) $$",
     "CREATE FUNCTION mix_back(s bigint, a integer) RETURNS bigint LANGUAGE sql IMMUTABLE AS "
     "$$ SELECT s - coalesce(a::bigint * a, 7) $$",
+    "CREATE FUNCTION mix_join(a bigint, b bigint) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$ SELECT a + b - 1 $$",
     "CREATE AGGREGATE mix(integer) (SFUNC = mix_step, STYPE = bigint, INITCOND = '1')",
     "CREATE AGGREGATE mixinv(integer) (SFUNC = mix_step, STYPE = bigint, INITCOND = '1', "
-    "MSFUNC = mix_step, MINVFUNC = mix_back, MSTYPE = bigint, MINITCOND = '1')",
+    "MSFUNC = mix_step, MINVFUNC = mix_back, MSTYPE = bigint, MINITCOND = '1', COMBINEFUNC = mix_join)",
 ]
 
 
@@ -193,7 +194,7 @@ class Schema:
         rng = self.rng
         t = Table(name)
         t.partition = rng.choice([None] * 6 + ['list', 'range', 'hash'])
-        t.inherits = t.partition is None and rng.random() < 0.06
+        t.inherits = t.partition is None and rng.random() < 0.1
         with_pk = rng.random() < 0.65
         knotnull = t.partition is not None and (with_pk or rng.random() < 0.7)
         columns = [Column('k', 'int4', notnull=knotnull)]
@@ -240,6 +241,8 @@ class Schema:
             child = name + '_child'
             self.ddl.append('CREATE TABLE %s () INHERITS (%s)' % (child, name))
             t.leaves.append(child)
+            # keys of the parent among them, which nothing forbids
+            self.load += ['INSERT INTO %s (%s) VALUES %s' % (child, t.names(), t.row(rng)) for _ in range(rows // 4)]
         for c in columns:
             if c.toast:
                 self.ddl.append('ALTER TABLE %s ALTER %s SET STORAGE EXTERNAL' % (name, c.name))

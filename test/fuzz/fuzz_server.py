@@ -41,6 +41,10 @@ class Result:
     def ok(self):
         return self.sqlstate == ''
 
+    def text(self):
+        """A single value of several lines."""
+        return '\n'.join(FS.join(row) for row in self.rows)
+
     def value(self):
         return self.rows[0][0] if self.rows and self.rows[0] else None
 

@@ -299,7 +299,7 @@ class Chaos:
             actions += [(8, self.verify), (20, self.consistent), (3, self.view_ddl)]
         elif self.engine:
             actions += [(8, self.verify), (3, self.pause), (2, self.release), (3, self.repair), (4, self.refresh), (3, self.view_again),
-                        (3, self.view_ddl), (2, self.terminate), (1, self.identity)]
+                        (3, self.view_ddl), (2, self.terminate), (1, self.identity), (3, self.unlogged)]
         if self.engine and self.round.role == 'postgres':
             actions += [(4, self.owner)]
         if self.engine:
@@ -442,6 +442,23 @@ class Chaos:
         c = self.column(t).name
         self.sql(self.rng.choice(['ALTER TABLE %s ALTER %s SET STATISTICS 50' % (t.name, c),
                                   'ALTER TABLE %s ALTER %s SET DEFAULT NULL' % (t.name, c)]), also=('42601',))
+
+    def unlogged(self):
+        """What is written meanwhile is not in the log."""
+        r = self.rng
+        t = self.table()
+        if t in self.round.feeds.histories.values():
+            return              # a history would rightly lack it
+        name = r.choice(t.leaves) if t.partition else t.name
+        steps = ['ALTER TABLE %s SET UNLOGGED' % name, 'UPDATE %s SET k = k WHERE k %% 2 = 0' % name,
+                 'DELETE FROM %s WHERE k %% 7 = %d' % (name, r.randint(0, 6))]
+        back = 'ALTER TABLE %s SET LOGGED' % name
+        if r.random() < 0.6:
+            self.sql('DO $$ BEGIN %s; END $$' % '; '.join(steps + [back]))
+            return
+        for sql in steps:
+            self.sql(sql)
+        self.again(back)
 
     def partition(self):
         parts = [t for t in self.round.schema.tables if t.spare]

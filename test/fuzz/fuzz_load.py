@@ -34,6 +34,14 @@ CONCURRENT_DDL = ('tuple concurrently', 'could not open relation with OID', 'cac
                   'could not open relation', 'relation with OID')
 
 
+# what the result of an expression may depend on; the first value of each is the one that sessions have
+SETTINGS = (
+    ["TimeZone = 'UTC'", "TimeZone = 'America/New_York'", "TimeZone = 'Asia/Kolkata'"],
+    ["DateStyle = 'ISO, MDY'", "DateStyle = 'SQL, DMY'", "DateStyle = 'German'"],
+    ["bytea_output = 'hex'", "bytea_output = 'escape'"],
+)
+
+
 def tolerated(result):
     if result.ok or result.sqlstate.startswith(TOLERATED):
         return True
@@ -303,6 +311,7 @@ class Chaos:
         if self.engine and self.round.role == 'postgres':
             actions += [(4, self.owner)]
         if self.engine:
+            actions += [(3, self.server_settings)]
             feeds = self.round.feeds
             actions += [(8, self.freeze), (8, self.hold_lock), (6, lambda: feeds.remember(self)), (6, lambda: feeds.poll(self))]
         if self.violent:
@@ -460,6 +469,17 @@ class Chaos:
             self.sql(sql)
         self.again(back)
 
+    def server_settings(self):
+        """Whatever the server has, a view is evaluated under the settings of its declaration."""
+        change = self.rng.choice(self.rng.choice(SETTINGS))
+        self.sql('RESET ROLE')
+        if self.rng.random() < 0.3:
+            self.sql('ALTER DATABASE postgres SET %s' % change)
+        else:
+            self.sql('ALTER SYSTEM SET %s' % change)
+            self.sql('SELECT pg_reload_conf()')
+        self.sql('SET ROLE %s' % self.round.role)
+
     def partition(self):
         parts = [t for t in self.round.schema.tables if t.spare]
         if not parts:
@@ -542,15 +562,22 @@ class Chaos:
 
     def consistent(self):
         """A view of views agrees with them in any snapshot (nothing is paused in gentle rounds)."""
-        names = sorted(n for n in self.round.views if n in self.round.above)
+        names = sorted(n for n in self.round.views if n in self.round.above and n not in self.round.several)
         if not names:
             return
         v = self.rng.choice(names)
         q = self.round.views[v]
-        result = self.sql('SELECT (SELECT count(*) FROM ((SELECT * FROM %s EXCEPT ALL SELECT * FROM (%s) x) UNION ALL '
-                          '(SELECT * FROM (%s) x EXCEPT ALL SELECT * FROM %s)) d), '
-                          "(SELECT count(*) FROM derive.views WHERE state <> 'ready')" % (v, q, q, v), also=('42883',))
-        if result and result.ok and result.rows[0][1] == '0' and result.rows[0][0] != '0':
+        sql = ('SELECT (SELECT count(*) FROM ((SELECT * FROM %s EXCEPT ALL SELECT * FROM (%s) x) UNION ALL '
+               '(SELECT * FROM (%s) x EXCEPT ALL SELECT * FROM %s)) d), '
+               "(SELECT count(*) FROM derive.views WHERE state <> 'ready')" % (v, q, q, v))
+        try:
+            result = self.round.run_like(self.session, v, sql)
+        except Lost:
+            self.session.connect()
+            return
+        if not tolerated(result) and result.sqlstate != '42883':
+            self.complaints.append((sql, result))
+        if result.ok and result.rows[0][1] == '0' and result.rows[0][0] != '0':
             self.findings.append('%s and the views it reads differ in one snapshot: %s rows\n%s' % (v, result.value(), q))
 
     def pause(self):

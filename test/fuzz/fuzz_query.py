@@ -154,6 +154,8 @@ class Query:
             lambda: '(%s::text)' % e(s, 'enum', 0),
             lambda: "array_to_string(%s, ',', '-')" % e(s, 'texta', 0),
             lambda: "encode(%s, 'hex')" % e(s, 'bytea', 0),
+            lambda: '(%s::text)' % e(s, self.rng.choice(['tstz', 'ts', 'date', 'bytea']), 0),
+            lambda: "to_char(%s, 'HH24:MI')" % e(s, 'tstz', 0),
         ] + [lambda: self.left_open('(%s::text)' % e(s, 'num', 0))] * (4 if self.loose else 0))()
 
     def left_open(self, sql):
@@ -169,16 +171,19 @@ class Query:
 
     def make_date(self, s, d):
         return self.rng.choice(['(%s + %s %% 30)' % (self.expr(s, 'date', d), self.expr(s, 'int4', 0)),
-                                '(%s::date)' % self.expr(s, 'ts', 0)])
+                                '(%s::date)' % self.expr(s, 'ts', 0),
+                                '(%s::date)' % self.expr(s, 'tstz', 0)])
 
     def make_ts(self, s, d):
         return self.rng.choice(["date_trunc('day', %s)" % self.expr(s, 'ts', d),
                                 '(%s + %s)' % (self.expr(s, 'ts', d), self.expr(s, 'ivl', 0)),
-                                '(%s::timestamp)' % self.expr(s, 'date', 0)])
+                                '(%s::timestamp)' % self.expr(s, 'date', 0),
+                                '(%s::timestamp)' % self.expr(s, 'tstz', 0)])
 
     def make_tstz(self, s, d):
         return self.rng.choice(["date_trunc('day', %s)" % self.expr(s, 'tstz', d),
-                                "(%s AT TIME ZONE 'Europe/Berlin')" % self.expr(s, 'ts', d)])
+                                "(%s AT TIME ZONE 'Europe/Berlin')" % self.expr(s, 'ts', d),
+                                '(%s::timestamptz)' % self.expr(s, 'ts', d)])
 
     def make_jsonb(self, s, d):
         return self.rng.choice(["jsonb_build_object('a', %s, 'b', %s)" % (self.expr(s, 'int4', d), self.expr(s, 'text', 0)),

@@ -97,7 +97,7 @@ class Feeds:
             if self.rng.random() < 0.25:
                 name = 'sub_' + view
                 self.session().must("SELECT derive.subscribe('%s', '%s')" % (view, name))
-                self.session().must('CREATE TABLE %s_got (operation text, old jsonb, new jsonb, lsn pg_lsn)' % name)
+                self.session().must('CREATE TABLE %s_got (operation text, old jsonb, new jsonb, lsn pg_lsn, omitted text[])' % name)
                 self.subscriptions[name] = view
 
     # ---- during it, by the session of Chaos

@@ -140,6 +140,7 @@ REGRESS = \
 	found \
 	found2 \
 	found3 \
+	rebuild \
 	sessionize \
 	inverted_index \
 	reachability \
@@ -160,6 +161,7 @@ ISOLATION = \
 	commit_order \
 	prepared \
 	maintenance \
+	rebuild \
 	subscribers
 ISOLATION_OPTS = --inputdir=$(srcdir)/test/isolation
 # Of those of the extensions in test/modules; empty: all, -: none.

@@ -24,6 +24,7 @@ CREATE TABLE derive_state.views (
 	members int8 NOT NULL,
 	basis int8 NOT NULL,
 	settings text[] NOT NULL,
+	program int8 NOT NULL,
 	CONSTRAINT views_pkey PRIMARY KEY (relid)
 );
 COMMENT ON TABLE derive_state.views IS 'the maintained views';
@@ -44,6 +45,8 @@ COMMENT ON COLUMN derive_state.views.basis IS
 	'digest of the files and definitions that its contents rest on, as last seen';
 COMMENT ON COLUMN derive_state.views.settings IS
 	'settings that it is evaluated under, as its declaration had them';
+COMMENT ON COLUMN derive_state.views.program IS
+	'digest of what its internal relations were made for';
 
 CREATE TABLE derive_state.relations (
 	view oid NOT NULL,

@@ -63,7 +63,8 @@
 #define Anum_views_members		9
 #define Anum_views_basis		10
 #define Anum_views_settings		11
-#define Natts_views				11
+#define Anum_views_program		12
+#define Natts_views				12
 
 /* derive_state.relations */
 #define Anum_relations_view		1
@@ -104,7 +105,6 @@ static HeapTuple form_view_tuple(TupleDesc desc, const DeriveViewRow *row);
 static DeriveViewRow *deform_view_tuple(TupleDesc desc, HeapTuple tuple);
 static HeapTuple find_view_tuple(Names names, Relation views, Oid view);
 static Datum position_datum(const DerivePosition *position);
-static void make_extension_own(Oid extension_oid, Oid relid, char role);
 
 
 /* ----------------------------------------------------------------
@@ -282,6 +282,7 @@ form_view_tuple(TupleDesc desc, const DeriveViewRow *row)
 	values[Anum_views_members - 1] = Int64GetDatum(row->members);
 	values[Anum_views_basis - 1] = Int64GetDatum(row->basis);
 	values[Anum_views_settings - 1] = PointerGetDatum(row->settings);
+	values[Anum_views_program - 1] = Int64GetDatum(row->program);
 
 	return heap_form_tuple(desc, values, nulls);
 }
@@ -314,6 +315,7 @@ deform_view_tuple(TupleDesc desc, HeapTuple tuple)
 	row->members = DatumGetInt64(values[Anum_views_members - 1]);
 	row->basis = DatumGetInt64(values[Anum_views_basis - 1]);
 	row->settings = DatumGetArrayTypePCopy(values[Anum_views_settings - 1]);
+	row->program = DatumGetInt64(values[Anum_views_program - 1]);
 	return row;
 }
 
@@ -374,21 +376,10 @@ derive_registry_delete(Oid view)
 {
 	Names		names;
 	Relation	rel;
-	ScanKeyData key;
-	SysScanDesc scan;
 	HeapTuple	tuple;
 
+	derive_registry_forget_relations(view, 0);
 	names = require_names();
-
-	rel = open_table(names.relations, RowExclusiveLock);
-	ScanKeyInit(&key, Anum_relations_view, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(view));
-	scan = systable_beginscan(rel, names.relations_pkey, true, NULL, 1, &key);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-		CatalogTupleDelete(rel, &tuple->t_self);
-	systable_endscan(scan);
-	table_close(rel, NoLock);
-
 	rel = open_table(names.views, RowExclusiveLock);
 	tuple = find_view_tuple(names, rel, view);
 	if (HeapTupleIsValid(tuple))
@@ -474,21 +465,32 @@ derive_registry_all(void)
 
 /*
  * Internal tables are members of the extension, so that pg_dump leaves them
- * out and nobody drops them by hand.  A locator index belongs to the person's
- * view and cannot be a member, but goes away with the extension.
+ * out and nobody drops them by hand.  A locator index that we made is on a
+ * person's view and cannot be a member, but goes away with the extension.
  */
 static void
-make_extension_own(Oid extension_oid, Oid relid, char role)
+depend_on_extension(Oid extension_oid, Oid relid, DependencyType type)
 {
 	ObjectAddress object;
 	ObjectAddress extension;
 
 	ObjectAddressSet(object, RelationRelationId, relid);
 	ObjectAddressSet(extension, ExtensionRelationId, extension_oid);
-	if (role == 'i')
-		recordDependencyOn(&object, &extension, DEPENDENCY_AUTO_EXTENSION);
-	else if (!OidIsValid(getExtensionOfObject(RelationRelationId, relid)))
-		recordDependencyOn(&object, &extension, DEPENDENCY_EXTENSION);
+	recordDependencyOn(&object, &extension, type);
+}
+
+void
+derive_registry_own_index(Oid index)
+{
+	if (!derive_registry_owns_index(index))
+		depend_on_extension(require_names().extension, index, DEPENDENCY_AUTO_EXTENSION);
+}
+
+bool
+derive_registry_owns_index(Oid index)
+{
+	return list_member_oid(getAutoExtensionsOfObject(RelationRelationId, index),
+						   require_names().extension);
 }
 
 /* A copy of the row with this key, or NULL. */
@@ -541,7 +543,35 @@ derive_registry_set_relation(Oid view, int operator, char role, Oid relid)
 
 	/* Its pg_class row may have been made by this very command. */
 	CommandCounterIncrement();
-	make_extension_own(names.extension, relid, role);
+	if (role != 'i' && !OidIsValid(getExtensionOfObject(RelationRelationId, relid)))
+		depend_on_extension(names.extension, relid, DEPENDENCY_EXTENSION);
+	announce_change(names);
+}
+
+void
+derive_registry_forget_relations(Oid view, char role)
+{
+	Names		names;
+	Relation	relations;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	names = require_names();
+	relations = open_table(names.relations, RowExclusiveLock);
+	ScanKeyInit(&key, Anum_relations_view, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(view));
+	scan = systable_beginscan(relations, names.relations_pkey, true, NULL, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		bool		isnull;
+
+		if (role == 0 ||
+			DatumGetChar(heap_getattr(tuple, Anum_relations_role, RelationGetDescr(relations), &isnull)) == role)
+			CatalogTupleDelete(relations, &tuple->t_self);
+	}
+	systable_endscan(scan);
+	table_close(relations, NoLock);
 	announce_change(names);
 }
 

@@ -22,6 +22,8 @@
  *											its contents rest on
  *				settings text[]				what it is evaluated under, see
  *											eval_settings.h
+ *				program int8				digest of what its internal relations
+ *											were made for
  *	relations	view oid, operator int4, role "char", relid oid
  *				primary key (view, operator, role), index on relid
  *				role: 's' state table, 'd' derived table, 'i' locator index
@@ -48,8 +50,9 @@
 
 /*
  * building --> catching up --> ready <--> paused
- *     ^            |             |
- *     +------------+---- failed <+      resume/repair: failed --> ready (rebuild) or building
+ *   ^ ^            |           |  |
+ *   | +------------+-----------+  |     ready --> building: its program is another one now
+ *   +---------------- failed <----+     resume/repair: failed --> ready (rebuild) or building
  */
 typedef enum DeriveViewState
 {
@@ -74,6 +77,7 @@ typedef struct DeriveViewRow
 	int64		members;
 	int64		basis;
 	ArrayType  *settings;
+	int64		program;
 } DeriveViewRow;
 
 /* OIDs of our own objects; InvalidOid / error where the extension is not in this database. */
@@ -98,6 +102,15 @@ extern bool derive_registry_changed_here(Oid view);
 
 /* Enter an internal relation, in place of the one that had this role. */
 extern void derive_registry_set_relation(Oid view, int operator, char role, Oid relid);
+extern void derive_registry_forget_relations(Oid view, char role);	/* 0: any */
+
+/*
+ * Locator indexes are on people's views and may be theirs.  Those that we made go
+ * away with the extension, which is how we know them again.
+ */
+extern void derive_registry_own_index(Oid index);
+extern bool derive_registry_owns_index(Oid index);
+
 extern Oid	derive_registry_relation(Oid view, int operator, char role);	/* InvalidOid if none */
 extern List *derive_registry_relations(Oid view);	/* of Oid, all roles */
 

@@ -289,6 +289,8 @@ add_row_types(Oid type, List **relids)
 
 	type = getBaseType(type);
 	element = get_element_type(type);
+	if (!OidIsValid(element))
+		element = type_is_multirange(type) ? get_multirange_range(type) : get_range_subtype(type);
 	if (OidIsValid(element))
 		add_row_types(element, relids);
 	relid = get_typ_typrelid(type);
@@ -299,6 +301,17 @@ add_row_types(Oid type, List **relids)
 	for (int i = 0; i < desc->natts; i++)
 		if (!TupleDescAttr(desc, i)->attisdropped)
 			add_row_types(TupleDescAttr(desc, i)->atttypid, relids);
+}
+
+List *
+derive_row_types_of(TupleDesc desc)
+{
+	List	   *relids = NIL;
+
+	for (int i = 0; i < desc->natts; i++)
+		if (!TupleDescAttr(desc, i)->attisdropped)
+			add_row_types(TupleDescAttr(desc, i)->atttypid, &relids);
+	return relids;
 }
 
 static bool

@@ -37,6 +37,9 @@ extern bool derive_query_refers_outside(Query *query);
  */
 extern List *derive_query_row_types(Query *query);
 
+/* The same of values in such columns. */
+extern List *derive_row_types_of(TupleDesc desc);
+
 /* Do these contain a set operation other than UNION ALL, an aggregate, GROUP BY, HAVING or DISTINCT? */
 extern bool derive_query_is_linear(Query *query);
 

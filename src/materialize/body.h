@@ -28,7 +28,8 @@ typedef struct DeriveProgramRun
 	DeriveBatch *batch;			/* NULL while building */
 	DeriveTargetCounts *counts; /* or NULL */
 	DeriveProgress progress;	/* or NULL */
-	void	   *progress_arg;
+	DeriveTakeLock take_lock;	/* or NULL */
+	void	   *build_arg;		/* of both */
 	int64		changes;		/* of the sources, in the batch */
 	int64		rows;			/* of the view, once it is built */
 	Tuplestorestate *contents;	/* of the view, for derive.apply() */
@@ -141,6 +142,15 @@ typedef struct DeriveOwnerContext
 extern void derive_owner_enter(DeriveProgram *program, DeriveOwnerContext *saved);
 extern void derive_owner_leave(DeriveOwnerContext *saved);
 
+/*
+ * Before a table's new contents take the place of the old ones: lock it, and drop
+ * locator indexes that we made for another locator (NULL: all).
+ */
+extern void derive_before_swap(DeriveProgram *program, Oid relid, const DeriveLocator *locator);
+
+/* Has the materialized view any contents? */
+extern bool derive_view_populated(Oid view);
+
 /* Let the active snapshot see what this transaction has done; to be popped. */
 extern void derive_see_own_changes(void);
 
@@ -165,7 +175,9 @@ extern DeriveTable *derive_tables_add(DeriveProgram *program, TupleDesc desc);
 extern void derive_table_set_key(DeriveTable *table, int nkeys, const AttrNumber *keys, bool unique);
 extern void derive_tables_set_functions(DeriveContext *context);
 extern void derive_tables_create(DeriveProgram *program);	/* and register */
-extern void derive_tables_find(DeriveProgram *program);
+extern void derive_tables_find(DeriveProgram *program); /* or say that it is
+														 * outdated */
+extern void derive_tables_describe(DeriveProgram *program); /* digest, row types */
 extern void derive_tables_open(DeriveProgram *program);
 extern void derive_tables_close(DeriveProgram *program);
 

@@ -407,6 +407,7 @@ derive_context_declare(DeriveProgram *program)
 		derive_tables_create(program);
 	else
 		derive_tables_find(program);
+	derive_tables_describe(program);
 	program->query = derive_definition_tree(program->view);
 }
 

@@ -11,12 +11,17 @@
  * They belong to the extension's owner: the owner of the view can neither read
  * nor change them, and needs no right to create anything in derive_state.
  *
+ * What they must look like follows from the view's program, and that can become
+ * another one while the view stays the same (see derive_program_renew()):
+ * derive_internal_digest() is what is remembered of them.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/relation.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/dependency.h"
@@ -32,13 +37,16 @@
 #include "commands/tablecmds.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
+#include "storage/lmgr.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
+#include "utils/typcache.h"
 
 #include "base/compat.h"
 #include "base/gucs.h"
 #include "base/registry.h"
+#include "derive/query.h"
 #include "materialize/internal.h"
 
 typedef struct SavedUser
@@ -149,15 +157,71 @@ derive_internal_create_scratch(int number, TupleDesc desc)
 bool
 derive_internal_has_columns(Oid relid, TupleDesc desc)
 {
-	Relation	rel = table_open(relid, AccessShareLock);
-	TupleDesc	stored = RelationGetDescr(rel);
-	bool		result = stored->natts == desc->natts;
+	Relation	rel = try_relation_open(relid, AccessShareLock);
+	TupleDesc	stored;
+	bool		result;
 
+	if (rel == NULL)
+		return false;
+	stored = RelationGetDescr(rel);
+	result = stored->natts == desc->natts;
 	for (int i = 0; result && i < desc->natts; i++)
 		result = !TupleDescAttr(stored, i)->attisdropped &&
 			TupleDescAttr(stored, i)->atttypid == TupleDescAttr(desc, i)->atttypid;
+	relation_close(rel, NoLock);
+	return result;
+}
+
+bool
+derive_internal_has_state_index(Oid relid)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	bool		result = false;
+	ListCell   *lc;
+
+	foreach(lc, RelationGetIndexList(rel))
+		result |= get_index_isvalid(lfirst_oid(lc));
 	table_close(rel, NoLock);
 	return result;
+}
+
+/* Composite types forget the columns that are dropped, but values that are stored do not. */
+uint64
+derive_internal_digest_types(uint64 digest, TupleDesc desc)
+{
+	List	   *relids = derive_row_types_of(desc);
+	ListCell   *lc;
+
+	foreach(lc, relids)
+	{
+		TupleDesc	row = lookup_rowtype_tupdesc(get_rel_type_id(lfirst_oid(lc)), -1);
+
+		for (int i = 0; i < row->natts; i++)
+			if (TupleDescAttr(row, i)->attisdropped)
+				digest = derive_digest_add(derive_digest_add(digest, lfirst_oid(lc)), i);
+		ReleaseTupleDesc(row);
+	}
+	return digest;
+}
+
+uint64
+derive_internal_digest(uint64 digest, TupleDesc desc, const DeriveLocator *locator)
+{
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		digest = derive_digest_add(digest, att->atttypid);
+		digest = derive_digest_add(digest, att->atttypmod);
+		digest = derive_digest_add(digest, att->attcollation);
+	}
+	if (locator != NULL)
+	{
+		digest = derive_digest_add(digest, locator->unique);
+		for (int i = 0; i < locator->nattrs; i++)
+			digest = derive_digest_add(digest, locator->attrs[i]);
+	}
+	return derive_internal_digest_types(digest, desc);
 }
 
 void
@@ -277,28 +341,116 @@ derive_internal_locator(Oid view, int operator, Oid relid, Oid index, const Deri
 		return index;
 	index = find_locator(relid, locator);
 	if (!OidIsValid(index))
+	{
 		index = derive_internal_index_locator(relid, locator);
+		derive_registry_own_index(index);
+	}
 	derive_registry_set_relation(view, operator, 'i', index);
 	return index;
 }
 
+Oid
+derive_internal_registered_locator(Oid view, int operator, const DeriveLocator *locator)
+{
+	Oid			relid = derive_registry_relation(view, operator, 'i');
+	Relation	index;
+	bool		fits;
+
+	if (!OidIsValid(relid))
+		return InvalidOid;
+	/* lock first: REINDEX CONCURRENTLY may be about to drop it */
+	LockRelationOid(relid, AccessShareLock);
+	if (get_rel_relkind(relid) != RELKIND_INDEX)
+	{
+		UnlockRelationOid(relid, AccessShareLock);
+		return InvalidOid;
+	}
+	index = index_open(relid, NoLock);
+	fits = derive_locator_matches(index, locator);
+	index_close(index, NoLock);
+	return fits ? relid : InvalidOid;
+}
+
+bool
+derive_internal_located_by_hash(Oid view, int operator)
+{
+	HeapTuple	tuple = SearchSysCache1(INDEXRELID,
+										ObjectIdGetDatum(derive_registry_relation(view, operator, 'i')));
+	bool		result;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	result = !((Form_pg_index) GETSTRUCT(tuple))->indisunique;
+	ReleaseSysCache(tuple);
+	return result;
+}
+
+static void
+drop_relation(Oid relid)
+{
+	ObjectAddress object;
+
+	ObjectAddressSet(object, RelationRelationId, relid);
+	performDeletion(&object, DROP_CASCADE,
+					PERFORM_DELETION_INTERNAL | PERFORM_DELETION_SKIP_EXTENSIONS);
+}
+
+void
+derive_internal_drop_misfits(Oid relid, const DeriveLocator *locator)
+{
+	Relation	rel = table_open(relid, AccessExclusiveLock);
+	List	   *misfits = NIL;
+	ListCell   *lc;
+
+	foreach(lc, RelationGetIndexList(rel))
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessExclusiveLock);
+
+		if (derive_registry_owns_index(lfirst_oid(lc)) &&
+			(locator == NULL || !derive_locator_matches(index, locator)))
+			misfits = lappend_oid(misfits, lfirst_oid(lc));
+		index_close(index, NoLock);
+	}
+	table_close(rel, NoLock);
+	foreach(lc, misfits)
+		drop_relation(lfirst_oid(lc));
+}
+
+/* The tables, and, if so wanted, the locator index that we made for the view. */
+static void
+drop_relations(List *relations, bool indexes_too)
+{
+	ListCell   *lc;
+
+	foreach(lc, relations)
+	{
+		char		relkind = get_rel_relkind(lfirst_oid(lc));
+
+		if (relkind == '\0')
+			continue;			/* an index that went with its table */
+		if (relkind == RELKIND_INDEX && !(indexes_too && derive_registry_owns_index(lfirst_oid(lc))))
+			continue;
+		drop_relation(lfirst_oid(lc));
+	}
+}
+
+/* Both forget them first: dropping runs hooks that ask the registry. */
 void
 derive_internal_drop(Oid view)
 {
-	ListCell   *lc;
 	List	   *relations = derive_registry_relations(view);
 
-	/* forget them first: dropping runs hooks that ask the registry */
 	derive_registry_delete(view);
 	CommandCounterIncrement();
-	foreach(lc, relations)
-	{
-		ObjectAddress object;
+	drop_relations(relations, true);
+}
 
-		if (get_rel_relkind(lfirst_oid(lc)) == '\0')
-			continue;			/* an index that went with the view */
-		ObjectAddressSet(object, RelationRelationId, lfirst_oid(lc));
-		performDeletion(&object, DROP_CASCADE,
-						PERFORM_DELETION_INTERNAL | PERFORM_DELETION_SKIP_EXTENSIONS);
-	}
+void
+derive_internal_drop_tables(Oid view)
+{
+	List	   *relations = derive_registry_relations(view);
+
+	derive_registry_forget_relations(view, 0);
+	CommandCounterIncrement();
+	drop_relations(relations, false);
 }

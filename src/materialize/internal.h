@@ -9,6 +9,7 @@
 #define DERIVE_INTERNAL_H
 
 #include "access/tupdesc.h"
+#include "common/hashfn.h"
 #include "delta/target.h"
 
 /*
@@ -18,11 +19,27 @@
  */
 extern Oid	derive_internal_create(Oid view, int operator, char role, TupleDesc desc);
 
-/*
- * Was the table made for these columns?  How an aggregate is maintained, and
- * so what is kept of it, changes with CREATE OR REPLACE AGGREGATE, for instance.
- */
+/* Is there such a table, and was it made for these columns? */
 extern bool derive_internal_has_columns(Oid relid, TupleDesc desc);
+
+/* Has a state table its index? */
+extern bool derive_internal_has_state_index(Oid relid);
+
+/*
+ * Add to a digest what a table of these columns is like, as far as it matters to
+ * the rows in it: types, dropped columns of composite types, and how rows are
+ * found (locator may be NULL).  The same in every server of the same data.
+ */
+extern uint64 derive_internal_digest(uint64 digest, TupleDesc desc, const DeriveLocator *locator);
+
+/* Only the dropped columns of composite types. */
+extern uint64 derive_internal_digest_types(uint64 digest, TupleDesc desc);
+
+static inline uint64
+derive_digest_add(uint64 digest, uint32 value)
+{
+	return hash_combine64(digest, hash_bytes_uint32_extended(value, 0));
+}
 
 /* Its index on the hash column (state tables), or its locator index. */
 extern void derive_internal_index_state(Oid relid);
@@ -37,10 +54,25 @@ extern void derive_internal_index_columns(Oid relid, const char *method, int nat
  */
 extern Oid	derive_internal_locator(Oid view, int operator, Oid relid, Oid index, const DeriveLocator *locator);
 
+/* The registered one if it fits, else InvalidOid. */
+extern Oid	derive_internal_registered_locator(Oid view, int operator, const DeriveLocator *locator);
+
+/* Is there a registered one, and is it an index on a hash? */
+extern bool derive_internal_located_by_hash(Oid view, int operator);
+
+/*
+ * Drop locator indexes that we made for the relation when its rows were found in
+ * another way than by this (NULL: in any).  Takes AccessExclusiveLock on the relation.
+ */
+extern void derive_internal_drop_misfits(Oid relid, const DeriveLocator *locator);
+
 /* An unlogged table in schema derive_state, not registered: for the current subtransaction. */
 extern Oid	derive_internal_create_scratch(int number, TupleDesc desc);
 
-/* Drop all internal relations of a view and forget them. */
+/* Drop all internal relations of a view and forget them, and the view. */
 extern void derive_internal_drop(Oid view);
+
+/* Drop its internal tables; all internal relations are forgotten, the view is not. */
+extern void derive_internal_drop_tables(Oid view);
 
 #endif							/* DERIVE_INTERNAL_H */

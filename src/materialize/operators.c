@@ -20,6 +20,11 @@
  * if nothing had happened.  resync() does that for every operator, a build
  * writes new tables instead.
  *
+ * Compiling the same view can give another program than it did: a child makes a
+ * key worthless, CREATE OR REPLACE AGGREGATE changes what is kept of a group.
+ * Internal tables that do not fit are not an ERROR; the program is then outdated
+ * (program.c) and good for nothing but to say what it reads.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -56,32 +61,28 @@ PG_FUNCTION_INFO_V1(derive_select_handler);
 static Oid
 create_table(void *arg, int operator, char role, TupleDesc desc)
 {
-	Oid			view = *(Oid *) arg;
-	Oid			relid = derive_internal_create(view, operator, role, desc);
+	DeriveProgram *program = arg;
+	Oid			relid = derive_internal_create(program->view, operator, role, desc);
 
 	if (role == 's')
 		derive_internal_index_state(relid);
 	return relid;
 }
 
+/* InvalidOid if there is none, or one that does not fit. */
 static Oid
 find_table(void *arg, int operator, char role, TupleDesc desc)
 {
-	Oid			view = *(Oid *) arg;
-	Oid			relid = derive_registry_relation(view, operator, role);
+	DeriveProgram *program = arg;
+	Oid			relid = derive_registry_relation(program->view, operator, role);
 
-	if (!OidIsValid(relid))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("an internal table of view \"%s\" is missing", get_rel_name(view)),
-				 errhint("Call derive.release() and derive.maintain().")));
-	if (!derive_internal_has_columns(relid, desc))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("view \"%s\" is maintained in another way than its internal tables were made for",
-						get_rel_name(view)),
-				 errhint("Call derive.release() and derive.maintain().")));
-	return relid;
+	if (!OidIsValid(relid) || !derive_internal_has_columns(relid, desc))
+		program->outdated = "an internal table is missing or has other columns";
+	else if (role == 's' && !derive_internal_has_state_index(relid))
+		program->outdated = "the index of an internal table is missing";
+	else
+		return relid;
+	return InvalidOid;
 }
 
 /* The owner must be allowed to read what the view reads; checked as REFRESH would. */
@@ -111,7 +112,7 @@ collect_sources(DeriveProgram *program)
 		DeriveOperator *op = lfirst(lc);
 
 		program->sources = derive_linear_sources(op->input, program->sources);
-		if (op->aggregation)
+		if (op->aggregation && OidIsValid(op->aggregation->state_table))
 			program->internal = lappend_oid(program->internal, op->aggregation->state_table);
 		if (OidIsValid(op->table))
 			program->internal = lappend_oid(program->internal, op->table);
@@ -120,7 +121,8 @@ collect_sources(DeriveProgram *program)
 	{
 		DeriveSource *source = lfirst(lc);
 
-		if (list_member_oid(program->internal, source->relid))
+		/* one that find_table() has not found is no source either */
+		if (!OidIsValid(source->relid) || list_member_oid(program->internal, source->relid))
 			program->sources = foreach_delete_current(program->sources, lc);
 		else if (get_rel_relkind(source->relid) == RELKIND_MATVIEW)
 			program->view_sources = list_append_unique_oid(program->view_sources, source->relid);
@@ -143,29 +145,85 @@ depend_on_constraints(DeriveProgram *program)
 	}
 }
 
+/*
+ * The unique key of a join is gone when a table gets a child, and back when that
+ * is dropped; but the hash that took its place will do for ever.
+ */
+static void
+keep_hash(DeriveProgram *program, DeriveOperator *op)
+{
+	if (op->aggregation == NULL && op->locator.unique &&
+		derive_internal_located_by_hash(program->view, op->number))
+	{
+		op->locator.unique = false;
+		op->locator.nattrs = 0;
+		op->constraints = NIL;
+	}
+}
+
+/* What internal tables and indexes, and the rows in them, follow from. */
+static uint64
+digest_of(List *operators)
+{
+	uint64		digest = 0;
+	ListCell   *lc;
+
+	foreach(lc, operators)
+	{
+		DeriveOperator *op = lfirst(lc);
+
+		digest = derive_internal_digest(digest, op->desc, &op->locator);
+		if (op->aggregation == NULL)
+			continue;
+		digest = derive_internal_digest(digest, op->aggregation->state_desc, NULL);
+		for (int i = 0; i < op->aggregation->nkeys; i++)
+		{
+			digest = derive_digest_add(digest, op->aggregation->keys[i].eqop);
+			digest = derive_digest_add(digest, op->aggregation->keys[i].hash.fn_oid);
+		}
+		for (int i = 0; i < op->aggregation->ncalls; i++)
+			digest = derive_digest_add(digest, op->aggregation->calls[i].function->cls);
+	}
+	return digest;
+}
+
 static void
 declare(DeriveContext *context)
 {
 	DeriveProgram *program = context->internal;
 	DeriveTableResolver resolve = program->creating ? create_table : find_table;
+	DeriveOperator *last;
 	ListCell   *lc;
 
 	program->operators = palloc0(sizeof(DeriveOperators));
-	program->operators->list = derive_compile(program->view, program->owner, resolve, &program->view, &program->query);
+	program->operators->list = derive_compile(program->view, program->owner, resolve, program, &program->query);
 	program->row_types = derive_query_row_types(program->query);
 	check_privileges(program);
 	collect_sources(program);
-	((DeriveOperator *) llast(program->operators->list))->table = program->view;
+	last = llast(program->operators->list);
+	last->table = program->view;
 	foreach(lc, program->operators->list)
 	{
 		DeriveOperator *op = lfirst(lc);
 
-		op->index = program->creating ?
-			derive_internal_locator(program->view, op->number, op->table, InvalidOid, &op->locator) :
-			derive_registry_relation(program->view, op->number, 'i');
+		if (!program->creating)
+			keep_hash(program, op);
+		else if (op != last || !derive_view_populated(program->view))
+			op->index = derive_internal_locator(program->view, op->number, op->table, InvalidOid, &op->locator);
 	}
-	if (program->creating)
+	if (!program->creating)
+	{
+		foreach(lc, program->operators->list)
+		{
+			DeriveOperator *op = lfirst(lc);
+
+			op->index = derive_registry_relation(program->view, op->number, 'i');
+		}
+		program->unfilled = !OidIsValid(last->index);
+	}
+	else
 		depend_on_constraints(program);
+	program->digest = digest_of(program->operators->list);
 }
 
 /* -------------------------------------------------------------------------
@@ -260,7 +318,7 @@ add_to_fill(void *arg, TupleTableSlot *row, int64 weight)
 
 	derive_fill_add(build->fill, row);
 	if (build->run->progress && ++build->rows % 1000 == 0)
-		build->run->progress(build->run->progress_arg, build->phase, build->rows);
+		build->run->progress(build->run->build_arg, build->phase, build->rows);
 }
 
 static void
@@ -279,8 +337,10 @@ build_operators(DeriveProgram *program)
 		build.fill = derive_fill_begin(op->table);
 		op->routine->produce(op, add_to_fill, &build);
 		if (run->progress)
-			run->progress(run->progress_arg, "building indexes", build.rows);
+			run->progress(run->build_arg, "building indexes", build.rows);
+		derive_before_swap(program, op->table, &op->locator);
 		run->rows = derive_fill_finish(build.fill);
+		op->index = derive_internal_locator(program->view, op->number, op->table, op->index, &op->locator);
 		PopActiveSnapshot();
 	}
 }
@@ -309,11 +369,13 @@ apply(DeriveContext *context)
 {
 	DeriveProgram *program = context->internal;
 
-	ensure_indexes(program);
 	if (context->building)
+	{
 		build_operators(program);
-	else
-		run_operators(program, false);
+		return;
+	}
+	ensure_indexes(program);
+	run_operators(program, false);
 }
 
 static void

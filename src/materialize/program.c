@@ -13,6 +13,18 @@
  * a fixed search_path, as in REFRESH MATERIALIZED VIEW, and under the settings
  * that were recorded when the view was declared (base/eval_settings.c).
  *
+ * Outdated programs.  The registry remembers a digest of what a view's internal
+ * tables were made for: columns, equality, how rows are found.  A program whose
+ * own digest is another one, or whose tables are not there, is outdated:
+ *
+ *	CREATE TABLE child () INHERITS (parent)		rows of "SELECT .. FROM parent" are
+ *												no longer found by the primary key
+ *	ALTER TYPE pair DROP ATTRIBUTE b			rows of the view that differ in b
+ *												alone are equal now
+ *
+ * Such a view goes back to the state "building".  Its internal tables are made
+ * anew, it is filled like a new one, and readers see its old contents until then.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -88,6 +100,16 @@ derive_owner_leave(DeriveOwnerContext *saved)
 	derive_role_leave(&saved->role);
 	derive_settings_leave(saved->settings_changed);
 	derive_usercode_leave(&saved->code);
+}
+
+bool
+derive_view_populated(Oid view)
+{
+	Relation	rel = table_open(view, AccessShareLock);
+	bool		populated = RelationIsPopulated(rel);
+
+	table_close(rel, NoLock);
+	return populated;
 }
 
 void
@@ -190,6 +212,29 @@ create_program_context(void)
 	return AllocSetContextCreate(CurrentMemoryContext, "pg_derive program", ALLOCSET_DEFAULT_SIZES);
 }
 
+static void
+refuse_outdated(DeriveProgram *program)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("view \"%s\" is maintained in another way than its internal tables were made for",
+					get_rel_name(program->view)),
+			 errhint("Call derive.release() and derive.maintain().")));
+}
+
+/* Do the internal tables fit what the definition means now? */
+static void
+check_outdated(DeriveProgram *program)
+{
+	DeriveViewRow *row = derive_registry_get(program->view);
+
+	if (program->outdated == NULL && row != NULL && (uint64) row->program != program->digest)
+		program->outdated = "its internal tables were made to maintain it in another way";
+	if (program->outdated != NULL &&
+		!(program->routine->flags & DERIVE_OF_CURRENT_ROWS) && program->routine->resync == NULL)
+		refuse_outdated(program);
+}
+
 static DeriveProgram *
 program_of_view(Oid view, MemoryContext parent, bool creating)
 {
@@ -201,6 +246,8 @@ program_of_view(Oid view, MemoryContext parent, bool creating)
 										  RelationGetDescr(rel), creating);
 
 	table_close(rel, NoLock);
+	if (!creating)
+		check_outdated(program);
 	MemoryContextSwitchTo(old);
 	MemoryContextSetParent(cxt, parent);
 	return program;
@@ -311,14 +358,48 @@ derive_program_create(Oid view)
 	return program;
 }
 
-void
-derive_program_drop(Oid view)
+static void
+forget_dependencies(Oid view)
 {
 	const Oid	classes[] = {ConstraintRelationId, TSConfigRelationId, TSDictionaryRelationId};
 
 	for (int i = 0; i < lengthof(classes); i++)
 		(void) deleteDependencyRecordsForClass(RelationRelationId, view, classes[i], DEPENDENCY_NORMAL);
+}
+
+void
+derive_program_drop(Oid view)
+{
+	forget_dependencies(view);
 	derive_internal_drop(view);
+}
+
+void
+derive_program_renew(Oid view)
+{
+	DeriveViewRow *row = derive_registry_get(view);
+	DeriveProgram *program;
+
+	forget_dependencies(view);
+	derive_internal_drop_tables(view);
+	program = program_of_view(view, CurrentMemoryContext, true);
+	depend_on_text_search(program);
+	row->program = (int64) program->digest;
+	derive_registry_update(row);
+	derive_program_free(program);
+}
+
+void
+derive_program_check_stable(DeriveProgram *program)
+{
+	DeriveProgram *again;
+
+	if (program->operators != NULL)
+		return;
+	again = program_of_view(program->view, CurrentMemoryContext, false);
+	if (again->digest != program->digest || (again->outdated == NULL) != (program->outdated == NULL))
+		refuse_outdated(program);
+	derive_program_free(again);
 }
 
 /* -------------------------------------------------------------------------
@@ -360,6 +441,8 @@ derive_program_row_types_digest(DeriveProgram *program)
 	uint64		digest = 0;
 	ListCell   *lc;
 
+	if (!(program->routine->flags & DERIVE_OF_CURRENT_ROWS))
+		return 0;
 	foreach(lc, program->row_types)
 	{
 		TupleDesc	desc = lookup_rowtype_tupdesc(get_rel_type_id(lfirst_oid(lc)), -1);
@@ -520,12 +603,14 @@ continue_emptied(DeriveProgram *program)
 static void
 build(DeriveProgram *program)
 {
-	Relation	rel = table_open(program->view, NoLock);
-	bool		populated = RelationIsPopulated(rel);
-
-	table_close(rel, NoLock);
-	if (populated && keeps_past(program))
+	if (derive_view_populated(program->view) && keeps_past(program))
 	{
+		/*
+		 * its rows stay, but what is found by the locator may be another hash
+		 * now
+		 */
+		if (program->unfilled)
+			derive_before_swap(program, program->view, NULL);
 		resync(program);
 		return;
 	}
@@ -547,6 +632,8 @@ run_as_owner(DeriveProgram *program, DeriveProgramRun *run, void (*what) (Derive
 {
 	DeriveOwnerContext saved;
 
+	if (program->outdated != NULL)
+		elog(ERROR, "the program of view %u does not fit its internal tables: %s", program->view, program->outdated);
 	program->run = run;
 	program->context->building = program->context->emptied = false;
 	program->context->lsn = run->batch && run->batch->lsn ? run->batch->lsn : GetXLogInsertRecPtr();
@@ -582,10 +669,18 @@ derive_program_recompute(DeriveProgram *program, DeriveBatch *batch, DeriveTarge
 	run_as_owner(program, &run, resync);
 }
 
-int64
-derive_program_build(DeriveProgram *program, DeriveProgress progress, void *arg)
+void
+derive_before_swap(DeriveProgram *program, Oid relid, const DeriveLocator *locator)
 {
-	DeriveProgramRun run = {.progress = progress,.progress_arg = arg};
+	if (relid == program->view && program->run->take_lock != NULL)
+		program->run->take_lock(program->run->build_arg, relid);
+	derive_internal_drop_misfits(relid, locator);
+}
+
+int64
+derive_program_build(DeriveProgram *program, DeriveProgress progress, DeriveTakeLock take_lock, void *arg)
+{
+	DeriveProgramRun run = {.progress = progress,.take_lock = take_lock,.build_arg = arg};
 
 	run_as_owner(program, &run, build);
 	return run.rows;
@@ -727,6 +822,11 @@ derive_program_explain(DeriveProgram *program)
 
 	DeriveOwnerContext saved;
 
+	if (program->outdated != NULL)
+		return list_make1(psprintf("view %s is about to be built anew: %s",
+								   quote_qualified_identifier(get_namespace_name(get_rel_namespace(program->view)),
+															  get_rel_name(program->view)),
+								   program->outdated));
 	if (program->operators != NULL)
 		return explain_settings(program, derive_operators_explain(program));
 

@@ -7,6 +7,7 @@
  *
  *	derive_program_create()		at declaration: check, make internal tables
  *	derive_program_load()		in a worker: check, find internal tables
+ *	derive_program_renew()		the internal tables were made for another program
  *	derive_program_apply()		changes of the sources in, changes of the view out
  *	derive_program_recompute()	no changes: bring everything to what it should be
  *	derive_program_build()		fill from nothing
@@ -17,6 +18,7 @@
  * include/pg_derive/derivation.h; a program is one of them together with what it
  * was declared with.  Loading is deterministic, so that internal tables are
  * found again in derive_state.relations, by view and number, after a restart.
+ * If they do not fit what the definition means now, the program is outdated.
  *
  * Callbacks run under the active snapshot and as the view's owner, in a
  * security-restricted operation; the caller holds locks on all relations of
@@ -49,6 +51,12 @@ typedef struct DeriveProgram
 								 * program */
 	Query	   *query;			/* the definition, for comparing; NULL without
 								 * a view */
+	uint64		digest;			/* what internal tables and indexes, and the
+								 * rows in them, must be like */
+	const char *outdated;		/* not NULL: why its internal tables do not
+								 * fit; it cannot run */
+	bool		unfilled;		/* its internal tables have nothing to do with
+								 * the view's contents yet */
 	bool		exported;		/* set by the worker: another view reads this
 								 * one */
 	bool		expire;			/* set by the worker: the next apply() shall
@@ -82,8 +90,22 @@ extern DeriveProgram *derive_program_create(Oid view);
 /* Drop the internal tables and the locator index of a view (release). */
 extern void derive_program_drop(Oid view);
 
-/* Look at the definition again; ERROR if the view cannot be maintained (any more). */
+/*
+ * Look at the definition again; ERROR if the view cannot be maintained (any
+ * more).  Look at outdated and unfilled before anything else is done with it.
+ */
 extern DeriveProgram *derive_program_load(Oid view, MemoryContext parent);
+
+/* ERROR if a derivation in C declares something else each time, or there would be no end to that. */
+extern void derive_program_check_stable(DeriveProgram *program);
+
+/*
+ * Make internal tables that fit, in place of those that do not, for a view that
+ * is to be built; its own contents and indexes stay until then.  Caller holds
+ * RowExclusiveLock on the view and AccessExclusiveLock on its internal relations
+ * (derive_registry_relations()).
+ */
+extern void derive_program_renew(Oid view);
 extern void derive_program_free(DeriveProgram *program);
 
 /*
@@ -107,7 +129,11 @@ extern Tuplestorestate *derive_program_rows(DeriveProgram *program);
 extern List *derive_program_read_relations(DeriveProgram *program);
 extern List *derive_program_write_relations(DeriveProgram *program);
 
-/* Changes when a column is added to, dropped from or renamed in one of program->row_types; 0 if there are none. */
+/*
+ * Changes when a column is added to, dropped from or renamed in one of
+ * program->row_types; 0 if there are none, or the view is more than a function of
+ * the rows that its sources have now.
+ */
 extern uint64 derive_program_row_types_digest(DeriveProgram *program);
 
 /* Changes when a derivation in C finds other columns of its sources under their names; 0 for a SELECT. */
@@ -128,9 +154,14 @@ extern int64 derive_program_apply(DeriveProgram *program, DeriveBatch *batch, De
 /* Recompute under the active snapshot and apply the difference. */
 extern void derive_program_recompute(DeriveProgram *program, DeriveBatch *batch, DeriveTargetCounts *counts);
 
-/* Fill view and internal tables from nothing; returns the view's rows. progress may be NULL. */
+/*
+ * Fill view and internal tables from nothing; returns the view's rows.  The view's
+ * new contents replace the old ones under AccessExclusiveLock; take_lock, unless
+ * NULL, is called to get that.  progress may be NULL.
+ */
 typedef void (*DeriveProgress) (void *arg, const char *phase, int64 tuples_done);
-extern int64 derive_program_build(DeriveProgram *program, DeriveProgress progress, void *arg);
+typedef void (*DeriveTakeLock) (void *arg, Oid view);
+extern int64 derive_program_build(DeriveProgram *program, DeriveProgress progress, DeriveTakeLock take_lock, void *arg);
 
 /* Can the view be compared with its definition at all? */
 extern bool derive_view_comparable(Oid view);

@@ -83,7 +83,7 @@ copy_row(void *arg, TupleTableSlot *row)
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(copy->row_cxt);
 	if (copy->run->progress && ++copy->nrows % 1000 == 0)
-		copy->run->progress(copy->run->progress_arg, "copying rows", copy->nrows);
+		copy->run->progress(copy->run->build_arg, "copying rows", copy->nrows);
 }
 
 /* In the subtransaction: run, and copy. */
@@ -119,7 +119,7 @@ derive_scratch_run(DeriveProgram *program, DeriveProgramRun *run)
 	int			flags = MyXactFlags;
 
 	if (run->progress)
-		run->progress(run->progress_arg, "deriving", 0);
+		run->progress(run->build_arg, "deriving", 0);
 	for (int i = 0; i < clone->tables->ntables; i++)
 		rows[i] = derive_tuplestore_create(derive_work_mem);
 	clone->run = &clone_run;
@@ -195,11 +195,12 @@ derive_scratch_fill(DeriveProgram *program)
 		TupleTableSlot *slot = MakeSingleTupleTableSlot(table->desc, &TTSOpsMinimalTuple);
 		DeriveFill *fill = derive_fill_begin(table->relid);
 
-		table->index = derive_internal_locator(program->view, i, table->relid, table->index, &table->locator);
 		while (tuplestore_gettupleslot(rows[i], true, false, slot))
 			derive_fill_add(fill, slot);
 		ExecDropSingleTupleTableSlot(slot);
+		derive_before_swap(program, table->relid, &table->locator);
 		run->rows = derive_fill_finish(fill);
+		table->index = derive_internal_locator(program->view, i, table->relid, table->index, &table->locator);
 	}
 	PopActiveSnapshot();
 	tables->clean = false;

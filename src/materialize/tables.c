@@ -26,6 +26,7 @@
 #include "utils/snapmgr.h"
 
 #include "base/registry.h"
+#include "derive/query.h"
 #include "materialize/body.h"
 #include "materialize/internal.h"
 
@@ -75,6 +76,14 @@ derive_table_set_key(DeriveTable *table, int nkeys, const AttrNumber *keys, bool
 	MemoryContextSwitchTo(old);
 }
 
+/* Will the locator's index do? */
+static bool
+locator_serves(const DeriveLocator *locator, DeriveIndex *index)
+{
+	return locator->unique && index->nattrs <= locator->nattrs &&
+		memcmp(locator->attrs, index->attrs, sizeof(AttrNumber) * index->nattrs) == 0;
+}
+
 void
 derive_tables_create(DeriveProgram *program)
 {
@@ -85,7 +94,8 @@ derive_tables_create(DeriveProgram *program)
 		DeriveTable *table = program->tables->tables[i];
 
 		table->relid = i == DERIVE_VIEW ? program->view : derive_internal_create(program->view, i, 's', table->desc);
-		table->index = derive_internal_locator(program->view, i, table->relid, InvalidOid, &table->locator);
+		if (i != DERIVE_VIEW || !derive_view_populated(program->view))
+			table->index = derive_internal_locator(program->view, i, table->relid, InvalidOid, &table->locator);
 		if (i != DERIVE_VIEW)
 			program->internal = lappend_oid(program->internal, table->relid);
 	}
@@ -93,34 +103,10 @@ derive_tables_create(DeriveProgram *program)
 	{
 		DeriveIndex *index = lfirst(lc);
 
+		if (locator_serves(&program->tables->tables[DERIVE_VIEW]->locator, index))
+			continue;
 		derive_internal_index_columns(program->view, index->method, index->nattrs, index->attrs);
 	}
-}
-
-/*
- * The index that was made for the table; InvalidOid if a derivation has chosen
- * another key since.
- */
-static Oid
-find_index(Oid view, int number, const DeriveLocator *locator)
-{
-	Oid			relid = derive_registry_relation(view, number, 'i');
-	Relation	index;
-	bool		fits;
-
-	if (!OidIsValid(relid))
-		return InvalidOid;
-	/* lock first: REINDEX CONCURRENTLY may be about to drop it */
-	LockRelationOid(relid, AccessShareLock);
-	if (get_rel_relkind(relid) != RELKIND_INDEX)
-	{
-		UnlockRelationOid(relid, AccessShareLock);
-		return InvalidOid;
-	}
-	index = index_open(relid, NoLock);
-	fits = derive_locator_matches(index, locator);
-	index_close(index, NoLock);
-	return fits ? relid : InvalidOid;
 }
 
 void
@@ -132,14 +118,33 @@ derive_tables_find(DeriveProgram *program)
 
 		table->relid = i == DERIVE_VIEW ? program->view : derive_registry_relation(program->view, i, 's');
 		if (!OidIsValid(table->relid) || !derive_internal_has_columns(table->relid, table->desc))
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("view \"%s\" is maintained in another way than its internal tables were made for",
-							get_rel_name(program->view)),
-					 errhint("Call derive.release() and derive.maintain().")));
-		table->index = find_index(program->view, i, &table->locator);
+		{
+			program->outdated = "an internal table is missing or has other columns";
+			continue;
+		}
+		table->index = derive_internal_registered_locator(program->view, i, &table->locator);
 		if (i != DERIVE_VIEW)
 			program->internal = lappend_oid(program->internal, table->relid);
+	}
+	program->unfilled = !OidIsValid(derive_registry_relation(program->view, DERIVE_VIEW, 'i'));
+}
+
+void
+derive_tables_describe(DeriveProgram *program)
+{
+	bool		recomputable = (program->routine->flags & DERIVE_OF_CURRENT_ROWS) != 0;
+
+	/* what others keep cannot be had again: the less they look at, the better */
+	if (!recomputable && program->routine->resync == NULL)
+		return;
+	for (int i = 0; i < program->tables->ntables; i++)
+	{
+		DeriveTable *table = program->tables->tables[i];
+
+		program->digest = recomputable ?
+			derive_internal_digest(program->digest, table->desc, &table->locator) :
+			derive_internal_digest_types(program->digest, table->desc);
+		program->row_types = list_concat_unique_oid(program->row_types, derive_row_types_of(table->desc));
 	}
 }
 

@@ -20,7 +20,8 @@
  * waits for that lock, would wait for ever, unseen by the deadlock detector.
  * Workers therefore announce what they wait for, and waiting sessions check
  * whether it is theirs.  A worker never waits for a lock while it holds another
- * one, so this cycle of two is the only one possible.
+ * one, so this cycle of two is the only one possible.  Whoever builds a view will
+ * need to have it for itself in the end; that is known before it is announced.
  *
  *-------------------------------------------------------------------------
  */

@@ -15,8 +15,10 @@
  * ERROR the batch is run again in careful mode: each view in a subtransaction of
  * its own.  A view whose deltas cannot be applied there is recomputed: its rows may
  * not be what they must have been (DERIVE_ERRCODE_DIVERGED), and an expression may
- * fail on rows that only a delta has.  If the query fails as well, the view is
- * marked with the message and stands still; the others go on.  An error that says
+ * fail on rows that only a delta has.  If even the difference between what there
+ * is and what should be cannot be applied, because internal tables or indexes are
+ * damaged, the view is sent to be built anew.  If the query fails as well, the view
+ * is marked with the message and stands still; the others go on.  An error that says
  * nothing about the view (no memory, no disk, a serialization failure), or a view
  * that takes too long (watchdog.c), sets it aside: it is tried again, for as long as
  * it takes.
@@ -108,18 +110,18 @@ derive_worker_expire_due(WorkerView *view)
  */
 
 /*
- * A view can go no further: write down why, in the current transaction.
+ * May the view's row be written in the current transaction?  If not, *gone tells
+ * whether because it is dropped or released at this very moment, or because a session
+ * has locked the view.
  */
-bool
-derive_worker_fail_view(WorkerView *view, const char *message, int sqlerrcode)
+static bool
+lock_row(WorkerView *view, bool *gone)
 {
-	char	   *name = get_rel_name(view->relid);
-
-	/* Dropped or released at this very moment: not a failure. */
-	if (name == NULL || derive_registry_get(view->relid) == NULL)
+	*gone = get_rel_name(view->relid) == NULL || derive_registry_get(view->relid) == NULL;
+	if (*gone)
 	{
 		derive_worker.reload = true;
-		return true;
+		return false;
 	}
 	if (!ConditionalLockRelationOid(view->relid, RowExclusiveLock))
 	{
@@ -127,10 +129,52 @@ derive_worker_fail_view(WorkerView *view, const char *message, int sqlerrcode)
 		view->busy_mode = RowExclusiveLock;
 		return false;
 	}
+	return true;
+}
+
+/* To a builder, or to be filled here. */
+static void
+send_back(WorkerView *view)
+{
+	view->row->state = DERIVE_VIEW_BUILDING;
+	view->row->rebuild = derive_worker_is_populated(view->relid);
+	view->row->position = NULL;
+	view->row->epoch = 0;
+	derive_registry_update(view->row);
+	derive_worker_end_waiting(view);
+	derive_worker.reload = true;
+}
+
+bool
+derive_worker_rebuild_view(WorkerView *view, const char *reason)
+{
+	bool		gone;
+
+	if (!lock_row(view, &gone))
+		return gone;
+	ereport(LOG,
+			(errmsg("view \"%s\" is built anew: %s", get_rel_name(view->relid), reason)));
+	view->row->error = NULL;
+	view->row->error_at = 0;
+	send_back(view);
+	view->repair = false;		/* who asked for it can wait for the builder */
+	return true;
+}
+
+/*
+ * A view can go no further: write down why, in the current transaction.
+ */
+bool
+derive_worker_fail_view(WorkerView *view, const char *message, int sqlerrcode)
+{
+	bool		gone;
+
+	if (!lock_row(view, &gone))
+		return gone;
 
 	ereport(WARNING,
 			(errcode(sqlerrcode),
-			 errmsg("maintenance of view \"%s\" has failed: %s", name, message),
+			 errmsg("maintenance of view \"%s\" has failed: %s", get_rel_name(view->relid), message),
 			 errhint("Remove the cause, then call derive.repair() for the view.")));
 
 	view->row->error = pstrdup(message);
@@ -228,7 +272,7 @@ advance(void *arg)
 
 	if (row.state == DERIVE_VIEW_BUILDING || view->fill)
 	{
-		counts.inserted = derive_program_build(program, NULL, NULL);
+		counts.inserted = derive_program_build(program, NULL, NULL, NULL);
 		export_unknown(view, move->batch);
 	}
 	else if (row.state == DERIVE_VIEW_CATCHUP && !row.rebuild && !view->diverged)
@@ -369,6 +413,15 @@ advance_carefully(Move *move)
 		derive_worker_hold_after_error(view, edata);
 		return false;
 	}
+	/* what has just been built would be no better another time */
+	if ((start.row.state == DERIVE_VIEW_READY || start.row.state == DERIVE_VIEW_FAILED) &&
+		derive_error_is_damage(edata->sqlerrcode) && (view->program->routine->flags & DERIVE_OF_CURRENT_ROWS))
+	{
+		if (derive_worker_rebuild_view(view, edata->message))
+			derive_registry_forget_relations(view->relid, 'i');
+		derive_worker_answer_repairs(view, NULL);
+		return false;
+	}
 	(void) derive_worker_fail_view(view, derive_error_text(edata), edata->sqlerrcode);
 	derive_worker_answer_repairs(view, edata);
 	derive_worker.reload = true;
@@ -385,7 +438,8 @@ advance_carefully(Move *move)
 static bool
 has_changes(WorkerView *view, DeriveBatch *batch)
 {
-	return view->program == NULL || derive_program_changes(view->program, batch) >= 0;
+	return view->program == NULL || view->program->outdated != NULL || view->program->unfilled ||
+		derive_program_changes(view->program, batch) >= 0;
 }
 
 /*
@@ -414,18 +468,6 @@ came_too_late(WorkerView *view)
 	return view->row->state == DERIVE_VIEW_CATCHUP &&
 		(view->row->epoch != derive_worker.epoch || !view->backlog ||
 		 (uint64) view->row->members != view->digest);
-}
-
-static void
-send_back(WorkerView *view)
-{
-	view->row->state = DERIVE_VIEW_BUILDING;
-	view->row->rebuild = derive_worker_is_populated(view->relid);
-	view->row->position = NULL;
-	view->row->epoch = 0;
-	derive_registry_update(view->row);
-	derive_worker_end_waiting(view);
-	derive_worker.reload = true;
 }
 
 /* The watchdog wants to see no more of the view here. */

@@ -2,7 +2,8 @@
  *
  * background.c
  *	  What every background process of ours does: connecting, taking locks
- *	  without ever waiting while holding, and setting replica identities.
+ *	  without ever waiting while holding, setting replica identities, and
+ *	  renewing the internal tables of a view.
  *
  * Locks.  A batch needs locks on many relations at once, and people take locks
  * on the same relations in any order.  If a background process waited for one
@@ -15,7 +16,10 @@
  * Replica identity.  REPLICA IDENTITY FULL makes the log carry the old image of
  * updated and deleted rows.  Setting it needs AccessExclusiveLock for a moment,
  * and everybody who comes while we wait for it queues up behind us.  Hence the
- * lock timeout, a transaction per table, and later another try.
+ * lock timeout, a transaction per table, and later another try.  A builder that has
+ * filled a view for an hour and needs that lock to show it cannot give up so
+ * easily; it tries again, but gives way to whoever waits for one of its locks,
+ * since he may be the one who holds what we want.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,9 +29,13 @@
 #include "access/xact.h"
 #include "base/compat.h"
 #include "base/gucs.h"
+#include "base/registry.h"
 #include "catalog/pg_class.h"
 #include "commands/tablecmds.h"
+#include "delta/fill.h"
+#include "delta/target.h"
 #include "libpq/pqsignal.h"
+#include "materialize/program.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "notify/wait.h"
@@ -36,11 +44,17 @@
 #include "postmaster/interrupt.h"
 #include "replication/origin.h"
 #include "server/background.h"
+#include "storage/latch.h"
 #include "storage/lmgr.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
+
+/* Between two attempts, for others to get their turn. */
+#define LOCK_PAUSE_MS	200
 
 /* Settings of all our processes, whatever the database or the file says. */
 static const struct
@@ -163,6 +177,69 @@ derive_lock_wait(Oid relid, LOCKMODE mode, pg_atomic_uint64 *blocked_on)
 }
 
 
+/* Try for a while. */
+static bool
+lock_within(Oid relid, LOCKMODE mode, int timeout_ms)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	char		timeout[32];
+	bool		result = true;
+
+	if (ConditionalLockRelationOid(relid, mode))
+		return true;
+	snprintf(timeout, sizeof(timeout), "%d", timeout_ms);
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		int			level = NewGUCNestLevel();
+
+		(void) set_config_option("lock_timeout", timeout, PGC_SUSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+		LockRelationOid(relid, mode);
+		AtEOXact_GUC(true, level);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata;
+
+		MemoryContextSwitchTo(context);
+		edata = CopyErrorData();
+		if (edata->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
+			PG_RE_THROW();
+		FlushErrorState();
+		FreeErrorData(edata);
+		RollbackAndReleaseCurrentSubTransaction();
+		result = false;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return result;
+}
+
+void
+derive_lock_at_end(Oid relid, LOCKMODE mode, List *held, pg_atomic_uint64 *blocked_on)
+{
+	derive_blocked_set(blocked_on, relid, mode);
+	while (!lock_within(relid, mode, derive_lock_timeout))
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 LOCK_PAUSE_MS, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		if (derive_someone_waits(held))
+			ereport(ERROR,
+					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+					 errmsg("could not lock relation \"%s\" while another session waits for one of our locks",
+							get_rel_name(relid))));
+	}
+	derive_blocked_clear(blocked_on);
+}
+
+
 /* ----------------------------------------------------------------
  *		Replica identity
  * ----------------------------------------------------------------
@@ -261,6 +338,53 @@ set_identity_full(Oid relid, pg_atomic_uint64 *blocked_on)
 }
 
 
+/* ----------------------------------------------------------------
+ *		Internal tables
+ * ----------------------------------------------------------------
+ */
+
+/* Those of its relations that derive_program_renew() will drop. */
+static List *
+internal_tables(Oid view)
+{
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	foreach(lc, derive_registry_relations(view))
+		if (get_rel_relkind(lfirst_oid(lc)) == RELKIND_RELATION)
+		result = lappend_oid(result, lfirst_oid(lc));
+	return result;
+}
+
+bool
+derive_renew_view(Oid view, Oid *busy)
+{
+	DeriveProgram *program;
+	bool		outdated;
+	bool		done = true;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+
+	/*
+	 * what compiling locks is locked now, while we hold nothing that others
+	 * need
+	 */
+	program = derive_program_load(view, CurrentMemoryContext);
+	derive_program_check_stable(program);
+	outdated = program->outdated != NULL;
+	derive_program_free(program);
+	if (outdated)
+	{
+		done = derive_lock_all(list_make1_oid(view), RowExclusiveLock, busy) &&
+			derive_lock_all(internal_tables(view), AccessExclusiveLock, busy);
+		if (done)
+			derive_program_renew(view);
+	}
+	PopActiveSnapshot();
+	return done;
+}
+
+
 char *
 derive_error_text(const ErrorData *edata)
 {
@@ -275,4 +399,11 @@ derive_error_text(const ErrorData *edata)
 		default:
 			return edata->message;
 	}
+}
+
+bool
+derive_error_is_damage(int sqlerrcode)
+{
+	return sqlerrcode == DERIVE_ERRCODE_DIVERGED || sqlerrcode == ERRCODE_DATA_CORRUPTED ||
+		sqlerrcode == ERRCODE_INDEX_CORRUPTED;
 }

@@ -2,7 +2,8 @@
  *
  * background.h
  *	  What every background process of ours does: connecting, taking locks
- *	  without ever waiting while holding, and setting replica identities.
+ *	  without ever waiting while holding, setting replica identities, and
+ *	  renewing the internal tables of a view.
  *
  *-------------------------------------------------------------------------
  */
@@ -34,6 +35,14 @@ extern bool derive_lock_all(List *relids, LOCKMODE mode, Oid *busy);
 /* In a transaction of its own: wait until the lock can be had, and let it go. */
 extern void derive_lock_wait(Oid relid, LOCKMODE mode, pg_atomic_uint64 *blocked_on);
 
+/*
+ * The same at the end of long work, in a transaction that holds locks on these
+ * relations: never waits longer than pg_derive.lock_timeout at a time, but until the
+ * lock is to be had.  ERROR (lock_not_available) if a session waits for one of them
+ * meanwhile (derive_someone_waits()).
+ */
+extern void derive_lock_at_end(Oid relid, LOCKMODE mode, List *held, pg_atomic_uint64 *blocked_on);
+
 /* Those of the relations that lack REPLICA IDENTITY FULL. */
 extern List *derive_identity_missing(List *relids);
 
@@ -44,7 +53,17 @@ extern List *derive_identity_missing(List *relids);
  */
 extern bool derive_identity_set(List *relids, pg_atomic_uint64 *blocked_on);
 
+/*
+ * Let the internal tables of a view that is to be built fit its program, in the
+ * current transaction.  False: a lock, that on *busy, was not free; then the
+ * caller must abort its transaction.
+ */
+extern bool derive_renew_view(Oid view, Oid *busy);
+
 /* What is to be remembered of an error; in CurrentMemoryContext, or the error's. */
 extern char *derive_error_text(const ErrorData *edata);
+
+/* Errors that tell of what is stored, rather than of the query: build the view from nothing. */
+extern bool derive_error_is_damage(int sqlerrcode);
 
 #endif							/* DERIVE_BACKGROUND_H */

@@ -7,13 +7,16 @@
  * the maintenance of other views stand still meanwhile.  Steps, each of which
  * ends in a commit or in a word in shared memory:
  *
+ *	0. renewal		internal tables that were made for another program than the
+ *					view has now are made anew; its contents stay what they are
  *	1. identity		REPLICA IDENTITY FULL where the view's base tables lack it
  *	2. tracking		ask the worker to capture the changes of these tables and to
  *					keep them (the backlog); wait until it says that every
  *					transaction not yet visible is captured
  *	3. filling		lock, take the snapshot S_b, run the query, write the rows; or,
- *					if the view has been maintained before, recompute it and change
- *					what differs, so that its readers notice nothing
+ *					if the view has been maintained before by the same program,
+ *					recompute it and change what differs, so that its readers notice
+ *					nothing
  *	4. hand-over	the view's row says: state 'catching up', position S_b, and
  *					which life of the worker has its backlog; commit
  *
@@ -28,6 +31,10 @@
  * stays 'building' and the worker starts another builder.  A transaction of a
  * builder that dies leaves nothing behind.  If builders crash, again and again,
  * the next one marks the view as failed (crash_guard.c).
+ *
+ * People may read a view that is built anew: they see its old contents until the
+ * commit.  The new ones can only take their place while nobody reads, and who comes
+ * while we wait for that waits for us.  So we wait for moments only, again and again.
  *
  *-------------------------------------------------------------------------
  */
@@ -71,13 +78,18 @@ static DeriveBuild *build = NULL;
 static DeriveDatabase *database = NULL;
 static BuilderArgs args;
 
+/* The view's contents are changed, not replaced. */
+static bool recomputing = false;
+
 static void detach(int code, Datum arg);
 static void enter_crash_guard(void);
 static void set_phase(const char *phase);
+static bool renew(void);
 static bool ensure_identity(void);
 static bool await_tracking(void);
 static bool fill(void);
 static bool load_relations(List **reads, List **writes, List **without_identity);
+static void take_lock(void *arg, Oid view);
 static void show_progress(void *arg, const char *phase, int64 tuples_done);
 static double expected_tuples(DeriveProgram *program);
 static void report_failure(ErrorData *edata);
@@ -145,7 +157,7 @@ derive_builder_main(Datum arg)
 	{
 		derive_stats_set_waits(args.view, NULL);
 		enter_crash_guard();
-		if (ensure_identity() && await_tracking())
+		if (renew() && ensure_identity() && await_tracking())
 			while (!fill())
 				CHECK_FOR_INTERRUPTS();
 	}
@@ -222,11 +234,6 @@ worker_is_ours(void)
 }
 
 
-/* ----------------------------------------------------------------
- *		1. Identity
- * ----------------------------------------------------------------
- */
-
 /* The view's row, if it is still to be built. */
 static DeriveViewRow *
 row_to_build(void)
@@ -238,6 +245,57 @@ row_to_build(void)
 	row = derive_registry_get(args.view);
 	return row != NULL && row->state == DERIVE_VIEW_BUILDING ? row : NULL;
 }
+
+/* Give up this attempt; if a lock was not free, wait for it first. */
+static void
+retreat(MemoryContext context, Oid busy, LOCKMODE mode)
+{
+	derive_background_abort();
+	MemoryContextSwitchTo(context);
+	if (OidIsValid(busy))
+		derive_lock_wait(busy, mode, &build->blocked_on);
+	MemoryContextSwitchTo(context);
+}
+
+
+/* ----------------------------------------------------------------
+ *		0. Renewal
+ * ----------------------------------------------------------------
+ */
+
+/* False if there is nothing to build any more. */
+static bool
+renew(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	set_phase("checking internal tables");
+	for (;;)
+	{
+		Oid			busy = InvalidOid;
+
+		CHECK_FOR_INTERRUPTS();
+		derive_background_begin();
+		if (row_to_build() == NULL)
+		{
+			retreat(context, InvalidOid, NoLock);
+			return false;
+		}
+		if (derive_renew_view(args.view, &busy))
+			break;
+		retreat(context, busy, busy == args.view ? RowExclusiveLock : AccessExclusiveLock);
+	}
+	DERIVE_DEBUG_POINT("build-renewed");
+	derive_background_commit();
+	MemoryContextSwitchTo(context);
+	return true;
+}
+
+
+/* ----------------------------------------------------------------
+ *		1. Identity
+ * ----------------------------------------------------------------
+ */
 
 /*
  * Learn, in a transaction of its own, which relations the view's program reads
@@ -338,17 +396,6 @@ await_tracking(void)
  * ----------------------------------------------------------------
  */
 
-/* Give up this attempt; if a lock was not free, wait for it first. */
-static void
-retreat(MemoryContext context, Oid busy, LOCKMODE mode)
-{
-	derive_background_abort();
-	MemoryContextSwitchTo(context);
-	if (OidIsValid(busy))
-		derive_lock_wait(busy, mode, &build->blocked_on);
-	MemoryContextSwitchTo(context);
-}
-
 /*
  * True when done, or when there is nothing to do any more; false to begin
  * again, because a lock was not free or the world has changed.
@@ -390,6 +437,10 @@ fill(void)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	row->position = derive_position_from_snapshot(GetActiveSnapshot());
 	program = derive_program_load(args.view, CurrentMemoryContext);
+	if (program->outdated != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("view \"%s\" got another program while it was built", get_rel_name(args.view))));
 	if (list_difference_oid(derive_program_read_relations(program), reads) != NIL ||
 		list_difference_oid(derive_program_write_relations(program), writes) != NIL)
 	{
@@ -401,14 +452,16 @@ fill(void)
 	pg_atomic_write_u64(&build->tuples_total, (uint64) expected_tuples(program));
 	DERIVE_DEBUG_POINT("build-before-fill");
 	set_filling(true);
-	if (row->rebuild)
+	if (row->rebuild && !program->unfilled)
 	{
 		DeriveTargetCounts counts = {0};
 
+		recomputing = true;
 		derive_program_recompute(program, NULL, &counts);
+		recomputing = false;
 	}
 	else
-		(void) derive_program_build(program, show_progress, NULL);
+		(void) derive_program_build(program, show_progress, take_lock, list_concat_copy(reads, writes));
 	set_filling(false);
 	DERIVE_DEBUG_POINT("build-after-fill");
 
@@ -438,11 +491,21 @@ derive_sources_digest(DeriveProgram *program)
 		if (!list_member_oid(program->view_sources, source->relid))
 			result = hash_combine64(result, derive_source_members_digest(source));
 	}
-	if (program->row_types != NIL)
+	if (derive_program_row_types_digest(program) != 0)
 		result = hash_combine64(result, derive_program_row_types_digest(program));
 	if (derive_program_columns_digest(program) != 0)
 		result = hash_combine64(result, derive_program_columns_digest(program));
 	return result;
+}
+
+/* Its owner's code is done; arg is what we have locked. */
+static void
+take_lock(void *arg, Oid view)
+{
+	set_filling(false);
+	set_phase("waiting for the view's lock");
+	derive_lock_at_end(view, AccessExclusiveLock, (List *) arg, &build->blocked_on);
+	set_filling(true);
 }
 
 static void
@@ -504,6 +567,9 @@ report_failure(ErrorData *edata)
 				 edata->context ? errcontext("%s", edata->context) : 0));
 		if (transient)
 			derive_stats_set_waits(args.view, "another try after an error");
+		else if (recomputing && derive_error_is_damage(edata->sqlerrcode))
+			derive_registry_forget_relations(args.view, 'i');	/* another one replaces
+																 * them */
 		else
 		{
 			row->state = DERIVE_VIEW_FAILED;

@@ -81,6 +81,8 @@ derive_declare_view(Oid view)
 	derive_registry_insert(&row);
 
 	program = derive_program_create(view);
+	row.program = (int64) program->digest;
+	derive_registry_update(&row);
 	advice = derive_program_index_advice(program);
 	foreach(lc, advice)
 		ereport(NOTICE,

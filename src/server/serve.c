@@ -135,6 +135,7 @@ derive_worker_collect_requests(void)
 			case DERIVE_VIEW_BUILDING:
 			case DERIVE_VIEW_CATCHUP:
 				active->answered = true;	/* being built already */
+				view->repair = false;
 				break;
 			case DERIVE_VIEW_READY:
 				break;			/* is marked for repair, or will be */

@@ -16,6 +16,9 @@
  * which is started again later.  One that does nothing but wait (for a lock, or
  * asleep) while the query runs takes the place of others: after some seconds it is
  * cancelled, and the view has failed.
+ * A view that reads other views is filled by the worker in a batch, and where its
+ * internal tables were made for another program than it has now, the worker makes
+ * them anew before, in a transaction of its own.
  *
  * Identity.  The tables that views read must log old rows in full.  Partitions may
  * come later without it; they get it here, each in a transaction of its own, which
@@ -27,6 +30,7 @@
 
 #include <signal.h>
 
+#include "base/guard.h"
 #include "base/gucs.h"
 #include "base/registry.h"
 #include "delta/fill.h"
@@ -40,6 +44,7 @@
 #include "server/worker_state.h"
 #include "storage/proc.h"
 #include "storage/procarray.h"
+#include "utils/guc.h"
 #include "utils/timestamp.h"
 
 /* Look after a builder that often, and cancel one that has only waited so many times in a row. */
@@ -196,6 +201,50 @@ set_waits(WorkerView *view, const char *what)
 	derive_stats_set_waits(view->relid, what);
 }
 
+typedef struct Renewal
+{
+	WorkerView *view;
+	bool		done;
+} Renewal;
+
+static void
+renew_guarded(void *arg)
+{
+	Renewal    *renewal = arg;
+	Oid			busy;
+
+	renewal->done = derive_renew_view(renewal->view->relid, &busy);
+}
+
+/*
+ * A view that the worker itself is going to fill needs internal tables that fit
+ * its program; what builders do for others, see there.
+ */
+static void
+tend_internal(WorkerView *view)
+{
+	Renewal		renewal = {view, false};
+	ErrorData  *edata;
+	char		timeout[32];
+
+	derive_background_begin();
+	MemoryContextSwitchTo(derive_worker.batch_cxt);
+	snprintf(timeout, sizeof(timeout), "%d", derive_lock_timeout);
+	(void) set_config_option("lock_timeout", timeout, PGC_SUSET, PGC_S_SESSION,
+							 GUC_ACTION_LOCAL, true, 0, false);
+	edata = derive_guarded(renew_guarded, &renewal);
+	if (edata != NULL && !derive_error_is_transient(edata->sqlerrcode))
+		(void) derive_worker_fail_view(view, edata->message, edata->sqlerrcode);
+	if (renewal.done || edata != NULL)
+		derive_background_commit();
+	else
+		derive_background_abort();
+	MemoryContextSwitchTo(derive_worker.batch_cxt);
+	if (!renewal.done)
+		view->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RETRY_MS);
+	derive_worker.reload = true;
+}
+
 void
 derive_worker_tend_builds(void)
 {
@@ -207,6 +256,15 @@ derive_worker_tend_builds(void)
 	if (derive_worker.decoder == NULL)
 		return;
 
+	foreach(lc, derive_worker.views)
+	{
+		WorkerView *view = lfirst(lc);
+
+		if (view->row->state == DERIVE_VIEW_BUILDING && view->program != NULL &&
+			view->program->outdated != NULL && view->program->view_sources != NIL &&
+			view->retry_at <= GetCurrentTimestamp())
+			tend_internal(view);
+	}
 	foreach(lc, derive_worker.views)
 	{
 		WorkerView *view = lfirst(lc);

@@ -11,6 +11,9 @@
  * ones to keep a backlog.  It is cheap enough to be done whenever something may
  * have changed, and always done between two batches, never inside one.
  *
+ * A view whose program does not fit its internal tables any more (outdated, see
+ * materialize/program.c) is sent back to be built before a batch can run it.
+ *
  * What may have changed is told by relcache invalidations.  The callback only sets
  * flags: "reload" if it was the registry, "dirty" for each view of which a relation
  * was hit.  The loop starts no batch while one of them is set, and a batch looks at
@@ -188,7 +191,15 @@ load_program(WorkerView *view)
 	edata = derive_guarded(load_program_guarded, view);
 	derive_worker.loading = NULL;
 	if (edata == NULL)
+	{
+		DeriveProgram *program = view->program;
+
+		if (view->row->state != DERIVE_VIEW_BUILDING && (program->outdated != NULL || program->unfilled) &&
+			!derive_worker_rebuild_view(view, program->outdated ? program->outdated :
+										"its internal tables were made anew"))
+			load_later(view);
 		return;
+	}
 	if (derive_error_is_transient(edata->sqlerrcode))
 	{
 		if (edata->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
@@ -359,9 +370,10 @@ load_views(List *rows)
 
 		/*
 		 * a function that was redefined (dependents.c) may mean another
-		 * program
+		 * program, and one that did not fit may do so now
 		 */
-		if (needs_program(view) && (view->program == NULL || view->dirty || row->rebuild))
+		if (needs_program(view) && (view->program == NULL || view->dirty || row->rebuild ||
+									view->program->outdated != NULL || view->program->unfilled))
 			load_program(view);
 		if (view->program != NULL && !needs_program(view))
 			unload_program(view);
@@ -426,7 +438,7 @@ can_fill_here(WorkerView *view)
 	ListCell   *lc;
 
 	if (view->row->state != DERIVE_VIEW_BUILDING || view->program == NULL ||
-		view->program->view_sources == NIL)
+		view->program->outdated != NULL || view->program->view_sources == NIL)
 		return false;
 	foreach(lc, view->program->view_sources)
 	{

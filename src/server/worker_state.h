@@ -286,6 +286,12 @@ extern bool derive_worker_advance_views(DeriveBatch *batch, List **stats, double
 extern void derive_worker_report_stats(List *stats);
 
 /*
+ * A view is to be built anew, for this reason; its contents stay until then.  As the
+ * next one.
+ */
+extern bool derive_worker_rebuild_view(WorkerView *view, const char *reason);
+
+/*
  * A view can go no further: write down why, in the current transaction.  False if
  * its row may not be changed now, because a session has locked the view.
  */

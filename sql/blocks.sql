@@ -63,3 +63,19 @@ DROP MATERIALIZED VIEW d_distinct;
 DROP TABLE p, q CASCADE;
 SELECT count(*) FROM derive.views;
 SELECT count(*) FROM pg_class c WHERE relnamespace = 'derive_state'::regnamespace AND relname ~ '^(state|rows)_';
+
+-- Set operations with hundreds of branches, and with types that differ from level to level.
+CREATE TABLE many (id int PRIMARY KEY, k int);
+INSERT INTO many SELECT i, i % 7 FROM generate_series(1, 40) i;
+SELECT derive.create_view('union_all', (SELECT string_agg(format('SELECT id, k + %s AS k FROM many WHERE k = %s', i, i % 8), ' UNION ALL ') FROM generate_series(1, 300) i));
+SELECT derive.create_view('union_distinct', (SELECT string_agg(format('SELECT k + %s AS k FROM many WHERE id > %s', i % 9, i % 50), ' UNION ') FROM generate_series(1, 300) i));
+SELECT derive.create_view('union_types', 'SELECT k FROM many UNION ALL SELECT k::bigint FROM many UNION SELECT k + 0.0 FROM many UNION ALL
+	SELECT id::float8 FROM many UNION ALL (SELECT k FROM many UNION (SELECT id FROM many UNION ALL SELECT k::numeric FROM many))');
+SELECT count(*) AS operators FROM derive_state.relations WHERE view = 'union_distinct'::regclass AND role = 's';
+SELECT derive.wait(timeout => '60 s');
+INSERT INTO many VALUES (100, 7), (101, 7);
+DELETE FROM many WHERE id < 4;
+UPDATE many SET k = 7 - k WHERE id % 5 = 0;
+SELECT * FROM oracle_all();
+SELECT array_agg(DISTINCT k) FROM union_distinct;
+DROP TABLE many CASCADE;

@@ -515,8 +515,20 @@ derive_query_wrap(Query *inner)
 	return query;
 }
 
+static bool
+same_columns(SetOperationStmt *a, SetOperationStmt *b)
+{
+	return equal(a->colTypes, b->colTypes) && equal(a->colTypmods, b->colTypmods) &&
+		equal(a->colCollations, b->colCollations);
+}
+
+/*
+ * "a UNION ALL b UNION ALL c ..." is as deep a tree as it has branches, so what is
+ * done at each level must not be done to all branches below it.  Duplicates that
+ * are removed further up need not be removed twice.
+ */
 static List *
-union_branches(Query *query, SetOperationStmt *op, bool root,
+union_branches(Query *query, SetOperationStmt *op, bool distinct_around,
 			   DeriveDistinctUnion distinct, void *arg)
 {
 	List	   *branches = NIL;
@@ -526,20 +538,27 @@ union_branches(Query *query, SetOperationStmt *op, bool root,
 	{
 		List	   *parts = NIL;
 		ListCell   *lc;
+		bool		coerced = false;
 
 		if (IsA(args[i], SetOperationStmt))
-			parts = union_branches(query, (SetOperationStmt *) args[i], false, distinct, arg);
+		{
+			SetOperationStmt *inner = (SetOperationStmt *) args[i];
+
+			parts = union_branches(query, inner, distinct_around || !op->all, distinct, arg);
+			coerced = (inner->all || distinct_around || !op->all) && same_columns(inner, op);
+		}
 		else
 		{
 			RangeTblEntry *rte = rt_fetch(((RangeTblRef *) args[i])->rtindex, query->rtable);
 
 			parts = list_make1(derive_query_wrap(rte->subquery));
 		}
-		foreach(lc, parts)
-			coerce_columns(lfirst_node(Query, lc), op);
-		branches = list_concat(branches, parts);
+		if (!coerced)
+			foreach(lc, parts)
+				coerce_columns(lfirst_node(Query, lc), op);
+		branches = branches == NIL ? parts : list_concat(branches, parts);
 	}
-	if (!op->all && !root)
+	if (!op->all && !distinct_around)
 	{
 		/*
 		 * hand the duplicates over to an operator; coerced again by our
@@ -553,8 +572,10 @@ union_branches(Query *query, SetOperationStmt *op, bool root,
 List *
 derive_query_union_branches(Query *query, DeriveDistinctUnion distinct, void *arg)
 {
-	return union_branches(query, castNode(SetOperationStmt, query->setOperations),
-						  true, distinct, arg);
+	SetOperationStmt *op = castNode(SetOperationStmt, query->setOperations);
+
+	/* the caller removes those of the set operation itself */
+	return union_branches(query, op, !op->all, distinct, arg);
 }
 
 RangeTblEntry *

@@ -57,9 +57,9 @@ extern Query *derive_query_scan(Oid relid, TupleDesc desc);
 
 /*
  * The leaves of a tree of UNION ALL as queries of their own, each with its
- * columns coerced to the types of the set operation.  A subtree that removes
- * duplicates is handed to distinct(), which returns the query that stands for
- * it.
+ * columns coerced to the types of the set operation.  A subtree of a UNION ALL that
+ * removes duplicates is handed to distinct(), which returns the query that stands
+ * for it; those of a UNION at the top are left to the caller.
  */
 typedef Query *(*DeriveDistinctUnion) (void *arg, List *branches);
 extern List *derive_query_union_branches(Query *query, DeriveDistinctUnion distinct, void *arg);

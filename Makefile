@@ -79,6 +79,7 @@ OBJS = \
 	src/materialize/context.o \
 	src/materialize/explain.o \
 	src/materialize/internal.o \
+	src/materialize/lookups.o \
 	src/materialize/operators.o \
 	src/materialize/program.o \
 	src/materialize/scratch.o \
@@ -124,6 +125,7 @@ REGRESS = \
 	aggregates \
 	blocks \
 	choices \
+	lookups \
 	types \
 	tables \
 	silent \

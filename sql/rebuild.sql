@@ -167,6 +167,9 @@ CREATE FUNCTION once(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 10 / $1'
 SELECT derive.create_view('calls', 'SELECT id, once(v) FROM t');
 SELECT derive.create_view('calls2', 'SELECT id, once(v) FROM ONLY t');
 SELECT derive.create_view('of_calls', 'SELECT once, count(*) FROM calls GROUP BY once');
+SELECT derive.wait('calls', timeout => '60 s');
+SELECT derive.wait('calls2', timeout => '60 s');
+SELECT derive.wait('of_calls', timeout => '60 s');
 UPDATE t SET v = 1 WHERE v = 0;
 SELECT derive.repair('calls'), derive.repair('calls2');
 SELECT derive.repair('of_calls');

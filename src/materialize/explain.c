@@ -4,10 +4,9 @@
  *	  What a view's program does, for people.
  *
  * One paragraph for each operator, the last one (the view's) first and the
- * operators that it reads indented below it.  For each relation whose changes
- * are joined with others, the indexes that the cached plan of a small change
- * would use are named, and a CREATE INDEX for each equality that no index
- * serves.
+ * operators that it reads indented below it.  For each relation that is looked up
+ * (lookups.c), the indexes that can be used are named, and a CREATE INDEX for each
+ * column that no index serves.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,18 +18,15 @@
 #include "catalog/pg_index.h"
 #include "lib/stringinfo.h"
 #include "nodes/makefuncs.h"
-#include "nodes/nodeFuncs.h"
-#include "optimizer/clauses.h"
-#include "parser/parsetree.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
-#include "utils/syscache.h"
 
 #include "base/compat.h"
 #include "derive/aggregate.h"
 #include "derive/query.h"
 #include "materialize/body.h"
+#include "materialize/lookups.h"
 #include "materialize/program.h"
 
 static char *
@@ -46,14 +42,27 @@ relation_name(Oid relid)
 
 typedef struct AdviceContext
 {
-	List	   *queries;		/* enclosing queries, innermost first */
 	List	   *advice;			/* of char * */
 	List	   *used;			/* of char *: "relation: index" */
 } AdviceContext;
 
-/* A valid index whose first column is this one, or InvalidOid. */
+/* Does the index find rows by this column, all columns before it being known as well? */
+static bool
+index_serves(Form_pg_index index, AttrNumber attno, List *known)
+{
+	for (int i = 0; i < index->indnkeyatts; i++)
+	{
+		if (index->indkey.values[i] == attno)
+			return true;
+		if (!list_member_int(known, index->indkey.values[i]))
+			return false;
+	}
+	return false;
+}
+
+/* A valid index that serves, or InvalidOid. */
 static Oid
-leading_index(Oid relid, AttrNumber attno)
+serving_index(Oid relid, AttrNumber attno, List *known)
 {
 	Relation	rel = table_open(relid, AccessShareLock);
 	List	   *indexes = RelationGetIndexList(rel);
@@ -64,7 +73,7 @@ leading_index(Oid relid, AttrNumber attno)
 	{
 		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
 
-		if (index->rd_index->indisvalid && index->rd_index->indkey.values[0] == attno &&
+		if (index->rd_index->indisvalid && index_serves(index->rd_index, attno, known) &&
 			RelationGetIndexPredicate(index) == NIL)
 			found = lfirst_oid(lc);
 		index_close(index, AccessShareLock);
@@ -73,100 +82,35 @@ leading_index(Oid relid, AttrNumber attno)
 	return found;
 }
 
-/* One side of an equality: is there an index to find its rows by? */
+/* Is there an index to find its rows by? */
 static void
-consider_column(AdviceContext *context, Node *node)
+consider_lookup(AdviceContext *context, DeriveLookup *lookup, List *known)
 {
-	Var		   *var;
-	RangeTblEntry *rte;
-	Oid			index;
+	Oid			index = serving_index(lookup->relid, lookup->attno, known);
 	char	   *line;
 
-	while (node && IsA(node, RelabelType))
-		node = (Node *) ((RelabelType *) node)->arg;
-	var = (Var *) node;
-	if (node == NULL || !IsA(node, Var) || var->varattno <= 0 ||
-		(int) var->varlevelsup >= list_length(context->queries))
-		return;
-	rte = rt_fetch(var->varno, ((Query *) list_nth(context->queries, var->varlevelsup))->rtable);
-	if (rte->rtekind != RTE_RELATION)
-		return;
-
-	index = leading_index(rte->relid, var->varattno);
 	if (OidIsValid(index))
 	{
-		line = psprintf("%s by index %s", relation_name(rte->relid), quote_identifier(get_rel_name(index)));
+		line = psprintf("%s by index %s", relation_name(lookup->relid), quote_identifier(get_rel_name(index)));
 		context->used = list_append_unique(context->used, makeString(line));
 		return;
 	}
-	line = psprintf("CREATE INDEX ON %s (%s);", relation_name(rte->relid),
-					quote_identifier(get_attname(rte->relid, var->varattno, false)));
+	line = psprintf("CREATE INDEX ON %s (%s);", relation_name(lookup->relid),
+					quote_identifier(get_attname(lookup->relid, lookup->attno, false)));
 	context->advice = list_append_unique(context->advice, makeString(line));
-}
-
-static bool
-advice_walker(Node *node, AdviceContext *context)
-{
-	if (node == NULL)
-		return false;
-	if (IsA(node, Query))
-	{
-		Query	   *query = copyObject((Query *) node);
-		Node	   *jointree = derive_compat_flatten_join_aliases(query, (Node *) query->jointree);
-		Bitmapset  *used = derive_query_used(query);
-		int			i = -1;
-
-		context->queries = lcons(query, context->queries);
-		(void) advice_walker(jointree, context);
-		while ((i = bms_next_member(used, i)) >= 0)
-		{
-			RangeTblEntry *rte = rt_fetch(i, query->rtable);
-
-			if (rte->rtekind == RTE_SUBQUERY)
-				(void) advice_walker((Node *) rte->subquery, context);
-		}
-		context->queries = list_delete_first(context->queries);
-		return false;
-	}
-	if (IsA(node, OpExpr) && list_length(((OpExpr *) node)->args) == 2)
-	{
-		OpExpr	   *op = (OpExpr *) node;
-		Node	   *left = get_leftop((Expr *) op);
-		Node	   *right = get_rightop((Expr *) op);
-
-		if (op_mergejoinable(op->opno, exprType(left)) && contain_var_clause(left) && contain_var_clause(right))
-		{
-			consider_column(context, left);
-			consider_column(context, right);
-		}
-		return false;
-	}
-	return expression_tree_walker(node, advice_walker, context);
 }
 
 static void
 advise_operator(DeriveOperator *op, AdviceContext *context)
 {
+	List	   *lookups = derive_operator_lookups(op);
 	ListCell   *lc;
 
-	foreach(lc, derive_linear_branches(op->input))
-		(void) advice_walker(lfirst(lc), context);
-
-	/* groups that may have to be recomputed are found by their keys */
-	if (op->aggregation && op->aggregation->core && op->aggregation->grouped)
+	foreach(lc, lookups)
 	{
-		bool		redo = op->aggregation->recompute;
-		Query	   *core = op->aggregation->core;
+		DeriveLookup *lookup = lfirst(lc);
 
-		for (int i = 0; i < op->aggregation->ncalls; i++)
-			redo |= op->aggregation->calls[i].function->cls == DERIVE_AGG_EXTREMUM;
-		if (redo)
-		{
-			context->queries = list_make1(core);
-			consider_column(context, derive_compat_flatten_join_aliases(core,
-																		(Node *) linitial_node(TargetEntry, core->targetList)->expr));
-			context->queries = NIL;
-		}
+		consider_lookup(context, lookup, derive_lookup_columns(lookups, lookup->relid, lookup->group));
 	}
 }
 
@@ -184,7 +128,7 @@ strings(List *values)
 List *
 derive_operators_advice(DeriveProgram *program)
 {
-	AdviceContext context = {NIL, NIL, NIL};
+	AdviceContext context = {NIL, NIL};
 	ListCell   *lc;
 
 	foreach(lc, program->operators->list)
@@ -218,7 +162,7 @@ explain_operator(DeriveProgram *program, DeriveOperator *op, int depth, List *li
 {
 	DeriveOccurrence *occurrences;
 	int			noccurrences = derive_linear_occurrences(op->input, &occurrences);
-	AdviceContext advice = {NIL, NIL, NIL};
+	AdviceContext advice = {NIL, NIL};
 	ListCell   *lc;
 	List	   *seen = NIL;
 

@@ -35,10 +35,13 @@
 #include "catalog/toasting.h"
 #include "commands/defrem.h"
 #include "commands/tablecmds.h"
+#include "commands/vacuum.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
+#include "parser/parse_node.h"
 #include "storage/lmgr.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
 #include "utils/typcache.h"
@@ -309,6 +312,31 @@ derive_internal_index_columns(Oid relid, const char *method, int nattrs, const A
 		become_saved_user(&saved);
 	}
 	table_close(rel, NoLock);
+	CommandCounterIncrement();
+}
+
+void
+derive_internal_analyze(Oid relid)
+{
+	VacuumStmt *stmt = makeNode(VacuumStmt);
+	MemoryContext portal_context = PortalContext;
+	SavedUser	saved;
+
+	stmt->rels = list_make1(makeVacuumRelation(makeRangeVar("derive_state", get_rel_name(relid), -1), relid, NIL));
+	CommandCounterIncrement();
+	become_internal_owner(&saved);
+	/* where the command keeps its memory */
+	PortalContext = CurrentMemoryContext;
+	PG_TRY();
+	{
+		ExecVacuum(make_parsestate(NULL), stmt, false);
+	}
+	PG_FINALLY();
+	{
+		PortalContext = portal_context;
+	}
+	PG_END_TRY();
+	become_saved_user(&saved);
 	CommandCounterIncrement();
 }
 

@@ -45,6 +45,12 @@ derive_digest_add(uint64 digest, uint32 value)
 extern void derive_internal_index_state(Oid relid);
 extern Oid	derive_internal_index_locator(Oid relid, const DeriveLocator *locator);
 
+/*
+ * Statistics for the planner, which would take a derived table without any for one
+ * of few different values and read all of it.
+ */
+extern void derive_internal_analyze(Oid relid);
+
 /* An index of a view for look-ups by these columns, unless there is one. */
 extern void derive_internal_index_columns(Oid relid, const char *method, int nattrs, const AttrNumber *attrs);
 

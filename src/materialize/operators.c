@@ -50,6 +50,13 @@
 #include "derive/query.h"
 #include "materialize/body.h"
 #include "materialize/internal.h"
+#include "materialize/lookups.h"
+
+/*
+ * The planner overestimates smaller tables as long as it knows nothing of them,
+ * which does no harm, as plans are kept while they grow.
+ */
+#define ROWS_TO_ANALYZE	1000
 
 PG_FUNCTION_INFO_V1(derive_select_handler);
 
@@ -222,7 +229,10 @@ declare(DeriveContext *context)
 		program->unfilled = !OidIsValid(last->index);
 	}
 	else
+	{
 		depend_on_constraints(program);
+		derive_index_lookups(program->operators->list);
+	}
 	program->digest = digest_of(program->operators->list);
 }
 
@@ -340,6 +350,8 @@ build_operators(DeriveProgram *program)
 			run->progress(run->build_arg, "building indexes", build.rows);
 		derive_before_swap(program, op->table, &op->locator);
 		run->rows = derive_fill_finish(build.fill);
+		if (op->table != program->view && run->rows >= ROWS_TO_ANALYZE)
+			derive_internal_analyze(op->table);
 		op->index = derive_internal_locator(program->view, op->number, op->table, op->index, &op->locator);
 		PopActiveSnapshot();
 	}

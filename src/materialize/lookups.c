@@ -1,0 +1,294 @@
+/*-------------------------------------------------------------------------
+ *
+ * lookups.c
+ *	  By which columns the operators of a SELECT look up relations.
+ *
+ * A small change of one relation of a join costs as much as it takes to find the
+ * rows of the others that it meets, so that each equality between columns of two
+ * relations wants an index on either side:
+ *
+ *	SELECT .. FROM f JOIN (SELECT k, j, count(*) AS n FROM g GROUP BY k, j) s
+ *		ON s.k = f.k AND s.j = f.j
+ *
+ *		f by k, j and derived table 0 by c1, c2
+ *
+ * Sub-queries that only pass a column on are looked through.  People's tables are
+ * people's business: they are told (explain.c).  Derived tables are ours.
+ *
+ * Which index.  Equality is all that is asked for.  Columns of fixed length go
+ * into one btree index.  A text may be too long for that (2700 bytes), and then the
+ * view could not be maintained; a hash index takes any value, though only one
+ * column, so each of the others gets one of its own, and the planner takes the best
+ * or combines them.  Where the table's locator is a unique index on some of the
+ * columns, nothing is better than that.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_am_d.h"
+#include "commands/defrem.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/clauses.h"
+#include "optimizer/optimizer.h"
+#include "optimizer/tlist.h"
+#include "parser/parsetree.h"
+#include "utils/lsyscache.h"
+
+#include "base/compat.h"
+#include "derive/aggregate.h"
+#include "derive/query.h"
+#include "materialize/internal.h"
+#include "materialize/lookups.h"
+
+/* Columns of one place in FROM that are equal to columns of another one. */
+typedef struct Pair
+{
+	RangeTblEntry *mine;
+	RangeTblEntry *other;		/* NULL: an expression */
+} Pair;
+
+typedef struct LookupContext
+{
+	List	   *queries;		/* enclosing queries, innermost first */
+	List	   *pairs;			/* of Pair *; its position is the group */
+	List	   *lookups;		/* of DeriveLookup * */
+} LookupContext;
+
+static Var *
+plain_column(Node *node)
+{
+	while (node && IsA(node, RelabelType))
+		node = (Node *) ((RelabelType *) node)->arg;
+	return node && IsA(node, Var) && ((Var *) node)->varattno > 0 ? (Var *) node : NULL;
+}
+
+/* Where the column of a range table entry comes from. */
+static void
+add_lookup(LookupContext *context, RangeTblEntry *rte, AttrNumber attno, int group)
+{
+	Query	   *query = rte->subquery;
+
+	if (rte->rtekind == RTE_RELATION)
+	{
+		DeriveLookup *lookup = palloc(sizeof(DeriveLookup));
+
+		lookup->relid = rte->relid;
+		lookup->attno = attno;
+		lookup->group = group;
+		context->lookups = lappend(context->lookups, lookup);
+	}
+	else if (rte->rtekind == RTE_SUBQUERY && query->setOperations != NULL)
+	{
+		Bitmapset  *used = derive_query_used(query);
+		int			i = -1;
+
+		while ((i = bms_next_member(used, i)) >= 0)
+			add_lookup(context, rt_fetch(i, query->rtable), attno, group);
+	}
+	else if (rte->rtekind == RTE_SUBQUERY)
+	{
+		TargetEntry *tle = get_tle_by_resno(query->targetList, attno);
+		Var		   *var = tle ? plain_column(derive_compat_flatten_join_aliases(query, (Node *) tle->expr)) : NULL;
+
+		if (var != NULL && var->varlevelsup == 0)
+			add_lookup(context, rt_fetch(var->varno, query->rtable), var->varattno, group);
+	}
+}
+
+static RangeTblEntry *
+place_of(LookupContext *context, Var *var)
+{
+	if (var == NULL || (int) var->varlevelsup >= list_length(context->queries))
+		return NULL;
+	return rt_fetch(var->varno, ((Query *) list_nth(context->queries, var->varlevelsup))->rtable);
+}
+
+static int
+group_of(LookupContext *context, RangeTblEntry *mine, RangeTblEntry *other)
+{
+	Pair	   *pair;
+	ListCell   *lc;
+
+	foreach(lc, context->pairs)
+	{
+		pair = lfirst(lc);
+		if (pair->mine == mine && pair->other == other && other != NULL)
+			return foreach_current_index(lc);
+	}
+	pair = palloc(sizeof(Pair));
+	pair->mine = mine;
+	pair->other = other;
+	context->pairs = lappend(context->pairs, pair);
+	return list_length(context->pairs) - 1;
+}
+
+static void
+consider_side(LookupContext *context, Node *side, Node *opposite)
+{
+	Var		   *var = plain_column(side);
+	RangeTblEntry *mine = place_of(context, var);
+
+	if (mine != NULL)
+		add_lookup(context, mine, var->varattno,
+				   group_of(context, mine, place_of(context, plain_column(opposite))));
+}
+
+static bool
+lookup_walker(Node *node, LookupContext *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+	{
+		Query	   *query = copyObject((Query *) node);
+		Node	   *jointree = derive_compat_flatten_join_aliases(query, (Node *) query->jointree);
+		Bitmapset  *used = derive_query_used(query);
+		int			i = -1;
+
+		context->queries = lcons(query, context->queries);
+		(void) lookup_walker(jointree, context);
+		while ((i = bms_next_member(used, i)) >= 0)
+		{
+			RangeTblEntry *rte = rt_fetch(i, query->rtable);
+
+			if (rte->rtekind == RTE_SUBQUERY)
+				(void) lookup_walker((Node *) rte->subquery, context);
+		}
+		context->queries = list_delete_first(context->queries);
+		return false;
+	}
+	if (IsA(node, OpExpr) && list_length(((OpExpr *) node)->args) == 2)
+	{
+		OpExpr	   *op = (OpExpr *) node;
+		Node	   *left = get_leftop((Expr *) op);
+		Node	   *right = get_rightop((Expr *) op);
+
+		if ((op_mergejoinable(op->opno, exprType(left)) || op_hashjoinable(op->opno, exprType(left))) &&
+			contain_var_clause(left) && contain_var_clause(right))
+		{
+			consider_side(context, left, right);
+			consider_side(context, right, left);
+		}
+		return false;
+	}
+	return expression_tree_walker(node, lookup_walker, context);
+}
+
+/* Groups that may have to be recomputed are found by their keys. */
+static void
+consider_group_key(LookupContext *context, DeriveAggregation *agg)
+{
+	bool		redo = agg->recompute;
+	Node	   *key;
+
+	for (int i = 0; i < agg->ncalls; i++)
+		redo |= agg->calls[i].function->cls == DERIVE_AGG_EXTREMUM;
+	if (!redo || agg->core == NULL || !agg->grouped)
+		return;
+	context->queries = list_make1(agg->core);
+	key = (Node *) linitial_node(TargetEntry, agg->core->targetList)->expr;
+	consider_side(context, derive_compat_flatten_join_aliases(agg->core, key), NULL);
+	context->queries = NIL;
+}
+
+List *
+derive_operator_lookups(DeriveOperator *op)
+{
+	LookupContext context = {NIL, NIL, NIL};
+	ListCell   *lc;
+
+	foreach(lc, derive_linear_branches(op->input))
+		(void) lookup_walker(lfirst(lc), &context);
+	if (op->aggregation)
+		consider_group_key(&context, op->aggregation);
+	return context.lookups;
+}
+
+/* -------------------------------------------------------------------------
+ * Indexes of derived tables
+ * -------------------------------------------------------------------------
+ */
+
+/* Is every row that is found by these columns found by the locator's unique index? */
+static bool
+locator_serves(const DeriveLocator *locator, List *attnos)
+{
+	for (int i = 0; i < locator->nattrs; i++)
+		if (!list_member_int(attnos, locator->attrs[i]))
+			return false;
+	return locator->unique;
+}
+
+static void
+create_indexes(DeriveOperator *table, List *attnos)
+{
+	AttrNumber *fixed = palloc(sizeof(AttrNumber) * list_length(attnos));
+	int			nfixed = 0;
+	ListCell   *lc;
+
+	if (locator_serves(&table->locator, attnos))
+		return;
+	foreach(lc, attnos)
+	{
+		Form_pg_attribute att = TupleDescAttr(table->desc, lfirst_int(lc) - 1);
+		AttrNumber	attno = lfirst_int(lc);
+
+		if (att->attlen > 0 && nfixed < INDEX_MAX_KEYS && OidIsValid(GetDefaultOpClass(att->atttypid, BTREE_AM_OID)))
+			fixed[nfixed++] = attno;
+		else if (OidIsValid(GetDefaultOpClass(att->atttypid, HASH_AM_OID)))
+			derive_internal_index_columns(table->table, "hash", 1, &attno);
+	}
+	if (nfixed > 0)
+		derive_internal_index_columns(table->table, "btree", nfixed, fixed);
+}
+
+List *
+derive_lookup_columns(List *lookups, Oid relid, int group)
+{
+	List	   *attnos = NIL;
+	ListCell   *lc;
+
+	foreach(lc, lookups)
+	{
+		DeriveLookup *lookup = lfirst(lc);
+
+		if (lookup->group == group && lookup->relid == relid)
+			attnos = list_append_unique_int(attnos, lookup->attno);
+	}
+	list_sort(attnos, list_int_cmp);
+	return attnos;
+}
+
+static void
+index_table(DeriveOperator *table, List *lookups)
+{
+	int			ngroups = 0;
+	ListCell   *lc;
+
+	foreach(lc, lookups)
+		ngroups = Max(ngroups, ((DeriveLookup *) lfirst(lc))->group + 1);
+	for (int group = 0; group < ngroups; group++)
+	{
+		List	   *attnos = derive_lookup_columns(lookups, table->table, group);
+
+		if (attnos != NIL)
+			create_indexes(table, attnos);
+	}
+}
+
+void
+derive_index_lookups(List *operators)
+{
+	ListCell   *lc,
+			   *lc2;
+
+	foreach(lc, operators)
+	{
+		List	   *lookups = derive_operator_lookups(lfirst(lc));
+
+		foreach(lc2, operators)
+			if (lfirst(lc2) != llast(operators))
+			index_table(lfirst(lc2), lookups);
+	}
+}

@@ -69,6 +69,7 @@ OBJS = \
 	src/derive/definition.o \
 	src/derive/exactsum.o \
 	src/derive/handlers.o \
+	src/derive/hidden.o \
 	src/derive/query.o \
 	src/derive/select.o \
 	src/derive/stable.o \
@@ -143,6 +144,7 @@ REGRESS = \
 	found2 \
 	found3 \
 	rebuild \
+	row_types \
 	sessionize \
 	inverted_index \
 	reachability \

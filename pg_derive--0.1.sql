@@ -211,6 +211,16 @@ CREATE FUNCTION derive_state.first_get(internal, anyelement) RETURNS anyelement 
 CREATE AGGREGATE derive_state.first(anyelement) (
 	sfunc = derive_state.first_add, stype = internal, finalfunc = derive_state.first_get, finalfunc_extra, parallel = safe);
 
+-- Values of row types in internal tables; see src/derive/hidden.c.
+CREATE FUNCTION derive_state.row_image("any") RETURNS bytea
+	AS 'MODULE_PATHNAME', 'derive_row_image_sql'
+	LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION derive_state.row_image("any") IS 'a value of a row type as internal tables have it';
+CREATE FUNCTION derive_state.row_of_image(bytea, internal) RETURNS record
+	AS 'MODULE_PATHNAME', 'derive_row_of_image_sql'
+	LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION derive_state.row_of_image(bytea, internal) IS 'the value of an image; cannot be called in SQL';
+
 -- Floating-point sums that can be taken back; see src/derive/exactsum.c.
 CREATE FUNCTION derive_state.exact_add(internal, real) RETURNS internal LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'derive_exact_add4';
 CREATE FUNCTION derive_state.exact_add(internal, double precision) RETURNS internal LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'derive_exact_add8';

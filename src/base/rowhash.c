@@ -73,7 +73,7 @@ typedef enum ImageKind
 PG_FUNCTION_INFO_V1(derive_row_hash_sql);
 PG_FUNCTION_INFO_V1(derive_image_sql);
 
-static Datum normalise_datum(Datum value, Oid type);
+static Datum normalise_datum(Datum value, Oid type, bool keep_type);
 
 /*
  * Temporary copies go here; reset by whoever begins to use it.  Nothing comes
@@ -172,12 +172,12 @@ is_text(Form_pg_attribute att)
 }
 
 /*
- * Put a composite value together again from expanded fields, as a row of no
- * particular type and without the NULLs at its end: ALTER TYPE ... ADD ATTRIBUTE
- * must not change the image of a value that is stored somewhere.
+ * Put a composite value together again from expanded fields.  If not to keep its
+ * type, as a row of no particular type and without the NULLs at its end: ALTER TYPE
+ * ... ADD ATTRIBUTE must not change the image of a value that is stored somewhere.
  */
 static Datum
-normalise_record(Datum value)
+normalise_record(Datum value, bool keep_type)
 {
 	HeapTupleHeader header = DatumGetHeapTupleHeader(value);
 	TupleDesc	desc = lookup_rowtype_tupdesc_copy(HeapTupleHeaderGetTypeId(header),
@@ -201,8 +201,10 @@ normalise_record(Datum value)
 		if (att->attisdropped)
 			nulls[i] = true;
 		else if (!nulls[i] && (att->attlen == -1 || is_text(att)))
-			values[i] = normalise_datum(values[i], att->atttypid);
+			values[i] = normalise_datum(values[i], att->atttypid, keep_type);
 	}
+	if (keep_type)
+		return PointerGetDatum(heap_form_tuple(desc, values, nulls)->t_data);
 
 	while (natts > 0 && nulls[natts - 1])
 		natts--;
@@ -219,7 +221,7 @@ normalise_record(Datum value)
 }
 
 static Datum
-normalise_array(Datum value, Oid element)
+normalise_array(Datum value, Oid element, bool keep_type)
 {
 	ArrayType  *array = DatumGetArrayTypeP(value);
 	int16		length;
@@ -238,7 +240,7 @@ normalise_array(Datum value, Oid element)
 	for (int i = 0; i < n; i++)
 	{
 		if (!nulls[i])
-			values[i] = normalise_datum(values[i], element);
+			values[i] = normalise_datum(values[i], element, keep_type);
 	}
 	if (image_kind(element, &ignored) == IMAGE_TEXT)
 	{
@@ -253,17 +255,19 @@ normalise_array(Datum value, Oid element)
 
 /* Expand a value that is varlena, or known by its text, in every depth; allocates in the current context. */
 static Datum
-normalise_datum(Datum value, Oid type)
+normalise_datum(Datum value, Oid type, bool keep_type)
 {
 	Oid			element;
 
 	switch (image_kind(type, &element))
 	{
 		case IMAGE_RECORD:
-			return normalise_record(value);
+			return normalise_record(value, keep_type);
 		case IMAGE_ARRAY:
-			return normalise_array(value, element);
+			return normalise_array(value, element, keep_type);
 		case IMAGE_TEXT:
+			if (keep_type)
+				return get_typlen(type) == -1 ? PointerGetDatum(PG_DETOAST_DATUM(value)) : value;
 			return text_of(value, type);
 		case IMAGE_PLAIN:
 			break;
@@ -334,7 +338,7 @@ derive_datum_hash(Form_pg_attribute att, Datum value)
 	{
 		MemoryContext old = MemoryContextSwitchTo(scratch_context());
 
-		hash = hash_varlena(normalise_datum(value, att->atttypid));
+		hash = hash_varlena(normalise_datum(value, att->atttypid, false));
 		MemoryContextSwitchTo(old);
 		return hash;
 	}
@@ -363,8 +367,8 @@ derive_datum_equal(Form_pg_attribute att, Datum a, Datum b)
 		return true;
 
 	old = MemoryContextSwitchTo(scratch_context());
-	equal = datum_image_eq(normalise_datum(a, att->atttypid),
-						   normalise_datum(b, att->atttypid), false, -1);
+	equal = datum_image_eq(normalise_datum(a, att->atttypid, false),
+						   normalise_datum(b, att->atttypid, false), false, -1);
 	MemoryContextSwitchTo(old);
 
 	return equal;
@@ -380,7 +384,7 @@ image_of(Form_pg_attribute att, Datum value)
 	bytea	   *image;
 
 	if (needs_normalising(att))
-		return DatumGetByteaP(normalise_datum(value, att->atttypid));
+		return DatumGetByteaP(normalise_datum(value, att->atttypid, false));
 	if (att->attlen == -1)
 		return DatumGetByteaP(value);
 	if (att->attlen == -2)
@@ -417,6 +421,12 @@ derive_datum_compare(Form_pg_attribute att, Datum a, Datum b)
 	MemoryContextSwitchTo(old);
 
 	return result;
+}
+
+Datum
+derive_datum_image(Oid type, Datum value)
+{
+	return normalise_datum(value, type, true);
 }
 
 static inline uint64

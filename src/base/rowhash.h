@@ -37,4 +37,11 @@ extern bool derive_datum_equal(Form_pg_attribute att, Datum a, Datum b);
 /* Total order of values that are not NULL, by their images: 0 iff derive_datum_equal(). */
 extern int	derive_datum_compare(Form_pg_attribute att, Datum a, Datum b);
 
+/*
+ * A value of variable length whose bytes are the same whenever derive_datum_equal()
+ * says so and the row types in it have not changed.  It is still a value of its type.
+ * In CurrentMemoryContext, may be the argument itself.
+ */
+extern Datum derive_datum_image(Oid type, Datum value);
+
 #endif							/* DERIVE_ROWHASH_H */

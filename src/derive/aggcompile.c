@@ -48,6 +48,7 @@
 #include "derive/aggregate.h"
 #include "derive/check.h"
 #include "derive/choice.h"
+#include "derive/hidden.h"
 #include "derive/query.h"
 
 typedef struct SplitContext
@@ -231,7 +232,9 @@ describe(DeriveAggregation *agg)
 		DeriveKey  *key = &agg->keys[i];
 		const char *name = psprintf("k%d", i + 1);
 
-		add_attribute(agg->state_desc, attno++, name, key->type, key->typmod, key->collation);
+		key->hidden = derive_is_row_type(key->type);
+		agg->hidden_keys |= key->hidden;
+		derive_hidden_column(agg->state_desc, attno++, name, key->type, key->typmod, key->collation);
 		add_attribute(agg->group_desc, i + 1, name, key->type, key->typmod, key->collation);
 	}
 	for (int i = 0; i < agg->ncalls; i++)
@@ -242,9 +245,13 @@ describe(DeriveAggregation *agg)
 		if (call->count_attno)
 			add_attribute(agg->state_desc, call->count_attno, psprintf("c%d", i + 1), INT8OID, -1, InvalidOid);
 		if (call->value_attno)
-			add_attribute(agg->state_desc, call->value_attno, psprintf("s%d", i + 1),
-						  agg->recompute ? f->result_type : f->stored_type, -1,
-						  agg->recompute ? f->result_collation : get_typcollation(f->stored_type));
+		{
+			Oid			type = agg->recompute ? f->result_type : f->stored_type;
+
+			call->hidden = derive_is_row_type(type);
+			derive_hidden_column(agg->state_desc, call->value_attno, psprintf("s%d", i + 1), type, -1,
+								 agg->recompute ? f->result_collation : get_typcollation(type));
+		}
 		add_attribute(agg->group_desc, agg->nkeys + i + 1, psprintf("a%d", i + 1),
 					  f->result_type, f->result_typmod, f->result_collation);
 	}
@@ -252,10 +259,10 @@ describe(DeriveAggregation *agg)
 		add_attribute(agg->state_desc, agg->same_attno, "r", INT8OID, -1, InvalidOid);
 }
 
-static TupleDesc
-targets_desc(List *targets)
+TupleDesc
+derive_aggregation_desc(DeriveAggregation *agg)
 {
-	Query		query = {.type = T_Query,.targetList = targets};
+	Query		query = {.type = T_Query,.targetList = agg->targets};
 
 	return derive_query_desc(&query);
 }
@@ -281,7 +288,7 @@ finish(DeriveOperator *op, DeriveAggregation *agg, List *branches,
 	 * more than it saves
 	 */
 	op->input = derive_linear_create(branches, false);
-	op->desc = targets_desc(agg->targets);
+	op->desc = derive_aggregation_desc(agg);
 	if (list_length(branches) == 1)
 		agg->core = linitial_node(Query, branches);
 	else if (agg->loose)

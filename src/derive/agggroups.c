@@ -19,6 +19,7 @@
 #include "base/compat.h"
 #include "base/rowhash.h"
 #include "derive/aggrun.h"
+#include "derive/hidden.h"
 
 typedef struct GroupEntry
 {
@@ -162,11 +163,22 @@ match_stored(void *arg, TupleTableSlot *stored)
 		AggRun	   *run;
 		GroupKey   *key;
 	}		   *probe = arg;
+	DeriveAggregation *agg = probe->run->agg;
 	int			first = DERIVE_STATE_FIRST_KEY - 1;
+	Datum	   *values;
+	bool	   *isnull;
 
 	slot_getallattrs(stored);
-	return keys_equal_arrays(probe->run->agg, probe->key->values, probe->key->isnull,
-							 stored->tts_values + first, stored->tts_isnull + first);
+	values = stored->tts_values + first;
+	isnull = stored->tts_isnull + first;
+	if (agg->hidden_keys)
+	{
+		values = palloc(sizeof(Datum) * agg->nkeys);
+		for (int i = 0; i < agg->nkeys; i++)
+			values[i] = agg->keys[i].hidden && !isnull[i] ?
+				derive_hidden_value(stored->tts_values[first + i]) : stored->tts_values[first + i];
+	}
+	return keys_equal_arrays(agg, probe->key->values, probe->key->isnull, values, isnull);
 }
 
 /* Fetch a group's state and remember its output. */
@@ -200,7 +212,8 @@ load_group(AggRun *run, TouchedGroup *group)
 			MemoryContext old = MemoryContextSwitchTo(run->cxt);
 			Datum		value = slot_getattr(stored, DERIVE_STATE_FIRST_KEY + i, &isnull);
 
-			group->key.values[i] = derive_agg_copy_datum(value, isnull, key->byval, key->len);
+			group->key.values[i] = key->hidden && !isnull ? derive_hidden_value(value) :
+				derive_agg_copy_datum(value, isnull, key->byval, key->len);
 			group->key.isnull[i] = isnull;
 			MemoryContextSwitchTo(old);
 		}

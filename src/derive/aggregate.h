@@ -25,6 +25,7 @@ typedef struct DeriveKey
 	FmgrInfo	hash;			/* fn_oid InvalidOid: see image_hash */
 	bool		image_hash;		/* hash the image instead (or, if false,
 								 * nothing) */
+	bool		hidden;			/* the state table has the image, see hidden.c */
 } DeriveKey;
 
 /* One aggregate call. */
@@ -36,6 +37,7 @@ typedef struct DeriveAggCall
 	int			filter;			/* column of FILTER's condition, or -1 */
 	AttrNumber	count_attno;	/* in the state table, 0 if not kept */
 	AttrNumber	value_attno;	/* in the state table, 0 if not kept */
+	bool		hidden;			/* the state table has the image of the value */
 } DeriveAggCall;
 
 /*
@@ -63,6 +65,7 @@ typedef struct DeriveAggregation
 	bool		recompute;		/* some aggregate is DERIVE_AGG_RECOMPUTE */
 	bool		loose;			/* the group's keys may not be those of all
 								 * its rows: 1.0 and 1.00 */
+	bool		hidden_keys;	/* some key is hidden */
 	int			nkeys;
 	int			nidentity;		/* that many of them identify the group */
 	DeriveKey  *keys;
@@ -96,6 +99,9 @@ typedef struct DeriveAggregation
 typedef Oid (*DeriveStateResolver) (void *arg, int operator, char role, TupleDesc desc);
 extern void derive_aggregation_compile(DeriveOperator *op, Query *block, DeriveStateResolver resolve, void *arg);
 extern void derive_aggregation_distinct(DeriveOperator *op, List *branches, DeriveStateResolver resolve, void *arg);
+
+/* The columns of what targets give. */
+extern TupleDesc derive_aggregation_desc(DeriveAggregation *agg);
 
 /* Queries for a set of keys (tuplestore DERIVE_KEYS_ENR), see aggredo.c. */
 extern Query *derive_aggregation_input(DeriveAggregation *agg, bool restricted, bool with_nulls);

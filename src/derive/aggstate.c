@@ -20,6 +20,7 @@
 
 #include "base/rowhash.h"
 #include "derive/aggrun.h"
+#include "derive/hidden.h"
 
 /* A copy that does not point into any table. */
 Datum
@@ -340,7 +341,9 @@ derive_agg_load_states(AggRun *run, TouchedGroup *group, TupleTableSlot *stored)
 		if (!call->value_attno)
 			continue;
 		value = slot_getattr(stored, call->value_attno, &isnull);
-		if (agg->recompute)
+		if (call->hidden && !isnull)
+			state->value = derive_hidden_value(value);
+		else if (agg->recompute)
 		{
 			int16		len;
 			bool		byval;

@@ -442,6 +442,52 @@ limits_nothing(Node *limit, bool offset)
 					  value->consttype == INT8OID && DatumGetInt64(value->constvalue) == 0);
 }
 
+static Node *expand_mutator(Node *node, ExpandContext *context);
+
+/* The relation that a whole-row reference is to, or NULL. */
+static RangeTblEntry *
+whole_row_of(Node *node, ExpandContext *context)
+{
+	Var		   *var = (Var *) node;
+	RangeTblEntry *rte;
+
+	if (node == NULL || !IsA(node, Var) || var->varattno != InvalidAttrNumber)
+		return NULL;
+	rte = rt_fetch(var->varno, ((Query *) list_nth(context->queries, var->varlevelsup))->rtable);
+	return rte->rtekind == RTE_RELATION ? rte : NULL;
+}
+
+/*
+ * "t IS NULL" looks at each column of t.  In ROW(..)::t a dropped one is a NULL like
+ * any other, so name the columns that there are.
+ */
+static Node *
+expand_null_test(NullTest *test, RangeTblEntry *rte, ExpandContext *context)
+{
+	RowExpr    *row = castNode(RowExpr, expand_mutator((Node *) test->arg, context));
+	List	   *tests = NIL;
+	ListCell   *lc;
+
+	foreach(lc, row->args)
+	{
+		FieldSelect *field = makeNode(FieldSelect);
+		NullTest   *one = makeNode(NullTest);
+
+		if (get_rte_attribute_is_dropped(rte, foreach_current_index(lc) + 1))
+			continue;
+		field->arg = copyObject((Expr *) row);
+		field->fieldnum = foreach_current_index(lc) + 1;
+		field->resulttype = exprType(lfirst(lc));
+		field->resulttypmod = exprTypmod(lfirst(lc));
+		field->resultcollid = exprCollation(lfirst(lc));
+		one->arg = (Expr *) field;
+		one->nulltesttype = test->nulltesttype;
+		one->location = -1;
+		tests = lappend(tests, one);
+	}
+	return (Node *) make_ands_explicit(tests);
+}
+
 static Node *
 expand_mutator(Node *node, ExpandContext *context)
 {
@@ -460,6 +506,13 @@ expand_mutator(Node *node, ExpandContext *context)
 		(void) query_tree_mutator(query, expand_mutator, context, QTW_DONT_COPY_QUERY);
 		context->queries = list_delete_first(context->queries);
 		return node;
+	}
+	if (IsA(node, NullTest) && ((NullTest *) node)->argisrow)
+	{
+		RangeTblEntry *rte = whole_row_of((Node *) ((NullTest *) node)->arg, context);
+
+		if (rte != NULL)
+			return expand_null_test((NullTest *) node, rte, context);
 	}
 	if (IsA(node, Var) && ((Var *) node)->varattno > 0)
 	{

@@ -51,6 +51,7 @@
 #include "derive/choice.h"
 #include "derive/compile.h"
 #include "derive/exactsum.h"
+#include "derive/hidden.h"
 #include "derive/query.h"
 
 typedef struct Compiler
@@ -102,12 +103,57 @@ distinct_operator(Compiler *compiler, List *branches, const char *label)
 	return add_operator(compiler, op);
 }
 
+/* True if some of these were values of row types, which are images now. */
+static bool
+hide_rows(List *targets)
+{
+	bool		hidden = false;
+	ListCell   *lc;
+
+	foreach(lc, targets)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+
+		if (!derive_is_row_type(exprType((Node *) tle->expr)))
+			continue;
+		tle->expr = derive_hide(tle->expr);
+		hidden = true;
+	}
+	return hidden;
+}
+
+/* What an inner operator returns is what its derived table stores; see hidden.c. */
+static void
+hide_output(DeriveOperator *op)
+{
+	bool		hidden = false;
+	List	   *branches;
+	ListCell   *lc;
+
+	if (op->aggregation)
+	{
+		if (hide_rows(op->aggregation->targets))
+			op->desc = derive_aggregation_desc(op->aggregation);
+		return;
+	}
+	branches = derive_linear_branches(op->input);
+	foreach(lc, branches)
+		hidden |= hide_rows(lfirst_node(Query, lc)->targetList);
+	if (!hidden)
+		return;
+	op->input = derive_linear_create(branches, true);
+	op->desc = derive_query_desc(linitial_node(Query, branches));
+}
+
 /* Give an inner operator its derived table, and the query that reads it. */
 static Query *
 derived_scan(Compiler *compiler, DeriveOperator *op)
 {
+	TupleDesc	shown = op->desc;
+
+	hide_output(op);
 	op->table = compiler->resolve(compiler->arg, op->number, 'd', op->desc);
-	return derive_query_scan(op->table, op->desc);
+	return derive_query_scan(op->table, op->desc, shown);
 }
 
 /* -------------------------------------------------------------------------

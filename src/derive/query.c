@@ -34,6 +34,7 @@
 #include "utils/typcache.h"
 
 #include "base/compat.h"
+#include "derive/hidden.h"
 #include "derive/query.h"
 
 typedef struct InlineContext
@@ -416,22 +417,25 @@ derive_query_normalize(Query *query)
 }
 
 Query *
-derive_query_scan(Oid relid, TupleDesc desc)
+derive_query_scan(Oid relid, TupleDesc stored, TupleDesc shown)
 {
 	Query	   *query = makeNode(Query);
 	RangeTblEntry *rte = makeNode(RangeTblEntry);
 	RangeTblRef *ref = makeNode(RangeTblRef);
 	List	   *names = NIL;
 
-	for (int i = 0; i < desc->natts; i++)
+	for (int i = 0; i < stored->natts; i++)
 	{
-		Form_pg_attribute att = TupleDescAttr(desc, i);
-		Var		   *var = makeVar(1, i + 1, att->atttypid, att->atttypmod,
-								  att->attcollation, 0);
+		Form_pg_attribute att = TupleDescAttr(stored, i);
+		Form_pg_attribute as = TupleDescAttr(shown, i);
+		Expr	   *expr = (Expr *) makeVar(1, i + 1, att->atttypid, att->atttypmod,
+											att->attcollation, 0);
 
+		if (as->atttypid != att->atttypid)
+			expr = derive_show(expr, as->atttypid);
 		names = lappend(names, makeString(pstrdup(NameStr(att->attname))));
 		query->targetList = lappend(query->targetList,
-									makeTargetEntry((Expr *) var, i + 1,
+									makeTargetEntry(expr, i + 1,
 													pstrdup(NameStr(att->attname)), false));
 	}
 	rte->rtekind = RTE_RELATION;

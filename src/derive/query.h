@@ -52,8 +52,11 @@ extern Query *derive_query_wrap(Query *inner);
 /* "a UNION ALL b UNION ALL ..": branches with the same column types; a single one is returned as it is. */
 extern Query *derive_query_union_all(List *branches);
 
-/* "SELECT every column FROM relid", relid being one of our derived tables. */
-extern Query *derive_query_scan(Oid relid, TupleDesc desc);
+/*
+ * "SELECT every column FROM relid", relid being one of our derived tables, with
+ * columns as stored, which may be images of those shown (hidden.h).
+ */
+extern Query *derive_query_scan(Oid relid, TupleDesc stored, TupleDesc shown);
 
 /*
  * The leaves of a tree of UNION ALL as queries of their own, each with its

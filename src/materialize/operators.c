@@ -183,6 +183,7 @@ digest_of(List *operators)
 		if (op->aggregation == NULL)
 			continue;
 		digest = derive_internal_digest(digest, op->aggregation->state_desc, NULL);
+		digest = derive_digest_add(digest, op->aggregation->nidentity);
 		for (int i = 0; i < op->aggregation->nkeys; i++)
 		{
 			digest = derive_digest_add(digest, op->aggregation->keys[i].eqop);

@@ -188,7 +188,9 @@ endif
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
-ifneq ($(wildcard $(PGXS)),)
+# Debian's client package has PGXS; what it needs is in another one.
+POSTGRES_H := $(shell $(PG_CONFIG) --includedir-server 2>/dev/null)/postgres.h
+ifneq ($(and $(wildcard $(PGXS)),$(wildcard $(POSTGRES_H))),)
 
 include $(PGXS)
 
@@ -212,8 +214,8 @@ srcdir = .
 .DEFAULT_GOAL = all
 .PHONY: all install installcheck clean
 all install installcheck:
-	@echo "PostgreSQL's extension building infrastructure was not found by \"$(PG_CONFIG) --pgxs\"." >&2
-	@echo "Install it (Debian: apt-get install postgresql-server-dev-15) or set PG_CONFIG." >&2
+	@echo "What PostgreSQL's extensions are built with was not found by \"$(PG_CONFIG) --pgxs\" and \"--includedir-server\"." >&2
+	@echo "Install it (Debian: apt-get install postgresql-server-dev-NN, for server version NN) or set PG_CONFIG." >&2
 	@exit 1
 clean:
 	rm -rf $(OBJS) $(OBJS:.o=.bc) $(EXTRA_CLEAN) pg_derive.so

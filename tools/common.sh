@@ -18,7 +18,9 @@ die()
 
 # --- which PostgreSQL -------------------------------------------------------
 
-# A pg_config is good for us if it has a server, PGXS and a version we support.
+# A pg_config is good for us if it has a version we support, and with it a
+# server, PGXS and the server's headers.  Debian has these in three packages:
+# server, client (!) and development files.
 usable_pg_config()
 {
 	local version
@@ -26,17 +28,19 @@ usable_pg_config()
 	command -v "$1" >/dev/null 2>&1 || return 1
 	version=$("$1" --version 2>/dev/null | sed -n 's/^PostgreSQL \([0-9]*\).*/\1/p')
 	case " $supported_versions " in *" ${version:-none} "*) ;; *) return 1 ;; esac
-	[ -x "$("$1" --bindir)/postgres" ] && [ -f "$("$1" --pgxs)" ]
+	[ -x "$("$1" --bindir)/postgres" ] && [ -f "$("$1" --pgxs)" ] && [ -f "$("$1" --includedir-server)/postgres.h" ]
 }
 
-# Sets PG_CONFIG and pg_bin; fails where there is none.
+# Sets PG_CONFIG and pg_bin; fails where there is none.  A PG_CONFIG other than
+# plain "pg_config" is somebody's wish, and no other will do.
 find_postgres()
 {
-	local candidate
+	local candidate candidates=${PG_CONFIG:-pg_config}
 
-	for candidate in "${PG_CONFIG:-}" pg_config \
-		$(printf '/usr/lib/postgresql/%s/bin/pg_config ' $supported_versions); do
-		if [ -n "$candidate" ] && usable_pg_config "$candidate"; then
+	[ "$candidates" != pg_config ] ||
+		candidates="pg_config $(printf '/usr/lib/postgresql/%s/bin/pg_config ' $supported_versions)"
+	for candidate in $candidates; do
+		if usable_pg_config "$candidate"; then
 			PG_CONFIG=$candidate
 			pg_bin=$("$PG_CONFIG" --bindir)
 			export PG_CONFIG
@@ -48,30 +52,37 @@ find_postgres()
 
 # --- what has to be installed -----------------------------------------------
 
-# The major version to install: one whose server is here already, else the
-# newest that the package lists offer.
+# The major version to install: the one that was asked for, else one whose
+# server is here already, else the newest that the package lists offer.
 debian_postgres_version()
 {
 	local version
 
+	for version in $supported_versions; do
+		[ "${PG_CONFIG:-}" = "/usr/lib/postgresql/$version/bin/pg_config" ] && echo "$version" && return
+	done
 	for version in $supported_versions; do
 		[ -x "/usr/lib/postgresql/$version/bin/postgres" ] && echo "$version" && return
 	done
 	for version in $supported_versions; do
 		apt-cache show "postgresql-server-dev-$version" >/dev/null 2>&1 && echo "$version" && return
 	done
+	echo 15
 }
 
 # Debian packages that are missing for these purposes: build, test, fuzz, lint.
+# None that is there is named: installing it could upgrade a server that runs.
 missing_packages()
 {
-	local purpose
+	local purpose version
 
 	command -v gcc >/dev/null || echo gcc
 	[ -f /usr/include/stdio.h ] || echo libc6-dev
 	command -v make >/dev/null || echo make
 	if ! find_postgres; then
-		echo "postgresql-@ postgresql-server-dev-@"	# the version is filled in later
+		version=$(debian_postgres_version)
+		[ -x "/usr/lib/postgresql/$version/bin/postgres" ] || echo "postgresql-$version"
+		[ -f "/usr/include/postgresql/$version/server/postgres.h" ] || echo "postgresql-server-dev-$version"
 	fi
 	for purpose in "$@"; do
 		case $purpose in
@@ -97,13 +108,18 @@ may_install()
 	command -v sudo >/dev/null && { sudo -n true 2>/dev/null || [ -t 0 ]; }
 }
 
+# Debian's recommended packages stay out.  What is asked for is said first, with its size.
 apt_install()
 {
-	local log status
+	local command log status
 
-	echo "  installing: $*"
+	command="apt-get install -q --no-install-recommends $*"
 	log=$(mktemp)
-	$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@" >"$log" 2>&1 </dev/null
+	echo "  installing: $*"
+	LC_ALL=C $command --assume-no 2>/dev/null |
+		sed -nE 's/^Need to get ([^ ]+) ([kMG]?B)[ \/].*/    \1 \2 to fetch; this may take some minutes/p'
+	# shellcheck disable=SC2086
+	$sudo env DEBIAN_FRONTEND=noninteractive $command -y >"$log" 2>&1 </dev/null
 	status=$?
 	[ $status -eq 0 ] || tail -n 20 "$log" >&2
 	rm -f "$log"
@@ -113,15 +129,19 @@ apt_install()
 # Install what is missing for some purposes, or say what to install.
 install_prerequisites()
 {
-	local packages sudo version
+	local packages sudo
 
 	packages=$(missing_packages "$@" | xargs)
 	if [ -n "$packages" ]; then
+		if ! command -v apt-get >/dev/null; then
+			die "some programs are missing" "Debian calls their packages: $packages"
+		fi
 		may_install || die "some packages are missing, and only root may install them" \
-			"As root: apt-get install ${packages//@/15}"
+			"As root: apt-get update && apt-get install --no-install-recommends $packages"
+		echo "  missing: $packages; fetching the list of packages"
 		$sudo apt-get update -q >/dev/null || echo "apt-get update failed; trying with the lists that are there" >&2
-		version=$(debian_postgres_version)
-		packages=${packages//@/${version:-15}}
+		# the lists may know a newer PostgreSQL
+		packages=$(missing_packages "$@" | xargs)
 		# shellcheck disable=SC2086
 		apt_install $packages || die "could not install: $packages"
 	fi

@@ -1,4 +1,4 @@
-/* word_count: how often each word occurs in a column of text. */
+/* word_count.c: how often each word occurs in a column of text. */
 #include "postgres.h"
 
 #include "catalog/pg_type.h"

@@ -35,6 +35,7 @@
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_depend.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
@@ -466,7 +467,8 @@ derive_registry_all(void)
 /*
  * Internal tables are members of the extension, so that pg_dump leaves them
  * out and nobody drops them by hand.  A locator index that we made is on a
- * person's view and cannot be a member, but goes away with the extension.
+ * person's view and cannot be a member, but goes away with the extension: it
+ * depends on it automatically, which pg_dump does not look at.
  */
 static void
 depend_on_extension(Oid extension_oid, Oid relid, DependencyType type)
@@ -482,15 +484,36 @@ depend_on_extension(Oid extension_oid, Oid relid, DependencyType type)
 void
 derive_registry_own_index(Oid index)
 {
-	if (!derive_registry_owns_index(index))
-		depend_on_extension(require_names().extension, index, DEPENDENCY_AUTO_EXTENSION);
+	if (derive_registry_owns_index(index))
+		return;
+	depend_on_extension(require_names().extension, index, DEPENDENCY_AUTO);
+	CommandCounterIncrement();
 }
 
 bool
 derive_registry_owns_index(Oid index)
 {
-	return list_member_oid(getAutoExtensionsOfObject(RelationRelationId, index),
-						   require_names().extension);
+	Oid			extension = require_names().extension;
+	Relation	depend = table_open(DependRelationId, AccessShareLock);
+	ScanKeyData key[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		owns = false;
+
+	ScanKeyInit(&key[0], Anum_pg_depend_classid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(RelationRelationId));
+	ScanKeyInit(&key[1], Anum_pg_depend_objid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(index));
+	scan = systable_beginscan(depend, DependDependerIndexId, true, NULL, 2, key);
+	while (!owns && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_depend form = (Form_pg_depend) GETSTRUCT(tuple);
+
+		owns = form->refclassid == ExtensionRelationId && form->refobjid == extension;
+	}
+	systable_endscan(scan);
+	table_close(depend, AccessShareLock);
+	return owns;
 }
 
 /* A copy of the row with this key, or NULL. */

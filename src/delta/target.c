@@ -52,14 +52,16 @@
 #include "catalog/objectaddress.h"
 #include "catalog/pg_am_d.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_collation_d.h"
 #include "catalog/pg_proc.h"
-#include "catalog/pg_type_d.h"
+#include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "delta/consolidate.h"
 #include "delta/target.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -68,6 +70,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
+#include "utils/typcache.h"
 
 /* From this many additions on, write as COPY does. */
 #define BULK_THRESHOLD	1000
@@ -92,6 +95,8 @@ struct DeriveTarget
 	IndexScanDesc scan;			/* NULL until needed */
 	int			nscankeys;
 	ScanKeyData *scankeys;
+	ExprState  *hash;			/* what a locator that is not unique has;
+								 * NULL: derive_state.row_hash() */
 	AttrNumber *scanattrs;		/* column of each scan key; unique locator
 								 * only */
 
@@ -140,12 +145,73 @@ hash_function(void)
 						   ObjectIdGetDatum(get_namespace_oid(ROW_HASH_SCHEMA, false)));
 }
 
-/* derive_state.row_hash(ROW(columns)), analysed */
-static Node *
-hash_expression(TupleDesc desc, const DeriveLocator *locator)
+/*
+ * What hash_record_extended() can hash of a column: equal images must have equal
+ * hashes, on every machine and for ever.  That is true of PostgreSQL's own types
+ * with a hash function, of what the others among them are sent as, and of text
+ * whose collation does not matter.  NULL for the types of others, whose code is
+ * not run here, and for composite ones.
+ */
+static Expr *
+portable_image(Var *var)
 {
+	Oid			type = getBaseType(var->vartype);
+	Oid			element = get_element_type(type);
+	Oid			send;
+	bool		is_varlena;
+
+	if (!OidIsValid(element))
+		element = type;
+	if (element >= FirstGenbkiObjectId && get_typtype(element) != TYPTYPE_ENUM)
+		return NULL;
+
+	if (lookup_type_cache(var->vartype, TYPECACHE_HASH_EXTENDED_PROC)->hash_extended_proc != InvalidOid)
+	{
+		CollateExpr *bytewise;
+
+		if (!OidIsValid(var->varcollid) || get_collation_isdeterministic(var->varcollid))
+			return (Expr *) var;
+		bytewise = makeNode(CollateExpr);
+		bytewise->arg = (Expr *) var;
+		bytewise->collOid = C_COLLATION_OID;
+		bytewise->location = -1;
+		return (Expr *) bytewise;
+	}
+	if (type == XMLOID)
+		return (Expr *) makeRelabelType((Expr *) var, TEXTOID, -1, DEFAULT_COLLATION_OID,
+										COERCE_EXPLICIT_CAST);
+	getTypeBinaryOutputInfo(type, &send, &is_varlena);
+	if (element != type || func_volatile(send) != PROVOLATILE_IMMUTABLE)
+		return NULL;
+	return (Expr *) makeFuncExpr(send, BYTEAOID,
+								 list_make1(applyRelabelType((Node *) var, type, -1, InvalidOid,
+															 COERCE_IMPLICIT_CAST, -1, false)),
+								 InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL);
+}
+
+/*
+ * The expression of a locator that is not unique, analysed: a hash of its
+ * columns.  It may be any hash that is equal for equal images, since what is
+ * found is compared.
+ *
+ * Internal tables have derive_state.row_hash(ROW(columns)), the hash of the image.
+ * The index of a view goes where the view goes, with "pg_dump -t" also to places
+ * where nobody knows us, so it has PostgreSQL's own function wherever that can hash
+ * the columns:
+ *
+ *		(word text, n bigint, at point)
+ *			-> hash_record_extended(ROW(word, n, point_send(at)), 0)
+ */
+static Node *
+hash_expression(Relation relation, const DeriveLocator *locator)
+{
+	TupleDesc	desc = RelationGetDescr(relation);
 	int			n = locator->nattrs > 0 ? locator->nattrs : desc->natts;
+	bool		portable = relation->rd_rel->relpersistence == RELPERSISTENCE_PERMANENT &&
+	RelationGetNamespace(relation) != get_namespace_oid(ROW_HASH_SCHEMA, false);
+	List	   *images = NIL;
 	RowExpr    *row = makeNode(RowExpr);
+	List	   *args = list_make1(row);
 	Oid			function = hash_function();
 
 	if (!OidIsValid(function))
@@ -155,17 +221,32 @@ hash_expression(TupleDesc desc, const DeriveLocator *locator)
 	{
 		AttrNumber	attno = locator->nattrs > 0 ? locator->attrs[i] : i + 1;
 		Form_pg_attribute att = TupleDescAttr(desc, attno - 1);
+		Var		   *var = makeVar(1, attno, att->atttypid, att->atttypmod, att->attcollation, 0);
+		Expr	   *image = portable ? portable_image(var) : NULL;
 
-		row->args = lappend(row->args, makeVar(1, attno, att->atttypid, att->atttypmod,
-											   att->attcollation, 0));
+		row->args = lappend(row->args, var);
 		row->colnames = lappend(row->colnames, makeString(psprintf("f%d", i + 1)));
+		images = lappend(images, image);
+		portable = portable && image != NULL;
 	}
 	row->row_typeid = RECORDOID;
 	row->row_format = COERCE_EXPLICIT_CALL;
 	row->location = -1;
+	if (portable)
+	{
+		function = F_HASH_RECORD_EXTENDED;
+		row->args = images;
+		args = lappend(args, makeConst(INT8OID, -1, InvalidOid, sizeof(int64), Int64GetDatum(0),
+									   false, FLOAT8PASSBYVAL));
+	}
 
-	return (Node *) makeFuncExpr(function, INT8OID, list_make1(row),
-								 InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL);
+	return (Node *) makeFuncExpr(function, INT8OID, args, InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL);
+}
+
+static bool
+is_row_hash(Node *expression)
+{
+	return IsA(expression, FuncExpr) && ((FuncExpr *) expression)->funcid == hash_function();
 }
 
 /*
@@ -192,6 +273,7 @@ derive_locator_create_index(Relation relation, const DeriveLocator *locator)
 	TupleDesc	desc = RelationGetDescr(relation);
 	Oid			schema = RelationGetNamespace(relation);
 	IndexStmt  *stmt = makeNode(IndexStmt);
+	Node	   *hash = locator->unique ? NULL : hash_expression(relation, locator);
 	Oid			index;
 
 	stmt->relation = makeRangeVar(get_namespace_name(schema),
@@ -213,11 +295,11 @@ derive_locator_create_index(Relation relation, const DeriveLocator *locator)
 	{
 		stmt->idxname = ChooseRelationName(RelationGetRelationName(relation), NULL,
 										   "derive_idx", schema, false);
-		stmt->indexParams = list_make1(index_element(NULL, hash_expression(desc, locator)));
+		stmt->indexParams = list_make1(index_element(NULL, hash));
 	}
 
 	index = derive_compat_define_index(RelationGetRelid(relation), stmt);
-	if (!locator->unique)
+	if (hash != NULL && is_row_hash(hash))
 		depend_automatically(index);
 
 	return index;
@@ -237,32 +319,6 @@ index_has_columns(Form_pg_index form, const DeriveLocator *locator)
 		for (int j = 0; j < form->indnkeyatts; j++)
 			seen |= (form->indkey.values[j] == locator->attrs[i]);
 		if (!seen)
-			return false;
-	}
-
-	return true;
-}
-
-/* Is this derive_state.row_hash(ROW(the locator's columns))? */
-static bool
-is_hash_expression(Node *expression, TupleDesc desc, const DeriveLocator *locator)
-{
-	int			n = locator->nattrs > 0 ? locator->nattrs : desc->natts;
-	FuncExpr   *call = (FuncExpr *) expression;
-	RowExpr    *row;
-
-	if (!IsA(call, FuncExpr) || list_length(call->args) != 1 ||
-		call->funcid != hash_function())
-		return false;
-
-	row = linitial(call->args);
-	if (!IsA(row, RowExpr) || list_length(row->args) != n)
-		return false;
-	for (int i = 0; i < n; i++)
-	{
-		Var		   *var = list_nth(row->args, i);
-
-		if (!IsA(var, Var) || var->varattno != (locator->nattrs > 0 ? locator->attrs[i] : i + 1))
 			return false;
 	}
 
@@ -292,7 +348,8 @@ derive_locator_matches(Relation index, const DeriveLocator *locator)
 	relation = RelationIdGetRelation(form->indrelid);
 	if (relation == NULL)
 		return false;
-	matches = is_hash_expression(linitial(expressions), RelationGetDescr(relation), locator);
+	/* those of an index are simplified when they are read */
+	matches = equal(linitial(expressions), eval_const_expressions(NULL, hash_expression(relation, locator)));
 	RelationClose(relation);
 
 	return matches;
@@ -311,7 +368,10 @@ init_scan_keys(DeriveTarget *target)
 	target->scankeys = palloc0(sizeof(ScanKeyData) * target->nscankeys);
 	if (!target->locator.unique)
 	{
+		Node	   *hash = linitial(RelationGetIndexExpressions(index));
+
 		ScanKeyInit(&target->scankeys[0], 1, BTEqualStrategyNumber, F_INT8EQ, (Datum) 0);
+		target->hash = is_row_hash(hash) ? NULL : ExecPrepareExpr((Expr *) hash, target->estate);
 		return;
 	}
 
@@ -458,6 +518,16 @@ begin_search(DeriveTarget *target, TupleTableSlot *row)
 			key->sk_argument = row->tts_isnull[attno] ? (Datum) 0 : row->tts_values[attno];
 			key->sk_flags = row->tts_isnull[attno] ? (SK_ISNULL | SK_SEARCHNULL) : 0;
 		}
+	}
+	else if (target->hash != NULL)
+	{
+		ExprContext *econtext = GetPerTupleExprContext(target->estate);
+		bool		isnull;
+
+		econtext->ecxt_scantuple = row;
+		target->scankeys[0].sk_argument = ExecEvalExprSwitchContext(target->hash, econtext, &isnull);
+		Assert(!isnull);
+		ResetExprContext(econtext);
 	}
 	else
 	{

@@ -8,8 +8,8 @@
  * nobody but us may write it.  Indexes are maintained through the executor.
  *
  * A row is found by its locator: a unique btree index on key columns of
- * fixed-length types, else a btree index on derive_state.row_hash(ROW(key
- * columns or all columns)); never by scanning.  After the index, the full row
+ * fixed-length types, else a btree index on a hash of ROW(key columns or all
+ * columns); never by scanning.  After the index, the full row
  * is compared by image: a row that should be there and is not means that the
  * view has diverged (a function that was declared IMMUTABLE was replaced, say)
  * and raises ERROR with DERIVE_ERRCODE_DIVERGED, upon which the worker

@@ -8,6 +8,11 @@
  * well, but a member of an extension cannot be dropped through another object;
  * so the drop hook calls derive_internal_drop().
  *
+ * The locator index of a view, if we have made it, goes away with the extension
+ * or with the view's maintenance.  It cannot be a member, since that is the view's
+ * business and not asked of an index by pg_dump; it depends on the extension
+ * automatically.  An index that the person had made serves as well, and stays.
+ *
  * They belong to the extension's owner: the owner of the view can neither read
  * nor change them, and needs no right to create anything in derive_state.
  *
@@ -365,14 +370,15 @@ find_locator(Oid relid, const DeriveLocator *locator)
 Oid
 derive_internal_locator(Oid view, int operator, Oid relid, Oid index, const DeriveLocator *locator)
 {
+	Oid			found;
+
 	if (OidIsValid(index) && get_rel_relkind(index) != '\0' && get_index_isvalid(index))
 		return index;
-	index = find_locator(relid, locator);
-	if (!OidIsValid(index))
-	{
-		index = derive_internal_index_locator(relid, locator);
+	found = find_locator(relid, locator);
+	index = OidIsValid(found) ? found : derive_internal_index_locator(relid, locator);
+	/* nobody but us has a use for one on a hash */
+	if (!OidIsValid(found) || (relid == view && !locator->unique))
 		derive_registry_own_index(index);
-	}
 	derive_registry_set_relation(view, operator, 'i', index);
 	return index;
 }
@@ -420,7 +426,8 @@ drop_relation(Oid relid)
 
 	ObjectAddressSet(object, RelationRelationId, relid);
 	performDeletion(&object, DROP_CASCADE,
-					PERFORM_DELETION_INTERNAL | PERFORM_DELETION_SKIP_EXTENSIONS);
+					PERFORM_DELETION_INTERNAL | PERFORM_DELETION_QUIETLY |
+					PERFORM_DELETION_SKIP_EXTENSIONS);
 }
 
 void

@@ -58,6 +58,7 @@
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
 #include "derive/handlers.h"
+#include "materialize/internal.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "notify/journal.h"
@@ -600,26 +601,11 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id,
 void
 derive_forget_view(Oid view)
 {
-	List	   *relations;
-	ListCell   *lc;
-
 	if (!OidIsValid(derive_extension_oid(true)))
 		return;					/* it took everything with it */
 
-	relations = derive_registry_relations(view);
 	derive_journal_forget(view);
-	derive_registry_delete(view);
-	foreach(lc, relations)
-	{
-		ObjectAddress object;
-
-		if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(lfirst_oid(lc))))
-			continue;			/* an index of the view */
-		ObjectAddressSet(object, RelationRelationId, lfirst_oid(lc));
-		performDeletion(&object, DROP_CASCADE,
-						PERFORM_DELETION_INTERNAL | PERFORM_DELETION_QUIETLY |
-						PERFORM_DELETION_SKIP_EXTENSIONS);
-	}
+	derive_internal_drop(view);
 	derive_stats_forget(view);
 }
 

@@ -45,6 +45,60 @@ $node->command_ok([ 'pg_restore', '-e', '-j', '2', '-d', $node->connstr('copy'),
 is($node->safe_psql('copy', 'SELECT count(*) FROM derive.views'), '0', 'nothing maintained');
 $node->safe_psql('postgres', 'DROP DATABASE copy');
 
+# Single views, restored where nobody knows us, with the indexes that we made for
+# them; and there they serve again, once we are there.
+$node->safe_psql('postgres', q{
+CREATE DOMAIN document AS json;
+CREATE TYPE mood AS ENUM ('sad', 'fine');
+CREATE TYPE pair AS (a int, b text);
+CREATE COLLATION loose (provider = icu, locale = 'und', deterministic = false);
+CREATE TABLE odd (a text, b json, c point, d bit(3), e money, f xml, g tsvector, h text COLLATE loose, i document, j mood[], k numeric, l int4range);
+INSERT INTO odd SELECT 'x' || n % 3, '{"a": 1}', point(n % 2, 1), B'101', n % 2, '<x/>', 'a b', CASE n % 2 WHEN 0 THEN 'x' ELSE 'X' END, '[1]', '{sad, fine}', n % 2, int4range(1, 1 + n % 2)
+FROM generate_series(1, 20) n;
+CREATE TABLE pairs (p pair);
+INSERT INTO pairs VALUES (ROW(1, 'x')), (NULL);
+SELECT derive.create_view('odd_rows', 'SELECT * FROM odd');
+SELECT derive.create_view('odd_money', 'SELECT e, d, count(*) FROM odd GROUP BY e, d');
+SELECT derive.create_view('odd_pairs', 'SELECT p FROM pairs');
+});
+wait_derived($node, 'views of other types');
+$node->safe_psql('postgres', q{UPDATE odd SET a = a || 'y' WHERE k = 1; DELETE FROM odd WHERE ctid IN (SELECT ctid FROM odd LIMIT 3); UPDATE pairs SET p.a = 2});
+wait_derived($node, 'and changed');
+is($node->safe_psql('postgres', 'SELECT count(*), sum(missing), sum(extra) FROM derive.verify()'), '7|0|0', 'exact');
+
+my @tables = map { ('-t', $_) } qw(accounts branches history by_branch joined names odd odd_rows odd_money);
+my $indexes = q{SELECT string_agg(pg_get_indexdef(indexrelid), E'\n' ORDER BY indexrelid::regclass::text) FROM pg_index i
+JOIN pg_class c ON c.oid = indrelid AND relkind = 'm' AND relname IN ('by_branch', 'joined', 'names', 'odd_rows', 'odd_money')};
+$node->command_ok([ 'pg_dump', '-f', $file, @tables, $node->connstr('postgres') ], 'pg_dump -t');
+$node->safe_psql('postgres', 'CREATE DATABASE copy');
+$node->safe_psql('copy', q{CREATE DOMAIN document AS json; CREATE TYPE mood AS ENUM ('sad', 'fine');
+CREATE COLLATION loose (provider = icu, locale = 'und', deterministic = false)});
+$node->command_ok([ 'psql', '-X', '-v', 'ON_ERROR_STOP=1', '-f', $file, $node->connstr('copy') ], 'restored without the extension');
+for my $view ('by_branch', 'joined', 'names', 'odd_rows', 'odd_money')
+{
+	is($node->safe_psql('copy', "SELECT v::text FROM $view v ORDER BY 1"), $node->safe_psql('postgres', "SELECT v::text FROM $view v ORDER BY 1"), "same rows: $view");
+}
+is($node->safe_psql('copy', $indexes), $node->safe_psql('postgres', $indexes), 'same indexes');
+$node->safe_psql('copy', q{CREATE EXTENSION pg_derive;
+SELECT derive.maintain(v) FROM unnest('{by_branch, joined, names, odd_rows, odd_money}'::regclass[]) v});
+wait_derived($node, 'maintained there', 'copy');
+$node->safe_psql('copy', q{UPDATE odd SET a = a || 'z'; DELETE FROM accounts WHERE id < 50; UPDATE branches SET name = name || '!'});
+wait_derived($node, 'and changed', 'copy');
+is($node->safe_psql('copy', 'SELECT count(*), sum(missing), sum(extra) FROM derive.verify()'), '5|0|0', 'exact');
+is($node->safe_psql('copy', $indexes), $node->safe_psql('postgres', $indexes), 'no other indexes');
+
+# An index of the person's serves us, and remains when we go; one of ours goes.
+my $names = q{SELECT string_agg(indexrelid::regclass::text, ' ' ORDER BY indexrelid::regclass::text) FROM pg_index WHERE indrelid IN ('by_branch'::regclass, 'joined'::regclass)};
+is($node->safe_psql('copy', $names), 'by_branch_branch_idx by_branch_n joined_derive_idx', 'indexes of two views');
+$node->safe_psql('copy', q{SELECT derive.release('joined'), derive.release('by_branch')});
+is($node->safe_psql('copy', $names), 'by_branch_branch_idx by_branch_n', 'the one that we made is gone');
+$node->safe_psql('copy', q{DROP INDEX by_branch_branch_idx; SELECT derive.maintain('by_branch'); SELECT derive.maintain('joined')});
+wait_derived($node, 'maintained by indexes of ours', 'copy');
+is($node->safe_psql('copy', $names), 'by_branch_branch_idx by_branch_n joined_derive_idx', 'made again');
+$node->safe_psql('copy', 'DROP EXTENSION pg_derive');
+is($node->safe_psql('copy', $names), 'by_branch_n', 'and gone with the extension');
+$node->safe_psql('postgres', 'DROP DATABASE copy');
+
 # Copies by template hold our rows without our slot: they are not believed.
 $node->safe_psql('postgres', 'CREATE DATABASE source');
 $node->safe_psql('source', q{CREATE EXTENSION pg_derive; CREATE TABLE t (a int); INSERT INTO t VALUES (1), (2);

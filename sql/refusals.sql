@@ -97,3 +97,14 @@ DROP TABLE t, ul, sec, plain CASCADE;
 DROP FUNCTION vol, sta;
 REVOKE CREATE ON SCHEMA public FROM regress_derive_owner;
 DROP ROLE regress_derive_owner;
+
+-- What pglogical does not cope with is said before it is done.
+BEGIN;
+SET LOCAL allow_system_table_mods = on;
+INSERT INTO pg_extension (oid, extname, extowner, extnamespace, extrelocatable, extversion)
+	SELECT 16383, 'pglogical', extowner, extnamespace, false, '2' FROM pg_extension WHERE extname = 'plpgsql';
+CREATE TABLE replicated (id int PRIMARY KEY, v int);
+SELECT derive.create_view('over_replicated', 'SELECT v, count(*) FROM replicated GROUP BY v');
+ALTER TABLE replicated REPLICA IDENTITY FULL;
+SELECT derive.create_view('over_full', 'SELECT v, count(*) FROM replicated GROUP BY v');
+ROLLBACK;

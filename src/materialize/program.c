@@ -40,6 +40,7 @@
 #include "catalog/pg_ts_config.h"
 #include "catalog/pg_ts_dict.h"
 #include "catalog/objectaddress.h"
+#include "commands/extension.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
@@ -304,10 +305,12 @@ derive_program_free(DeriveProgram *program)
 /*
  * Old row images come from REPLICA IDENTITY FULL.  A worker sets it, later, in
  * a transaction of its own; but only the tables' owner may decide that.
+ * pglogical, on either side, wants to know rows by an index.
  */
 static void
 check_identity(DeriveProgram *program)
 {
+	bool		pglogical = OidIsValid(get_extension_oid("pglogical", true));
 	ListCell   *lc,
 			   *lc2;
 
@@ -318,10 +321,10 @@ check_identity(DeriveProgram *program)
 		foreach(lc2, derive_source_members(source->relid, source->inh))
 		{
 			Relation	rel = table_open(lfirst_oid(lc2), AccessShareLock);
+			bool		lacks = rel->rd_rel->relkind != RELKIND_MATVIEW &&
+			rel->rd_rel->relreplident != REPLICA_IDENTITY_FULL;
 
-			if (rel->rd_rel->relkind != RELKIND_MATVIEW &&
-				rel->rd_rel->relreplident != REPLICA_IDENTITY_FULL &&
-				!derive_owns_relation(RelationGetRelid(rel), GetUserId()))
+			if (lacks && !derive_owns_relation(RelationGetRelid(rel), GetUserId()))
 				ereport(ERROR,
 						(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						 errmsg("table \"%s\" does not have replica identity FULL",
@@ -330,6 +333,12 @@ check_identity(DeriveProgram *program)
 						 errhint("Ask its owner to run ALTER TABLE %s REPLICA IDENTITY FULL.",
 								 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
 															RelationGetRelationName(rel)))));
+			if (lacks && pglogical)
+				ereport(NOTICE,
+						(errmsg("table \"%s\" gets replica identity FULL, which pglogical cannot replicate",
+								RelationGetRelationName(rel)),
+						 errdetail("Old row images are needed to maintain a view; pglogical needs an index instead, on the provider and on the subscriber."),
+						 errhint("If pglogical replicates this table, use a publication instead, or drop the view and set the replica identity back.")));
 			table_close(rel, AccessShareLock);
 		}
 	}

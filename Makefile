@@ -135,6 +135,7 @@ REGRESS = \
 	stable \
 	settings \
 	names \
+	publications \
 	definitions \
 	foreign_code \
 	leftovers \

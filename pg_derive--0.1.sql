@@ -12,22 +12,33 @@ CREATE SCHEMA derive_state;
 COMMENT ON SCHEMA derive_state IS
 	'internal state of pg_derive; nobody but pg_derive should touch it';
 
-CREATE TABLE derive_state.views (
-	relid oid NOT NULL,
-	state "char" NOT NULL,
-	rebuild boolean NOT NULL,
-	error text,
-	error_at timestamptz,
-	created_at timestamptz NOT NULL,
-	position pg_snapshot,
-	epoch int8 NOT NULL,
-	members int8 NOT NULL,
-	basis int8 NOT NULL,
-	settings text[] NOT NULL,
-	program int8 NOT NULL,
-	CONSTRAINT views_pkey PRIMARY KEY (relid)
-);
-COMMENT ON TABLE derive_state.views IS 'the maintained views';
+/*
+ * What we keep are materialized views in name, as what people see of us is, and
+ * written as those are.  So they are never published: a publication FOR ALL TABLES
+ * would send them to subscribers, who do not have them and would stop.  REFRESH
+ * finds that their query fails (this function returns false while the extension is
+ * created).
+ */
+CREATE FUNCTION derive_state.is_written_by_us() RETURNS boolean
+	AS 'MODULE_PATHNAME', 'derive_is_written_by_us'
+	LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+
+CREATE MATERIALIZED VIEW derive_state.views AS SELECT
+	NULL::oid AS relid,
+	NULL::"char" AS state,
+	NULL::boolean AS rebuild,
+	NULL::text AS error,
+	NULL::timestamptz AS error_at,
+	NULL::timestamptz AS created_at,
+	NULL::pg_snapshot AS position,
+	NULL::int8 AS epoch,
+	NULL::int8 AS members,
+	NULL::int8 AS basis,
+	NULL::text[] AS settings,
+	NULL::int8 AS program
+	WHERE derive_state.is_written_by_us();
+CREATE UNIQUE INDEX views_pkey ON derive_state.views (relid);
+COMMENT ON MATERIALIZED VIEW derive_state.views IS 'the maintained views';
 COMMENT ON COLUMN derive_state.views.relid IS 'the materialized view';
 COMMENT ON COLUMN derive_state.views.state IS
 	'b = building, c = filled and catching up, r = ready, p = paused, f = failed';
@@ -48,44 +59,44 @@ COMMENT ON COLUMN derive_state.views.settings IS
 COMMENT ON COLUMN derive_state.views.program IS
 	'digest of what its internal relations were made for';
 
-CREATE TABLE derive_state.relations (
-	view oid NOT NULL,
-	operator int4 NOT NULL,
-	role "char" NOT NULL,
-	relid oid NOT NULL,
-	CONSTRAINT relations_pkey PRIMARY KEY (view, operator, role)
-);
-COMMENT ON TABLE derive_state.relations IS 'relations that belong to maintained views';
+CREATE MATERIALIZED VIEW derive_state.relations AS SELECT
+	NULL::oid AS view,
+	NULL::int4 AS operator,
+	NULL::"char" AS role,
+	NULL::oid AS relid
+	WHERE derive_state.is_written_by_us();
+CREATE UNIQUE INDEX relations_pkey ON derive_state.relations (view, operator, role);
+COMMENT ON MATERIALIZED VIEW derive_state.relations IS 'relations that belong to maintained views';
 COMMENT ON COLUMN derive_state.relations.view IS 'the materialized view';
 COMMENT ON COLUMN derive_state.relations.operator IS 'number of the operator in the view''s program';
 COMMENT ON COLUMN derive_state.relations.role IS
 	's = state table, d = derived table, i = locator index';
 COMMENT ON COLUMN derive_state.relations.relid IS 'the table or index';
 
-CREATE TABLE derive_state.position (
-	snapshot pg_snapshot NOT NULL,
-	lsn pg_lsn NOT NULL,
-	committed_at timestamptz NOT NULL
-) WITH (fillfactor = 10);
-COMMENT ON TABLE derive_state.position IS
+CREATE MATERIALIZED VIEW derive_state.position WITH (fillfactor = 10) AS SELECT
+	NULL::pg_snapshot AS snapshot,
+	NULL::pg_lsn AS lsn,
+	NULL::timestamptz AS committed_at
+	WHERE derive_state.is_written_by_us();
+COMMENT ON MATERIALIZED VIEW derive_state.position IS
 	'where the views of this database stand; at most one row, written with every batch that changes one';
 COMMENT ON COLUMN derive_state.position.snapshot IS 'the transactions that the views contain';
 COMMENT ON COLUMN derive_state.position.lsn IS
 	'everything that committed before this is contained';
 COMMENT ON COLUMN derive_state.position.committed_at IS 'when the last batch was written';
 
-CREATE TABLE derive_state.waiting (
-	view oid NOT NULL,
-	declared_at timestamptz NOT NULL,
-	position pg_snapshot,
-	lsn pg_lsn,
-	since timestamptz NOT NULL,
-	reason text NOT NULL,
-	relation oid,
-	mode text,
-	CONSTRAINT waiting_pkey PRIMARY KEY (view)
-) WITH (fillfactor = 50);
-COMMENT ON TABLE derive_state.waiting IS 'views that should move and cannot; written by the worker only';
+CREATE MATERIALIZED VIEW derive_state.waiting WITH (fillfactor = 50) AS SELECT
+	NULL::oid AS view,
+	NULL::timestamptz AS declared_at,
+	NULL::pg_snapshot AS position,
+	NULL::pg_lsn AS lsn,
+	NULL::timestamptz AS since,
+	NULL::text AS reason,
+	NULL::oid AS relation,
+	NULL::text AS mode
+	WHERE derive_state.is_written_by_us();
+CREATE UNIQUE INDEX waiting_pkey ON derive_state.waiting (view);
+COMMENT ON MATERIALIZED VIEW derive_state.waiting IS 'views that should move and cannot; written by the worker only';
 COMMENT ON COLUMN derive_state.waiting.view IS 'the materialized view';
 COMMENT ON COLUMN derive_state.waiting.declared_at IS
 	'derive_state.views.created_at; the row is void if they differ';
@@ -98,33 +109,17 @@ COMMENT ON COLUMN derive_state.waiting.reason IS 'why';
 COMMENT ON COLUMN derive_state.waiting.relation IS 'the relation whose lock it waits for, if that is it';
 COMMENT ON COLUMN derive_state.waiting.mode IS 'the mode of that lock';
 
-CREATE TABLE derive_state.derivations (
-	name text NOT NULL,
-	handler_schema text NOT NULL,
-	handler_name text NOT NULL,
-	from_extension boolean NOT NULL,
-	CONSTRAINT derivations_pkey PRIMARY KEY (name)
-);
-COMMENT ON TABLE derive_state.derivations IS 'the derivations, see derive.derivations';
-COMMENT ON COLUMN derive_state.derivations.name IS 'name, as in derive.create_view()';
-COMMENT ON COLUMN derive_state.derivations.handler_schema IS 'schema of its handler function';
-COMMENT ON COLUMN derive_state.derivations.handler_name IS
-	'name of the function, which takes one argument of type internal';
-COMMENT ON COLUMN derive_state.derivations.from_extension IS
-	'registered by the script of an extension, which does so again when it is restored';
-SELECT pg_catalog.pg_extension_config_dump('derive_state.derivations', 'WHERE NOT from_extension');
-
 REVOKE ALL ON derive_state.views, derive_state.relations, derive_state.position,
-	derive_state.waiting, derive_state.derivations FROM PUBLIC;
+	derive_state.waiting FROM PUBLIC;
 
-CREATE TABLE derive_state.journals (
-	view oid NOT NULL,
-	active boolean NOT NULL,
-	floor int8 NOT NULL,
-	id int8 NOT NULL,
-	CONSTRAINT journals_pkey PRIMARY KEY (view)
-);
-COMMENT ON TABLE derive_state.journals IS 'views whose changes are kept for subscribers';
+CREATE MATERIALIZED VIEW derive_state.journals AS SELECT
+	NULL::oid AS view,
+	NULL::boolean AS active,
+	NULL::int8 AS floor,
+	NULL::int8 AS id
+	WHERE derive_state.is_written_by_us();
+CREATE UNIQUE INDEX journals_pkey ON derive_state.journals (view);
+COMMENT ON MATERIALIZED VIEW derive_state.journals IS 'views whose changes are kept for subscribers';
 COMMENT ON COLUMN derive_state.journals.view IS 'the materialized view';
 COMMENT ON COLUMN derive_state.journals.active IS 'every change of the view is written';
 COMMENT ON COLUMN derive_state.journals.floor IS
@@ -132,17 +127,17 @@ COMMENT ON COLUMN derive_state.journals.floor IS
 COMMENT ON COLUMN derive_state.journals.id IS
 	'tells it from an earlier one of the same view';
 
-CREATE TABLE derive_state.changes (
-	view oid NOT NULL,
-	seq int8 NOT NULL,
-	total int8 NOT NULL,
-	lsn pg_lsn NOT NULL,
-	at timestamptz NOT NULL,
-	old bytea,
-	new bytea,
-	CONSTRAINT changes_pkey PRIMARY KEY (view, seq)
-) WITH (vacuum_truncate = off);
-COMMENT ON TABLE derive_state.changes IS 'changes of the views in journals, in order';
+CREATE MATERIALIZED VIEW derive_state.changes WITH (vacuum_truncate = off) AS SELECT
+	NULL::oid AS view,
+	NULL::int8 AS seq,
+	NULL::int8 AS total,
+	NULL::pg_lsn AS lsn,
+	NULL::timestamptz AS at,
+	NULL::bytea AS old,
+	NULL::bytea AS new
+	WHERE derive_state.is_written_by_us();
+CREATE UNIQUE INDEX changes_pkey ON derive_state.changes (view, seq);
+COMMENT ON MATERIALIZED VIEW derive_state.changes IS 'changes of the views in journals, in order';
 COMMENT ON COLUMN derive_state.changes.view IS 'the materialized view';
 COMMENT ON COLUMN derive_state.changes.seq IS 'number of the change';
 COMMENT ON COLUMN derive_state.changes.total IS 'bytes of all changes up to this one';
@@ -152,20 +147,20 @@ COMMENT ON COLUMN derive_state.changes.at IS 'when it was made';
 COMMENT ON COLUMN derive_state.changes.old IS 'the row that went, as a value of the view''s row type';
 COMMENT ON COLUMN derive_state.changes.new IS 'the row that came';
 
-CREATE TABLE derive_state.subscriptions (
-	name name NOT NULL,
-	view oid NOT NULL,
-	journal int8 NOT NULL,
-	owner oid NOT NULL,
-	position int8,
-	lsn pg_lsn,
-	created_at timestamptz NOT NULL,
-	polled_at timestamptz,
-	spooled int8 NOT NULL,
-	spool_size int8 NOT NULL,
-	CONSTRAINT subscriptions_pkey PRIMARY KEY (name)
-) WITH (fillfactor = 10);
-COMMENT ON TABLE derive_state.subscriptions IS 'who has got which changes';
+CREATE MATERIALIZED VIEW derive_state.subscriptions WITH (fillfactor = 10) AS SELECT
+	NULL::name AS name,
+	NULL::oid AS view,
+	NULL::int8 AS journal,
+	NULL::oid AS owner,
+	NULL::int8 AS position,
+	NULL::pg_lsn AS lsn,
+	NULL::timestamptz AS created_at,
+	NULL::timestamptz AS polled_at,
+	NULL::int8 AS spooled,
+	NULL::int8 AS spool_size
+	WHERE derive_state.is_written_by_us();
+CREATE UNIQUE INDEX subscriptions_pkey ON derive_state.subscriptions (name);
+COMMENT ON MATERIALIZED VIEW derive_state.subscriptions IS 'who has got which changes';
 COMMENT ON COLUMN derive_state.subscriptions.name IS 'name of the subscription';
 COMMENT ON COLUMN derive_state.subscriptions.view IS 'the materialized view';
 COMMENT ON COLUMN derive_state.subscriptions.journal IS 'id of its journal';
@@ -180,13 +175,13 @@ COMMENT ON COLUMN derive_state.subscriptions.spooled IS
 COMMENT ON COLUMN derive_state.subscriptions.spool_size IS
 	'bytes of rows that were spooled, while some are still to be delivered; else 0';
 
-CREATE TABLE derive_state.spool (
-	subscription name NOT NULL,
-	n int8 NOT NULL,
-	rows bytea NOT NULL,
-	CONSTRAINT spool_pkey PRIMARY KEY (subscription, n)
-);
-COMMENT ON TABLE derive_state.spool IS 'initial rows that are still to be delivered';
+CREATE MATERIALIZED VIEW derive_state.spool AS SELECT
+	NULL::name AS subscription,
+	NULL::int8 AS n,
+	NULL::bytea AS rows
+	WHERE derive_state.is_written_by_us();
+CREATE UNIQUE INDEX spool_pkey ON derive_state.spool (subscription, n);
+COMMENT ON MATERIALIZED VIEW derive_state.spool IS 'initial rows that are still to be delivered';
 COMMENT ON COLUMN derive_state.spool.subscription IS 'name of the subscription';
 COMMENT ON COLUMN derive_state.spool.n IS 'number of the last one of these rows';
 COMMENT ON COLUMN derive_state.spool.rows IS 'some values of the view''s row type, one after the other';
@@ -545,13 +540,14 @@ CREATE FUNCTION derive.unregister(name text) RETURNS void
 	LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION derive.unregister(text) IS 'forget a derivation that no view uses';
 
+-- A derivation is a handler function with a label, its name; see src/derive/handlers.c.
 CREATE VIEW derive.derivations AS
-	SELECT d.name,
-		pg_catalog.to_regprocedure(pg_catalog.format('%I.%I(internal)', d.handler_schema, d.handler_name)) AS handler
-	FROM derive_state.derivations d;
+	SELECT l.label AS name, l.objoid::pg_catalog.regprocedure AS handler
+	FROM pg_catalog.pg_seclabel l
+	WHERE l.provider = 'pg_derive' AND l.classoid = 'pg_catalog.pg_proc'::pg_catalog.regclass;
 COMMENT ON VIEW derive.derivations IS 'the derivations that views can be made by';
 COMMENT ON COLUMN derive.derivations.name IS 'name, as in derive.create_view()';
-COMMENT ON COLUMN derive.derivations.handler IS 'its handler function; NULL if it is gone';
+COMMENT ON COLUMN derive.derivations.handler IS 'its handler function';
 
 CREATE FUNCTION derive.select_handler(internal) RETURNS derive.derivation_handler
 	AS 'MODULE_PATHNAME', 'derive_select_handler'

@@ -148,8 +148,8 @@ BEGIN
 		SELECT indexrelid INTO lost FROM pg_index WHERE indrelid = lost;
 		EXECUTE format('DROP INDEX %s', lost);
 	ELSE
-		EXECUTE format('ALTER EXTENSION pg_derive DROP TABLE %s', lost);
-		EXECUTE format('DROP TABLE %s', lost);
+		EXECUTE format('ALTER EXTENSION pg_derive DROP MATERIALIZED VIEW %s', lost);
+		EXECUTE format('DROP MATERIALIZED VIEW %s', lost);
 	END IF;
 END $$;
 SELECT lose('sums', 's', false), lose('inner_sums', 'd', false);

@@ -11,6 +11,7 @@ CREATE ROLE regress_view_owner;
 CREATE ROLE regress_super SUPERUSER;
 GRANT pg_read_all_stats TO regress_monitor;
 CREATE SCHEMA r;
+CREATE FUNCTION r.another_handler(internal) RETURNS derive.derivation_handler AS '$libdir/pg_derive', 'derive_history_handler' LANGUAGE C STRICT;
 GRANT USAGE ON SCHEMA r TO regress_stranger, regress_reader, regress_writer, regress_monitor, regress_table_owner, regress_view_owner;
 GRANT CREATE ON SCHEMA r TO regress_table_owner, regress_view_owner;
 SET ROLE regress_table_owner;
@@ -61,7 +62,7 @@ INSERT INTO calls (call, may) VALUES
 	('SELECT derive.subscribe(%v, ''new'')', '{reader, view_owner}'),
 	('SELECT derive.poll(''readers'')', '{reader}'),
 	('SELECT derive.unsubscribe(''readers'')', '{reader}'),
-	('SELECT derive.register(''new'', ''derive.history_handler'')', '{}'),
+	('SELECT derive.register(''new'', ''r.another_handler'')', '{}'),
 	('SELECT derive.unregister(''sessionize'')', '{}'),
 	('SELECT derive_state.counters()', '{}'),
 	('SELECT derive_state.row_hash(ROW(1))', '{}'),

@@ -177,6 +177,9 @@ derive_check_source(Oid relid, bool inh, Oid owner)
 	char		relkind = rel->rd_rel->relkind;
 
 	check_logged(relid);
+	if (RelationGetNamespace(rel) == get_namespace_oid("derive_state", true))
+		derive_refuse(psprintf("a view over %s, which belongs to pg_derive,", name),
+					  "It changes with every batch, and so would the view.", NULL);
 	if (relkind == RELKIND_MATVIEW)
 	{
 		if (derive_registry_get(relid) == NULL)
@@ -186,9 +189,6 @@ derive_check_source(Oid relid, bool inh, Oid owner)
 	}
 	else if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE)
 		derive_refuse(psprintf("a view over %s, which is not a table,", name), NULL, NULL);
-	if (RelationGetNamespace(rel) == get_namespace_oid("derive_state", true))
-		derive_refuse(psprintf("a view over %s, which belongs to pg_derive,", name),
-					  "It changes with every batch, and so would the view.", NULL);
 	if (IsCatalogRelation(rel) || RelationIsUsedAsCatalogTable(rel))
 		derive_refuse(psprintf("a view over system catalog %s", name),
 					  "Logical decoding does not deliver changes of catalogs.", NULL);

@@ -3,10 +3,16 @@
  * handlers.c
  *	  The registry of derivations: derive.derivations.
  *
- * A derivation is a name and a handler function.  Handlers are kept by name
- * and schema, not by OID, so that the table can be dumped; those that the
- * script of an extension registers are left out of dumps, since the script
- * registers them again.
+ * A derivation is a handler function and its name, which is the function's
+ * security label of provider "pg_derive":
+ *
+ *		SECURITY LABEL FOR pg_derive ON FUNCTION word_count_handler(internal) IS 'word_count'
+ *
+ * which is what derive.register('word_count', 'word_count_handler') does.  A label
+ * lives and dies with its function, and is dumped with it; those of an extension's
+ * functions are left out of dumps, since its script registers them again.  A table
+ * of ours would have to be an ordinary one to be dumped, and then a publication FOR
+ * ALL TABLES would publish it.
  *
  * The derivation "select", which compiles a SELECT, is one of them.
  *
@@ -15,15 +21,15 @@
 #include "postgres.h"
 
 #include "access/genam.h"
-#include "access/heapam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
-#include "catalog/indexing.h"
 #include "catalog/namespace.h"
+#include "catalog/objectaddress.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_seclabel.h"
 #include "catalog/pg_type.h"
-#include "commands/extension.h"
+#include "commands/seclabel.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
@@ -37,51 +43,37 @@
 #include "derive/definition.h"
 #include "derive/handlers.h"
 
-/* derive_state.derivations */
-#define Anum_derivations_name			1
-#define Anum_derivations_handler_schema 2
-#define Anum_derivations_handler_name	3
-#define Anum_derivations_from_extension 4
-#define Natts_derivations				4
+#define LABEL_PROVIDER "pg_derive"
 
 PG_FUNCTION_INFO_V1(derive_register_sql);
 PG_FUNCTION_INFO_V1(derive_unregister_sql);
 PG_FUNCTION_INFO_V1(derive_handler_in);
 PG_FUNCTION_INFO_V1(derive_handler_out);
 
-/* The table in this lock, and a copy of the row with this name, or NULL. */
-static HeapTuple
-find_derivation(const char *name, LOCKMODE lockmode, Relation *table)
+/* The handler of this derivation, or InvalidOid.  There are few labels of any kind. */
+static Oid
+find_derivation(const char *name)
 {
+	Relation	labels = table_open(SecLabelRelationId, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(labels, InvalidOid, false, NULL, 0, NULL);
 	HeapTuple	tuple;
-	HeapTuple	result = NULL;
-	SysScanDesc scan;
+	Oid			result = InvalidOid;
 
-	*table = table_open(derive_registry_table_oid("derivations", false), lockmode);
-	scan = systable_beginscan(*table, InvalidOid, false, NULL, 0, NULL);
-	while (result == NULL && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	while (!OidIsValid(result) && HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
+		FormData_pg_seclabel *form = (FormData_pg_seclabel *) GETSTRUCT(tuple);
 		bool		isnull;
-		Datum		value = heap_getattr(tuple, Anum_derivations_name, RelationGetDescr(*table), &isnull);
 
-		if (strcmp(TextDatumGetCString(value), name) == 0)
-			result = heap_copytuple(tuple);
+		if (form->classoid == ProcedureRelationId && form->objsubid == 0 &&
+			strcmp(TextDatumGetCString(heap_getattr(tuple, Anum_pg_seclabel_provider,
+													RelationGetDescr(labels), &isnull)), LABEL_PROVIDER) == 0 &&
+			strcmp(TextDatumGetCString(heap_getattr(tuple, Anum_pg_seclabel_label,
+													RelationGetDescr(labels), &isnull)), name) == 0)
+			result = form->objoid;
 	}
 	systable_endscan(scan);
+	table_close(labels, AccessShareLock);
 	return result;
-}
-
-/* schema.name(internal), or InvalidOid. */
-static Oid
-find_handler(const char *schema, const char *name)
-{
-	Oid			argtype = INTERNALOID;
-	Oid			namespace = get_namespace_oid(schema, true);
-
-	if (!OidIsValid(namespace))
-		return InvalidOid;
-	return GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum(name),
-						   PointerGetDatum(buildoidvector(&argtype, 1)), ObjectIdGetDatum(namespace));
 }
 
 /* Call it, and check what it returns. */
@@ -104,27 +96,13 @@ call_handler(Oid handler, const char *name)
 const DeriveRoutine *
 derive_find_routine(const char *name)
 {
-	Relation	table;
-	HeapTuple	tuple = find_derivation(name, AccessShareLock, &table);
-	Datum		values[Natts_derivations];
-	bool		nulls[Natts_derivations];
-	Oid			handler;
+	Oid			handler = find_derivation(name);
 
-	if (tuple == NULL)
+	if (!OidIsValid(handler))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("derivation \"%s\" does not exist", name),
 				 errhint("See derive.derivations for those that do.")));
-	heap_deform_tuple(tuple, RelationGetDescr(table), values, nulls);
-	table_close(table, AccessShareLock);
-
-	handler = find_handler(TextDatumGetCString(values[Anum_derivations_handler_schema - 1]),
-						   TextDatumGetCString(values[Anum_derivations_handler_name - 1]));
-	if (!OidIsValid(handler))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_FUNCTION),
-				 errmsg("handler of derivation \"%s\" does not exist", name),
-				 errhint("Create the function, or register another one.")));
 	return call_handler(handler, name);
 }
 
@@ -146,72 +124,68 @@ derive_is_handler(Oid function)
 	return OidIsValid(type) && get_func_rettype(function) == type;
 }
 
-/* ERROR if a maintained view is by this derivation. */
+/* ERROR if a maintained view is by this derivation; NULL: by one that does not exist. */
 static void
 check_unused(const char *name)
 {
 	ListCell   *lc;
 
+	if (!OidIsValid(derive_extension_oid(true)))
+		return;
 	foreach(lc, derive_registry_all())
 	{
 		Oid			view = ((DeriveViewRow *) lfirst(lc))->relid;
+		const char *used;
 
 		LockRelationOid(view, AccessShareLock);
-		if (get_rel_name(view) != NULL && strcmp(derive_definition_of_view(view)->derivation, name) == 0)
+		if (get_rel_name(view) == NULL)
+			continue;
+		used = derive_definition_of_view(view)->derivation;
+		if (name != NULL ? strcmp(used, name) == 0 : !OidIsValid(find_derivation(used)))
 			ereport(ERROR,
 					(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
 					 errmsg("cannot unregister derivation \"%s\" because view \"%s\" uses it",
-							name, get_rel_name(view)),
+							used, get_rel_name(view)),
 					 errhint("Drop or release the view first.")));
 	}
 }
 
 void
-derive_forget_dropped_handlers(void)
+derive_handlers_dropped(void)
 {
-	Oid			relid = derive_registry_table_oid("derivations", true);
-	Relation	table;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-
-	if (!OidIsValid(relid))
-		return;
-	table = table_open(relid, ShareRowExclusiveLock);
-	scan = systable_beginscan(table, InvalidOid, false, NULL, 0, NULL);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		Datum		values[Natts_derivations];
-		bool		nulls[Natts_derivations];
-
-		heap_deform_tuple(tuple, RelationGetDescr(table), values, nulls);
-		if (OidIsValid(find_handler(TextDatumGetCString(values[Anum_derivations_handler_schema - 1]),
-									TextDatumGetCString(values[Anum_derivations_handler_name - 1]))))
-			continue;
-		check_unused(TextDatumGetCString(values[Anum_derivations_name - 1]));
-		CatalogTupleDelete(table, &tuple->t_self);
-	}
-	systable_endscan(scan);
-	table_close(table, NoLock);
-	CommandCounterIncrement();
+	check_unused(NULL);
 }
 
-/* derive.register(name text, handler regproc) */
-Datum
-derive_register_sql(PG_FUNCTION_ARGS)
+/* ERROR if somebody who may not does this to a derivation, whose name may be unknown. */
+static void
+check_superuser(const char *verb, const char *name)
 {
-	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	Oid			handler = PG_GETARG_OID(1);
-	Datum		values[Natts_derivations];
-	bool		nulls[Natts_derivations] = {false};
-	Relation	table;
-	Oid		   *argtypes;
-	int			nargs;
-
 	if (!superuser())
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied to register derivation \"%s\"", name),
-				 errhint("Must be superuser to register a derivation.")));
+				 errmsg("permission denied to %s derivation \"%s\"", verb, name),
+				 errhint("Must be superuser to %s a derivation.", verb)));
+}
+
+/* The present name of a handler, or NULL. */
+static char *
+name_of_handler(Oid handler)
+{
+	ObjectAddress object;
+
+	ObjectAddressSet(object, ProcedureRelationId, handler);
+	return GetSecurityLabel(&object, LABEL_PROVIDER);
+}
+
+/* May this function get this name?  Nobody else gives names until the transaction ends. */
+static void
+check_registration(Oid handler, const char *name)
+{
+	Oid		   *argtypes;
+	int			nargs;
+	Oid			other;
+
+	check_superuser("register", name);
 	if (name[0] == '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_NAME), errmsg("the name of a derivation must not be empty")));
@@ -229,16 +203,72 @@ derive_register_sql(PG_FUNCTION_ARGS)
 				 errmsg("function %s must take one argument of type %s", get_func_name(handler), "internal")));
 	(void) call_handler(handler, name);
 
-	if (find_derivation(name, ShareRowExclusiveLock, &table) != NULL)
+	LockRelationOid(SecLabelRelationId, ShareRowExclusiveLock);
+	other = find_derivation(name);
+	if (OidIsValid(other) && other != handler)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("derivation \"%s\" already exists", name)));
-	values[Anum_derivations_name - 1] = CStringGetTextDatum(name);
-	values[Anum_derivations_handler_schema - 1] = CStringGetTextDatum(get_namespace_name(get_func_namespace(handler)));
-	values[Anum_derivations_handler_name - 1] = CStringGetTextDatum(get_func_name(handler));
-	values[Anum_derivations_from_extension - 1] = BoolGetDatum(creating_extension);
-	CatalogTupleInsert(table, heap_form_tuple(RelationGetDescr(table), values, nulls));
-	table_close(table, NoLock);
+}
+
+static void
+check_unregistration(const char *name)
+{
+	check_superuser("unregister", name);
+	if (strcmp(name, DERIVE_SELECT_NAME) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("derivation \"%s\" is required by pg_derive", name)));
+	LockRelationOid(SecLabelRelationId, ShareRowExclusiveLock);
+	check_unused(name);
+}
+
+/* SECURITY LABEL FOR pg_derive: as a dump has it; label NULL: IS NULL. */
+static void
+check_label(const ObjectAddress *object, const char *label)
+{
+	char	   *old;
+
+	if (object->classId != ProcedureRelationId)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("labels of provider \"%s\" are for handler functions of derivations", LABEL_PROVIDER)));
+	old = name_of_handler(object->objectId);
+	if (old != NULL && label != NULL && strcmp(old, label) == 0)
+		return;
+	if (old != NULL)
+		check_unregistration(old);
+	if (label != NULL)
+		check_registration(object->objectId, label);
+}
+
+void
+derive_handlers_init(void)
+{
+	register_label_provider(LABEL_PROVIDER, check_label);
+}
+
+/* derive.register(name text, handler regproc) */
+Datum
+derive_register_sql(PG_FUNCTION_ARGS)
+{
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	Oid			handler = PG_GETARG_OID(1);
+	ObjectAddress object;
+	char	   *old;
+
+	check_registration(handler, name);
+	old = name_of_handler(handler);
+	if (OidIsValid(find_derivation(name)))
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("derivation \"%s\" already exists", name)));
+	if (old != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("function %s is the handler of derivation \"%s\" already", get_func_name(handler), old)));
+	ObjectAddressSet(object, ProcedureRelationId, handler);
+	SetSecurityLabel(&object, LABEL_PROVIDER, name);
 	CommandCounterIncrement();
 	PG_RETURN_VOID();
 }
@@ -248,27 +278,15 @@ Datum
 derive_unregister_sql(PG_FUNCTION_ARGS)
 {
 	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	Relation	table;
-	HeapTuple	tuple;
+	ObjectAddress object;
 
-	if (!superuser())
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied to unregister derivation \"%s\"", name),
-				 errhint("Must be superuser to unregister a derivation.")));
-	if (strcmp(name, DERIVE_SELECT_NAME) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("derivation \"%s\" is required by pg_derive", name)));
-
-	tuple = find_derivation(name, ShareRowExclusiveLock, &table);
-	if (tuple == NULL)
+	check_unregistration(name);
+	ObjectAddressSet(object, ProcedureRelationId, find_derivation(name));
+	if (!OidIsValid(object.objectId))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("derivation \"%s\" does not exist", name)));
-	check_unused(name);
-	CatalogTupleDelete(table, &tuple->t_self);
-	table_close(table, NoLock);
+	SetSecurityLabel(&object, LABEL_PROVIDER, NULL);
 	CommandCounterIncrement();
 	PG_RETURN_VOID();
 }

@@ -12,8 +12,7 @@
 
 /*
  * The callbacks of a registered derivation.  ERROR undefined_object if there
- * is none of this name, or its handler is gone or of another version of the
- * interface.
+ * is none of this name, or its handler is of another version of the interface.
  */
 extern const DeriveRoutine *derive_find_routine(const char *name);
 
@@ -21,9 +20,12 @@ extern const DeriveRoutine *derive_find_routine(const char *name);
 extern bool derive_is_handler(Oid function);
 
 /*
- * Handlers were dropped: forget derivations that have none any more.  ERROR
- * dependent_objects_still_exist if a maintained view is by one of them.
+ * Handlers were dropped: ERROR dependent_objects_still_exist if a maintained view
+ * is by one of them.
  */
-extern void derive_forget_dropped_handlers(void);
+extern void derive_handlers_dropped(void);
+
+/* When the library is loaded. */
+extern void derive_handlers_init(void);
 
 #endif							/* DERIVE_HANDLERS_H */

@@ -3,6 +3,14 @@
  * internal.c
  *	  The internal tables of a view: states and derived tables.
  *
+ * They are materialized views in name: nobody publishes those, and our rows are
+ * of no use to a subscriber, who does not have the table.  The query of each has
+ * its columns and fails when it is run, so that REFRESH does (see
+ * pg_derive--0.1.sql, which makes the fixed ones in the same way):
+ *
+ *		SELECT NULL::pg_catalog.int4 AS c1, NULL::pg_catalog.text COLLATE "C" AS c2
+ *			WHERE derive_state.is_written_by_us()
+ *
  * They are members of the extension, so that pg_dump leaves them out and DROP
  * EXTENSION takes them along.  A dependency on the view would be natural as
  * well, but a member of an extension cannot be dropped through another object;
@@ -35,19 +43,30 @@
 #include "catalog/objectaddress.h"
 #include "catalog/pg_am_d.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_namespace.h"
+#include "catalog/pg_rewrite.h"
+#include "catalog/pg_type.h"
 #include "catalog/toasting.h"
 #include "commands/defrem.h"
+#include "commands/extension.h"
+#include "commands/matview.h"
 #include "commands/tablecmds.h"
 #include "commands/vacuum.h"
+#include "commands/view.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
+#include "parser/analyze.h"
 #include "parser/parse_node.h"
+#include "rewrite/rewriteSupport.h"
 #include "storage/lmgr.h"
+#include "tcop/tcopprot.h"
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/ruleutils.h"
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
@@ -92,6 +111,61 @@ become_saved_user(SavedUser *saved)
 	SetUserIdAndSecContext(saved->userid, saved->sec_context);
 }
 
+/*
+ * The query of an internal materialized view.  Whoever calls this function when
+ * it was created already wants to refresh it.
+ */
+PG_FUNCTION_INFO_V1(derive_is_written_by_us);
+Datum
+derive_is_written_by_us(PG_FUNCTION_ARGS)
+{
+	if (!creating_extension)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the materialized views in schema \"%s\" cannot be refreshed", "derive_state"),
+				 errdetail("pg_derive keeps its state there.")));
+	PG_RETURN_BOOL(false);
+}
+
+static void
+set_query(Oid relid)
+{
+	Relation	rel = table_open(relid, AccessExclusiveLock);
+	TupleDesc	desc = RelationGetDescr(rel);
+	StringInfoData sql;
+	RawStmt    *raw;
+	Oid			rule;
+
+	initStringInfo(&sql);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		appendStringInfo(&sql, "%s NULL::%s", i == 0 ? "SELECT" : ",",
+						 format_type_extended(att->atttypid, att->atttypmod,
+											  FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY));
+		if (OidIsValid(att->attcollation))
+			appendStringInfo(&sql, " COLLATE %s", generate_collation_name(att->attcollation));
+		appendStringInfo(&sql, " AS %s", quote_identifier(NameStr(att->attname)));
+	}
+	appendStringInfoString(&sql, " WHERE derive_state.is_written_by_us()");
+	raw = linitial_node(RawStmt, pg_parse_query(sql.data));
+	StoreViewQuery(relid, parse_analyze_fixedparams(raw, sql.data, NULL, 0, NULL), false);
+	CommandCounterIncrement();
+
+	/*
+	 * PITFALL: the query must not depend on people's types.  DROP TYPE ...
+	 * CASCADE would drop it, with it the view, and with a member the
+	 * extension.  The columns depend on them, and go alone.
+	 */
+	rule = get_rewrite_oid(relid, ViewSelectRuleName, false);
+	(void) deleteDependencyRecordsForClass(RewriteRelationId, rule, TypeRelationId, DEPENDENCY_NORMAL);
+	(void) deleteDependencyRecordsForClass(RewriteRelationId, rule, CollationRelationId, DEPENDENCY_NORMAL);
+	SetMatViewPopulatedState(rel, true);
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
+}
+
 /* Columns keep their names, or are c1, c2, ... */
 static Oid
 create_table(char *name, char persistence, TupleDesc desc, bool keep_names)
@@ -121,9 +195,12 @@ create_table(char *name, char persistence, TupleDesc desc, bool keep_names)
 	 */
 	if (persistence == RELPERSISTENCE_TEMP)
 		SetUserIdAndSecContext(internal_owner(), SECURITY_LOCAL_USERID_CHANGE);
-	table = DefineRelation(stmt, RELKIND_RELATION, internal_owner(), NULL, NULL);
+	table = DefineRelation(stmt, persistence == RELPERSISTENCE_TEMP ? RELKIND_RELATION : RELKIND_MATVIEW,
+						   internal_owner(), NULL, NULL);
 	CommandCounterIncrement();
 	NewRelationCreateToastTable(table.objectId, (Datum) 0);
+	if (persistence != RELPERSISTENCE_TEMP)
+		set_query(table.objectId);
 	become_saved_user(&saved);
 	return table.objectId;
 }

@@ -252,7 +252,7 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 		{
 			dropped_handler = false;
 			CommandCounterIncrement();
-			derive_forget_dropped_handlers();
+			derive_handlers_dropped();
 		}
 	}
 	PG_CATCH();
@@ -330,8 +330,16 @@ refresh_maintained(RefreshMatViewStmt *stmt)
 	Oid			relid = RangeVarGetRelid(stmt->relation, NoLock, true);
 
 	if (!OidIsValid(relid) || get_rel_relkind(relid) != RELKIND_MATVIEW ||
-		!derive_may_refresh(relid, GetUserId()) ||
-		derive_registry_get(relid) == NULL)
+		!derive_may_refresh(relid, GetUserId()))
+		return false;
+	/* by who refreshes all that there are */
+	if (get_rel_namespace(relid) == derive_state_schema_oid(true))
+	{
+		ereport(NOTICE,
+				(errmsg("\"%s\" belongs to pg_derive and is not refreshed", get_rel_name(relid))));
+		return true;
+	}
+	if (derive_registry_get(relid) == NULL)
 		return false;
 
 	PreventCommandIfReadOnly("REFRESH MATERIALIZED VIEW");

@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "base/gucs.h"
+#include "derive/handlers.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "server/hooks.h"
@@ -26,6 +27,7 @@ void
 _PG_init(void)
 {
 	derive_define_gucs();
+	derive_handlers_init();
 
 	/* pg_upgrade's servers must not be changed by us. */
 	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)

@@ -18,7 +18,7 @@ GRANT SELECT ON theirs TO regress_owner, regress_other;
 SET ROLE regress_owner;
 SELECT derive.register('mine', 'derive_example.mirror_handler');
 SELECT derive.unregister('mirror');
-INSERT INTO derive_state.derivations VALUES ('mine', 'derive_example', 'mirror_handler', false);
+SECURITY LABEL FOR pg_derive ON FUNCTION derive_example.mirror_handler(internal) IS 'mine';
 -- with nothing but SELECT on the source
 SELECT derive.create_view('copy', 'mirror', '{theirs}');
 SELECT derive.create_view('v', 'mirror', '{secret}');

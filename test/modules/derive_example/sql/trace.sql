@@ -97,6 +97,7 @@ SELECT derive.wait('log', timeout => '60 s');
 -- released, it stays as it is; REFRESH gives it what it would be if it began now
 SELECT derive.release('strict');
 INSERT INTO b VALUES (9, 9);
+SELECT derive.wait('log', timeout => '60 s');
 SELECT count(*) FROM strict;
 REFRESH MATERIALIZED VIEW strict;
 SELECT n, operation, source, old, new FROM strict ORDER BY n;

@@ -28,12 +28,14 @@ for my $i (1 .. 20)
 {
 	$node->safe_psql('postgres', q{INSERT INTO filler SELECT repeat(md5(i::text), 20) FROM generate_series(1, 3000) i; SELECT pg_switch_wal(); INSERT INTO history VALUES (1, 1)});
 	$node->safe_psql('postgres', 'CHECKPOINT');
-	$lost = $node->safe_psql('postgres', q{SELECT count(*) FROM pg_replication_slots WHERE wal_status = 'lost'});
+	# the worker may have taken notice, and made another slot
+	$lost = $node->safe_psql('postgres', q{SELECT count(*) FROM pg_replication_slots WHERE wal_status = 'lost'}) > 0 ||
+	  slurp_file($node->logfile) =~ /the replication slot has lost required WAL/;
 	last if $lost;
 }
 $locker->query_safe('COMMIT');
 $locker->quit;
-is($lost, 1, 'the slot was lost');
+ok($lost, 'the slot was lost');
 wait_derived($node, 'views are rebuilt by themselves');
 is_exact($node, 'slot lost');
 $node->safe_psql('postgres', 'UPDATE accounts SET branch = 2 WHERE id % 50 = 0');

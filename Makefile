@@ -92,6 +92,7 @@ OBJS = \
 	src/server/advance.o \
 	src/server/background.o \
 	src/server/basis.o \
+	src/server/batch_snapshot.o \
 	src/server/builder.o \
 	src/server/cohort.o \
 	src/server/crash_guard.o \
@@ -113,6 +114,7 @@ OBJS = \
 	src/server/subscribe.o \
 	src/server/tend.o \
 	src/server/topicfuncs.o \
+	src/server/verifier.o \
 	src/server/views.o \
 	src/server/watchdog.o \
 	src/server/worker.o

@@ -366,12 +366,14 @@ CREATE FUNCTION derive.wait(
 COMMENT ON FUNCTION derive.wait(regclass, pg_lsn, interval) IS
 	'wait until a view, or all that one may read, contain what was committed before the call or the LSN; false on timeout';
 
-CREATE FUNCTION derive.verify(view regclass DEFAULT NULL)
+CREATE FUNCTION derive.verify(
+	view regclass DEFAULT NULL,
+	timeout interval DEFAULT NULL)
 	RETURNS TABLE (view regclass, missing bigint, extra bigint)
 	AS 'MODULE_PATHNAME', 'derive_verify_sql'
 	LANGUAGE C CALLED ON NULL INPUT VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION derive.verify(regclass) IS
-	'compare a view, or all that one may read, with its query; 0 missing and 0 extra rows mean equal';
+COMMENT ON FUNCTION derive.verify(regclass, interval) IS
+	'compare a view, or all that one may read, with its query; 0 missing and 0 extra rows mean equal; an error on timeout';
 
 CREATE FUNCTION derive.explain(view regclass) RETURNS SETOF text
 	AS 'MODULE_PATHNAME', 'derive_explain_sql'

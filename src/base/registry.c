@@ -104,7 +104,7 @@ static bool lookup_names(Names *names);
 static void announce_change(Names names);
 static HeapTuple form_view_tuple(TupleDesc desc, const DeriveViewRow *row);
 static DeriveViewRow *deform_view_tuple(TupleDesc desc, HeapTuple tuple);
-static HeapTuple find_view_tuple(Names names, Relation views, Oid view);
+static HeapTuple find_view_tuple(Names names, Relation views, Oid view, Snapshot snapshot);
 static Datum position_datum(const DerivePosition *position);
 
 
@@ -317,12 +317,13 @@ deform_view_tuple(TupleDesc desc, HeapTuple tuple)
 	row->basis = DatumGetInt64(values[Anum_views_basis - 1]);
 	row->settings = DatumGetArrayTypePCopy(values[Anum_views_settings - 1]);
 	row->program = DatumGetInt64(values[Anum_views_program - 1]);
+	row->version = tuple->t_self;
 	return row;
 }
 
-/* A copy of the row's tuple, or NULL. */
+/* A copy of the row's tuple, or NULL; snapshot NULL: the latest. */
 static HeapTuple
-find_view_tuple(Names names, Relation views, Oid view)
+find_view_tuple(Names names, Relation views, Oid view, Snapshot snapshot)
 {
 	ScanKeyData key;
 	SysScanDesc scan;
@@ -330,7 +331,7 @@ find_view_tuple(Names names, Relation views, Oid view)
 
 	ScanKeyInit(&key, Anum_views_relid, BTEqualStrategyNumber, F_OIDEQ,
 				ObjectIdGetDatum(view));
-	scan = systable_beginscan(views, names.views_pkey, true, NULL, 1, &key);
+	scan = systable_beginscan(views, names.views_pkey, true, snapshot, 1, &key);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
 		tuple = heap_copytuple(tuple);
@@ -361,7 +362,7 @@ derive_registry_update(const DeriveViewRow *row)
 
 	names = require_names();
 	views = open_table(names.views, RowExclusiveLock);
-	old = find_view_tuple(names, views, row->relid);
+	old = find_view_tuple(names, views, row->relid, NULL);
 	if (!HeapTupleIsValid(old))
 		elog(ERROR, "relation %u is not in the registry of maintained views", row->relid);
 	new = form_view_tuple(RelationGetDescr(views), row);
@@ -382,7 +383,7 @@ derive_registry_delete(Oid view)
 	derive_registry_forget_relations(view, 0);
 	names = require_names();
 	rel = open_table(names.views, RowExclusiveLock);
-	tuple = find_view_tuple(names, rel, view);
+	tuple = find_view_tuple(names, rel, view, NULL);
 	if (HeapTupleIsValid(tuple))
 	{
 		CatalogTupleDelete(rel, &tuple->t_self);
@@ -393,7 +394,7 @@ derive_registry_delete(Oid view)
 }
 
 DeriveViewRow *
-derive_registry_get(Oid view)
+derive_registry_get_at(Oid view, Snapshot snapshot)
 {
 	Names		names;
 	Relation	views;
@@ -403,7 +404,7 @@ derive_registry_get(Oid view)
 	if (!lookup_names(&names))
 		return NULL;
 	views = open_table(names.views, AccessShareLock);
-	tuple = find_view_tuple(names, views, view);
+	tuple = find_view_tuple(names, views, view, snapshot);
 	if (HeapTupleIsValid(tuple))
 	{
 		row = deform_view_tuple(RelationGetDescr(views), tuple);
@@ -411,6 +412,12 @@ derive_registry_get(Oid view)
 	}
 	table_close(views, AccessShareLock);
 	return row;
+}
+
+DeriveViewRow *
+derive_registry_get(Oid view)
+{
+	return derive_registry_get_at(view, NULL);
 }
 
 bool
@@ -424,7 +431,7 @@ derive_registry_changed_here(Oid view)
 	if (!lookup_names(&names))
 		return false;
 	views = open_table(names.views, AccessShareLock);
-	tuple = find_view_tuple(names, views, view);
+	tuple = find_view_tuple(names, views, view, NULL);
 	if (HeapTupleIsValid(tuple))
 	{
 		TransactionId xmin = HeapTupleHeaderGetXmin(tuple->t_data);
@@ -654,14 +661,14 @@ derive_registry_relations(Oid view)
  * ----------------------------------------------------------------
  */
 
-/* A copy of the only row, or NULL. */
+/* A copy of the only row, or NULL; snapshot NULL: the latest. */
 static HeapTuple
-find_position_tuple(Relation position)
+find_position_tuple(Relation position, Snapshot snapshot)
 {
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
-	scan = systable_beginscan(position, InvalidOid, false, NULL, 0, NULL);
+	scan = systable_beginscan(position, InvalidOid, false, snapshot, 0, NULL);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
 		tuple = heap_copytuple(tuple);
@@ -669,20 +676,21 @@ find_position_tuple(Relation position)
 	return tuple;
 }
 
-DerivePosition *
-derive_registry_position(XLogRecPtr *lsn)
+/* The row as a snapshot shows it, and which transaction stored it. */
+static DerivePosition *
+read_position(Snapshot snapshot, XLogRecPtr *lsn, TransactionId *stored_by)
 {
 	Names		names;
 	Relation	rel;
 	HeapTuple	tuple;
 	DerivePosition *result = NULL;
 
-	if (lsn)
-		*lsn = InvalidXLogRecPtr;
+	*lsn = InvalidXLogRecPtr;
+	*stored_by = InvalidTransactionId;
 	if (!lookup_names(&names))
 		return NULL;
 	rel = open_table(names.position, AccessShareLock);
-	tuple = find_position_tuple(rel);
+	tuple = find_position_tuple(rel, snapshot);
 	if (HeapTupleIsValid(tuple))
 	{
 		Datum		values[Natts_position];
@@ -692,11 +700,28 @@ derive_registry_position(XLogRecPtr *lsn)
 		result =
 			derive_position_in(DatumGetCString(DirectFunctionCall1(pg_snapshot_out,
 																   values[Anum_position_snapshot - 1])));
-		if (lsn)
-			*lsn = DatumGetLSN(values[Anum_position_lsn - 1]);
+		*lsn = DatumGetLSN(values[Anum_position_lsn - 1]);
+		*stored_by = HeapTupleHeaderGetXmin(tuple->t_data);
 	}
 	table_close(rel, AccessShareLock);
 	return result;
+}
+
+DerivePosition *
+derive_registry_position(XLogRecPtr *lsn)
+{
+	TransactionId stored_by;
+	XLogRecPtr	unused;
+
+	return read_position(NULL, lsn ? lsn : &unused, &stored_by);
+}
+
+DerivePosition *
+derive_registry_position_at(Snapshot snapshot, TransactionId *stored_by)
+{
+	XLogRecPtr	lsn;
+
+	return read_position(snapshot, &lsn, stored_by);
 }
 
 void
@@ -717,7 +742,7 @@ derive_registry_set_position(const DerivePosition *position, XLogRecPtr lsn)
 
 	rel = open_table(names.position, RowExclusiveLock);
 	new = heap_form_tuple(RelationGetDescr(rel), values, nulls);
-	old = find_position_tuple(rel);
+	old = find_position_tuple(rel, NULL);
 	if (HeapTupleIsValid(old))
 		CatalogTupleUpdate(rel, &old->t_self, new);
 	else

@@ -43,6 +43,7 @@
 #include "access/xlogdefs.h"
 #include "base/position.h"
 #include "nodes/pg_list.h"
+#include "storage/itemptr.h"
 #include "storage/lockdefs.h"
 #include "utils/array.h"
 #include "utils/relcache.h"
@@ -78,6 +79,8 @@ typedef struct DeriveViewRow
 	int64		basis;
 	ArrayType  *settings;
 	int64		program;
+	ItemPointerData version;	/* where this version of the row is stored;
+								 * not for writing */
 } DeriveViewRow;
 
 /* OIDs of our own objects; InvalidOid / error where the extension is not in this database. */
@@ -95,6 +98,9 @@ extern void derive_registry_delete(Oid view);	/* the view and its relations
 												 * entries; no error if absent */
 extern DeriveViewRow *derive_registry_get(Oid view);	/* NULL if not
 														 * maintained */
+
+/* The same as an MVCC snapshot shows it. */
+extern DeriveViewRow *derive_registry_get_at(Oid view, Snapshot snapshot);
 extern List *derive_registry_all(void); /* of DeriveViewRow *, ascending relid */
 
 /* Was the view's row written by the current, uncommitted transaction, so that workers cannot see it yet? */
@@ -115,6 +121,9 @@ extern Oid	derive_registry_relation(Oid view, int operator, char role);	/* Inval
 extern List *derive_registry_relations(Oid view);	/* of Oid, all roles */
 
 extern DerivePosition *derive_registry_position(XLogRecPtr *lsn);	/* NULL if never set */
+
+/* The same as an MVCC snapshot shows it, and by which transaction it was stored. */
+extern DerivePosition *derive_registry_position_at(Snapshot snapshot, TransactionId *stored_by);
 extern void derive_registry_set_position(const DerivePosition *position, XLogRecPtr lsn);
 
 /* Forget cached OIDs (after DROP/CREATE EXTENSION). */

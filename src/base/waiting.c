@@ -120,8 +120,9 @@ find_tuple(Relation rel, Oid view)
 	return tuple;
 }
 
-List *
-derive_waiting_all(void)
+/* All rows; snapshot NULL: the latest. */
+static List *
+read_rows(Snapshot snapshot)
 {
 	List	   *result = NIL;
 	Relation	rel;
@@ -131,7 +132,7 @@ derive_waiting_all(void)
 	if (!OidIsValid(derive_registry_table_oid("waiting", true)))
 		return NIL;
 	rel = derive_registry_open("waiting", AccessShareLock);
-	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 		result = lappend(result, deform_tuple(RelationGetDescr(rel), tuple));
 	systable_endscan(scan);
@@ -139,12 +140,18 @@ derive_waiting_all(void)
 	return result;
 }
 
+List *
+derive_waiting_all(void)
+{
+	return read_rows(NULL);
+}
+
 DeriveWaitingRow *
-derive_waiting_get(Oid view)
+derive_waiting_get_at(Oid view, Snapshot snapshot)
 {
 	ListCell   *lc;
 
-	foreach(lc, derive_waiting_all())
+	foreach(lc, read_rows(snapshot))
 	{
 		DeriveWaitingRow *row = lfirst(lc);
 
@@ -152,6 +159,12 @@ derive_waiting_get(Oid view)
 			return row;
 	}
 	return NULL;
+}
+
+DeriveWaitingRow *
+derive_waiting_get(Oid view)
+{
+	return derive_waiting_get_at(view, NULL);
 }
 
 void

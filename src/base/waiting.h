@@ -49,6 +49,9 @@ typedef struct DeriveWaitingRow
 extern List *derive_waiting_all(void);	/* of DeriveWaitingRow * */
 extern DeriveWaitingRow *derive_waiting_get(Oid view);
 
+/* The same as an MVCC snapshot shows it. */
+extern DeriveWaitingRow *derive_waiting_get_at(Oid view, Snapshot snapshot);
+
 /* Worker: enter a row, in place of the view's old one, if any. */
 extern void derive_waiting_set(const DeriveWaitingRow *row);
 

@@ -123,6 +123,16 @@ derive_background_begin(void)
 }
 
 void
+derive_background_limit_lock_waits(int ms)
+{
+	char		timeout[32];
+
+	snprintf(timeout, sizeof(timeout), "%d", ms);
+	(void) set_config_option("lock_timeout", timeout, PGC_SUSET, PGC_S_SESSION,
+							 GUC_ACTION_LOCAL, true, 0, false);
+}
+
+void
 derive_background_commit(void)
 {
 	CommitTransactionCommand();
@@ -291,13 +301,10 @@ set_identity_full(Oid relid, pg_atomic_uint64 *blocked_on)
 	{
 		AlterTableCmd *cmd;
 		ReplicaIdentityStmt *identity;
-		char		timeout[32];
 
 		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
-		snprintf(timeout, sizeof(timeout), "%d", derive_lock_timeout);
-		(void) set_config_option("lock_timeout", timeout, PGC_SUSET, PGC_S_SESSION,
-								 GUC_ACTION_LOCAL, true, 0, false);
+		derive_background_limit_lock_waits(derive_lock_timeout);
 
 		derive_blocked_set(blocked_on, relid, AccessExclusiveLock);
 		LockRelationOid(relid, AccessExclusiveLock);

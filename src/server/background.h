@@ -26,6 +26,9 @@ extern void derive_background_begin(void);
 extern void derive_background_commit(void);
 extern void derive_background_abort(void);
 
+/* No wait for a lock in this transaction lasts longer. */
+extern void derive_background_limit_lock_waits(int ms);
+
 /*
  * Lock all of them (List of Oid) or say which one could not be had, or does
  * not exist any more; then the caller must abort its transaction.

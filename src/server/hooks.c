@@ -11,8 +11,8 @@
  *								column's type, of a table's persistence, of
  *								objects of text search	that a maintained
  *								view relies on: see dependents.c
- *	DROP DATABASE and others	need a database without sessions: its worker and
- *								builders are sent away meanwhile
+ *	DROP DATABASE and others	need a database without sessions: its worker,
+ *								builders and verifier are sent away meanwhile
  *	COMMIT, COMMIT PREPARED		wake the worker
  *
  * Dropping.  The object access hook sees a view while it is dropped, in the
@@ -441,6 +441,11 @@ is_inhabited(DeriveDatabase *db, bool signal_them)
 		result = true;
 		if (signal_them)
 			kill(db->worker_pid, SIGTERM);
+	}
+	if (db->verifier.pid != 0)
+	{
+		result = true;
+		kill(db->verifier.pid, SIGTERM);
 	}
 	for (i = 0; i < DERIVE_MAX_BUILD_SLOTS; i++)
 	{

@@ -59,12 +59,8 @@ run_aside(const char *what, void (*function) (void))
 
 	PG_TRY();
 	{
-		char		timeout[32];
-
 		derive_background_begin();
-		snprintf(timeout, sizeof(timeout), "%d", derive_lock_timeout);
-		(void) set_config_option("lock_timeout", timeout, PGC_SUSET, PGC_S_SESSION,
-								 GUC_ACTION_LOCAL, true, 0, false);
+		derive_background_limit_lock_waits(derive_lock_timeout);
 		MemoryContextSwitchTo(derive_worker.batch_cxt);
 		PushActiveSnapshot(GetTransactionSnapshot());
 		function();

@@ -1,13 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * request.c
- *	  A session's side: asking the worker of its database for something, and
- *	  waiting for it.
+ *	  A session's side: asking the worker of its database, or its verifier, for
+ *	  something, and waiting for it.
  *
  * Whoever waits here looks at the world after every wake-up: that a worker runs
  * (if not, the launcher is asked for one), that no worker or builder waits for
  * a lock of this very session, and, for waits on views, what the registry says.
- * All waits end on a cancel, and a request that was given up is taken back.
+ * All waits end on a cancel, and a request that was given up is taken back.  The
+ * places for requests are limited; who finds none waits for one.
  *
  *-------------------------------------------------------------------------
  */
@@ -23,14 +24,19 @@
 #include "server/background.h"
 #include "server/request.h"
 #include "server/shmem.h"
+#include "server/verifier.h"
 #include "storage/ipc.h"
 #include "utils/inval.h"
+#include "storage/lmgr.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
 /* So many failed starts of the worker, or errors in a row that keep it from reading, and it is said aloud. */
 #define TOO_MANY_STARTS 3
 #define TOO_MANY_ERRORS 5
+
+/* Look so often at what only changes slowly. */
+#define LOOK_MS 1000
 
 typedef struct ViewWait
 {
@@ -42,7 +48,14 @@ typedef struct ViewWait
 typedef struct RequestWait
 {
 	DeriveDatabase *db;
-	DeriveRequest *request;
+	DeriveRequestKind kind;
+	Oid			view;
+	uint64		number;
+	DeriveRequest *request;		/* NULL until there is a place for it */
+	DeriveRequest seen;			/* as it was last seen; in the end the answer */
+	int			failures;		/* to start the verifier, before this call */
+	TimestampTz next_look;		/* at what only changes slowly */
+	MemoryContext cxt;			/* reset with every look */
 } RequestWait;
 
 static DeriveDatabase *find_service(void);
@@ -52,7 +65,7 @@ static bool check_view_row(const DeriveViewRow *row);
 static bool view_reached(void *arg, bool reached);
 static bool request_answered(void *arg, bool reached);
 static void give_up_request(int code, Datum arg);
-static void run_request(DeriveRequestKind kind, Oid view, DeriveRequest *answer);
+static bool run_request(RequestWait *wait, int64 timeout_ms);
 static void refuse_uncommitted(Oid view);
 
 
@@ -406,77 +419,185 @@ derive_timeout_ms(const Interval *timeout)
  * ----------------------------------------------------------------
  */
 
+/* How often, in a row, did the verifier not start? */
+static int
+verifier_failures(DeriveDatabase *db)
+{
+	int			result;
+
+	LWLockAcquire(derive_shared()->lock, LW_SHARED);
+	result = db->verifier.pid == 0 ? db->verifier.start_failures : 0;
+	LWLockRelease(derive_shared()->lock);
+	return result;
+}
+
+/* ERROR if nobody will serve a request for verifying. */
+static void
+check_verifier(RequestWait *wait)
+{
+	/* one start may be under way */
+	if (verifier_failures(wait->db) - wait->failures > TOO_MANY_STARTS)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("the process that verifies views of this database cannot be started"),
+				 errhint("See the server log; \"max_worker_processes\" may be too small.")));
+	derive_blocked_check(&wait->db->verifier.blocked_on);
+}
+
+/*
+ * ERROR if the view cannot get there.  Who drops the extension has locked our
+ * tables, and may wait for the verifier, which only we can make give way: so do
+ * not wait for them.
+ */
+static void
+check_view(RequestWait *wait)
+{
+	List	   *tables = list_make2_oid(derive_registry_table_oid("views", true),
+										derive_registry_table_oid("waiting", true));
+	int			locked = 0;
+
+	while (locked < list_length(tables) && OidIsValid(list_nth_oid(tables, locked)) &&
+		   ConditionalLockRelationOid(list_nth_oid(tables, locked), AccessShareLock))
+		locked++;
+	if (locked == list_length(tables) || !OidIsValid(linitial_oid(tables)))
+	{
+		DeriveViewRow *row = derive_registry_get(wait->view);
+
+		if (row == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("the view is no longer maintained")));
+		(void) is_waiting(row);
+	}
+	while (locked > 0)
+		UnlockRelationOid(list_nth_oid(tables, --locked), AccessShareLock);
+}
+
+/* Once in a while: is there still somebody and something to wait for? */
+static void
+look_around(RequestWait *wait)
+{
+	MemoryContext oldcontext = MemoryContextSwitchTo(wait->cxt);
+
+	if (wait->kind == DERIVE_REQUEST_VERIFY)
+		derive_verifier_look_after(wait->db, &wait->seen);
+	check_view(wait);
+	MemoryContextSwitchTo(oldcontext);
+	MemoryContextReset(wait->cxt);
+	wait->next_look = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LOOK_MS);
+}
+
 static bool
 request_answered(void *arg, bool reached)
 {
 	RequestWait *wait = arg;
-	bool		result;
 
-	LWLockAcquire(derive_shared()->lock, LW_SHARED);
-	result = wait->request->status == DERIVE_REQUEST_DONE ||
-		wait->request->status == DERIVE_REQUEST_ERROR;
-	LWLockRelease(derive_shared()->lock);
-	if (!result)
-	{
-		DeriveViewRow *row = derive_registry_get(wait->request->view);
+	check_service(wait->db);
+	if (wait->request == NULL)
+		wait->request = derive_request_submit(wait->db, wait->number, wait->kind, wait->view);
+	if (wait->request != NULL &&
+		!derive_request_look(wait->request, wait->number, &wait->seen))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("no worker process maintains the views of this database"),
+				 errhint("Call the function again.")));
+	if (wait->seen.status == DERIVE_REQUEST_DONE || wait->seen.status == DERIVE_REQUEST_ERROR)
+		return true;
 
-		check_service(wait->db);
-		if (row != NULL)
-		{
-			(void) is_waiting(row);
-			pfree(row);
-		}
-		if (pg_atomic_read_u32(&wait->db->sleeping) != 0)
-			derive_database_wake(wait->db);
-	}
-	return result;
+	if (wait->kind == DERIVE_REQUEST_VERIFY)
+		check_verifier(wait);
+	if (GetCurrentTimestamp() >= wait->next_look)
+		look_around(wait);
+	if (pg_atomic_read_u32(&wait->db->sleeping) != 0 && wait->seen.status == DERIVE_REQUEST_PENDING)
+		derive_database_wake(wait->db);
+	return false;
 }
 
 static void
 give_up_request(int code, Datum arg)
 {
-	derive_request_release((DeriveRequest *) DatumGetPointer(arg));
+	RequestWait *wait = (RequestWait *) DatumGetPointer(arg);
+
+	if (wait->request != NULL)
+		derive_request_release(wait->db, wait->request, wait->number);
 }
 
-/* Submit, wait, copy the answer, release. */
-static void
-run_request(DeriveRequestKind kind, Oid view, DeriveRequest *answer)
+/* Submit, wait, copy the answer to wait->seen, release.  False on timeout. */
+static bool
+run_request(RequestWait *wait, int64 timeout_ms)
 {
-	RequestWait wait;
+	bool		result;
 
-	wait.db = find_service();
-	wait.request = derive_request_submit(wait.db, kind, view);
-	PG_ENSURE_ERROR_CLEANUP(give_up_request, PointerGetDatum(wait.request));
+	wait->db = find_service();
+	wait->number = derive_request_number();
+	wait->failures = verifier_failures(wait->db);
+	wait->next_look = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LOOK_MS);
+	wait->cxt = AllocSetContextCreate(CurrentMemoryContext, "pg_derive request",
+									  ALLOCSET_SMALL_SIZES);
+	PG_ENSURE_ERROR_CLEANUP(give_up_request, PointerGetDatum(wait));
 	{
-		(void) derive_wait_until(&wait.db->point, InvalidXLogRecPtr, -1,
-								 request_answered, &wait);
-		*answer = *wait.request;
+		result = derive_wait_until(&wait->db->point, InvalidXLogRecPtr, timeout_ms,
+								   request_answered, wait);
 	}
-	PG_END_ENSURE_ERROR_CLEANUP(give_up_request, PointerGetDatum(wait.request));
-	derive_request_release(wait.request);
+	PG_END_ENSURE_ERROR_CLEANUP(give_up_request, PointerGetDatum(wait));
+	give_up_request(0, PointerGetDatum(wait));
+	MemoryContextDelete(wait->cxt);
+	return result;
+}
+
+/* In words: what was it that the verification waited for? */
+static char *
+reason_for_waiting(RequestWait *wait)
+{
+	DeriveVerifier *verifier = &wait->db->verifier;
+	char		phase[DERIVE_PHASE_LENGTH];
+	DeriveViewRow *row = derive_registry_get(wait->view);
+	Oid			view;
+	char	   *name;
+
+	LWLockAcquire(derive_shared()->lock, LW_SHARED);
+	view = verifier->pid != 0 ? verifier->view : InvalidOid;
+	memcpy(phase, verifier->phase, sizeof(phase));
+	LWLockRelease(derive_shared()->lock);
+
+	if (wait->seen.status == DERIVE_REQUEST_RUNNING && row != NULL && is_waiting(row))
+		return pstrdup("The view cannot be moved at present, see derive.views.");
+	if (wait->seen.status == DERIVE_REQUEST_RUNNING)
+		return psprintf("The process that verifies it was last seen %s.", phase);
+	name = OidIsValid(view) && derive_may_watch(view) ? get_rel_name(view) : NULL;
+	if (OidIsValid(view) && name == NULL)
+		return pstrdup("Its turn had not come, another view was being verified for another session.");
+	if (name != NULL)
+		return psprintf("Its turn had not come, view \"%s\" was being verified for another session.",
+						name);
+	return pstrdup("The process that verifies views had not started.");
 }
 
 void
-derive_verify_view(Oid view, int64 *missing, int64 *extra)
+derive_verify_view(Oid view, int64 timeout_ms, int64 *missing, int64 *extra)
 {
-	DeriveRequest answer;
+	RequestWait wait = {.kind = DERIVE_REQUEST_VERIFY,.view = view};
 
 	refuse_uncommitted(view);
-	run_request(DERIVE_REQUEST_VERIFY, view, &answer);
-	if (answer.status == DERIVE_REQUEST_ERROR)
+	if (!run_request(&wait, timeout_ms))
 		ereport(ERROR,
-				(errcode(answer.sqlerrcode),
+				(errcode(ERRCODE_QUERY_CANCELED),
+				 errmsg("could not verify view \"%s\" within the timeout", get_rel_name(view)),
+				 errdetail_internal("%s", reason_for_waiting(&wait))));
+	if (wait.seen.status == DERIVE_REQUEST_ERROR)
+		ereport(ERROR,
+				(errcode(wait.seen.sqlerrcode),
 				 errmsg("could not verify view \"%s\"", get_rel_name(view)),
-				 derive_may_see_errors(view) ? errdetail_internal("%s", answer.error) : 0));
-	*missing = answer.missing;
-	*extra = answer.extra;
+				 derive_may_see_errors(view) ? errdetail_internal("%s", wait.seen.error) : 0));
+	*missing = wait.seen.missing;
+	*extra = wait.seen.extra;
 }
 
 void
 derive_repair_view(Oid view)
 {
 	DeriveViewRow *row = derive_registry_get(view);
-	DeriveRequest answer;
+	RequestWait wait = {.kind = DERIVE_REQUEST_REPAIR,.view = view};
 
 	if (derive_registry_changed_here(view))
 	{
@@ -488,12 +609,12 @@ derive_repair_view(Oid view)
 
 	if (row->state != DERIVE_VIEW_BUILDING && row->state != DERIVE_VIEW_CATCHUP)
 	{
-		run_request(DERIVE_REQUEST_REPAIR, view, &answer);
-		if (answer.status == DERIVE_REQUEST_ERROR)
+		(void) run_request(&wait, -1);
+		if (wait.seen.status == DERIVE_REQUEST_ERROR)
 			ereport(ERROR,
-					(errcode(answer.sqlerrcode),
+					(errcode(wait.seen.sqlerrcode),
 					 errmsg("could not recompute view \"%s\"", get_rel_name(view)),
-					 errdetail_internal("%s", answer.error)));
+					 errdetail_internal("%s", wait.seen.error)));
 	}
 
 	/* Done, unless it has to be built first. */

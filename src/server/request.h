@@ -32,8 +32,12 @@ extern bool derive_wait_for_worker(int64 timeout_ms, DeriveWaitCheck check, void
 /* A timeout as people give it, in ms; ERROR if it is negative. */
 extern int64 derive_timeout_ms(const Interval *timeout);
 
-/* Compare the view with its query, inside a batch. */
-extern void derive_verify_view(Oid view, int64 *missing, int64 *extra);
+/*
+ * Have the view compared with its query, as of a batch after this call
+ * (verifier.c).  ERROR if it cannot be, or took longer than that (timeout_ms < 0:
+ * no limit).
+ */
+extern void derive_verify_view(Oid view, int64 timeout_ms, int64 *missing, int64 *extra);
 
 /* Recompute the view inside a batch, or wait for its build. */
 extern void derive_repair_view(Oid view);

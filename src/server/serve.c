@@ -1,20 +1,21 @@
 /*-------------------------------------------------------------------------
  *
  * serve.c
- *	  What sessions ask of the worker: to verify a view, or to repair it.
+ *	  What others ask of the worker: to repair a view, or to run a batch.
  *
- * A session writes its request to shared memory and waits (request.c).  A batch
- * takes all pending requests and answers them after its commit, so that an answer
- * never tells of something that is rolled back; if the batch fails they are pending
- * again.
+ * Repair.  A session writes its request to shared memory and waits (request.c).  A
+ * batch takes all pending requests and answers them after its commit, so that an
+ * answer never tells of something that is rolled back; if the batch fails they are
+ * pending again.  The view is marked before the registry is read, so that a failed
+ * view gets its program; the batch then recomputes it, or, if it never had any
+ * contents, sends it to a builder.
  *
- * Repair.  The view is marked before the registry is read, so that a failed view gets
- * its program; the batch then recomputes it, or, if it never had any contents,
- * sends it to a builder.
- *
- * Verify.  All views stand at the position of the batch once they have moved, and
- * its snapshot shows the tables at the same position: there, and only there, a view
- * must be equal to its query.
+ * A batch.  The verifier (verifier.c) asks for one whose snapshot is taken after it
+ * asked, and which stores its position even if it changed nothing.  One number says
+ * how often it has asked, another one how far that is answered: the first is read
+ * before the snapshot and becomes the second after the commit.  It is not worth to hurry:
+ * such a batch keeps pg_derive.batch_interval, so that who verifies in a loop does not
+ * take from the others what they gain by batches of many transactions.
  *
  *-------------------------------------------------------------------------
  */
@@ -28,36 +29,57 @@
 #include "server/background.h"
 #include "server/shmem.h"
 #include "server/worker_state.h"
-#include "utils/snapmgr.h"
 
 /* A request that takes part in the current batch. */
 typedef struct ActiveRequest
 {
 	DeriveRequest *request;
-	DeriveRequestKind kind;
 	Oid			view;
 	bool		answered;
-	int64		missing;
-	int64		extra;
 	int			sqlerrcode;		/* 0: fine */
 	char	   *error;
 } ActiveRequest;
 
 
+/* What the verifier had asked for before the snapshot of this batch. */
+static uint64 asked = 0;
+
 bool
 derive_worker_has_pending_request(void)
 {
-	DeriveShared *shared = derive_shared();
 	bool		result = false;
 	int			i;
 
-	LWLockAcquire(shared->lock, LW_SHARED);
+	LWLockAcquire(derive_shared()->lock, LW_SHARED);
 	for (i = 0; i < DERIVE_MAX_REQUESTS && !result; i++)
-		result = shared->requests[i].status == DERIVE_REQUEST_PENDING &&
-			shared->requests[i].dboid == MyDatabaseId &&
-			!derive_worker_is_stuck(shared->requests[i].view);
-	LWLockRelease(shared->lock);
+	{
+		DeriveRequest *request = &derive_worker.db->requests[i];
+
+		result = request->status == DERIVE_REQUEST_PENDING &&
+			request->kind == DERIVE_REQUEST_REPAIR && !derive_worker_is_stuck(request->view);
+	}
+	LWLockRelease(derive_shared()->lock);
 	return result;
+}
+
+bool
+derive_worker_is_asked_for_batch(void)
+{
+	DeriveVerifier *verifier = &derive_worker.db->verifier;
+
+	return pg_atomic_read_u64(&verifier->asked) != pg_atomic_read_u64(&verifier->answered);
+}
+
+void
+derive_worker_note_asked(void)
+{
+	asked = pg_atomic_read_u64(&derive_worker.db->verifier.asked);
+}
+
+bool
+derive_worker_must_store_position(void)
+{
+	return asked != pg_atomic_read_u64(&derive_worker.db->verifier.answered);
 }
 
 /* Sessions that want failed views repaired need their programs. */
@@ -70,11 +92,10 @@ derive_worker_mark_repairs(void)
 	LWLockAcquire(shared->lock, LW_SHARED);
 	for (i = 0; i < DERIVE_MAX_REQUESTS; i++)
 	{
-		DeriveRequest *request = &shared->requests[i];
+		DeriveRequest *request = &derive_worker.db->requests[i];
 		WorkerView *view;
 
 		if (request->status != DERIVE_REQUEST_PENDING ||
-			request->dboid != MyDatabaseId ||
 			request->kind != DERIVE_REQUEST_REPAIR)
 			continue;
 		view = derive_worker_find_view(request->view);
@@ -101,15 +122,14 @@ derive_worker_collect_requests(void)
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	for (i = 0; i < DERIVE_MAX_REQUESTS; i++)
 	{
-		DeriveRequest *request = &shared->requests[i];
+		DeriveRequest *request = &derive_worker.db->requests[i];
 		ActiveRequest *active;
 
-		if (request->status != DERIVE_REQUEST_PENDING || request->dboid != MyDatabaseId)
+		if (request->status != DERIVE_REQUEST_PENDING || request->kind != DERIVE_REQUEST_REPAIR)
 			continue;
 		request->status = DERIVE_REQUEST_RUNNING;
 		active = palloc0(sizeof(ActiveRequest));
 		active->request = request;
-		active->kind = request->kind;
 		active->view = request->view;
 		derive_worker.requests = lappend(derive_worker.requests, active);
 	}
@@ -127,9 +147,6 @@ derive_worker_collect_requests(void)
 			active->error = "the view is not maintained";
 			continue;
 		}
-		if (active->kind == DERIVE_REQUEST_VERIFY)
-			continue;			/* after the views have moved */
-
 		switch (view->row->state)
 		{
 			case DERIVE_VIEW_BUILDING:
@@ -184,8 +201,7 @@ derive_worker_answer_repairs(WorkerView *view, ErrorData *edata)
 	{
 		ActiveRequest *active = lfirst(lc);
 
-		if (active->view != view->relid || active->kind != DERIVE_REQUEST_REPAIR ||
-			active->answered)
+		if (active->view != view->relid || active->answered)
 			continue;
 		active->answered = true;
 		if (edata)
@@ -196,67 +212,13 @@ derive_worker_answer_repairs(WorkerView *view, ErrorData *edata)
 	}
 }
 
-static void
-compare_guarded(void *arg)
-{
-	ActiveRequest *active = arg;
-
-	CommandCounterIncrement();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	derive_program_compare(derive_worker_find_view(active->view)->program,
-						   &active->missing, &active->extra);
-	PopActiveSnapshot();
-}
-
-/* Compare views with their queries: all of them are at this batch's position now. */
-void
-derive_worker_verify_views(void)
-{
-	ListCell   *lc;
-
-	foreach(lc, derive_worker.requests)
-	{
-		ActiveRequest *active = lfirst(lc);
-		WorkerView *view = derive_worker_find_view(active->view);
-		ErrorData  *edata;
-
-		if (active->answered || active->kind != DERIVE_REQUEST_VERIFY)
-			continue;
-		if (view->row->state == DERIVE_VIEW_READY && view->program != NULL)
-		{
-			/*
-			 * In a later batch, if it is not there yet.  A view that did not
-			 * have to move may lack its locks, and then TRUNCATE may have
-			 * emptied a table since the snapshot was taken, or hold us up.
-			 */
-			if (!view->locked)
-				view->stuck = true;
-			if (!view->locked || !view->fresh)
-				continue;
-			edata = derive_guarded(compare_guarded, active);
-			if (edata)
-			{
-				active->sqlerrcode = edata->sqlerrcode;
-				active->error = derive_error_text(edata);
-			}
-		}
-		else
-		{
-			active->sqlerrcode = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
-			active->error = view->row->state == DERIVE_VIEW_PAUSED ? "the view is paused" :
-				view->row->state == DERIVE_VIEW_FAILED ? "maintenance of the view has failed" :
-				"the view is being built";
-		}
-		active->answered = true;
-	}
-}
-
 /* After the commit: hand out the answers; what has none waits for the next batch. */
 void
 derive_worker_answer_requests(void)
 {
 	ListCell   *lc;
 
+	pg_atomic_write_u64(&derive_worker.db->verifier.answered, asked);
 	if (derive_worker.requests == NIL)
 		return;
 	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
@@ -280,11 +242,7 @@ derive_worker_answer_requests(void)
 			request->status = DERIVE_REQUEST_ERROR;
 		}
 		else
-		{
-			request->missing = active->missing;
-			request->extra = active->extra;
 			request->status = DERIVE_REQUEST_DONE;
-		}
 	}
 	LWLockRelease(derive_shared()->lock);
 	derive_worker.requests = NIL;

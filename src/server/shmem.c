@@ -11,6 +11,8 @@
  */
 #include "postgres.h"
 
+#include <signal.h>
+
 #include "base/gucs.h"
 #include "miscadmin.h"
 #include "server/shmem.h"
@@ -30,6 +32,7 @@ static void request_shared_memory(void);
 static void startup_shared_memory(void);
 static Size shared_size(void);
 static void wait_for_place(Oid dboid);
+static void init_requests(DeriveDatabase *db);
 
 
 /* ----------------------------------------------------------------
@@ -85,6 +88,7 @@ startup_shared_memory(void)
 		shared->lock = &locks[0].lock;
 		shared->stats_lock = &locks[1].lock;
 		pg_atomic_init_u32(&shared->generation, 1);
+		pg_atomic_init_u64(&shared->last_request, 0);
 		for (i = 0; i < DERIVE_MAX_BUILD_SLOTS; i++)
 		{
 			pg_atomic_init_u64(&shared->builds[i].tuples_done, 0);
@@ -103,6 +107,7 @@ startup_shared_memory(void)
 			pg_atomic_init_u64(&db->commits_applied, 0);
 			pg_atomic_init_u64(&db->covered_at, 0);
 			derive_wait_point_init(&db->point);
+			init_requests(db);
 		}
 	}
 
@@ -113,6 +118,17 @@ startup_shared_memory(void)
 								&info, HASH_ELEM | HASH_BLOBS);
 
 	LWLockRelease(AddinShmemInitLock);
+}
+
+/* In a slot that belongs to nobody, or to a new database. */
+static void
+init_requests(DeriveDatabase *db)
+{
+	memset(db->requests, 0, sizeof(db->requests));
+	memset(&db->verifier, 0, sizeof(db->verifier));
+	pg_atomic_init_u64(&db->verifier.asked, 0);
+	pg_atomic_init_u64(&db->verifier.answered, 0);
+	pg_atomic_init_u64(&db->verifier.blocked_on, 0);
 }
 
 DeriveShared *
@@ -182,6 +198,7 @@ derive_database_want(Oid dboid)
 		pg_atomic_write_u64(&db->commits_applied, 0);
 		pg_atomic_write_u64(&db->covered_at, 0);
 		derive_wait_point_init(&db->point);
+		init_requests(db);
 		pg_atomic_write_u32(&db->dboid, dboid);
 		pg_atomic_fetch_add_u32(&shared->generation, 1);
 	}
@@ -235,7 +252,7 @@ derive_database_free(DeriveDatabase *db)
 	bool		result = false;
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	if (!db->wanted && db->holds == 0 && db->worker_pid == 0)
+	if (!db->wanted && db->holds == 0 && db->worker_pid == 0 && db->verifier.pid == 0)
 	{
 		pg_atomic_write_u32(&db->dboid, InvalidOid);
 		pg_atomic_fetch_add_u32(&shared->generation, 1);
@@ -286,63 +303,119 @@ derive_database_has_worker(DeriveDatabase *db)
  * ----------------------------------------------------------------
  */
 
-DeriveRequest *
-derive_request_submit(DeriveDatabase *db, DeriveRequestKind kind, Oid view)
+uint64
+derive_request_number(void)
 {
-	DeriveRequest *result = NULL;
+	return pg_atomic_add_fetch_u64(&shared->last_request, 1);
+}
+
+DeriveRequest *
+derive_request_submit(DeriveDatabase *db, uint64 number, DeriveRequestKind kind, Oid view)
+{
+	DeriveRequest *place = NULL;
+	int			verifies = 0;
 	int			i;
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	for (i = 0; i < DERIVE_MAX_REQUESTS && result == NULL; i++)
+	for (i = 0; i < DERIVE_MAX_REQUESTS; i++)
 	{
-		DeriveRequest *request = &shared->requests[i];
+		DeriveRequest *request = &db->requests[i];
 
-		if (request->status != DERIVE_REQUEST_FREE)
-			continue;
-		memset(request, 0, sizeof(*request));
-		request->status = DERIVE_REQUEST_PENDING;
-		request->kind = kind;
-		request->dboid = pg_atomic_read_u32(&db->dboid);
-		request->view = view;
-		request->caller_pid = MyProcPid;
-		result = request;
+		if (request->status == DERIVE_REQUEST_FREE)
+			place = request;
+		else if (request->kind == DERIVE_REQUEST_VERIFY)
+			verifies++;
+	}
+	if (pg_atomic_read_u32(&db->dboid) != MyDatabaseId ||
+		(kind == DERIVE_REQUEST_VERIFY && verifies >= DERIVE_MAX_VERIFIES))
+		place = NULL;
+	if (place != NULL)
+	{
+		memset(place, 0, sizeof(*place));
+		place->status = DERIVE_REQUEST_PENDING;
+		place->kind = kind;
+		place->number = number;
+		place->view = view;
+		if (kind == DERIVE_REQUEST_VERIFY && db->verifier.pid != 0)
+			SetLatch(db->verifier.latch);
 	}
 	LWLockRelease(shared->lock);
 
-	if (result == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("too many calls that verify or repair views at the same time"),
-				 errhint("Try again later.")));
-	derive_database_wake(db);
-	return result;
+	if (place != NULL)
+		derive_database_wake(db);
+	return place;
 }
 
+bool
+derive_request_look(DeriveRequest *request, uint64 number, DeriveRequest *copy)
+{
+	LWLockAcquire(shared->lock, LW_SHARED);
+	*copy = *request;
+	LWLockRelease(shared->lock);
+	return copy->status != DERIVE_REQUEST_FREE && copy->number == number;
+}
+
+/*
+ * The verifier is told, by the signal that cancels queries, under the lock:
+ * there it also says that it is done with a request.
+ */
 void
-derive_request_release(DeriveRequest *request)
+derive_request_release(DeriveDatabase *db, DeriveRequest *request, uint64 number)
 {
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	if (request->status == DERIVE_REQUEST_RUNNING)
-		request->status = DERIVE_REQUEST_ABANDONED;
-	else
+	if (request->number != number)
+		;						/* the slot is another database's by now */
+	else if (request->status != DERIVE_REQUEST_RUNNING)
 		request->status = DERIVE_REQUEST_FREE;
+	else
+	{
+		request->status = DERIVE_REQUEST_ABANDONED;
+		if (request->kind == DERIVE_REQUEST_VERIFY && db->verifier.pid != 0)
+		{
+			db->verifier.interrupted_at = GetCurrentTimestamp();
+			kill(db->verifier.pid, SIGINT);
+		}
+	}
 	LWLockRelease(shared->lock);
+
+	/* Somebody may wait for the place. */
+	ConditionVariableBroadcast(&db->point.cv);
 }
 
 void
-derive_requests_interrupt(Oid dboid)
+derive_requests_hand_back(DeriveDatabase *db, DeriveRequestKind kind)
 {
-	for (int i = 0; i < DERIVE_MAX_REQUESTS; i++)
-	{
-		DeriveRequest *request = &shared->requests[i];
+	int			i;
 
-		if (request->dboid != dboid)
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	for (i = 0; i < DERIVE_MAX_REQUESTS; i++)
+	{
+		DeriveRequest *request = &db->requests[i];
+
+		if (request->kind != kind)
 			continue;
-		if (request->status == DERIVE_REQUEST_RUNNING)
-			request->status = DERIVE_REQUEST_PENDING;
-		else if (request->status == DERIVE_REQUEST_ABANDONED)
+		if (request->status == DERIVE_REQUEST_ABANDONED)
 			request->status = DERIVE_REQUEST_FREE;
+		else if (request->status == DERIVE_REQUEST_RUNNING)
+		{
+			request->status = DERIVE_REQUEST_PENDING;
+			request->lives++;
+		}
 	}
+	LWLockRelease(shared->lock);
+}
+
+bool
+derive_requests_pending(DeriveDatabase *db, DeriveRequestKind kind)
+{
+	bool		result = false;
+	int			i;
+
+	LWLockAcquire(shared->lock, LW_SHARED);
+	for (i = 0; i < DERIVE_MAX_REQUESTS && !result; i++)
+		result = db->requests[i].status == DERIVE_REQUEST_PENDING && db->requests[i].kind == kind;
+	LWLockRelease(shared->lock);
+	return result;
 }
 
 

@@ -22,13 +22,93 @@
 #include "storage/spin.h"
 #include "utils/timestamp.h"
 
-#define DERIVE_MAX_REQUESTS		64	/* verify and repair calls under way,
-									 * whole server */
+#define DERIVE_MAX_REQUESTS		32	/* verify and repair calls under way in
+									 * one database */
+#define DERIVE_MAX_VERIFIES		(DERIVE_MAX_REQUESTS / 2)	/* those of verify,
+															 * which who may read a
+															 * view can call */
 #define DERIVE_MAX_BUILD_SLOTS	32	/* builders, whole server */
 #define DERIVE_MAX_WAITING		64	/* databases that found no place */
 #define DERIVE_ERROR_LENGTH		512
 #define DERIVE_PHASE_LENGTH		32
 #define DERIVE_WAITS_LENGTH		64
+
+/*
+ * Something that a session wants done: a view to be verified, by the database's
+ * verifier, or to be repaired, inside a batch of its worker.
+ *
+ *	FREE -> PENDING (session) -> RUNNING (who does it) -> DONE or ERROR (the same) -> FREE (session)
+ *
+ * A session that gives up frees a place that does not run, and marks one that
+ * runs as abandoned; who runs it then frees it, also when it ends itself.
+ */
+typedef enum DeriveRequestStatus
+{
+	DERIVE_REQUEST_FREE,
+	DERIVE_REQUEST_PENDING,
+	DERIVE_REQUEST_RUNNING,
+	DERIVE_REQUEST_ABANDONED,
+	DERIVE_REQUEST_DONE,
+	DERIVE_REQUEST_ERROR
+} DeriveRequestStatus;
+
+typedef enum DeriveRequestKind
+{
+	DERIVE_REQUEST_VERIFY,
+	DERIVE_REQUEST_REPAIR
+} DeriveRequestKind;
+
+typedef struct DeriveRequest
+{
+	DeriveRequestStatus status;
+	DeriveRequestKind kind;
+	uint64		number;			/* never the same again; they are served in
+								 * this order */
+	Oid			view;
+	int			lives;			/* processes that ended while they ran it */
+
+	/* written by who runs it, valid once DONE */
+	int64		missing;
+	int64		extra;
+
+	/* written by who runs it, valid once ERROR */
+	int			sqlerrcode;
+	char		error[DERIVE_ERROR_LENGTH];
+} DeriveRequest;
+
+/*
+ * The process that verifies views of a database, see verifier.c.
+ */
+typedef struct DeriveVerifier
+{
+	/* 0: none runs; written by it, as all up to "phase" */
+	pid_t		pid;
+	Latch	   *latch;
+	Oid			view;			/* that it verifies now, or InvalidOid */
+	uint64		running;		/* the request's number, or 0 */
+	char		phase[DERIVE_PHASE_LENGTH]; /* for people */
+
+	/* Starts of it that failed in a row; written by the worker. */
+	int			start_failures;
+
+	/*
+	 * Set by sessions that interrupt it, cleared by it when it has noticed:
+	 * since when (0: not at all), and whether it shall begin again because
+	 * others wait for its locks, or else because nobody wants the result.
+	 */
+	TimestampTz interrupted_at;
+	bool		give_way;
+
+	/*
+	 * Batches: the verifier counts up "asked" and waits until "answered" has
+	 * come as far, by a batch whose snapshot was taken after that and whose
+	 * position is in the catalog.  Written by the worker.
+	 */
+	pg_atomic_uint64 asked;
+	pg_atomic_uint64 answered;
+
+	pg_atomic_uint64 blocked_on;	/* see derive_blocked_set(); written by it */
+} DeriveVerifier;
 
 /*
  * A database that has, or may have, maintained views.
@@ -117,48 +197,11 @@ typedef struct DeriveDatabase
 
 	/* What sessions wait for. */
 	DeriveWaitPoint point;
+
+	/* What they want done; and who verifies. */
+	DeriveRequest requests[DERIVE_MAX_REQUESTS];
+	DeriveVerifier verifier;
 } DeriveDatabase;
-
-/*
- * Something that a session wants done inside a batch.
- *
- *	FREE -> PENDING (session) -> RUNNING (worker) -> DONE or ERROR (worker) -> FREE (session)
- *
- * A session that gives up frees a slot that does not run, and marks one that
- * runs as abandoned; the worker then frees it.
- */
-typedef enum DeriveRequestStatus
-{
-	DERIVE_REQUEST_FREE,
-	DERIVE_REQUEST_PENDING,
-	DERIVE_REQUEST_RUNNING,
-	DERIVE_REQUEST_ABANDONED,
-	DERIVE_REQUEST_DONE,
-	DERIVE_REQUEST_ERROR
-} DeriveRequestStatus;
-
-typedef enum DeriveRequestKind
-{
-	DERIVE_REQUEST_VERIFY,
-	DERIVE_REQUEST_REPAIR
-} DeriveRequestKind;
-
-typedef struct DeriveRequest
-{
-	DeriveRequestStatus status;
-	DeriveRequestKind kind;
-	Oid			dboid;
-	Oid			view;
-	int			caller_pid;
-
-	/* written by the worker, valid once DONE */
-	int64		missing;
-	int64		extra;
-
-	/* written by the worker, valid once ERROR */
-	int			sqlerrcode;
-	char		error[DERIVE_ERROR_LENGTH];
-} DeriveRequest;
 
 /*
  * A view that is being built.  The worker takes and fills the slot, then
@@ -236,7 +279,8 @@ typedef struct DeriveShared
 	 */
 	Oid			waiting[DERIVE_MAX_WAITING];
 
-	DeriveRequest requests[DERIVE_MAX_REQUESTS];
+	pg_atomic_uint64 last_request;	/* the highest DeriveRequest.number */
+
 	DeriveBuild builds[DERIVE_MAX_BUILD_SLOTS];
 
 	int			ndatabases;
@@ -270,15 +314,22 @@ extern void derive_database_wake(DeriveDatabase *db);
 extern void derive_launcher_wake(void);
 extern bool derive_database_has_worker(DeriveDatabase *db);
 
-extern DeriveRequest *derive_request_submit(DeriveDatabase *db, DeriveRequestKind kind, Oid view);
-extern void derive_request_release(DeriveRequest *request); /* session: done with
-															 * it, or gives up */
+/* A number for a new request; then a place for it, NULL if all are taken. */
+extern uint64 derive_request_number(void);
+extern DeriveRequest *derive_request_submit(DeriveDatabase *db, uint64 number,
+											DeriveRequestKind kind, Oid view);
 
-/*
- * The worker of a database goes: what it has begun waits for the next one, and
- * what nobody waits for any more is free.  Call it under the lock.
- */
-extern void derive_requests_interrupt(Oid dboid);
+/* A copy of it; false if it is no longer there. */
+extern bool derive_request_look(DeriveRequest *request, uint64 number, DeriveRequest *copy);
+
+/* Session: done with it, or gives up.  Harmless if it is no longer there. */
+extern void derive_request_release(DeriveDatabase *db, DeriveRequest *request, uint64 number);
+
+/* Who runs requests of this kind ends: somebody else will have to. */
+extern void derive_requests_hand_back(DeriveDatabase *db, DeriveRequestKind kind);
+
+/* Does a request of this kind wait? */
+extern bool derive_requests_pending(DeriveDatabase *db, DeriveRequestKind kind);
 
 extern DeriveBuild *derive_build_take(Oid dboid, Oid view, int64 epoch);	/* NULL if all are taken */
 extern DeriveBuild *derive_build_find(Oid dboid, Oid view);

@@ -360,10 +360,14 @@ Datum
 derive_verify_sql(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	TimestampTz start = GetCurrentTimestamp();
+	int64		timeout_ms = -1;
 	List	   *views;
 	ListCell   *lc;
 
 	derive_require_service();
+	if (!PG_ARGISNULL(1))
+		timeout_ms = derive_timeout_ms(PG_GETARG_INTERVAL_P(1));
 	InitMaterializedSRF(fcinfo, 0);
 	views = views_to_verify(PG_ARGISNULL(0) ? InvalidOid : PG_GETARG_OID(0));
 	foreach(lc, views)
@@ -373,7 +377,11 @@ derive_verify_sql(PG_FUNCTION_ARGS)
 		Datum		values[3];
 		bool		nulls[3] = {false, false, false};
 
-		derive_verify_view(lfirst_oid(lc), &missing, &extra);
+		/* The time is for all of them together. */
+		derive_verify_view(lfirst_oid(lc),
+						   timeout_ms < 0 ? -1 :
+						   Max(timeout_ms - (GetCurrentTimestamp() - start) / 1000, 0),
+						   &missing, &extra);
 		values[0] = ObjectIdGetDatum(lfirst_oid(lc));
 		values[1] = Int64GetDatum(missing);
 		values[2] = Int64GetDatum(extra);

@@ -254,7 +254,6 @@ derive_worker_load_registry(void)
 	MemoryContext config_cxt;
 	List	   *rows;
 	ListCell   *lc;
-	char		timeout[32];
 
 	derive_worker.reload = false;
 	derive_worker.reload_tries = derive_worker.reload_at != 0 ? derive_worker.reload_tries + 1 : 0;
@@ -277,9 +276,7 @@ derive_worker_load_registry(void)
 	 * of are taken if they are free; for others never be the one for whom a
 	 * deadlock is broken.
 	 */
-	snprintf(timeout, sizeof(timeout), "%d", LOAD_LOCK_MS);
-	(void) set_config_option("lock_timeout", timeout, PGC_SUSET, PGC_S_SESSION,
-							 GUC_ACTION_LOCAL, true, 0, false);
+	derive_background_limit_lock_waits(LOAD_LOCK_MS);
 	foreach(lc, derive_worker.views)
 	{
 		WorkerView *view = lfirst(lc);

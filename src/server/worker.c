@@ -22,8 +22,8 @@
  *		advance.c	moving the views, and what becomes of one that fails
  *		cohort.c	views that cannot be moved now, and how they come back
  *		watchdog.c	a limit on the time that one view may take
- *		serve.c		requests of sessions: verify, repair
- *		tend.c		between batches: builders, replica identity
+ *		serve.c		requests of others: repairs, and batches for the verifier
+ *		tend.c		between batches: builders, the verifier, replica identity
  *		setbacks.c	when it cannot go on: the log is not to be had, or it crashes
  *
  * Order inside a batch.  Locks come before the snapshot S: a rewrite or
@@ -201,12 +201,12 @@ worker_detach(int code, Datum arg)
 
 	pg_atomic_write_u32(&derive_worker.db->sleeping, 0);
 	derive_blocked_clear(&derive_worker.db->point.blocked_on);
+	derive_requests_hand_back(derive_worker.db, DERIVE_REQUEST_REPAIR);
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	derive_worker.db->worker_pid = 0;
 	derive_worker.db->worker_latch = NULL;
 	derive_worker.db->epoch = 0;
 	derive_worker.db->left = (code == 0);
-	derive_requests_interrupt(pg_atomic_read_u32(&derive_worker.db->dboid));
 	LWLockRelease(shared->lock);
 	ConditionVariableBroadcast(&derive_worker.db->point.cv);
 	derive_launcher_wake();
@@ -294,6 +294,7 @@ main_loop(void)
 			}
 			derive_worker_tend_identity();
 			derive_worker_tend_builds();
+			derive_worker_tend_verifier();
 			derive_worker_tend_journals();
 			if (anything_to_do() && !derive_worker.reload && !derive_worker.any_dirty &&
 				!derive_worker.leave)
@@ -443,7 +444,8 @@ anything_to_do(void)
 		if (log_has_grown() || derive_worker_position_is_due(derive_worker.covered))
 			return true;
 	}
-	return anything_to_expire() || derive_worker_has_pending_request();
+	return anything_to_expire() || derive_worker_has_pending_request() ||
+		derive_worker_is_asked_for_batch();
 }
 
 /*
@@ -640,6 +642,7 @@ run_batch(void)
 	instr_time	duration;
 
 	derive_worker.unfinished = true;
+	derive_worker_note_asked();
 	pg_memory_barrier();
 	derive_background_begin();
 	MemoryContextSwitchTo(derive_worker.batch_cxt);
@@ -694,7 +697,8 @@ run_batch(void)
 		wrote = true;
 	if (derive_worker_activate_journals())
 		wrote = true;
-	derive_worker_verify_views();
+	if (derive_worker_must_store_position())
+		wrote = true;
 	if (!wrote)
 		wrote = due = derive_worker_position_is_due(covered);
 	DERIVE_DEBUG_POINT("batch-applied");

@@ -5,9 +5,8 @@
  *
  * worker.c runs the loop and the batch, reading.c reads the log, views.c knows
  * the views, basis.c what they rest on, advance.c moves them, serve.c does what
- * sessions ask for, tend.c looks after builders, setbacks.c is for when it cannot
- * go on.  One process is one worker, so that its state is one
- * global variable.
+ * others ask for, tend.c looks after builders and the verifier, setbacks.c is for when
+ * it cannot go on.  One process is one worker, so that its state is one global variable.
  *
  *-------------------------------------------------------------------------
  */
@@ -376,8 +375,16 @@ extern WorkerView *derive_watchdog_bitten(void);
  * serve.c: requests of sessions
  */
 
-/* Does one wait for a batch? */
+/* Does a session wait for a batch? */
 extern bool derive_worker_has_pending_request(void);
+
+/*
+ * Does the verifier wait for one?  Before the snapshot of a batch: note what it has
+ * asked for; and then: must the batch store its position for it?
+ */
+extern bool derive_worker_is_asked_for_batch(void);
+extern void derive_worker_note_asked(void);
+extern bool derive_worker_must_store_position(void);
 
 /* Sets WorkerView.repair, before the registry is read. */
 extern void derive_worker_mark_repairs(void);
@@ -385,7 +392,6 @@ extern void derive_worker_mark_repairs(void);
 /* The steps of a batch, in this order; collect: true if it wrote to the registry. */
 extern bool derive_worker_collect_requests(void);
 extern void derive_worker_answer_repairs(WorkerView *view, ErrorData *edata);
-extern void derive_worker_verify_views(void);
 extern void derive_worker_answer_requests(void);
 
 /* Or instead, after an error: they wait for the next batch. */
@@ -434,6 +440,7 @@ extern bool derive_worker_survive_crashes(void);
  */
 extern void derive_worker_tend_identity(void);
 extern void derive_worker_tend_builds(void);
+extern void derive_worker_tend_verifier(void);
 
 /* Must the stream keep what the view may have to catch up with? */
 extern bool derive_worker_wants_backlog(WorkerView *view);

@@ -1,0 +1,28 @@
+/*-------------------------------------------------------------------------
+ *
+ * verifier.h
+ *	  Comparing views with their queries, in a process of its own.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DERIVE_VERIFIER_H
+#define DERIVE_VERIFIER_H
+
+#include "postmaster/bgworker.h"
+#include "server/shmem.h"
+
+/*
+ * Start the verifier of the current database (worker).  NULL if the server has
+ * no background worker left.
+ */
+extern BackgroundWorkerHandle *derive_verifier_start(void);
+
+/*
+ * For the session whose request is running: look after the verifier.  Call it
+ * now and then, not more than once a second.
+ */
+extern void derive_verifier_look_after(DeriveDatabase *db, const DeriveRequest *request);
+
+extern PGDLLEXPORT void derive_verifier_main(Datum arg);
+
+#endif							/* DERIVE_VERIFIER_H */

@@ -452,7 +452,7 @@ fill(void)
 	pg_atomic_write_u64(&build->tuples_total, (uint64) expected_tuples(program));
 	DERIVE_DEBUG_POINT("build-before-fill");
 	set_filling(true);
-	if (row->rebuild && !program->unfilled)
+	if (row->rebuild && !program->unfilled && (program->routine->flags & DERIVE_OF_CURRENT_ROWS))
 	{
 		DeriveTargetCounts counts = {0};
 

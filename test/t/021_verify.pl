@@ -285,7 +285,7 @@ like(finish($next), qr/of_small\|0\|0/, 'until it is free');
 # one that the worker cannot move is compared when it is with the others again
 my $state = $node->safe_psql('postgres', q{SELECT relid::regclass FROM derive_state.relations WHERE view = 'of_small'::regclass AND role = 's' LIMIT 1});
 $locker = background($node);
-$locker->query_safe("BEGIN; LOCK TABLE $state IN SHARE MODE");
+$locker->query_safe("BEGIN; REINDEX TABLE $state");
 $node->safe_psql('postgres', 'UPDATE small SET x = x + 1 WHERE id < 10');
 $node->poll_query_until('postgres', q{SELECT state = 'waiting' FROM derive.views WHERE view = 'of_small'::regclass}) or die;
 ($rc, $out, $err) = $node->psql('postgres', q{SELECT * FROM derive.verify('of_small', timeout => '1 s')});

@@ -74,14 +74,18 @@ debian_postgres_version()
 # None that is there is named: installing it could upgrade a server that runs.
 missing_packages()
 {
-	local purpose version
+	local purpose version folder
 
 	command -v gcc >/dev/null || echo gcc
 	[ -f /usr/include/stdio.h ] || echo libc6-dev
 	command -v make >/dev/null || echo make
-	if ! find_postgres; then
+	if find_postgres; then
+		folder=$pg_bin/..
+		version=$("$PG_CONFIG" --version | sed -n 's/^PostgreSQL \([0-9]*\).*/\1/p')
+	else
 		version=$(debian_postgres_version)
-		[ -x "/usr/lib/postgresql/$version/bin/postgres" ] || echo "postgresql-$version"
+		folder=/usr/lib/postgresql/$version
+		[ -x "$folder/bin/postgres" ] || echo "postgresql-$version"
 		[ -f "/usr/include/postgresql/$version/server/postgres.h" ] || echo "postgresql-server-dev-$version"
 	fi
 	for purpose in "$@"; do
@@ -89,8 +93,9 @@ missing_packages()
 			test)
 				perl -MIPC::Run -e 1 2>/dev/null || echo libipc-run-perl
 				perl -MTest::More -e 1 2>/dev/null || echo perl
-				# without it a test is skipped
-				[ -e "$("${PG_CONFIG:-false}" --pkglibdir)/pgaudit.so" ] || ! may_install || echo "postgresql-@-pgaudit"
+				# for Debian's own server, where it is to be had; without it a test is skipped
+				[ -e "$folder/lib/pgaudit.so" ] || [ "$(realpath "$folder")" != "/usr/lib/postgresql/$version" ] ||
+					! may_install || ! apt-cache show "postgresql-$version-pgaudit" >/dev/null 2>&1 || echo "postgresql-$version-pgaudit"
 				;;
 			fuzz) command -v python3 >/dev/null || echo python3 ;;
 			lint) command -v pg_bsd_indent >/dev/null || echo pg-bsd-indent ;;

@@ -300,6 +300,7 @@ advance(void *arg)
 	{
 		bool		expire = derive_worker_expire_due(view);
 
+		Assert(view->kept);
 		program->expire = expire;
 		stats->stats.changes_in = derive_program_apply(program, move->batch, &counts);
 		if (expire)
@@ -434,11 +435,11 @@ advance_carefully(Move *move)
  * ----------------------------------------------------------------
  */
 
-/* Does the batch have anything for this view, which is where the others are? */
+/* Does the batch have anything for this view, which is where the others are?  Or can nobody tell? */
 static bool
 has_changes(WorkerView *view, DeriveBatch *batch)
 {
-	return view->program == NULL || view->program->outdated != NULL || view->program->unfilled ||
+	return !view->kept || view->program->outdated != NULL || view->program->unfilled ||
 		derive_program_changes(view->program, batch) >= 0;
 }
 

@@ -32,10 +32,14 @@
  * derive_state.waiting, by the batch that leaves it behind, and the slot is not
  * confirmed beyond it.  So if the process ends, the log still has it all, and the
  * next one reads it again: what the others' position covers goes to the backlog
- * only (FATE_WAITING).  The same where a view's program could not be loaded, so
- * that nobody knew what to keep: once it is loaded, the decoder is opened anew
- * ("reread").  If the log that is held for it exceeds pg_derive.waiting_max_size
- * its changes are given up, and it is computed anew when it can be moved.
+ * only (FATE_WAITING).  If the log that is held for it exceeds
+ * pg_derive.waiting_max_size its changes are given up, and it is computed anew when
+ * it can be moved.
+ *
+ * What a view reads, its program says.  As long as that could not be loaded the
+ * stream has not followed all of it.  So a view whose changes are not "kept" does not
+ * move, and is not fresh either, whatever the batch seems to have for it; once its
+ * program is loaded, the decoder is opened anew ("reread").
  *
  * A view over other views catches up exactly if these come back in the same step,
  * from the same position.  Otherwise it is recomputed: the log does not have the
@@ -184,17 +188,18 @@ derive_worker_load_waiting(void)
 			remember_waiting(view, row);
 	}
 
-	/* What is captured for them from now on, and was so far? */
+	/*
+	 * What is captured for them from now on, and was so far?  Nothing is kept
+	 * for one that stands still but need not come back from there.
+	 */
 	foreach(lc, derive_worker.views)
 	{
 		WorkerView *view = lfirst(lc);
 
-		if (!derive_worker_stands_still(view))
-		{
+		if (derive_worker_stands_still(view))
+			positions = lappend(positions, view->waiting->position);
+		else if (view->waiting != NULL && view->waiting->position != NULL)
 			view->kept = false;
-			continue;
-		}
-		positions = lappend(positions, view->waiting->position);
 		if (view->program == NULL)
 			view->kept = false;
 		else if (derive_worker.stream != NULL && XLogRecPtrIsInvalid(derive_worker.decoded_upto))
@@ -303,7 +308,8 @@ derive_worker_lock_views(void)
 		view->locked = view->hold_until <= now && !view->dirty &&
 			lock_or_note(view, view->reads, AccessShareLock) &&
 			lock_or_note(view, view->writes, view->fill ? AccessExclusiveLock : RowExclusiveLock);
-		if (view->locked && derive_worker_stands_still(view) && !view->kept)
+		if (view->locked && view->row->state == DERIVE_VIEW_READY && !view->kept &&
+			!derive_worker_needs_recompute(view))
 		{
 			view->locked = false;
 			reread = true;
@@ -352,8 +358,6 @@ reason_of(WorkerView *view)
 
 	if (view->hold_until > GetCurrentTimestamp() && view->hold_reason != NULL)
 		return view->hold_reason;
-	if (view->locked && derive_worker.yielding)
-		return pstrdup("its turn, since a session waits for a lock that a batch had");
 	if (view->locked && derive_worker.yielding)
 		return pstrdup("its turn, since a session waits for a lock that a batch had");
 	if (OidIsValid(view->busy))
@@ -417,7 +421,7 @@ derive_worker_set_aside(WorkerView *view)
 	}
 	else if (view->row->state == DERIVE_VIEW_READY && !view->row->rebuild && derive_worker.position != NULL)
 	{
-		view->kept = view->program != NULL && derive_stream_keep(derive_worker.stream, logged_sources(view));
+		view->kept = view->kept && derive_stream_keep(derive_worker.stream, logged_sources(view));
 		row.position = derive_worker.position;
 		row.lsn = derive_worker.covered;
 	}
@@ -441,11 +445,9 @@ derive_worker_end_waiting(WorkerView *view)
 	if (view->row->state == DERIVE_VIEW_READY)
 		ereport(LOG,
 				(errmsg("view \"%s\" is with the others again", get_rel_name(view->relid))));
-	if (view->kept)
-		derive_worker.reload = true;	/* nothing need be kept for it */
+	derive_worker.reload = true;	/* nothing need be kept for it */
 	derive_waiting_end(view->relid);
 	free_waiting(view);
-	view->kept = false;
 }
 
 /*
@@ -461,9 +463,7 @@ derive_worker_lose_changes(WorkerView *view, const char *reason)
 	row.since = view->waiting ? view->waiting->since : GetCurrentTimestamp();
 	row.reason = unconstify(char *, reason);
 	write_waiting(view, &row);
-	if (view->kept)
-		derive_worker.reload = true;
-	view->kept = false;
+	derive_worker.reload = true;
 }
 
 /*
@@ -601,6 +601,9 @@ derive_worker_plan_next_try(void)
 	{
 		WorkerView *view = lfirst(lc);
 
+		/* what comes after the position of this batch, the stream has */
+		if (view->fresh)
+			view->kept = true;
 		if (!view->stuck)
 			continue;
 		if (soon == 0)

@@ -128,6 +128,32 @@ unload_program(WorkerView *view)
 		derive_program_free(program);
 }
 
+/* Are all sources of the second one, with all columns, sources of the first one? */
+static bool
+follows_all(DeriveProgram *program, DeriveProgram *other)
+{
+	ListCell   *lc;
+	ListCell   *lc2;
+
+	foreach(lc, other->sources)
+	{
+		DeriveSource *wanted = lfirst(lc);
+		bool		found = false;
+
+		foreach(lc2, program->sources)
+		{
+			DeriveSource *source = lfirst(lc2);
+
+			if (source->relid == wanted->relid && source->inh == wanted->inh &&
+				source->events == wanted->events && bms_is_subset(wanted->columns, source->columns))
+				found = true;
+		}
+		if (!found)
+			return false;
+	}
+	return true;
+}
+
 /* The old program goes when the new one is there: until then it tells what to follow. */
 static void
 load_program_guarded(void *arg)
@@ -136,6 +162,8 @@ load_program_guarded(void *arg)
 	DeriveProgram *program = derive_program_load(view->relid, derive_worker.cxt);
 	MemoryContext oldcontext = MemoryContextSwitchTo(program->cxt);
 
+	if (view->program == NULL || !follows_all(view->program, program))
+		view->kept = false;
 	unload_program(view);
 	view->reads = list_copy(derive_program_read_relations(program));
 	view->writes = list_copy(derive_program_write_relations(program));

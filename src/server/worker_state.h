@@ -78,7 +78,8 @@ typedef struct WorkerView
 	/* Whether it can be moved; see cohort.c. */
 	DeriveWaitingRow *waiting;	/* its row in derive_state.waiting, in cxt; or
 								 * NULL */
-	bool		kept;			/* the stream has all that it lacks */
+	bool		kept;			/* if it is ready: the stream has, or will
+								 * have, all that it lacks */
 	Oid			busy;			/* what could not be locked for it, or
 								 * InvalidOid */
 	LOCKMODE	busy_mode;

@@ -1,0 +1,66 @@
+# Views that are set aside: nothing that they miss is lost when batches fail, programs
+# are loaded late, or partitions come and go meanwhile; and who waits costs nothing.
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+use DeriveTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = derive_node('aside', conf => "pg_derive.lock_timeout = 100ms\n");
+plan skip_all => 'a release build has no debug points' unless has_debug_points($node);
+
+$node->safe_psql('postgres', q{
+CREATE TABLE x (id int PRIMARY KEY, g int, t text);
+CREATE TABLE y (id int PRIMARY KEY, g int);
+INSERT INTO x SELECT i, i % 3, i FROM generate_series(1, 9) i;
+SELECT derive.create_view('narrow', 'SELECT id FROM x');
+SELECT derive.create_view('groups', 'SELECT g, count(*) AS n, max(t) AS t FROM x GROUP BY g');
+SELECT derive.create_view('history', derivation => 'history', sources => ARRAY['x'::regclass]);
+SELECT derive.create_view('other', 'SELECT g, count(*) AS n FROM y GROUP BY g');
+});
+wait_derived($node, 'built');
+
+my $holder = background($node);
+my $locker = background($node);
+
+sub restart_worker
+{
+	$node->safe_psql('postgres', q{SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE backend_type = 'pg_derive worker'});
+	return;
+}
+
+# A history has more than the query over its table, but ends with its rows.
+sub all_exact
+{
+	my ($label) = @_;
+	wait_derived($node, "$label: caught up");
+	is($node->safe_psql('postgres', q{SELECT view, oracle(view) FROM derive.views WHERE view <> 'history'::regclass AND oracle(view) <> 0}),
+		'', "$label: every view equals its query");
+	is($node->safe_psql('postgres', 'SELECT * FROM derive.verify() WHERE missing <> 0 OR extra <> 0'), '', "$label: derive.verify()");
+	is($node->safe_psql('postgres', q{SELECT id, g, t FROM x EXCEPT ALL SELECT id, g, t FROM history WHERE until_lsn IS NULL}),
+		'', "$label: the history has the rows of its table");
+	return;
+}
+
+# The worker starts while a table is locked, so that nobody follows it for these
+# views; the batch that reads its changes fails, and then they can be loaded.
+for my $relation (qw(x groups))
+{
+	$locker->query_safe(q{BEGIN; UPDATE x SET g = g + 1, t = t || 'a' WHERE id < 4; INSERT INTO x SELECT max(id) + 1, 1, 'b' FROM x});
+	$locker->query_safe($relation eq 'x' ? 'LOCK TABLE x IN ACCESS EXCLUSIVE MODE' : 'CREATE INDEX groups_n ON groups (n)');
+	$holder->query_safe(q{SELECT pg_advisory_lock(hashtext('batch-locked'))});
+	set_debug_point($node, "batch-locked:wait,batch-applied:once,$relation:once");
+	restart_worker();
+	waits_at($node, 'batch-locked');
+	$locker->query_safe('COMMIT');
+	$holder->query_safe('SELECT pg_advisory_unlock_all()');
+	all_exact("$relation: loaded after its changes were read");
+	set_debug_point($node, '');
+}
+
+$_->quit for $holder, $locker;
+log_is_clean($node);
+done_testing();

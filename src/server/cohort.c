@@ -468,7 +468,8 @@ derive_worker_lose_changes(WorkerView *view, const char *reason)
 
 /*
  * In a batch: give up the changes of views for which too much of the log is held.
- * Returns whether something was written.
+ * One that only has to wait for the next batch is not meant.  Returns whether
+ * something was written.
  */
 bool
 derive_worker_limit_waiting(XLogRecPtr covered)
@@ -482,7 +483,7 @@ derive_worker_limit_waiting(XLogRecPtr covered)
 	{
 		WorkerView *view = lfirst(lc);
 
-		if (!derive_worker_stands_still(view) || view->locked ||
+		if (!derive_worker_stands_still(view) || (view->locked && derive_worker_sources_fresh(view)) ||
 			covered - view->waiting->lsn <= (uint64) derive_waiting_max_size * 1024)
 			continue;
 		ereport(WARNING,

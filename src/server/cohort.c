@@ -209,7 +209,11 @@ derive_worker_load_waiting(void)
 		derive_stream_set_waiting(derive_worker.stream, positions);
 }
 
-/* The log is needed from here on by views that stand still; invalid: by none. */
+/*
+ * The log is needed from here on by views that stand still; invalid: by none.  Also
+ * by one that is to be computed anew, as long as its row has a position: partitions
+ * that came may go again, before that is written down.
+ */
 XLogRecPtr
 derive_worker_waiting_lsn(void)
 {
@@ -220,7 +224,7 @@ derive_worker_waiting_lsn(void)
 	{
 		WorkerView *view = lfirst(lc);
 
-		if (derive_worker_stands_still(view) &&
+		if (view->waiting != NULL && view->waiting->position != NULL &&
 			(XLogRecPtrIsInvalid(result) || view->waiting->lsn < result))
 			result = view->waiting->lsn;
 	}
@@ -393,7 +397,9 @@ logged_sources(WorkerView *view)
 
 /*
  * The view should move in this batch and cannot: write down that it does not, and
- * why.  Returns whether something was written.
+ * why.  One that is to be computed anew meanwhile, since it has other partitions now,
+ * say, loses its position for good: nothing is kept for it any more.  Returns whether
+ * something was written.
  */
 bool
 derive_worker_set_aside(WorkerView *view)
@@ -412,12 +418,15 @@ derive_worker_set_aside(WorkerView *view)
 	}
 	if (view->waiting != NULL)
 	{
-		if (strcmp(view->waiting->reason, row.reason) == 0 && view->waiting->relation == row.relation &&
-			view->waiting->mode == row.mode)
-			return false;
-		row.position = view->waiting->position;
-		row.lsn = view->waiting->lsn;
 		row.since = view->waiting->since;
+		if (derive_worker_stands_still(view))
+		{
+			row.position = view->waiting->position;
+			row.lsn = view->waiting->lsn;
+		}
+		if (strcmp(view->waiting->reason, row.reason) == 0 && view->waiting->relation == row.relation &&
+			view->waiting->mode == row.mode && row.lsn == view->waiting->lsn)
+			return false;
 	}
 	else if (view->row->state == DERIVE_VIEW_READY && !view->row->rebuild && derive_worker.position != NULL)
 	{

@@ -127,15 +127,16 @@ static void
 check_slot_untouched(XLogRecPtr stored)
 {
 	XLogRecPtr	confirmed = derive_decoder_confirmed(derive_worker.decoder);
+	XLogRecPtr	needed = still_needed(stored);
 
-	if (confirmed <= still_needed(stored) || !any_view_ready())
+	if (confirmed <= needed || !any_view_ready())
 		return;
 	ereport(WARNING,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("somebody else has read from replication slot \"%s\", all maintained views of database \"%s\" are computed anew",
+			 errmsg("somebody else has read from replication slot \"%s\", maintained views of database \"%s\" are computed anew",
 					derive_worker.slot, derive_worker.dbname),
 			 errdetail("The slot is at %X/%X, but the views contain only what committed before %X/%X.",
-					   LSN_FORMAT_ARGS(confirmed), LSN_FORMAT_ARGS(stored)),
+					   LSN_FORMAT_ARGS(confirmed), LSN_FORMAT_ARGS(needed)),
 			 errhint("Create a slot of your own to read changes from.")));
 	mark_for_rebuild(stored, confirmed, "somebody else has read from the replication slot");
 }

@@ -51,6 +51,7 @@
 
 static void load_views(List *rows);
 static void fail_stubborn_view(void);
+static void mark_outdated_views(void);
 static void order_views(void);
 
 
@@ -319,6 +320,7 @@ derive_worker_load_registry(void)
 	rows = derive_registry_all();
 	load_views(rows);
 	fail_stubborn_view();
+	mark_outdated_views();
 	derive_worker_load_waiting();
 	order_views();
 	derive_worker_load_journals();
@@ -358,6 +360,26 @@ fail_stubborn_view(void)
 								 ERRCODE_QUERY_CANCELED))
 		return;					/* try again with the next look */
 	derive_worker.db->stubborn_view = InvalidOid;
+}
+
+/* Views that cannot go on from what they contain, though nobody wrote that down. */
+static void
+mark_outdated_views(void)
+{
+	ListCell   *lc;
+
+	foreach(lc, derive_worker.views)
+	{
+		WorkerView *view = lfirst(lc);
+
+		if (view->program == NULL || view->row->state != DERIVE_VIEW_READY)
+			continue;
+		if ((uint64) view->row->members != view->digest)
+			view->row->rebuild = true;	/* partitions came or went, or columns
+										 * took other names */
+		if (!derive_worker_is_populated(view->relid))
+			view->row->rebuild = true;	/* emptied without our library */
+	}
 }
 
 /* Match the rows with what we have: new views, gone views, changed states. */
@@ -574,12 +596,8 @@ order_views(void)
 
 		view->fill = can_fill_here(view);
 		view->backlog = derive_worker_wants_backlog(view);
-		if (view->row->state == DERIVE_VIEW_READY && (uint64) view->row->members != view->digest)
-			view->row->rebuild = true;	/* partitions came or went, or columns
-										 * took other names */
 		if (view->row->state == DERIVE_VIEW_READY && !derive_worker_is_populated(view->relid))
-			view->row->rebuild = view->fill = true; /* emptied without our
-													 * library */
+			view->fill = true;
 		derive_worker_store_basis(view);
 
 		foreach(lc2, view->program->view_sources)

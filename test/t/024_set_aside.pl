@@ -61,6 +61,29 @@ for my $relation (qw(x groups))
 	set_debug_point($node, '');
 }
 
+# A column gets another name, so that a view must be computed anew, and its old one back,
+# while the view stands still: nothing was kept for it meanwhile, so that it has lost
+# its place for good.
+$node->safe_psql('postgres', q{
+CREATE TABLE named (id int PRIMARY KEY, a int);
+SELECT derive.create_view('names', 'SELECT id, to_jsonb(named) AS n FROM named');
+});
+wait_derived($node, 'names');
+$locker->query_safe('BEGIN; CREATE INDEX names_id ON names (id)');
+$node->safe_psql('postgres', 'INSERT INTO named VALUES (1, 1)');
+$node->safe_psql('postgres', q{SELECT derive.wait('other', timeout => '60s')});
+is($node->safe_psql('postgres', q{SELECT state FROM derive.views WHERE view = 'names'::regclass}), 'waiting', 'it stands still');
+my $stands_at = $node->safe_psql('postgres', q{SELECT lsn FROM derive.views WHERE view = 'names'::regclass});
+$node->safe_psql('postgres', 'ALTER TABLE named RENAME a TO b');
+ok($node->poll_query_until('postgres', qq{WITH i AS (INSERT INTO y SELECT count(*), 1 FROM y) SELECT confirmed_flush_lsn > '$stands_at' FROM pg_replication_slots}),
+	'another name: it need not come back from there');
+$node->safe_psql('postgres', 'ALTER TABLE named RENAME b TO a; INSERT INTO named VALUES (2, 2)');
+$node->safe_psql('postgres', q{SELECT derive.wait('other', timeout => '60s')});
+is($node->safe_psql('postgres', q{SELECT state FROM derive.views WHERE view = 'names'::regclass}), 'rebuilding', 'the old name: nor can it');
+$locker->query_safe('ROLLBACK');
+all_exact('another name and back');
+unlike(slurp_file($node->logfile), qr/somebody else has read/, 'nobody else is blamed for it');
+
 $_->quit for $holder, $locker;
 log_is_clean($node);
 done_testing();

@@ -519,6 +519,14 @@ yield_if_wanted(void)
 	derive_worker.yielding = derive_someone_waits(relids);
 }
 
+/* What is too old can wait until the view can be moved: look again after a while, not with every batch. */
+static void
+expire_later(WorkerView *view)
+{
+	if (derive_worker_expire_due(view))
+		view->expire_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RETRY_MS);
+}
+
 /* Move one view, if it must and can be.  Returns whether anything was written. */
 static bool
 advance_or_set_aside(Move *move)
@@ -531,13 +539,17 @@ advance_or_set_aside(Move *move)
 	if (state == DERIVE_VIEW_READY && sources_fresh && !from_scratch(view) &&
 		!derive_worker_stands_still(view) && !has_changes(view, move->batch) && !other_members(view))
 	{
-		/* What is too old can wait until the view is not locked. */
 		view->fresh = true;
-		if (!view->locked || !derive_worker_expire_due(view))
+		if (!view->locked)
+			expire_later(view);
+		if (!derive_worker_expire_due(view))
 			return false;
 	}
 	else if (!view->locked || !sources_fresh || derive_worker.yielding)
+	{
+		expire_later(view);
 		return derive_worker_set_aside(view);
+	}
 
 	if (view->give_up != KEEP_TRYING)
 		give_up(view);

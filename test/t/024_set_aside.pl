@@ -8,6 +8,7 @@ use DeriveTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(usleep);
 
 my $node = derive_node('aside', conf => "pg_derive.lock_timeout = 100ms\n");
 plan skip_all => 'a release build has no debug points' unless has_debug_points($node);
@@ -37,7 +38,7 @@ sub all_exact
 {
 	my ($label) = @_;
 	wait_derived($node, "$label: caught up");
-	is($node->safe_psql('postgres', q{SELECT view, oracle(view) FROM derive.views WHERE view <> 'history'::regclass AND oracle(view) <> 0}),
+	is($node->safe_psql('postgres', q{SELECT view, oracle(view) FROM derive.views WHERE view::text NOT IN ('history', 'kept') AND oracle(view) <> 0}),
 		'', "$label: every view equals its query");
 	is($node->safe_psql('postgres', 'SELECT * FROM derive.verify() WHERE missing <> 0 OR extra <> 0'), '', "$label: derive.verify()");
 	is($node->safe_psql('postgres', q{SELECT id, g, t FROM x EXCEPT ALL SELECT id, g, t FROM history WHERE until_lsn IS NULL}),
@@ -83,6 +84,39 @@ is($node->safe_psql('postgres', q{SELECT state FROM derive.views WHERE view = 'n
 $locker->query_safe('ROLLBACK');
 all_exact('another name and back');
 unlike(slurp_file($node->logfile), qr/somebody else has read/, 'nobody else is blamed for it');
+
+# Who waits costs nothing: the worker sleeps, also if the view has rows to be removed
+# by now.
+$node->safe_psql('postgres', q{
+ALTER SYSTEM SET pg_derive.cleanup_interval = '50ms';
+SELECT pg_reload_conf();
+SELECT derive.create_view('kept', derivation => 'history', sources => ARRAY['named'::regclass], options => '{"retention": "1 day"}');
+});
+wait_derived($node, 'kept');
+
+# How often does the worker go to sleep, in a second?
+sub naps
+{
+	my $status = '/proc/' . worker_pid($node) . '/status';
+	my @naps;
+	for my $ms (1000, 0)
+	{
+		push @naps, (-r $status && slurp_file($status) =~ /^voluntary_ctxt_switches:\s*(\d+)/m) ? $1 : 0;
+		usleep($ms * 1000);
+	}
+	return $naps[1] - $naps[0];
+}
+
+$locker->query_safe('BEGIN; CREATE INDEX kept_id ON kept (id)');
+usleep(200_000);
+cmp_ok(naps(), '<', 50, 'asleep beside a view that is locked');
+$node->safe_psql('postgres', 'INSERT INTO named VALUES (3, 3)');
+$node->safe_psql('postgres', q{SELECT derive.wait('other', timeout => '60s')});
+usleep(2_000_000);
+cmp_ok(naps(), '<', 50, 'asleep beside a view that is set aside');
+$locker->query_safe('ROLLBACK');
+all_exact('asleep');
+$node->safe_psql('postgres', q{DROP MATERIALIZED VIEW kept; ALTER SYSTEM RESET pg_derive.cleanup_interval; SELECT pg_reload_conf()});
 
 $_->quit for $holder, $locker;
 log_is_clean($node);

@@ -579,6 +579,15 @@ advance_or_set_aside(Move *move)
 	return true;
 }
 
+/* Would it take part if its program could be loaded?  It may have missed something, or somebody waits for it. */
+static bool
+not_loaded_yet(WorkerView *view)
+{
+	return view->program == NULL &&
+		(view->row->state == DERIVE_VIEW_READY ||
+		 (view->row->state == DERIVE_VIEW_FAILED && view->repair && view->dirty));
+}
+
 /*
  * Move all views.  Returns whether anything was written.
  */
@@ -593,10 +602,7 @@ derive_worker_advance_views(DeriveBatch *batch, List **stats, double delta_ms)
 		WorkerView *view = lfirst(lc);
 		Move		move = {view, batch, stats, delta_ms};
 
-		/* one whose program could not be loaded yet may have missed something */
-		if ((derive_worker_takes_part(view) ||
-			 (view->row->state == DERIVE_VIEW_READY && view->program == NULL)) &&
-			advance_or_set_aside(&move))
+		if ((derive_worker_takes_part(view) || not_loaded_yet(view)) && advance_or_set_aside(&move))
 			wrote = true;
 	}
 	derive_watchdog_rest();

@@ -162,7 +162,7 @@ derive_worker_collect_requests(void)
 				active->error = "the view is paused";
 				break;
 			case DERIVE_VIEW_FAILED:
-				if (!view->repair)
+				if (!view->repair || (view->program == NULL && view->dirty))
 					break;		/* its program will be loaded first */
 				if (view->program == NULL)
 				{

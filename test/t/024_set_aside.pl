@@ -118,6 +118,19 @@ $locker->query_safe('ROLLBACK');
 all_exact('asleep');
 $node->safe_psql('postgres', q{DROP MATERIALIZED VIEW kept; ALTER SYSTEM RESET pg_derive.cleanup_interval; SELECT pg_reload_conf()});
 
+# A failed view is repaired when a table that it reads is free again, and not before.
+$node->safe_psql('postgres', q{SELECT derive.create_view('quotient', 'SELECT id, 60 / a AS q FROM named')});
+wait_derived($node, 'quotient');
+$node->safe_psql('postgres', 'UPDATE named SET a = 0 WHERE id = 1');
+derive_wait_state($node, 'quotient', 'failed');
+$locker->query_safe('BEGIN; UPDATE named SET a = 5 WHERE id = 1; LOCK TABLE named IN ACCESS EXCLUSIVE MODE');
+my ($rc, $out, $err) = $node->psql('postgres', q{SET statement_timeout = '2s'; SELECT derive.repair('quotient')});
+like($err, qr/canceling statement due to statement timeout/, 'repair waits for the lock');
+cmp_ok(naps(), '<', 50, 'asleep beside a repair that waits');
+$locker->query_safe('COMMIT');
+$node->safe_psql('postgres', q{SELECT derive.repair('quotient')});
+all_exact('repaired');
+
 $_->quit for $holder, $locker;
 log_is_clean($node);
 done_testing();

@@ -40,6 +40,7 @@
 #include "base/gucs.h"
 #include "base/registry.h"
 #include "base/rights.h"
+#include "base/waiting.h"
 #include "catalog/pg_class.h"
 #include "common/hashfn.h"
 #include "executor/tuptable.h"
@@ -499,10 +500,11 @@ deliver(Delivery *d, const char *operation, Datum oldrow, Datum newrow, XLogRecP
 	d->delivered++;
 }
 
-/* What the views of the database contained in this snapshot. */
+/* What the view contained in this snapshot: what all views of the database did, unless it stood still. */
 static XLogRecPtr
-lsn_of(Snapshot snapshot)
+lsn_of(Oid view, Snapshot snapshot)
 {
+	DeriveWaitingRow *waiting = derive_waiting_get_at(view, snapshot);
 	Relation	position = derive_registry_open("position", AccessShareLock);
 	SysScanDesc scan = systable_beginscan(position, InvalidOid, false, snapshot, 0, NULL);
 	HeapTuple	tuple = systable_getnext(scan);
@@ -513,7 +515,7 @@ lsn_of(Snapshot snapshot)
 		result = DatumGetLSN(heap_getattr(tuple, Anum_position_lsn, RelationGetDescr(position), &isnull));
 	systable_endscan(scan);
 	table_close(position, AccessShareLock);
-	return result;
+	return waiting != NULL && waiting->position != NULL ? waiting->lsn : result;
 }
 
 /* The first delivery: the rows of the view, and from where on to read the journal. */
@@ -527,7 +529,7 @@ deliver_view(Delivery *d, Relation view, const DeriveJournalRow *journal)
 												  ALLOCSET_DEFAULT_SIZES);
 	int64		space = PG_INT64_MAX;
 
-	d->sub->lsn = lsn_of(d->snapshot);
+	d->sub->lsn = lsn_of(RelationGetRelid(view), d->snapshot);
 	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{
 		MemoryContext oldcontext;

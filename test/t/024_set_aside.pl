@@ -131,6 +131,20 @@ $locker->query_safe('COMMIT');
 $node->safe_psql('postgres', q{SELECT derive.repair('quotient')});
 all_exact('repaired');
 
+# Who subscribes to a view that stands still is told what it contains, and then gets
+# what it missed.
+$locker->query_safe('BEGIN; CREATE INDEX names_id ON names (id)');
+$node->safe_psql('postgres', 'DELETE FROM named WHERE id = 1');
+$node->safe_psql('postgres', q{SELECT derive.wait('other', timeout => '60s')});
+$node->safe_psql('postgres', q{INSERT INTO y SELECT count(*), 1 FROM y; SELECT derive.wait('other', timeout => '60s')});
+$node->safe_psql('postgres', q{SELECT derive.subscribe('names', 'reader')});
+is($node->safe_psql('postgres', q{SELECT DISTINCT p.operation, p.lsn = v.lsn FROM derive.poll('reader', timeout => '30s') p, derive.views v WHERE v.view = 'names'::regclass}),
+	'initial|t', 'a new subscriber is told what a waiting view contains');
+$locker->query_safe('ROLLBACK');
+wait_derived($node, 'subscribed');
+is($node->safe_psql('postgres', q{SELECT p.operation, p.old->>'id', p.lsn <= v.lsn FROM derive.poll('reader', timeout => '30s') p, derive.views v WHERE v.view = 'names'::regclass}),
+	'delete|1|t', 'and gets what it missed');
+
 $_->quit for $holder, $locker;
 log_is_clean($node);
 done_testing();

@@ -78,6 +78,9 @@
 #define FIRST_HOLD_MS	200
 #define LAST_HOLD_MS	30000
 
+/* One that is back by then is not worth two lines of the log. */
+#define ANNOUNCE_MS		1000
+
 /* The views that come back from one position. */
 typedef struct Cohort
 {
@@ -395,6 +398,20 @@ logged_sources(WorkerView *view)
 	return result;
 }
 
+/* Say in the log what it waits for, once it has waited for a while. */
+static void
+announce(WorkerView *view, const DeriveWaitingRow *row)
+{
+	bool		long_ago = TimestampDifferenceExceeds(row->since, GetCurrentTimestamp(), ANNOUNCE_MS);
+
+	if (view->announced || (view->waiting != NULL && !long_ago))
+		return;
+	ereport(long_ago ? LOG : DEBUG1,
+			(errmsg("view \"%s\" is set aside; it waits for: %s",
+					get_rel_name(view->relid), row->reason)));
+	view->announced = long_ago;
+}
+
 /*
  * The view should move in this batch and cannot: write down that it does not, and
  * why.  One that is to be computed anew meanwhile, since it has other partitions now,
@@ -417,8 +434,10 @@ derive_worker_set_aside(WorkerView *view)
 		row.mode = view->busy_mode;
 	}
 	if (view->waiting != NULL)
-	{
 		row.since = view->waiting->since;
+	announce(view, &row);
+	if (view->waiting != NULL)
+	{
 		if (derive_worker_stands_still(view))
 		{
 			row.position = view->waiting->position;
@@ -434,10 +453,6 @@ derive_worker_set_aside(WorkerView *view)
 		row.position = derive_worker.position;
 		row.lsn = derive_worker.covered;
 	}
-	if (view->waiting == NULL)
-		ereport(LOG,
-				(errmsg("view \"%s\" is set aside; it waits for: %s",
-						get_rel_name(view->relid), row.reason)));
 	write_waiting(view, &row);
 	return true;
 }
@@ -452,8 +467,9 @@ derive_worker_end_waiting(WorkerView *view)
 	if (view->waiting == NULL)
 		return;
 	if (view->row->state == DERIVE_VIEW_READY)
-		ereport(LOG,
+		ereport(view->announced ? LOG : DEBUG1,
 				(errmsg("view \"%s\" is with the others again", get_rel_name(view->relid))));
+	view->announced = false;
 	derive_worker.reload = true;	/* nothing need be kept for it */
 	derive_waiting_end(view->relid);
 	free_waiting(view);

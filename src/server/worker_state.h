@@ -78,6 +78,7 @@ typedef struct WorkerView
 	/* Whether it can be moved; see cohort.c. */
 	DeriveWaitingRow *waiting;	/* its row in derive_state.waiting, in cxt; or
 								 * NULL */
+	bool		announced;		/* the log says that it waits */
 	bool		kept;			/* if it is ready: the stream has, or will
 								 * have, all that it lacks */
 	Oid			busy;			/* what could not be locked for it, or

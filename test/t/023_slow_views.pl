@@ -145,6 +145,7 @@ CREATE TABLE c (id int PRIMARY KEY);
 CREATE FUNCTION nap(i int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN IF i > 0 THEN PERFORM pg_sleep(0.6); END IF; RETURN i; END $$;
 SELECT derive.create_view('nap' || n, 'SELECT nap(c.id) FROM c JOIN b.w USING (id)') FROM generate_series(1, 8) n;
 });
+$node->safe_psql('postgres', q{ALTER SYSTEM SET log_min_messages = 'debug1'; SELECT pg_reload_conf()});
 wait_derived($node, 'built');
 my $offset = -s $node->logfile;
 $node->safe_psql('postgres', 'INSERT INTO c VALUES (2)');
@@ -152,6 +153,7 @@ ok($node->poll_query_until('postgres', q{SELECT EXISTS (SELECT 1 FROM pg_stat_ac
 	'a batch of several views is under way');
 $node->safe_psql('postgres', 'BEGIN; TRUNCATE b.w; INSERT INTO b.w VALUES (1), (2), (3); COMMIT');
 like(slurp_file($node->logfile, $offset), qr/is set aside; it waits for: its turn, since a session waits for a lock/, 'it gives way to TRUNCATE');
+$node->safe_psql('postgres', q{ALTER SYSTEM RESET log_min_messages; SELECT pg_reload_conf()});
 is($node->safe_psql('postgres', q{SELECT derive.wait(timeout => '180s')}), 't', 'and goes on with the others afterwards');
 is_exact($node, 'after the batch gave way');
 

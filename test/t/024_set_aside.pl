@@ -145,6 +145,30 @@ wait_derived($node, 'subscribed');
 is($node->safe_psql('postgres', q{SELECT p.operation, p.old->>'id', p.lsn <= v.lsn FROM derive.poll('reader', timeout => '30s') p, derive.views v WHERE v.view = 'names'::regclass}),
 	'delete|1|t', 'and gets what it missed');
 
+# The log tells of long waits only.
+sub lines_about_waiting
+{
+	my ($offset) = @_;
+	return scalar(() = slurp_file($node->logfile, $offset) =~ /is set aside|with the others again/g);
+}
+
+my $offset = -s $node->logfile;
+for my $i (1 .. 5)
+{
+	$locker->query_safe('BEGIN; CREATE INDEX names_id ON names (id)');
+	$node->safe_psql('postgres', "INSERT INTO named VALUES (100 + $i, 1)");
+	$node->safe_psql('postgres', q{SELECT derive.wait('other', timeout => '60s')});
+	$locker->query_safe('ROLLBACK');
+	wait_derived($node, "a short wait, $i");
+}
+is(lines_about_waiting($offset), 0, 'short waits are not in the log');
+$locker->query_safe('BEGIN; CREATE INDEX names_id ON names (id)');
+$node->safe_psql('postgres', 'DELETE FROM named WHERE id > 100');
+$node->poll_query_until('postgres', q{SELECT now() - since > '4 s' FROM derive_state.waiting WHERE view = 'names'::regclass}) or die 'no wait';
+$locker->query_safe('ROLLBACK');
+all_exact('long wait');
+is(lines_about_waiting($offset), 2, 'a long one is, with its end');
+
 $_->quit for $holder, $locker;
 log_is_clean($node);
 done_testing();

@@ -450,6 +450,7 @@ derive_worker_set_aside(WorkerView *view)
 	else if (view->row->state == DERIVE_VIEW_READY && !view->row->rebuild && derive_worker.position != NULL)
 	{
 		view->kept = view->kept && derive_stream_keep(derive_worker.stream, logged_sources(view));
+		Assert(!XLogRecPtrIsInvalid(derive_worker.covered));
 		row.position = derive_worker.position;
 		row.lsn = derive_worker.covered;
 	}

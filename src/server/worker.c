@@ -721,6 +721,7 @@ run_batch(void)
 	if (derive_worker.position)
 		pfree(derive_worker.position);
 	derive_worker.position = next;
+	derive_worker.covered = Max(derive_worker.covered, covered);
 	derive_worker.phase = PHASE_OTHER;
 	MemoryContextSwitchTo(derive_worker.batch_cxt);
 	DERIVE_DEBUG_POINT("batch-committed");
@@ -732,7 +733,6 @@ run_batch(void)
 	derive_worker.failures = 0;
 
 	/* notify */
-	derive_worker.covered = Max(derive_worker.covered, covered);
 	pg_atomic_write_u64(&derive_worker.db->commits_applied, commits);
 	pg_atomic_write_u64(&derive_worker.db->covered_at, (uint64) taken_at);
 	derive_worker_answer_requests();

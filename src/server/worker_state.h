@@ -141,7 +141,8 @@ typedef struct DeriveWorker
 	int			stuck_tries;	/* so many times in a row */
 	char	   *undecodable;	/* given up, and why; or NULL; in cxt */
 	XLogRecPtr	decoded_upto;	/* the log has been read up to here */
-	XLogRecPtr	covered;		/* as last published */
+	XLogRecPtr	covered;		/* "position" has everything that committed
+								 * before */
 
 	/* The position of all ready views; in cxt; NULL: none yet. */
 	DerivePosition *position;

@@ -169,6 +169,24 @@ $locker->query_safe('ROLLBACK');
 all_exact('long wait');
 is(lines_about_waiting($offset), 2, 'a long one is, with its end');
 
+# A new slot, and batches that are interrupted right after their commit: where a view
+# stands is known all the same.
+# (the next worker may be faster)
+do { restart_worker() } until $node->psql('postgres', 'SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots') == 0;
+set_debug_point($node, 'batch-committed:error');
+usleep(100_000) until slurp_file($node->logfile) =~ /computed anew: the replication slot does not exist/;
+derive_wait_state($node, 'names', 'ready', 'computed anew');
+$locker->query_safe('BEGIN; CREATE INDEX names_id ON names (id)');
+$node->safe_psql('postgres', 'INSERT INTO named VALUES (201, 1)');
+derive_wait_state($node, 'names', 'waiting', 'set aside');
+set_debug_point($node, '');
+$node->safe_psql('postgres', q{INSERT INTO y SELECT count(*), 1 FROM y; SELECT derive.wait('other', timeout => '60s')});
+$node->safe_psql('postgres', q{INSERT INTO y SELECT count(*), 1 FROM y; SELECT derive.wait('other', timeout => '60s')});
+is($node->safe_psql('postgres', q{SELECT confirmed_flush_lsn <= w.lsn FROM pg_replication_slots, derive_state.waiting w WHERE view = 'names'::regclass}),
+	't', 'what it lacks is held');
+$locker->query_safe('ROLLBACK');
+all_exact('a new slot');
+
 $_->quit for $holder, $locker;
 log_is_clean($node);
 done_testing();

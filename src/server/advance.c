@@ -495,7 +495,8 @@ give_up(WorkerView *view)
 /*
  * The batch holds locks of all views until it ends.  Somebody who waits for one, to
  * TRUNCATE a table, say, has everybody else queue up behind him.  Then the batch ends
- * with what it has; the other views are set aside, and come back in the next one.
+ * with what it has; the other views are set aside, and have their turn first in the
+ * next one.
  */
 static void
 yield_if_wanted(void)
@@ -588,23 +589,74 @@ not_loaded_yet(WorkerView *view)
 		 (view->row->state == DERIVE_VIEW_FAILED && view->repair && view->dirty));
 }
 
-/*
- * Move all views.  Returns whether anything was written.
- */
-bool
-derive_worker_advance_views(DeriveBatch *batch, List **stats, double delta_ms)
+/* It is the view's turn, after those that it reads.  Returns whether anything was written. */
+static bool
+take_turn(Move move, WorkerView *view)
 {
 	bool		wrote = false;
+	ListCell   *lc;
+
+	if (view->had_turn)
+		return false;
+	view->had_turn = true;
+	foreach(lc, view->program != NULL ? view->program->view_sources : NIL)
+	{
+		WorkerView *source = derive_worker_find_view(lfirst_oid(lc));
+
+		if (source != NULL)
+			wrote |= take_turn(move, source);
+	}
+	move.view = view;
+	if ((derive_worker_takes_part(view) || not_loaded_yet(view)) && advance_or_set_aside(&move))
+		wrote = true;
+	return wrote;
+}
+
+static int
+compare_since(const ListCell *a, const ListCell *b)
+{
+	TimestampTz x = ((WorkerView *) lfirst(a))->waiting->since;
+	TimestampTz y = ((WorkerView *) lfirst(b))->waiting->since;
+
+	return (x > y) - (x < y);
+}
+
+/* Those that wait and can move now, the one that has waited for longest first. */
+static List *
+views_that_come_back(void)
+{
+	List	   *result = NIL;
 	ListCell   *lc;
 
 	foreach(lc, derive_worker.views)
 	{
 		WorkerView *view = lfirst(lc);
-		Move		move = {view, batch, stats, delta_ms};
 
-		if ((derive_worker_takes_part(view) || not_loaded_yet(view)) && advance_or_set_aside(&move))
-			wrote = true;
+		if (view->waiting != NULL && view->locked)
+			result = lappend(result, view);
 	}
+	list_sort(result, compare_since);
+	return result;
+}
+
+/*
+ * Move all views, first those that have waited: if batches keep giving way before they
+ * come to their end, each view moves all the same.  Returns whether anything was
+ * written.
+ */
+bool
+derive_worker_advance_views(DeriveBatch *batch, List **stats, double delta_ms)
+{
+	Move		move = {NULL, batch, stats, delta_ms};
+	bool		wrote = false;
+	ListCell   *lc;
+
+	foreach(lc, derive_worker.views)
+		((WorkerView *) lfirst(lc))->had_turn = false;
+	foreach(lc, views_that_come_back())
+		wrote |= take_turn(move, lfirst(lc));
+	foreach(lc, derive_worker.views)
+		wrote |= take_turn(move, lfirst(lc));
 	derive_watchdog_rest();
 	return wrote;
 }

@@ -92,6 +92,7 @@ typedef struct WorkerView
 	bool		locked;			/* in this batch: all its locks are held */
 	bool		fresh;			/* in this batch: it contains what the
 								 * snapshot shows */
+	bool		had_turn;		/* in this batch: it has moved, or cannot */
 	bool		stuck;			/* in this batch: it should have moved, or be
 								 * compared, and could not */
 	DeriveBatch *cohort;		/* in this batch: the deltas that it came back

@@ -187,6 +187,31 @@ is($node->safe_psql('postgres', q{SELECT confirmed_flush_lsn <= w.lsn FROM pg_re
 $locker->query_safe('ROLLBACK');
 all_exact('a new slot');
 
+# Batches give way again and again, before they come to their end: all views move all
+# the same.
+$node->safe_psql('postgres', q{
+CREATE TABLE work (id int PRIMARY KEY);
+CREATE FUNCTION toil(i int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE t timestamptz := clock_timestamp();
+BEGIN
+	WHILE clock_timestamp() < t + interval '60 ms' LOOP END LOOP;
+	RETURN i;
+END $$;
+SELECT derive.create_view('toil' || n, 'SELECT toil(work.id) FROM work JOIN y ON y.id = 0') FROM generate_series(1, 4) n;
+ALTER SYSTEM SET pg_derive.lock_timeout = '20ms';
+SELECT pg_reload_conf();
+});
+wait_derived($node, 'toil');
+for my $i (1 .. 10)
+{
+	$holder->query_safe("INSERT INTO work VALUES ($i)");
+	usleep(20_000);
+	$locker->query_safe('BEGIN; LOCK TABLE y IN ACCESS EXCLUSIVE MODE; COMMIT');
+}
+is($node->safe_psql('postgres', q{SELECT count(*) FROM derive.stats WHERE view::text LIKE 'toil_' AND batches > 1}), '4', 'batches that give way: all views move');
+$node->safe_psql('postgres', 'DELETE FROM work WHERE id > 1');
+all_exact('batches that give way');
+
 $_->quit for $holder, $locker;
 log_is_clean($node);
 done_testing();

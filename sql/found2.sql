@@ -45,6 +45,7 @@ SELECT derive.create_view('same_block', 'SELECT n, array_agg(id ORDER BY id) FRO
 SELECT derive.create_view('same_dependent', 'SELECT t.id, t.k, t.n, count(*) FROM t JOIN t u ON u.n = t.n GROUP BY t.id');
 SELECT derive.wait(timeout => '60 s');
 DELETE FROM t WHERE id = 1;
+SELECT derive.wait(timeout => '60 s');
 SELECT * FROM same_group ORDER BY k;
 SELECT * FROM same_distinct ORDER BY n;
 UPDATE t SET k = upper(k), n = n::numeric(8, 3), f = '-0';

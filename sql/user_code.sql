@@ -26,11 +26,15 @@ BEGIN
 EXCEPTION WHEN OTHERS THEN
 	RETURN -1;
 END $$;
-CREATE FUNCTION uc_b.determined(command text) RETURNS int LANGUAGE plpgsql SET transaction_read_only = off AS $$
+-- from 17 on the server itself refuses this setting of a function
+DO $do$
 BEGIN
-	EXECUTE command;
-	RETURN 1;
-END $$;
+	EXECUTE $$CREATE FUNCTION uc_b.determined(command text) RETURNS int LANGUAGE plpgsql SET transaction_read_only = off AS
+		'BEGIN EXECUTE command; RETURN 1; END'$$;
+EXCEPTION WHEN OTHERS THEN
+	EXECUTE $$CREATE FUNCTION uc_b.determined(command text) RETURNS int LANGUAGE plpgsql AS
+		'BEGIN SET transaction_read_only = off; EXECUTE command; RETURN 1; END'$$;
+END $do$;
 CREATE TABLE uc_b.mine (x int);
 CREATE TABLE uc_b.way (id int PRIMARY KEY, command text);
 SELECT derive.create_view('uc_b.v', 'SELECT id, uc_b.f(command) AS done FROM uc_b.way');

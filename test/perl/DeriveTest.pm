@@ -20,7 +20,7 @@ use Time::HiRes qw(usleep);
 our @EXPORT = qw(
   derive_node start_again comes_back wait_derived is_exact worker_pid kill_process crash
   load_tables start_load stop_load latencies has_debug_points set_debug_point
-  waits_at background log_is_clean derive_wait_state
+  waits_at background log_is_clean derive_wait_state resume_failed
 );
 
 my $timeout = $PostgreSQL::Test::Utils::timeout_default;
@@ -141,6 +141,19 @@ sub derive_wait_state
 	ok( $node->poll_query_until(
 			'postgres', "SELECT state = '$state' FROM derive.views WHERE view = '$view'::regclass"),
 		$label // "$view is $state") or diag(state($node));
+	return;
+}
+
+# A worker that was killed may have come back so often that it has given up views.
+sub resume_failed
+{
+	my ($node) = @_;
+	for my $i (1 .. 20)
+	{
+		$node->psql('postgres', q{SELECT derive.wait(timeout => '60 s')});
+		return if $node->safe_psql('postgres', q{SELECT count(*) FROM derive.views WHERE state = 'failed'}) eq '0';
+		$node->psql('postgres', q{SELECT derive.resume(view) FROM derive.views WHERE state = 'failed'});
+	}
 	return;
 }
 

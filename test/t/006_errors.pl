@@ -131,8 +131,7 @@ SKIP:
 				# the worker comes back and is killed again, until the point is taken away
 				set_debug_point($node, '');
 				comes_back($node);
-				# which may have taken so long that it has given up
-				$node->poll_query_until('postgres', q{SELECT count(derive.resume(view)) >= 0 FROM derive.views WHERE state = 'failed'});
+				resume_failed($node);
 			}
 			else
 			{

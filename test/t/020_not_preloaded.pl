@@ -247,6 +247,7 @@ SKIP:
 			$node->wait_for_log(qr/terminated by signal 9/, $log_position);
 			set_debug_point($node, '');
 			comes_back($node);
+			resume_failed($node);
 		}
 		is_right("the first batch fails ($action)");
 		set_debug_point($node, '');

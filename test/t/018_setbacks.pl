@@ -258,9 +258,9 @@ SKIP:
 		my $holder = background($node, db => 'leak');
 		$holder->query_safe(q{SELECT pg_advisory_lock(hashtext('batch-locked')), pg_advisory_lock(hashtext('batch-applied'))});
 		set_debug_point($node, 'batch-locked:wait, batch-applied:wait');
-		my @callers = map { background($node, db => 'leak') } 1 .. 17;
-		$_->query_until(qr/go/, "\\echo go\nSELECT * FROM derive.verify();\n") for @callers;
-		my $calling = q{SELECT count(*) = 17 FROM pg_stat_activity WHERE datname = 'leak' AND query ~ 'verify' AND wait_event_type = 'Extension'};
+		my @callers = map { background($node, db => 'leak') } 1 .. 16;
+		$_->query_until(qr/go/, "\\echo go\nSELECT derive.repair('v');\n") for @callers;
+		my $calling = q{SELECT count(*) = 16 FROM pg_stat_activity WHERE datname = 'leak' AND query ~ 'repair' AND wait_event_type = 'Extension'};
 		$node->poll_query_until('postgres', $calling) or die 'calls';
 		$holder->query_safe(q{SELECT pg_advisory_unlock(hashtext('batch-locked'))});
 		$node->poll_query_until('leak', q{SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = (hashtext('batch-applied')::bigint & 4294967295)::oid}) or die 'batch';

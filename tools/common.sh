@@ -94,7 +94,7 @@ missing_packages()
 				perl -MIPC::Run -e 1 2>/dev/null || echo libipc-run-perl
 				perl -MTest::More -e 1 2>/dev/null || echo perl
 				# for Debian's own server, where it is to be had; without it a test is skipped
-				[ -e "$folder/lib/pgaudit.so" ] || [ "$(realpath "$folder")" != "/usr/lib/postgresql/$version" ] ||
+				[ -e "$folder/lib/pgaudit.so" ] || [ "$(realpath -m "$folder")" != "/usr/lib/postgresql/$version" ] ||
 					! may_install || ! apt-cache show "postgresql-$version-pgaudit" >/dev/null 2>&1 || echo "postgresql-$version-pgaudit"
 				;;
 			fuzz) command -v python3 >/dev/null || echo python3 ;;

@@ -115,6 +115,48 @@ derive_someone_waits(List *relids)
 	return result;
 }
 
+/* Does this process hold a lock that conflicts with the one that is waited for? */
+static bool
+we_hold_conflicting(LockData *locks, const LockInstanceData *waiter)
+{
+	for (int i = 0; i < locks->nelements; i++)
+	{
+		LockInstanceData *ours = &locks->locks[i];
+
+		if (ours->pid != MyProcPid || memcmp(&ours->locktag, &waiter->locktag, sizeof(LOCKTAG)) != 0)
+			continue;
+		for (LOCKMODE mode = AccessShareLock; mode <= AccessExclusiveLock; mode++)
+		{
+			if ((ours->holdMask & LOCKBIT_ON(mode)) && DoLockModesConflict(mode, waiter->waitLockMode))
+				return true;
+		}
+	}
+
+	return false;
+}
+
+bool
+derive_someone_waits_for_us(void)
+{
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "pg_derive locks", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(scratch);
+	LockData   *locks = GetLockStatusData();
+	bool		result = false;
+
+	for (int i = 0; i < locks->nelements && !result; i++)
+	{
+		LockInstanceData *lock = &locks->locks[i];
+
+		result = lock->waitLockMode != NoLock && lock->pid != MyProcPid &&
+			lock->locktag.locktag_type == LOCKTAG_RELATION &&
+			we_hold_conflicting(locks, lock);
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(scratch);
+
+	return result;
+}
+
 static void
 give_way(DeriveFill *fill)
 {

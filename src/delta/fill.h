@@ -31,4 +31,7 @@ extern int64 derive_fill_finish(DeriveFill *fill);
 /* Does a session wait for AccessExclusiveLock on one of these relations (List of Oid, of this database)? */
 extern bool derive_someone_waits(List *relids);
 
+/* Does a session wait for a lock on any relation, in any mode, that a lock of this process conflicts with? */
+extern bool derive_someone_waits_for_us(void);
+
 #endif							/* DERIVE_FILL_H */

@@ -231,7 +231,7 @@ lock_within(Oid relid, LOCKMODE mode, int timeout_ms)
 }
 
 void
-derive_lock_at_end(Oid relid, LOCKMODE mode, List *held, pg_atomic_uint64 *blocked_on)
+derive_lock_at_end(Oid relid, LOCKMODE mode, pg_atomic_uint64 *blocked_on)
 {
 	derive_blocked_set(blocked_on, relid, mode);
 	while (!lock_within(relid, mode, derive_lock_timeout))
@@ -240,7 +240,7 @@ derive_lock_at_end(Oid relid, LOCKMODE mode, List *held, pg_atomic_uint64 *block
 						 LOCK_PAUSE_MS, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
-		if (derive_someone_waits(held))
+		if (derive_someone_waits_for_us())
 			ereport(ERROR,
 					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 					 errmsg("could not lock relation \"%s\" while another session waits for one of our locks",

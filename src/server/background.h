@@ -39,12 +39,12 @@ extern bool derive_lock_all(List *relids, LOCKMODE mode, Oid *busy);
 extern void derive_lock_wait(Oid relid, LOCKMODE mode, pg_atomic_uint64 *blocked_on);
 
 /*
- * The same at the end of long work, in a transaction that holds locks on these
- * relations: never waits longer than pg_derive.lock_timeout at a time, but until the
- * lock is to be had.  ERROR (lock_not_available) if a session waits for one of them
- * meanwhile (derive_someone_waits()).
+ * The same at the end of long work, in a transaction that holds other locks: never
+ * waits longer than pg_derive.lock_timeout at a time, but until the lock is to be
+ * had.  ERROR (lock_not_available) if a session waits for one of the others meanwhile,
+ * since it may well hold the one that we want (derive_someone_waits_for_us()).
  */
-extern void derive_lock_at_end(Oid relid, LOCKMODE mode, List *held, pg_atomic_uint64 *blocked_on);
+extern void derive_lock_at_end(Oid relid, LOCKMODE mode, pg_atomic_uint64 *blocked_on);
 
 /* Those of the relations that lack REPLICA IDENTITY FULL. */
 extern List *derive_identity_missing(List *relids);

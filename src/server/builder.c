@@ -461,7 +461,7 @@ fill(void)
 		recomputing = false;
 	}
 	else
-		(void) derive_program_build(program, show_progress, take_lock, list_concat_copy(reads, writes));
+		(void) derive_program_build(program, show_progress, take_lock, NULL);
 	set_filling(false);
 	DERIVE_DEBUG_POINT("build-after-fill");
 
@@ -498,13 +498,13 @@ derive_sources_digest(DeriveProgram *program)
 	return result;
 }
 
-/* Its owner's code is done; arg is what we have locked. */
+/* Its owner's code is done. */
 static void
 take_lock(void *arg, Oid view)
 {
 	set_filling(false);
 	set_phase("waiting for the view's lock");
-	derive_lock_at_end(view, AccessExclusiveLock, (List *) arg, &build->blocked_on);
+	derive_lock_at_end(view, AccessExclusiveLock, &build->blocked_on);
 	set_filling(true);
 }
 

@@ -144,17 +144,21 @@ sub derive_wait_state
 	return;
 }
 
-# A worker that was killed may have come back so often that it has given up views.
+# A worker that was killed may have come back, and been killed, so often that it has
+# given up views.  The last of these crashes may still be under way.
 sub resume_failed
 {
 	my ($node) = @_;
-	for my $i (1 .. 20)
+	for my $i (1 .. 10 * $timeout)
 	{
-		$node->psql('postgres', q{SELECT derive.wait(timeout => '60 s')});
-		return if $node->safe_psql('postgres', q{SELECT count(*) FROM derive.views WHERE state = 'failed'}) eq '0';
-		$node->psql('postgres', q{SELECT derive.resume(view) FROM derive.views WHERE state = 'failed'});
+		my ($rc, $out) = eval {
+			$node->psql('postgres', q{SELECT derive.wait(timeout => '60 s')});
+			$node->psql('postgres', q{SELECT count(derive.resume(view)) FROM derive.views WHERE state = 'failed'});
+		};
+		return if ($out // '') eq '0';
+		usleep(100_000);
 	}
-	return;
+	die 'views cannot be resumed';
 }
 
 # After wait_derived(): every view equals its query, and derive.verify() agrees.

@@ -92,29 +92,6 @@ derive_fill_begin(Oid relid)
 	return fill;
 }
 
-bool
-derive_someone_waits(List *relids)
-{
-	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "pg_derive locks", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(scratch);
-	LockData   *locks = GetLockStatusData();
-	bool		result = false;
-
-	for (int i = 0; i < locks->nelements && !result; i++)
-	{
-		LockInstanceData *lock = &locks->locks[i];
-
-		result = lock->waitLockMode == AccessExclusiveLock &&
-			lock->locktag.locktag_type == LOCKTAG_RELATION &&
-			lock->locktag.locktag_field1 == MyDatabaseId &&
-			list_member_oid(relids, lock->locktag.locktag_field2);
-	}
-	MemoryContextSwitchTo(old);
-	MemoryContextDelete(scratch);
-
-	return result;
-}
-
 /* Does this process hold a lock that conflicts with the one that is waited for? */
 static bool
 we_hold_conflicting(LockData *locks, const LockInstanceData *waiter)
@@ -135,8 +112,9 @@ we_hold_conflicting(LockData *locks, const LockInstanceData *waiter)
 	return false;
 }
 
-bool
-derive_someone_waits_for_us(void)
+/* Is there a waiter for one of the relations, in AccessExclusiveLock; or, relids NIL, for whom we stand in the way? */
+static bool
+any_waiter(List *relids)
 {
 	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "pg_derive locks", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(scratch);
@@ -147,14 +125,31 @@ derive_someone_waits_for_us(void)
 	{
 		LockInstanceData *lock = &locks->locks[i];
 
-		result = lock->waitLockMode != NoLock && lock->pid != MyProcPid &&
-			lock->locktag.locktag_type == LOCKTAG_RELATION &&
-			we_hold_conflicting(locks, lock);
+		if (lock->waitLockMode == NoLock || lock->locktag.locktag_type != LOCKTAG_RELATION)
+			continue;
+		if (relids != NIL)
+			result = lock->waitLockMode == AccessExclusiveLock &&
+				lock->locktag.locktag_field1 == MyDatabaseId &&
+				list_member_oid(relids, lock->locktag.locktag_field2);
+		else
+			result = lock->pid != MyProcPid && we_hold_conflicting(locks, lock);
 	}
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(scratch);
 
 	return result;
+}
+
+bool
+derive_someone_waits(List *relids)
+{
+	return relids != NIL && any_waiter(relids);
+}
+
+bool
+derive_someone_waits_for_us(void)
+{
+	return any_waiter(NIL);
 }
 
 static void

@@ -23,6 +23,7 @@ OBJS = \
 	src/base/eval_settings.o \
 	src/base/guard.o \
 	src/base/gucs.o \
+	src/base/past.o \
 	src/base/position.o \
 	src/base/registry.o \
 	src/base/rights.o \
@@ -32,6 +33,7 @@ OBJS = \
 	src/base/waiting.o \
 	src/capture/caches.o \
 	src/capture/decoder.o \
+	src/capture/hold.o \
 	src/capture/json_stream.o \
 	src/capture/json_text.o \
 	src/capture/lives.o \
@@ -70,6 +72,8 @@ OBJS = \
 	src/derive/exactsum.o \
 	src/derive/handlers.o \
 	src/derive/hidden.o \
+	src/derive/old_scan.o \
+	src/derive/plan.o \
 	src/derive/query.o \
 	src/derive/select.o \
 	src/derive/stable.o \
@@ -100,6 +104,7 @@ OBJS = \
 	src/server/dependents.o \
 	src/server/foreign_code.o \
 	src/server/historyfuncs.o \
+	src/server/holding.o \
 	src/server/hooks.o \
 	src/server/journals.o \
 	src/server/launcher.o \

@@ -20,7 +20,9 @@
 #include "commands/defrem.h"
 #include "executor/executor.h"
 #include "nodes/parsenodes.h"
+#include "optimizer/cost.h"
 #include "optimizer/optimizer.h"
+#include "optimizer/paths.h"
 #include "parser/parse_relation.h"
 #include "replication/message.h"
 #include "replication/reorderbuffer.h"
@@ -478,6 +480,51 @@ derive_compat_log_message_at_once(const char *prefix, const char *content, Size 
 	return LogLogicalMessage(prefix, content, size, false, false);
 #else
 	return LogLogicalMessage(prefix, content, size, false);
+#endif
+}
+
+/*
+ * Up to 16, old_snapshot_threshold lets pruning remove row versions that a slot's
+ * xmin holds (heap_page_prune_opt()); 17 removed it (commit f691f5b80).
+ */
+static inline bool
+derive_compat_prunes_despite_slots(void)
+{
+#if PG_VERSION_NUM >= 170000
+	return false;
+#else
+	return old_snapshot_threshold >= 0;
+#endif
+}
+
+/*
+ * What the planner may not prove where the same table is read as it is and as it
+ * was.  18 removes self joins (commit fc069a3a6).  The variables themselves, since
+ * code of views may set the settings.
+ */
+typedef struct DeriveOldPlannerSettings
+{
+	int			constraint_exclusion;
+	bool		self_join_elimination;
+} DeriveOldPlannerSettings;
+
+static inline void
+derive_compat_plan_two_sights(DeriveOldPlannerSettings *saved)
+{
+	saved->constraint_exclusion = constraint_exclusion;
+	constraint_exclusion = CONSTRAINT_EXCLUSION_OFF;
+#if PG_VERSION_NUM >= 180000
+	saved->self_join_elimination = enable_self_join_elimination;
+	enable_self_join_elimination = false;
+#endif
+}
+
+static inline void
+derive_compat_plan_one_sight(const DeriveOldPlannerSettings *saved)
+{
+	constraint_exclusion = saved->constraint_exclusion;
+#if PG_VERSION_NUM >= 180000
+	enable_self_join_elimination = saved->self_join_elimination;
 #endif
 }
 

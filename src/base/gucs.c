@@ -18,6 +18,7 @@
 #include "miscadmin.h"
 #include "utils/guc.h"
 
+#include "base/compat.h"
 #include "base/gucs.h"
 
 int			derive_batch_interval = 5;
@@ -28,13 +29,29 @@ int			derive_fillfactor = 80;
 int			derive_lock_timeout = 200;
 int			derive_max_builds = 2;
 int			derive_max_databases = 8;
+int			derive_max_hold = 30 * 60;
+int			derive_max_hold_age = 50 * 1000 * 1000;
 int			derive_max_views = 1024;
+int			derive_old_rows = DERIVE_OLD_ROWS_AUTO;
 int			derive_subscription_max_size = 1024 * 1024;
 int			derive_subscription_retention = 24 * 60 * 60;
 int			derive_view_max_memory = 2 * 1024 * 1024;
 int			derive_view_timeout = 10 * 1000;
 int			derive_waiting_max_size = 1024 * 1024;
 int			derive_work_mem = 128 * 1024;
+
+static const struct config_enum_entry old_rows_options[] =
+{
+	{"auto", DERIVE_OLD_ROWS_AUTO, false},
+	{"log", DERIVE_OLD_ROWS_LOG, false},
+	{NULL, 0, false}
+};
+
+bool
+derive_old_rows_are_read(void)
+{
+	return derive_old_rows == DERIVE_OLD_ROWS_AUTO && !derive_compat_prunes_despite_slots();
+}
 
 static void
 define_postmaster_gucs(void)
@@ -117,6 +134,27 @@ derive_define_gucs(void)
 							NULL, NULL, NULL);
 	if (process_shared_preload_libraries_in_progress)
 		define_postmaster_gucs();
+	DefineCustomIntVariable("pg_derive.max_hold",
+							"Sets for how long old row versions are kept for views that do not move.",
+							"After that time VACUUM may remove them, and the views are computed anew when they can be moved.  0 means no limit.",
+							&derive_max_hold,
+							30 * 60, 0, INT_MAX / 1000,
+							PGC_SIGHUP, GUC_UNIT_S,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("pg_derive.max_hold_age",
+							"Sets for how many transactions old row versions are kept for views that do not move.",
+							"See pg_derive.max_hold.  0 means no limit.",
+							&derive_max_hold_age,
+							50 * 1000 * 1000, 0, INT_MAX,
+							PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
+	DefineCustomEnumVariable("pg_derive.old_rows",
+							 "Selects where tables as they were before a change are read from.",
+							 "\"auto\" reads old row versions, which VACUUM keeps for some moments; \"log\" has old rows written to the log, by replica identity FULL.",
+							 &derive_old_rows,
+							 DERIVE_OLD_ROWS_AUTO, old_rows_options,
+							 PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
 	DefineCustomIntVariable("pg_derive.subscription_max_size",
 							"Sets how much of a view's changes, and of a role's initial rows, is kept for subscribers that have not got them yet.",
 							"A subscription that needs older ones has to start anew.  0 means no limit.",

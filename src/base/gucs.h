@@ -22,8 +22,12 @@ extern int	derive_max_builds;	/* views that are built at the same time, per
 								 * database */
 extern int	derive_max_databases;	/* workers; sizes shared memory
 									 * (postmaster) */
+extern int	derive_max_hold;	/* s; old rows are kept for a view that does
+								 * not move; 0: no limit */
+extern int	derive_max_hold_age;	/* transactions; the same */
 extern int	derive_max_views;	/* views with statistics; sizes shared memory
 								 * (postmaster) */
+extern int	derive_old_rows;	/* of enum DeriveOldRows */
 extern int	derive_subscription_max_size;	/* kB; changes kept for the
 											 * subscribers of a view; 0: no
 											 * limit */
@@ -37,6 +41,18 @@ extern int	derive_waiting_max_size;	/* kB; of the log, held for views that
 										 * cannot be moved; 0: no limit */
 extern int	derive_work_mem;	/* kB; each store of changes before it spills
 								 * to disk */
+
+typedef enum DeriveOldRows
+{
+	DERIVE_OLD_ROWS_AUTO,
+	DERIVE_OLD_ROWS_LOG
+} DeriveOldRows;
+
+/*
+ * Are tables as they were before a batch read from old row versions?  Not if the
+ * setting, or another one of the server, says otherwise.
+ */
+extern bool derive_old_rows_are_read(void);
 
 /*
  * Define them all.  The postmaster-level ones only while

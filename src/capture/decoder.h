@@ -59,6 +59,12 @@ typedef struct DeriveSink
 	bool		(*begin) (void *arg, FullTransactionId xid, XLogRecPtr commit_lsn, TimestampTz commit_time);
 
 	/*
+	 * Before begin, if it has any: the subtransactions of the next
+	 * transaction that changed something.
+	 */
+	void		(*subtransactions) (void *arg, FullTransactionId xid, int n, const FullTransactionId *subxids);
+
+	/*
 	 * One row.  relation is as it was at the time of the change (historic
 	 * descriptor).  newtuple is NULL for DELETE; oldtuple is NULL for INSERT
 	 * and also where the log does not carry it; *old_complete tells whether

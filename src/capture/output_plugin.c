@@ -72,15 +72,37 @@ capture_filter_origin(LogicalDecodingContext *ctx, RepOriginId origin)
 	return origin == DoNotReplicateId;
 }
 
+/*
+ * Those that the reorder buffer knows are those that have changes, all of them:
+ * also of tables that nobody follows, and of the catalog.
+ */
+static void
+send_subtransactions(const DeriveSink *sink, ReorderBufferTXN *txn, FullTransactionId xid)
+{
+	FullTransactionId *subxids;
+	int			n = 0;
+	dlist_iter	iter;
+
+	if (txn->nsubtxns == 0)
+		return;
+	subxids = palloc(sizeof(FullTransactionId) * txn->nsubtxns);
+	dlist_foreach(iter, &txn->subtxns)
+		subxids[n++] = derive_widen_xid(dlist_container(ReorderBufferTXN, node, iter.cur)->xid);
+	sink->subtransactions(sink->arg, xid, n, subxids);
+	pfree(subxids);
+}
+
 static void
 capture_begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 {
 	DeriveCapture *capture = ctx->output_plugin_private;
 	const DeriveSink *sink = capture->sink;
 
+	FullTransactionId xid = derive_widen_xid(txn->xid);
+
 	capture->oldest_snapshot = Min(capture->oldest_snapshot, txn->base_snapshot_lsn);
-	capture->skipping = !sink->begin(sink->arg, derive_widen_xid(txn->xid),
-									 txn->final_lsn, txn->xact_time.commit_time);
+	send_subtransactions(sink, txn, xid);
+	capture->skipping = !sink->begin(sink->arg, xid, txn->final_lsn, txn->xact_time.commit_time);
 }
 
 static void

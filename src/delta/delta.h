@@ -21,6 +21,7 @@
 #define DERIVE_DELTA_H
 
 #include "access/tupdesc.h"
+#include "base/past.h"
 #include "base/position.h"
 #include "executor/tuptable.h"
 #include "nodes/bitmapset.h"
@@ -112,6 +113,9 @@ typedef struct DeriveBatch
 	List	   *nets;			/* see derive_batch_net() */
 	MemoryContext cxt;			/* where the lists live; NULL:
 								 * CurrentMemoryContext */
+
+	DerivePast *past;			/* the tables as they were before the batch;
+								 * NULL: not to be had */
 
 	/* for sources that are followed event by event */
 	struct DeriveEventLog *log;

@@ -60,6 +60,48 @@ is_waited_for(DeriveStream *stream, FullTransactionId xid)
 	return false;
 }
 
+/* Does it run at this position? */
+static bool
+runs_at(const DerivePosition *position, FullTransactionId xid)
+{
+	return position != NULL && FullTransactionIdPrecedes(xid, position->xmax) &&
+		!derive_position_covers(position, xid);
+}
+
+bool
+derive_stream_runs_somewhere(DeriveStream *stream, FullTransactionId xid)
+{
+	ListCell   *lc;
+
+	if (runs_at(stream->from, xid) || runs_at(stream->to, xid))
+		return true;
+	foreach(lc, stream->waiting)
+	{
+		if (runs_at(lfirst(lc), xid))
+			return true;
+	}
+	return false;
+}
+
+/* See stream.c. */
+static void
+sink_subtransactions(void *arg, FullTransactionId xid, int n, const FullTransactionId *subxids)
+{
+	DeriveStream *stream = arg;
+	MemoryContext old;
+	Subtransactions *subs;
+
+	if (!derive_stream_runs_somewhere(stream, xid))
+		return;
+	old = MemoryContextSwitchTo(stream->cxt);
+	subs = palloc(offsetof(Subtransactions, subxids) + sizeof(FullTransactionId) * n);
+	subs->xid = xid;
+	subs->n = n;
+	memcpy(subs->subxids, subxids, sizeof(FullTransactionId) * n);
+	stream->subtransactions = lappend(stream->subtransactions, subs);
+	MemoryContextSwitchTo(old);
+}
+
 static bool
 sink_begin(void *arg, FullTransactionId xid, XLogRecPtr commit_lsn, TimestampTz commit_time)
 {
@@ -396,6 +438,7 @@ void
 derive_stream_set_sink(DeriveStream *stream)
 {
 	stream->sink.begin = sink_begin;
+	stream->sink.subtransactions = sink_subtransactions;
 	stream->sink.change = sink_change;
 	stream->sink.wants = sink_wants;
 	stream->sink.truncate = sink_truncate;

@@ -20,6 +20,14 @@
  * one event log (events.h), whose readers sort out by themselves what is
  * current, pending or backlog, by their positions.
  *
+ * Subtransactions
+ *
+ *	A position knows top-level transactions only.  To read tables as they were at one
+ *	(base/past.h) the subtransactions must be known, too, of those that were running
+ *	then and have committed since: after a restart the server no longer knows whose
+ *	they are.  The log names them.  So they are noted as long as the position is in
+ *	use, always, though it matters only in the first batches after a restart.
+ *
  * The parts
  *
  *	stream.c is the life of a stream and of a batch.  sources.c makes the set of
@@ -299,6 +307,47 @@ move_visible(DeriveStream *stream)
 	}
 }
 
+/* Forget subtransactions that no position lacks any more. */
+static void
+prune_subtransactions(DeriveStream *stream)
+{
+	ListCell   *lc;
+
+	foreach(lc, stream->subtransactions)
+	{
+		Subtransactions *subs = lfirst(lc);
+
+		if (derive_stream_runs_somewhere(stream, subs->xid))
+			continue;
+		stream->subtransactions = foreach_delete_current(stream->subtransactions, lc);
+		pfree(subs);
+	}
+}
+
+/* The tables as they were at a position.  In CurrentMemoryContext. */
+static DerivePast *
+past_of(DeriveStream *stream, const DerivePosition *position)
+{
+	FullTransactionId *subxids;
+	int			n = 0;
+	ListCell   *lc;
+
+	foreach(lc, stream->subtransactions)
+		n += ((Subtransactions *) lfirst(lc))->n;
+	subxids = palloc(sizeof(FullTransactionId) * Max(n, 1));
+	n = 0;
+	foreach(lc, stream->subtransactions)
+	{
+		Subtransactions *subs = lfirst(lc);
+
+		if (derive_position_covers(position, subs->xid))
+			continue;
+		memcpy(subxids + n, subs->subxids, sizeof(FullTransactionId) * subs->n);
+		n += subs->n;
+	}
+	return derive_past_create(position, subxids, n);
+}
+
 /* Is a view being built that will read the event log? */
 static bool
 events_are_kept(DeriveStream *stream)
@@ -332,6 +381,7 @@ derive_stream_begin_batch(DeriveStream *stream, const DerivePosition *from, cons
 	MemoryContextSwitchTo(old);
 
 	derive_events_forget(stream->log, stream->from, events_are_kept(stream));
+	prune_subtransactions(stream);
 	move_visible(stream);
 }
 
@@ -346,6 +396,7 @@ derive_stream_batch(DeriveStream *stream)
 	batch->log = stream->log;
 	batch->from = stream->from;
 	batch->to = stream->to;
+	batch->past = past_of(stream, stream->from);
 	foreach(lc, stream->sources)
 	{
 		Source	   *source = lfirst(lc);
@@ -376,6 +427,7 @@ derive_stream_batch_since(DeriveStream *stream, List *sources, const DerivePosit
 	batch->log = stream->log;
 	batch->from = derive_position_copy(since);
 	batch->to = stream->to;
+	batch->past = past_of(stream, since);
 	foreach(lc, sources)
 	{
 		DeriveSource *wanted = lfirst(lc);

@@ -83,6 +83,14 @@ typedef struct Pending
 	bool		moving;			/* half of it may be in current already */
 } Pending;
 
+/* Subtransactions of a transaction that runs at a position in use; see derive_stream_past(). */
+typedef struct Subtransactions
+{
+	FullTransactionId xid;		/* top-level */
+	int			n;
+	FullTransactionId subxids[FLEXIBLE_ARRAY_MEMBER];
+} Subtransactions;
+
 typedef enum TransactionFate
 {
 	FATE_SKIP,
@@ -122,6 +130,7 @@ struct DeriveStream
 
 	List	   *waiting;		/* of DerivePosition *; in cxt */
 
+	List	   *subtransactions;	/* of Subtransactions *; in cxt */
 	DeriveEventLog *log;
 	List	   *pending;		/* of Pending *, in order of commit */
 	Delivery	delivery;
@@ -166,6 +175,9 @@ extern void derive_stream_check_usable(DeriveStream *stream);
  * sink.c
  */
 extern void derive_stream_set_sink(DeriveStream *stream);
+
+/* Was the transaction running at one of the positions that the stream knows? */
+extern bool derive_stream_runs_somewhere(DeriveStream *stream, FullTransactionId xid);
 
 
 /*

@@ -211,7 +211,7 @@ run_redo(AggRun *run, RedoWay way, DeriveGroupFunction collect)
 			continue;
 		env = create_queryEnv();
 		derive_env_register(env, DERIVE_KEYS_ENR, sets.desc, sets.keys[i], sets.count[i]);
-		derive_plan_run(redo_plan(run->agg, way, i), env, false, receivers[way], run);
+		derive_plan_run(redo_plan(run->agg, way, i), env, NULL, false, receivers[way], run);
 	}
 	end_key_sets(&sets);
 }

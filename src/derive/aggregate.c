@@ -409,7 +409,7 @@ produce_results(AggRun *run)
 									   CURSOR_OPT_PARALLEL_OK);
 		MemoryContextSwitchTo(old);
 	}
-	derive_plan_run(agg->full, NULL, false, receive_results, run);
+	derive_plan_run(agg->full, NULL, NULL, false, receive_results, run);
 }
 
 static void

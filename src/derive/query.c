@@ -440,7 +440,7 @@ derive_query_scan(Oid relid, TupleDesc stored, TupleDesc shown)
 	}
 	rte->rtekind = RTE_RELATION;
 	rte->relid = relid;
-	rte->relkind = RELKIND_RELATION;
+	rte->relkind = RELKIND_MATVIEW; /* see materialize/internal.c */
 	rte->rellockmode = AccessShareLock;
 	rte->inFromCl = true;
 	rte->eref = makeAlias("derived", names);

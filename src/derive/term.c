@@ -12,22 +12,30 @@
  * product rule, telescoped: n terms, each with one delta in it, whatever
  * changed together.  Weights multiply.
  *
- * Under the batch's snapshot the base table itself is R'.  R is never stored:
- * it is "R' UNION ALL the delta with its weights negated", which the planner
- * treats as any other append, so that join clauses still reach the base
- * table's indexes.  Nearly every batch changes one relation of a join; then
- * no pre-state occurs at all.
+ * Under the batch's snapshot the base table itself is R'.  R is never stored.
+ * It is read in one of two ways:
+ *
+ *	old versions	the table itself, under the snapshot of the position before the
+ *				batch (old_scan.c).  So a term is a plain join, each relation in it
+ *				once, and its cost is that of the rows that the delta meets.
+ *	log			"R' UNION ALL the delta with its weights negated".  Where the old
+ *				versions cannot be had: pg_derive.old_rows is "log", nothing holds
+ *				them, or DDL changed the table since.  Where n relations of a join
+ *				changed together, the term has 2^n combinations of these, and a
+ *				key that is to be looked up in an Append reaches the index of only
+ *				one of its halves.
+ *
+ * With old versions, all occurrences after k are read so, whether or not they
+ * changed: it makes no difference then, and k alone decides which plan it is.
  *
  * A term is made by rewriting the query tree: occurrence k becomes a named
- * tuplestore, those after it that changed become the UNION ALL above, each
- * replaced entry gains a weight column, and the product of the weights becomes
- * the last column of the result, passed up through sub-queries.  In a
- * sub-query that is a UNION ALL only the branch that holds occurrence k stays.
+ * tuplestore, those after it are marked as old, or, from the log, those that
+ * changed become the UNION ALL above.  Each replaced entry gains a weight column,
+ * and the product of the weights becomes the last column of the result, passed up
+ * through sub-queries.  In a sub-query that is a UNION ALL only the branch that
+ * holds occurrence k stays.
  *
- * Plans are cached for (branch, k, which others changed, size of the delta)
- * and dropped by invalidation, exactly as in plancache.c; that file itself
- * cannot be used since it wants to re-analyse the source text, and here is
- * none.
+ * Plans are cached for (branch, k, how the others are read, size of the delta).
  *
  *-------------------------------------------------------------------------
  */
@@ -35,26 +43,18 @@
 
 #include "access/table.h"
 #include "catalog/pg_type.h"
-#include "executor/executor.h"
-#include "lib/ilist.h"
-#include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "parser/parse_oper.h"
 #include "parser/parsetree.h"
 #include "rewrite/rewriteManip.h"
-#include "storage/lmgr.h"
-#include "tcop/dest.h"
-#include "tcop/tcopprot.h"
 #include "utils/fmgroids.h"
-#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/queryenvironment.h"
 #include "utils/rel.h"
-#include "utils/snapmgr.h"
-#include "utils/syscache.h"
 
 #include "base/compat.h"
+#include "derive/old_scan.h"
 #include "derive/query.h"
 #include "derive/term.h"
 
@@ -71,23 +71,12 @@ static const struct
 	{PG_INT64_MAX, 200000},
 };
 
-struct DerivePlan
-{
-	dlist_node	link;			/* in all_plans */
-	Query	   *query;			/* what to plan; never changed */
-	int			cursor_options;
-	MemoryContext cxt;			/* of this struct and the query */
-	MemoryContext stmt_cxt;		/* of stmt, reset when planning again */
-	MemoryContextCallback on_delete;
-	PlannedStmt *stmt;
-	bool		valid;
-};
-
 typedef struct CachedTerm
 {
 	int			branch;
 	int			occurrence;		/* -1: the whole branch, no delta */
-	Bitmapset  *before;
+	Bitmapset  *old;			/* occurrences that are read as they were */
+	Bitmapset  *undone;			/* occurrences whose delta is undone */
 	int			size_class;
 	DerivePlan *plan;
 } CachedTerm;
@@ -108,269 +97,14 @@ typedef struct TermContext
 {
 	int			next;			/* number of the next occurrence met */
 	int			delta;			/* the occurrence to replace by its delta */
-	Bitmapset  *before;			/* the occurrences to show as before the batch */
+	Bitmapset  *old;			/* see CachedTerm */
+	Bitmapset  *undone;
 	double		ntuples;
 } TermContext;
-
-typedef struct SinkReceiver
-{
-	DestReceiver pub;
-	bool		weighted;		/* the last column is the weight */
-	DeriveRowSink sink;
-	void	   *arg;
-	TupleTableSlot *row;
-} SinkReceiver;
-
-static dlist_head all_plans = DLIST_STATIC_INIT(all_plans);
 
 static AttrNumber rewrite_subquery(RangeTblEntry *rte, TermContext *context);
 static Expr *rewrite_query(Query *query, TermContext *context);
 static int	count_occurrences(Query *query);
-
-/* -------------------------------------------------------------------------
- * Cached plans
- * -------------------------------------------------------------------------
- */
-
-static void
-plan_deleted(void *arg)
-{
-	dlist_delete(&((DerivePlan *) arg)->link);
-}
-
-static void
-syscache_callback(Datum arg, int cacheid, uint32 hashvalue)
-{
-	derive_plans_invalidate(InvalidOid);
-}
-
-static void
-register_callbacks(void)
-{
-	static bool registered = false;
-
-	if (registered)
-		return;
-
-	/*
-	 * relations: the process's own relcache callback calls
-	 * derive_plans_invalidate()
-	 */
-	CacheRegisterSyscacheCallback(PROCOID, syscache_callback, (Datum) 0);
-	CacheRegisterSyscacheCallback(TYPEOID, syscache_callback, (Datum) 0);
-	CacheRegisterSyscacheCallback(OPEROID, syscache_callback, (Datum) 0);
-	CacheRegisterSyscacheCallback(AMOPOPID, syscache_callback, (Datum) 0);
-	CacheRegisterSyscacheCallback(CONSTROID, syscache_callback, (Datum) 0);
-	registered = true;
-}
-
-DerivePlan *
-derive_plan_create(Query *query, int cursor_options)
-{
-	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "pg_derive plan",
-											  ALLOCSET_SMALL_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(cxt);
-	DerivePlan *plan = palloc0(sizeof(DerivePlan));
-
-	register_callbacks();
-	plan->cxt = cxt;
-	plan->stmt_cxt = AllocSetContextCreate(cxt, "pg_derive planned statement",
-										   ALLOCSET_SMALL_SIZES);
-	plan->query = copyObject(query);
-	plan->cursor_options = cursor_options;
-	dlist_push_tail(&all_plans, &plan->link);
-	plan->on_delete.func = plan_deleted;
-	plan->on_delete.arg = plan;
-	MemoryContextRegisterResetCallback(cxt, &plan->on_delete);
-	MemoryContextSwitchTo(old);
-	return plan;
-}
-
-void
-derive_plans_invalidate(Oid relid)
-{
-	dlist_iter	iter;
-
-	dlist_foreach(iter, &all_plans)
-	{
-		DerivePlan *plan = dlist_container(DerivePlan, link, iter.cur);
-
-		if (plan->stmt == NULL || !plan->valid || !OidIsValid(relid) ||
-			list_member_oid(plan->stmt->relationOids, relid))
-			plan->valid = false;
-	}
-}
-
-static void
-plan_query(DerivePlan *plan)
-{
-	MemoryContext tmp = AllocSetContextCreate(CurrentMemoryContext, "pg_derive planning",
-											  ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(tmp);
-	PlannedStmt *stmt;
-
-	plan->stmt = NULL;
-	MemoryContextReset(plan->stmt_cxt);
-	plan->valid = true;			/* an invalidation while planning takes it
-								 * back */
-	stmt = pg_plan_query(copyObject(plan->query), "pg_derive", plan->cursor_options, NULL);
-	MemoryContextSwitchTo(plan->stmt_cxt);
-	plan->stmt = copyObject(stmt);
-	MemoryContextSwitchTo(old);
-	MemoryContextDelete(tmp);
-}
-
-/* Lock what the plan reads, planning again until it is current under the locks. */
-static void
-make_valid(DerivePlan *plan)
-{
-	for (;;)
-	{
-		ListCell   *lc;
-
-		CHECK_FOR_INTERRUPTS();
-		if (plan->stmt == NULL || !plan->valid)
-			plan_query(plan);
-		foreach(lc, plan->stmt->rtable)
-		{
-			RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
-
-			if (rte->rtekind == RTE_RELATION)
-				LockRelationOid(rte->relid, rte->rellockmode);
-		}
-		if (plan->valid)
-			return;
-	}
-}
-
-PlannedStmt *
-derive_plan_stmt(DerivePlan *plan)
-{
-	make_valid(plan);
-	return plan->stmt;
-}
-
-/* -------------------------------------------------------------------------
- * Execution
- * -------------------------------------------------------------------------
- */
-
-static void
-sink_startup(DestReceiver *self, int operation, TupleDesc typeinfo)
-{
-	SinkReceiver *receiver = (SinkReceiver *) self;
-	int			natts = typeinfo->natts - (receiver->weighted ? 1 : 0);
-	TupleDesc	desc = CreateTemplateTupleDesc(natts);
-
-	for (int i = 1; i <= natts; i++)
-		TupleDescCopyEntry(desc, i, typeinfo, i);
-	receiver->row = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
-}
-
-static bool
-sink_receive(TupleTableSlot *slot, DestReceiver *self)
-{
-	SinkReceiver *receiver = (SinkReceiver *) self;
-	TupleTableSlot *row = receiver->row;
-	int			natts = row->tts_tupleDescriptor->natts;
-	int64		weight = 1;
-
-	slot_getallattrs(slot);
-	if (receiver->weighted)
-	{
-		Assert(!slot->tts_isnull[natts]);
-		weight = DatumGetInt64(slot->tts_values[natts]);
-	}
-	if (weight == 0)
-		return true;
-	ExecClearTuple(row);
-	memcpy(row->tts_values, slot->tts_values, natts * sizeof(Datum));
-	memcpy(row->tts_isnull, slot->tts_isnull, natts * sizeof(bool));
-	ExecStoreVirtualTuple(row);
-	receiver->sink(receiver->arg, row, weight);
-	return true;
-}
-
-static void
-sink_shutdown(DestReceiver *self)
-{
-	SinkReceiver *receiver = (SinkReceiver *) self;
-
-	if (receiver->row)
-		ExecDropSingleTupleTableSlot(receiver->row);
-	receiver->row = NULL;
-}
-
-static void
-sink_destroy(DestReceiver *self)
-{
-}
-
-static void
-execute(PlannedStmt *stmt, QueryEnvironment *env, bool weighted, DeriveRowSink sink, void *arg)
-{
-	SinkReceiver receiver = {
-		.pub = {sink_receive, sink_startup, sink_shutdown, sink_destroy, DestNone},
-		.weighted = weighted,
-		.sink = sink,
-		.arg = arg
-	};
-	QueryDesc  *desc = CreateQueryDesc(stmt, "pg_derive", GetActiveSnapshot(), InvalidSnapshot,
-									   &receiver.pub, NULL, env, 0);
-
-	ExecutorStart(desc, 0);
-	derive_compat_executor_run(desc);
-	ExecutorFinish(desc);
-	ExecutorEnd(desc);
-	FreeQueryDesc(desc);
-}
-
-void
-derive_plan_run(DerivePlan *plan, QueryEnvironment *env, bool weighted, DeriveRowSink sink, void *arg)
-{
-	make_valid(plan);
-	execute(plan->stmt, env, weighted, sink, arg);
-}
-
-void
-derive_query_run(Query *query, QueryEnvironment *env, DeriveRowSink sink, void *arg)
-{
-	PlannedStmt *stmt = pg_plan_query(query, "pg_derive", CURSOR_OPT_PARALLEL_OK, NULL);
-
-	execute(stmt, env, false, sink, arg);
-}
-
-/*
- * The executor is started as for EXPLAIN, which checks the rights and reads
- * nothing.  To call the check alone would be shorter, but it calls a hook, and
- * libraries that audit expect to be inside of a statement there.
- */
-void
-derive_query_check_permissions(Query *query)
-{
-	PlannedStmt *stmt = pg_plan_query(query, "pg_derive", 0, NULL);
-	QueryDesc  *desc = CreateQueryDesc(stmt, "pg_derive", GetActiveSnapshot(), InvalidSnapshot,
-									   None_Receiver, NULL, NULL, 0);
-
-	ExecutorStart(desc, EXEC_FLAG_EXPLAIN_ONLY);
-	ExecutorEnd(desc);
-	FreeQueryDesc(desc);
-}
-
-void
-derive_env_register(QueryEnvironment *env, const char *name, TupleDesc desc,
-					Tuplestorestate *rows, double nrows)
-{
-	EphemeralNamedRelation enr = palloc0(sizeof(EphemeralNamedRelationData));
-
-	enr->md.name = pstrdup(name);
-	enr->md.reliddesc = InvalidOid;
-	enr->md.tupdesc = desc;
-	enr->md.enrtype = ENR_NAMED_TUPLESTORE;
-	enr->md.enrtuples = nrows;
-	enr->reldata = rows;
-	register_ENR(env, enr);
-}
 
 /* -------------------------------------------------------------------------
  * Rewriting a query to one of its terms
@@ -467,7 +201,9 @@ rewrite_relation(ListCell *cell, TermContext *context)
 	Relation	rel;
 	TupleDesc	desc;
 
-	if (number != context->delta && !bms_is_member(number, context->before))
+	if (bms_is_member(number, context->old))
+		derive_old_mark(rte);
+	if (number != context->delta && !bms_is_member(number, context->undone))
 		return 0;
 
 	rel = table_open(rte->relid, AccessShareLock);
@@ -550,20 +286,45 @@ rewrite_union_delta(RangeTblEntry *rte, TermContext *context)
 	return attno;
 }
 
+/* Only mark what is to be read as it was; no weights arise. */
+static void
+mark_old(Query *query, TermContext *context)
+{
+	Bitmapset  *used = derive_query_used(query);
+	int			i = -1;
+
+	while ((i = bms_next_member(used, i)) >= 0)
+	{
+		RangeTblEntry *rte = rt_fetch(i, query->rtable);
+
+		if (rte->rtekind == RTE_RELATION && bms_is_member(context->next++, context->old))
+			derive_old_mark(rte);
+		else if (rte->rtekind == RTE_SUBQUERY && derive_query_reads_relations(rte->subquery))
+			mark_old(rte->subquery, context);
+	}
+}
+
 static AttrNumber
 rewrite_subquery(RangeTblEntry *rte, TermContext *context)
 {
 	int			first = context->next;
 	int			count = count_occurrences(rte->subquery);
 	bool		has_delta = context->delta >= first && context->delta < first + count;
-	bool		has_before = false;
+	bool		has_old = false;
+	bool		has_undone = false;
 	AttrNumber	attno;
 
 	for (int i = first; i < first + count; i++)
-		has_before |= bms_is_member(i, context->before);
-	if (!has_delta && !has_before)
 	{
-		context->next += count;
+		has_old |= bms_is_member(i, context->old);
+		has_undone |= bms_is_member(i, context->undone);
+	}
+	if (!has_delta && !has_undone)
+	{
+		if (has_old)
+			mark_old(rte->subquery, context);
+		else
+			context->next += count;
 		return 0;
 	}
 	if (rte->subquery->setOperations == NULL)
@@ -839,7 +600,8 @@ derive_linear_touched(DeriveLinear *linear, DeriveBatch *batch, const char **unk
 
 /* The cached plan of a term, made when first needed. */
 static DerivePlan *
-find_term(DeriveLinear *linear, int branch, int occurrence, Bitmapset *before, int size_class)
+find_term(DeriveLinear *linear, int branch, int occurrence, Bitmapset *old_ones, Bitmapset *undone,
+		  int size_class)
 {
 	MemoryContext old;
 	CachedTerm *term;
@@ -852,7 +614,7 @@ find_term(DeriveLinear *linear, int branch, int occurrence, Bitmapset *before, i
 	{
 		term = lfirst(lc);
 		if (term->branch == branch && term->occurrence == occurrence &&
-			term->size_class == size_class && bms_equal(term->before, before))
+			term->size_class == size_class && bms_equal(term->old, old_ones) && bms_equal(term->undone, undone))
 			return term->plan;
 	}
 
@@ -865,7 +627,8 @@ find_term(DeriveLinear *linear, int branch, int occurrence, Bitmapset *before, i
 		while (linear->occurrences[context.next].branch != branch)
 			context.next++;
 		context.delta = occurrence;
-		context.before = before;
+		context.old = old_ones;
+		context.undone = undone;
 		context.ntuples = size_classes[size_class].planned_for;
 		append_weight(query, rewrite_query(query, &context));
 	}
@@ -874,7 +637,8 @@ find_term(DeriveLinear *linear, int branch, int occurrence, Bitmapset *before, i
 	term = palloc0(sizeof(CachedTerm));
 	term->branch = branch;
 	term->occurrence = occurrence;
-	term->before = bms_copy(before);
+	term->old = bms_copy(old_ones);
+	term->undone = bms_copy(undone);
 	term->size_class = size_class;
 	term->plan = derive_plan_create(query, options);
 	linear->terms = lappend(linear->terms, term);
@@ -925,18 +689,28 @@ derive_linear_delta(DeriveLinear *linear, DeriveBatch *batch, DeriveRowSink sink
 	{
 		DeriveDelta *delta = deltas[i];
 		int			branch = linear->occurrences[i].branch;
-		Bitmapset  *before = NULL;
+		Bitmapset  *old = NULL;
+		Bitmapset  *undone = NULL;
 		int			size_class = 0;
 
 		if (delta == NULL)
 			continue;
 		check_layout(delta);
 		for (int j = i + 1; j < linear->noccurrences; j++)
-			if (linear->occurrences[j].branch == branch && deltas[j] != NULL)
-				before = bms_add_member(before, j);
+		{
+			DeriveOccurrence *other = &linear->occurrences[j];
+
+			if (other->branch != branch)
+				break;
+			if (batch->past != NULL && derive_past_shows(batch->past, other->relid, other->inh))
+				old = bms_add_member(old, j);
+			else if (deltas[j] != NULL)
+				undone = bms_add_member(undone, j);
+		}
 		while (delta->nrows > size_classes[size_class].up_to)
 			size_class++;
-		derive_plan_run(find_term(linear, branch, i, before, size_class), env, true, sink, arg);
+		derive_plan_run(find_term(linear, branch, i, old, undone, size_class), env,
+						old != NULL ? batch->past : NULL, true, sink, arg);
 	}
 }
 
@@ -944,7 +718,7 @@ void
 derive_linear_full(DeriveLinear *linear, DeriveRowSink sink, void *arg)
 {
 	for (int branch = 0; branch < list_length(linear->branches); branch++)
-		derive_plan_run(find_term(linear, branch, -1, NULL, 0), NULL, false, sink, arg);
+		derive_plan_run(find_term(linear, branch, -1, NULL, NULL, 0), NULL, NULL, false, sink, arg);
 }
 
 Query *

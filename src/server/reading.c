@@ -220,6 +220,8 @@ derive_worker_open_capture(void)
 	MemoryContextSwitchTo(derive_worker.cxt);
 	if (derive_worker.position == NULL || fresh)
 		derive_worker.position = derive_position_copy(stored);
+	derive_worker.stored_xmin = stored != NULL ? stored->xmin : InvalidFullTransactionId;
+	derive_worker.hold_moved_at = GetCurrentTimestamp();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(derive_worker.batch_cxt);
 	if (!fresh)
@@ -294,11 +296,16 @@ bool
 derive_worker_position_is_due(XLogRecPtr covered)
 {
 	XLogRecPtr	stored = derive_worker.stored_lsn;
+	bool		hold = derive_worker_hold_is_due();
 	bool		long_ago;
 
+	if (hold)
+		derive_worker.hold_asked_at = GetCurrentTimestamp();
 	if (covered <= stored)
 		return false;
 	if (derive_worker.finishing)
+		return true;
+	if (hold)
 		return true;
 	if (covered - stored >= STORE_AFTER_SEGMENTS * (uint64) wal_segment_size)
 		return true;
@@ -311,13 +318,15 @@ derive_worker_position_is_due(XLogRecPtr covered)
 }
 
 void
-derive_worker_position_stored(XLogRecPtr covered, bool due)
+derive_worker_position_stored(const DerivePosition *position, XLogRecPtr covered, bool due)
 {
 	if (!due || bytes_since_stored() >= STORE_AFTER_BYTES)
 		derive_worker.stores_left = STORES_TO_RELEASE;
 	else if (derive_worker.stores_left > 0)
 		derive_worker.stores_left--;
 	derive_worker.stored_lsn = covered;
+	derive_worker.stored_xmin = position->xmin;
+	derive_worker.commits_stored = derive_worker.commits_seen;
 	derive_worker.stored_at = GetCurrentTimestamp();
 	derive_worker.stored_bytes = derive_decoder_bytes_read(derive_worker.decoder);
 	derive_worker.confirm_lsn = still_needed(covered);
@@ -332,6 +341,7 @@ derive_worker_confirm_durable(void)
 		GetFlushRecPtr(NULL) < derive_worker.confirm_after)
 		return;
 	derive_decoder_confirm(derive_worker.decoder, derive_worker.confirm_lsn);
+	derive_worker_move_hold(derive_worker.stored_xmin);
 	derive_worker.confirm_lsn = InvalidXLogRecPtr;
 }
 

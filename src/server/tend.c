@@ -185,7 +185,8 @@ tend_builder(WorkerView *view)
 		return;
 	if (!view->backlog)
 		derive_worker.reload = true;	/* makes the stream keep it */
-	else if (view->program != NULL && derive_worker_sources_complete(view))
+	else if (view->program != NULL && derive_worker_sources_complete(view) &&
+			 derive_worker_hold_for_build(view))
 	{
 		LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 		view->build->tracking_ready = true;
@@ -321,6 +322,7 @@ derive_worker_tend_builds(void)
 		oldcontext = MemoryContextSwitchTo(derive_worker.cxt);
 		view->builder = derive_builder_start(view->build);
 		view->build_epoch = derive_worker.epoch;
+		view->build_xmin = InvalidFullTransactionId;
 		view->keeping = false;
 		MemoryContextSwitchTo(oldcontext);
 		if (view->builder == NULL)

@@ -28,6 +28,7 @@
 #include "base/debug_point.h"
 #include "base/guard.h"
 #include "base/gucs.h"
+#include "base/past.h"
 #include "base/registry.h"
 #include "catalog/pg_class.h"
 #include "delta/stream.h"
@@ -108,6 +109,7 @@ derive_worker_note_invalidation(Datum arg, Oid relid)
 		derive_worker.any_dirty = true;
 	}
 	derive_program_invalidate_plans(relid);
+	derive_past_note_invalidation(relid);
 }
 
 

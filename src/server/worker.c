@@ -17,6 +17,7 @@
  * Its parts are in files of their own, and share worker_state.h:
  *
  *		reading.c	the slot, the decoder and the stream; positions, confirming
+ *		holding.c	old row versions: for how long they are kept
  *		views.c		what is known of the views: the registry, their programs
  *		basis.c		what they rest on besides the log
  *		advance.c	moving the views, and what becomes of one that fails
@@ -59,6 +60,7 @@
 #include "base/compat.h"
 #include "base/debug_point.h"
 #include "base/gucs.h"
+#include "base/past.h"
 #include "base/position.h"
 #include "base/registry.h"
 #include "commands/dbcommands.h"
@@ -387,6 +389,7 @@ handle_error(void)
 	derive_watchdog_rest();
 
 	derive_worker.failures++;
+	derive_worker_limit_hold();
 	if (derive_worker.phase == PHASE_CAPTURE || (derive_worker.failures % (2 * PATIENCE)) == 0)
 		derive_worker_close_capture();
 
@@ -444,7 +447,7 @@ anything_to_do(void)
 		if (log_has_grown() || derive_worker_position_is_due(derive_worker.covered))
 			return true;
 	}
-	return anything_to_expire() || derive_worker_has_pending_request() ||
+	return anything_to_expire() || derive_worker_hold_is_due() || derive_worker_has_pending_request() ||
 		derive_worker_is_asked_for_batch();
 }
 
@@ -523,7 +526,7 @@ idle(void)
 			timeout = Min(timeout, RETRY_MS);
 	}
 
-	timeout = derive_worker_journals_timeout(timeout);
+	timeout = derive_worker_hold_timeout(derive_worker_journals_timeout(timeout));
 
 	pgstat_report_activity(STATE_IDLE, NULL);
 	if (timeout > 100)
@@ -611,6 +614,19 @@ check_members(void)
 	}
 }
 
+/*
+ * The same of DDL that takes the meaning from old row versions.  Nearly all of it
+ * waits for our locks.
+ */
+static void
+check_past(void)
+{
+	if (derive_past_was_shaken())
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("a table was altered while a batch read it as it was before")));
+}
+
 /* A batch has succeeded and left nothing over: so the start has, too. */
 static void
 note_health(void)
@@ -645,6 +661,7 @@ run_batch(void)
 	derive_worker_note_asked();
 	pg_memory_barrier();
 	derive_background_begin();
+	derive_worker_open_past();
 	MemoryContextSwitchTo(derive_worker.batch_cxt);
 
 	/* Starting a transaction and taking locks tell us of changes. */
@@ -670,6 +687,7 @@ run_batch(void)
 	taken_at = GetCurrentTimestamp();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	to = derive_position_from_snapshot(GetActiveSnapshot());
+	derive_worker_hold_present(to);
 
 	/* capture */
 	derive_worker.phase = PHASE_CAPTURE;
@@ -703,10 +721,14 @@ run_batch(void)
 		wrote = due = derive_worker_position_is_due(covered);
 	DERIVE_DEBUG_POINT("batch-applied");
 	if (wrote || derive_worker.requests != NIL)
+	{
 		check_members();
+		check_past();
+	}
 	if (wrote)
 		derive_registry_set_position(to, covered);
 	PopActiveSnapshot();
+	derive_past_end();
 	MemoryContextSwitchTo(derive_worker.cxt);
 	next = derive_position_copy(to);
 	MemoryContextSwitchTo(derive_worker.batch_cxt); /* the server leaves
@@ -742,7 +764,7 @@ run_batch(void)
 
 	/* confirm */
 	if (wrote)
-		derive_worker_position_stored(covered, due);
+		derive_worker_position_stored(derive_worker.position, covered, due);
 
 	if (!derive_worker.unfinished)
 		note_health();

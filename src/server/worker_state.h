@@ -95,6 +95,7 @@ typedef struct WorkerView
 	bool		had_turn;		/* in this batch: it has moved, or cannot */
 	bool		stuck;			/* in this batch: it should have moved, or be
 								 * compared, and could not */
+	bool		past_given_up;	/* its old rows are no longer held */
 	DeriveBatch *cohort;		/* in this batch: the deltas that it came back
 								 * with */
 	int			cohort_deltas;	/* how many there were before its own */
@@ -117,6 +118,7 @@ typedef struct WorkerView
 	int			idle_looks;		/* in a row at which its query just waited */
 	TimestampTz cancelled_at;	/* when it was cancelled; 0: it was not */
 	TimestampTz retry_at;		/* not before */
+	FullTransactionId build_xmin;	/* old rows are held from here on */
 	const char *waits_for;		/* what we have said that its build waits for;
 								 * or NULL */
 } WorkerView;
@@ -168,6 +170,11 @@ typedef struct DeriveWorker
 	uint64		stored_bytes;	/* derive_decoder_bytes_read() then */
 	int			stores_left;	/* for letting go of WAL, while nothing
 								 * happens */
+
+	FullTransactionId stored_xmin;	/* of the position that is stored */
+	uint64		commits_stored; /* commits_seen of that batch */
+	TimestampTz hold_asked_at;	/* it was time to store a position for it */
+	TimestampTz hold_moved_at;	/* or found to be where it must be */
 
 	/* What is to be confirmed once the log is flushed up to confirm_after. */
 	XLogRecPtr	confirm_after;
@@ -224,13 +231,37 @@ extern XLogRecPtr derive_worker_capture(const DerivePosition *to);
  * or another one:
  */
 extern bool derive_worker_position_is_due(XLogRecPtr covered);
-extern void derive_worker_position_stored(XLogRecPtr covered, bool due);
+extern void derive_worker_position_stored(const DerivePosition *position, XLogRecPtr covered, bool due);
 
 /* Tell the slot, once what it would no longer deliver is safely on disk. */
 extern void derive_worker_confirm_durable(void);
 
 /* The same now, for all that is stored. */
 extern void derive_worker_confirm_stored(void);
+
+
+/*
+ * holding.c: old row versions
+ */
+
+/* First of all in the transaction of a batch: protect what it may read. */
+extern void derive_worker_open_past(void);
+
+/* In a batch, right after its snapshot was taken: hold that for the next one. */
+extern void derive_worker_hold_present(const DerivePosition *to);
+
+/* The position with this xmin is on disk: hold only what is needed from there on. */
+extern void derive_worker_move_hold(FullTransactionId durable_xmin);
+
+/* Before the view's builder takes its snapshot: hold what that will see.  False: not yet. */
+extern bool derive_worker_hold_for_build(WorkerView *view);
+
+/* Between batches: must one store its position for that?  And when to look again. */
+extern bool derive_worker_hold_is_due(void);
+extern long derive_worker_hold_timeout(long timeout);
+
+/* After an error: let go if batches have failed for too long. */
+extern void derive_worker_limit_hold(void);
 
 
 /*

@@ -1,0 +1,46 @@
+/*-------------------------------------------------------------------------
+ *
+ * plan.h
+ *	  Cached plans of query trees, and running them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DERIVE_PLAN_H
+#define DERIVE_PLAN_H
+
+#include "base/past.h"
+#include "executor/tuptable.h"
+#include "nodes/parsenodes.h"
+#include "nodes/plannodes.h"
+#include "utils/queryenvironment.h"
+#include "utils/tuplestore.h"
+
+/* Receives one result row (the columns of desc) and its weight. */
+typedef void (*DeriveRowSink) (void *arg, TupleTableSlot *row, int64 weight);
+
+/*
+ * Plan and run one query (not cached) with the tuplestores of env, under the
+ * active snapshot.  The sink's rows have the query's columns; weight is 1.
+ */
+extern void derive_query_run(Query *query, QueryEnvironment *env, DeriveRowSink sink, void *arg);
+
+/* ERROR if the current user may not run the query; it is scribbled on.  Needs an active snapshot. */
+extern void derive_query_check_permissions(Query *query);
+
+/*
+ * A query with cached plans of its own: restricted to a set of keys that is
+ * passed in as a tuplestore.  See aggregate.c.
+ */
+typedef struct DerivePlan DerivePlan;
+extern DerivePlan *derive_plan_create(Query *query, int cursor_options);
+extern void derive_plan_run(DerivePlan *plan, QueryEnvironment *env, DerivePast *past, bool weighted,
+							DeriveRowSink sink, void *arg);
+extern PlannedStmt *derive_plan_stmt(DerivePlan *plan);
+
+/* Mark cached plans that use this relation (InvalidOid: all); safe in invalidation callbacks. */
+extern void derive_plans_invalidate(Oid relid);
+
+/* An environment with one more tuplestore under a name. */
+extern void derive_env_register(QueryEnvironment *env, const char *name, TupleDesc desc, Tuplestorestate *rows, double nrows);
+
+#endif							/* DERIVE_PLAN_H */

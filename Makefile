@@ -43,6 +43,8 @@ OBJS = \
 	src/delta/delta.o \
 	src/delta/events.o \
 	src/delta/fill.o \
+	src/delta/keyed.o \
+	src/delta/keys.o \
 	src/delta/sink.o \
 	src/delta/sources.o \
 	src/delta/stream.o \

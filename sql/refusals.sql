@@ -103,7 +103,7 @@ BEGIN;
 SET LOCAL allow_system_table_mods = on;
 INSERT INTO pg_extension (oid, extname, extowner, extnamespace, extrelocatable, extversion)
 	SELECT 16383, 'pglogical', extowner, extnamespace, false, '2' FROM pg_extension WHERE extname = 'plpgsql';
-CREATE TABLE replicated (id int PRIMARY KEY, v int);
+CREATE TABLE replicated (id int, v int);
 SELECT derive.create_view('over_replicated', 'SELECT v, count(*) FROM replicated GROUP BY v');
 ALTER TABLE replicated REPLICA IDENTITY FULL;
 SELECT derive.create_view('over_full', 'SELECT v, count(*) FROM replicated GROUP BY v');

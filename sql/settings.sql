@@ -156,6 +156,7 @@ SELECT derive.create_view('t_match', $$SELECT count(*) FROM docs WHERE body @@ '
 SELECT derive.create_view('t_without', 'SELECT count(*) FROM docs');
 RESET default_text_search_config;
 SELECT derive.create_view('t_simple', $$SELECT id, to_tsvector('simple', body) AS v FROM docs$$);
+SELECT derive.wait(timeout => '60 s');
 SELECT * FROM oracle_recorded();
 SELECT setting('default_text_search_config', 't_default');
 CREATE TEMP TABLE before AS SELECT view, batches FROM derive.stats;

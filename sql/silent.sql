@@ -50,6 +50,7 @@ CREATE FUNCTION all_right() RETURNS TABLE (result text, views text) LANGUAGE sql
 		  UNION ALL SELECT 'p_history', history_oracle('p_history', 'sp', 'id, k, v')
 		  UNION ALL SELECT 'i_history', history_oracle('i_history', 'si', 'id, v')) o
 	GROUP BY r ORDER BY r $$;
+SELECT derive.wait(timeout => '60 s');
 SELECT * FROM all_right();
 
 -- unlogged for a while

@@ -38,6 +38,7 @@
 #include "catalog/pg_type.h"
 #include "delta/consolidate.h"
 #include "delta/delta.h"
+#include "delta/keys.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
@@ -65,12 +66,12 @@ typedef struct NarrowDelta
 	DeriveDelta *narrow;
 } NarrowDelta;
 
-/* A delta of a batch, and its net effect. */
-typedef struct NetDelta
+/* A delta of a batch, and what was made of it: its net effect, or without touches. */
+typedef struct MadeDelta
 {
 	DeriveDelta *delta;
-	DeriveDelta *net;
-} NetDelta;
+	DeriveDelta *made;
+} MadeDelta;
 
 /* A tuplestore and the context it lives in. */
 typedef struct OwnedStore
@@ -183,7 +184,7 @@ derive_delta_reset(DeriveDelta *delta)
 
 	delta->rows = NULL;
 	delta->nrows = 0;
-	delta->nremoved = 0;
+	delta->nremoved = delta->ntouched = 0;
 	delta->unknown = false;
 	delta->reason = NULL;
 	MemoryContextReset(private->rows_cxt);
@@ -245,7 +246,9 @@ derive_delta_add_values(DeriveDelta *delta, const Datum *values, const bool *nul
 	fetched = flatten_values(private);
 	tuplestore_putvalues(delta->rows, delta->desc, private->values, private->nulls);
 	delta->nrows++;
-	if (weight < 0)
+	if (derive_weight_is_touch(weight))
+		delta->ntouched++;
+	else if (weight < 0)
 		delta->nremoved++;
 
 	if (fetched)
@@ -395,34 +398,62 @@ derive_delta_net(DeriveDelta *delta)
 	return net;
 }
 
+/* What was made of a delta before, or is now. */
+static DeriveDelta *
+make_once(DeriveBatch *batch, List **list, DeriveDelta *delta,
+		  DeriveDelta *(*make) (DeriveBatch *batch, DeriveDelta *delta))
+{
+	MemoryContext old = CurrentMemoryContext;
+	MadeDelta  *entry;
+	ListCell   *lc;
+
+	foreach(lc, *list)
+	{
+		entry = lfirst(lc);
+		if (entry->delta == delta)
+			return entry->made;
+	}
+
+	if (batch->cxt != NULL)
+		MemoryContextSwitchTo(batch->cxt);
+	entry = palloc(sizeof(MadeDelta));
+	entry->delta = delta;
+	entry->made = make(batch, delta);
+	*list = lappend(*list, entry);
+	MemoryContextSwitchTo(old);
+
+	return entry->made;
+}
+
+static DeriveDelta *
+make_net(DeriveBatch *batch, DeriveDelta *delta)
+{
+	return derive_delta_net(delta);
+}
+
 DeriveDelta *
 derive_batch_net(DeriveBatch *batch, DeriveDelta *delta)
 {
-	ListCell   *lc;
-	MemoryContext old;
-	NetDelta   *pair;
-
 	/* Rows that were only added do not cancel out. */
 	if (delta->unknown || delta->nrows < NET_FROM_ROWS || delta->nremoved < delta->nrows / 8)
 		return delta;
 
-	foreach(lc, batch->nets)
-	{
-		pair = lfirst(lc);
-		if (pair->delta == delta)
-			return pair->net;
-	}
+	return make_once(batch, &batch->nets, delta, make_net);
+}
 
-	old = CurrentMemoryContext;
-	if (batch->cxt != NULL)
-		MemoryContextSwitchTo(batch->cxt);
-	pair = palloc(sizeof(NetDelta));
-	pair->delta = delta;
-	pair->net = derive_delta_net(delta);
-	batch->nets = lappend(batch->nets, pair);
-	MemoryContextSwitchTo(old);
+static DeriveDelta *
+make_resolved(DeriveBatch *batch, DeriveDelta *delta)
+{
+	return derive_keys_resolve(delta, batch->past);
+}
 
-	return pair->net;
+DeriveDelta *
+derive_batch_rows(DeriveBatch *batch, DeriveDelta *delta)
+{
+	if (delta->unknown || delta->ntouched == 0)
+		return delta;
+
+	return make_once(batch, &batch->resolved, delta, make_resolved);
 }
 
 /* The row that was read last, as it goes into another delta. */

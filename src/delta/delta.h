@@ -11,6 +11,12 @@
  * be consolidated: the same row may occur several times, with weights that
  * cancel.
  *
+ * Touches.  Of a row that was updated or deleted the log may say only by which key
+ * it is found.  Then the delta has a row with the key's columns and, instead of a
+ * weight, a number that says that it is a touch and of which table (the member of
+ * the source).  derive_batch_rows() resolves them; nothing else that reads rows
+ * takes a delta with touches, but to copy it.
+ *
  * Rows live in a tuplestore that spills to disk beyond pg_derive.work_mem.
  * PITFALL: every executor scan of a tuplestore selects its own read pointer;
  * C code must call derive_delta_rewind() before it reads.
@@ -50,8 +56,11 @@ typedef struct DeriveDelta
 	Tuplestorestate *rows;
 	int64		nrows;
 	int64		nremoved;		/* of these, with a negative weight */
+	int64		ntouched;		/* and these are touches */
 	const Bitmapset *columns;	/* those that hold values, or NULL: all; not
 								 * owned */
+	const struct DeriveKeys *keys;	/* how touches are resolved (keys.h); not
+									 * owned */
 
 	/*
 	 * The log did not say what changed (TRUNCATE, an UPDATE without a full
@@ -62,6 +71,27 @@ typedef struct DeriveDelta
 	bool		unknown;
 	const char *reason;
 } DeriveDelta;
+
+/* Less than any weight. */
+#define DERIVE_TOUCH_LIMIT (PG_INT64_MIN / 2)
+
+static inline bool
+derive_weight_is_touch(int64 weight)
+{
+	return weight < DERIVE_TOUCH_LIMIT;
+}
+
+static inline int64
+derive_touch_weight(Oid member)
+{
+	return PG_INT64_MIN + (int64) member;
+}
+
+static inline Oid
+derive_touched_member(int64 weight)
+{
+	return (Oid) (weight - PG_INT64_MIN);
+}
 
 #define derive_delta_weight_attno(desc) ((AttrNumber) (desc)->natts)
 
@@ -111,6 +141,7 @@ typedef struct DeriveBatch
 	List	   *deltas;			/* of DeriveDelta *; small, searched linearly */
 	List	   *narrowed;		/* see derive_batch_narrow() */
 	List	   *nets;			/* see derive_batch_net() */
+	List	   *resolved;		/* see derive_batch_rows() */
 	MemoryContext cxt;			/* where the lists live; NULL:
 								 * CurrentMemoryContext */
 
@@ -129,7 +160,14 @@ typedef struct DeriveBatch
 	TimestampTz time;			/* when the snapshot was taken; likewise */
 } DeriveBatch;
 
+/* NULL if it did not change.  It may have touches. */
 extern DeriveDelta *derive_batch_find(DeriveBatch *batch, Oid relid, bool inh);
+
+/*
+ * The same without touches, or unknown.  Made once per batch, under the active
+ * snapshot; the caller holds locks on the relation and its members.
+ */
+extern DeriveDelta *derive_batch_rows(DeriveBatch *batch, DeriveDelta *delta);
 extern void derive_batch_add(DeriveBatch *batch, DeriveDelta *delta);
 
 /*

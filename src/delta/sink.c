@@ -18,6 +18,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/sysattr.h"
 #include "base/topic.h"
 #include "delta/events.h"
 #include "delta/stream.h"
@@ -26,6 +27,7 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/relcache.h"
 
 #define REASON_TRUNCATE		"it was truncated"
 #define REASON_OLD_ROW		"an UPDATE or DELETE was logged without the old row"
@@ -286,11 +288,106 @@ nothing_changed(Route *route)
 	return true;
 }
 
+/*
+ * Did the log name rows by these columns when it was written?  The identity may have
+ * been another one.
+ */
+static bool
+names_rows(Relation relation, const DeriveMemberKey *key)
+{
+	if (relation->rd_idattr == NULL)
+		bms_free(RelationGetIdentityKeyBitmap(relation));
+	for (int i = 0; i < key->nkeys; i++)
+		if (!bms_is_member(key->member_columns[i] - FirstLowInvalidHeapAttributeNumber, relation->rd_idattr))
+			return false;
+	return true;
+}
+
+/* The row with this key was touched, in some way; values are the member's. */
+static void
+deliver_touch(DeriveStream *stream, Route *route, const Datum *values, const bool *nulls)
+{
+	DeriveMemberKey *key = route->key;
+	Source	   *source = route->source;
+
+	for (int i = 0; i < key->nkeys; i++)
+	{
+		Assert(!nulls[key->member_columns[i] - 1]);
+		source->keyvalues[key->columns[i] - 1] = values[key->member_columns[i] - 1];
+		source->keynulls[key->columns[i] - 1] = false;
+	}
+	deliver_row(stream, source, source->keyvalues, source->keynulls, derive_touch_weight(key->relid));
+	for (int i = 0; i < key->nkeys; i++)
+		source->keynulls[key->columns[i] - 1] = true;
+}
+
+/* Is the key that the new row has another one?  Not if it is not even in the log. */
+static bool
+key_changed(DeriveStream *stream, DeriveMemberKey *key, TupleDesc desc)
+{
+	for (int i = 0; i < key->nkeys; i++)
+	{
+		int			attno = key->member_columns[i] - 1;
+		Form_pg_attribute att = TupleDescAttr(desc, attno);
+
+		if (!is_out_of_line(att, stream->newvalues[attno]) &&
+			!same_value(att, stream->oldvalues[attno], stream->newvalues[attno]))
+			return true;
+	}
+	return false;
+}
+
+/* What of the new key is not in the log is what it was. */
+static void
+complete_new_key(DeriveStream *stream, DeriveMemberKey *key, TupleDesc desc)
+{
+	for (int i = 0; i < key->nkeys; i++)
+	{
+		int			attno = key->member_columns[i] - 1;
+
+		if (is_out_of_line(TupleDescAttr(desc, attno), stream->newvalues[attno]))
+			stream->newvalues[attno] = stream->oldvalues[attno];
+	}
+}
+
+/*
+ * One change of a table with a key, for one source: its old row is not in the log, or
+ * the source wants touches.  An UPDATE without any old column did not change the key.
+ */
+static void
+deliver_keys(DeriveStream *stream, Route *route, TupleDesc desc, bool has_old, bool old_key, bool has_new)
+{
+	bool		new_key = has_new && (!old_key || key_changed(stream, route->key, desc));
+
+	/* whoever reads no other columns need not know */
+	if (has_old && has_new && route->ncolumns == route->key->nkeys && !(old_key && new_key))
+		return;
+	if (old_key)
+		deliver_touch(stream, route, stream->oldvalues, stream->oldnulls);
+	if (new_key)
+	{
+		if (old_key)
+			complete_new_key(stream, route->key, desc);
+		deliver_touch(stream, route, stream->newvalues, stream->newnulls);
+	}
+}
+
 /* One change, for one source. */
 static void
-deliver_change(DeriveStream *stream, Route *route, TupleDesc desc, bool has_old, bool old_complete, bool has_new)
+deliver_change(DeriveStream *stream, Route *route, Relation relation, bool has_old, bool old_key,
+			   bool old_complete, bool has_new)
 {
 	Source	   *source = route->source;
+	TupleDesc	desc = RelationGetDescr(relation);
+
+	if (route->key != NULL && (!source->keys.uniform || (has_old && !old_complete)))
+	{
+		if (has_old && !old_complete && !(names_rows(relation, route->key) && (old_key || has_new)))
+			deliver_unknown(stream, source, REASON_OLD_ROW);
+		else
+			deliver_keys(stream, route, desc, has_old, old_key, has_new);
+		return;
+	}
 
 	/* where no column is read there is nothing that could be missing */
 	if (has_old && !old_complete && route->ncolumns > 0)
@@ -376,7 +473,8 @@ sink_change(void *arg, DeriveChangeKind kind, Relation relation,
 	 * count
 	 */
 	foreach(lc, member->routes)
-		deliver_change(stream, lfirst(lc), desc, has_old, old_complete && oldtuple != NULL, has_new);
+		deliver_change(stream, lfirst(lc), relation, has_old, has_old && oldtuple != NULL,
+					   old_complete && oldtuple != NULL, has_new);
 }
 
 static void

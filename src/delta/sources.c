@@ -47,6 +47,7 @@
 #define ROWS_THEMSELVES 0
 
 #define REASON_MEMBERS		"its partitions or child tables changed"
+#define REASON_KEY			"its primary key or replica identity changed"
 #define REASON_LAYOUT		"the type of a column changed"
 
 /*
@@ -133,6 +134,58 @@ derive_source_members_digest(const DeriveSource *source)
  * Making a set of sources
  */
 
+/* By what columns rows of its members are named, which it must then follow. */
+static void
+find_keys(Source *source)
+{
+	ListCell   *lc;
+
+	foreach(lc, source->members)
+	{
+		Relation	member = RelationIdGetRelation(lfirst_oid(lc));
+		DeriveMemberKey *key;
+		bool		in_log;
+
+		if (member == NULL)
+			continue;
+		key = derive_member_key(member, source->pub.relid, source->desc, &in_log);
+		RelationClose(member);
+		if (key == NULL)
+			continue;
+		source->keys.members = lappend(source->keys.members, key);
+		for (int i = 0; i < key->nkeys; i++)
+			source->pub.columns = bms_add_member(source->pub.columns, key->columns[i]);
+	}
+	derive_keys_finish(&source->keys, source->pub.relid, list_length(source->members));
+}
+
+List *
+derive_source_without_identity(const DeriveSource *source)
+{
+	Relation	rel = RelationIdGetRelation(source->relid);
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	if (rel == NULL)
+		return NIL;
+	foreach(lc, derive_source_members(source->relid, source->inh))
+	{
+		Relation	member = RelationIdGetRelation(lfirst_oid(lc));
+		bool		in_log = false;
+
+		if (member == NULL)
+			continue;
+		if (!source->events)
+			(void) derive_member_key(member, source->relid, RelationGetDescr(rel), &in_log);
+		if (member->rd_rel->relkind == RELKIND_RELATION && !in_log &&
+			member->rd_rel->relreplident != REPLICA_IDENTITY_FULL)
+			result = lappend_oid(result, lfirst_oid(lc));
+		RelationClose(member);
+	}
+	RelationClose(rel);
+	return result;
+}
+
 /* A source as the catalog has it now, with nothing held for it. */
 static Source *
 make_source(DeriveSource *wanted)
@@ -159,10 +212,15 @@ make_source(DeriveSource *wanted)
 	source->nulls = palloc(sizeof(bool) * source->desc->natts);
 	source->oldnulls = palloc(sizeof(bool) * source->desc->natts);
 	memset(source->nulls, true, sizeof(bool) * source->desc->natts);
+	source->keyvalues = palloc0(sizeof(Datum) * source->desc->natts);
+	source->keynulls = palloc(sizeof(bool) * source->desc->natts);
 	memset(source->oldnulls, true, sizeof(bool) * source->desc->natts);
+	memset(source->keynulls, true, sizeof(bool) * source->desc->natts);
 	if (!source->is_view)
 		source->members = derive_source_members(wanted->relid, wanted->inh);
 	RelationClose(rel);
+	if (!source->is_view && !source->pub.events)
+		find_keys(source);
 
 	return source;
 }
@@ -210,6 +268,7 @@ make_route(Source *source, Relation member)
 	int			attno = 0;
 
 	route->source = source;
+	route->key = derive_keys_find(&source->keys, RelationGetRelid(member));
 	route->from = palloc(sizeof(AttrNumber) * n);
 	route->to = palloc(sizeof(AttrNumber) * n);
 	while ((attno = bms_next_member(source->pub.columns, attno)) > 0)
@@ -232,6 +291,12 @@ make_route(Source *source, Relation member)
 		route->from[route->ncolumns] = from;
 		route->to[route->ncolumns] = attno;
 		route->ncolumns++;
+	}
+	if (route->key != NULL)
+	{
+		route->key->ncolumns = route->ncolumns;
+		route->key->from = route->from;
+		route->key->to = route->to;
 	}
 
 	return route;
@@ -391,6 +456,22 @@ pending_upto(DeriveStream *stream, uint64 number)
 	return stream->pending != NIL && ((Pending *) linitial(stream->pending))->number <= number;
 }
 
+/* Is anything held for it? */
+static bool
+holds_rows(DeriveStream *stream, Source *source)
+{
+	ListCell   *lc;
+
+	if ((source->current != NULL && source->current->nrows > 0) || source->backlog != NULL)
+		return true;
+	foreach(lc, stream->pending)
+	{
+		if (derive_stream_find_pending_delta(lfirst(lc), source->pub.relid, source->pub.inh) != NULL)
+			return true;
+	}
+	return false;
+}
+
 /* Take over from the source as it was before what is held for it. */
 static void
 inherit_source(DeriveStream *stream, Source *old, Source *new)
@@ -421,6 +502,8 @@ inherit_source(DeriveStream *stream, Source *old, Source *new)
 
 	if (!equalTupleDescs(old->desc, new->desc))
 		convert_rows(stream, new);
+	if (!derive_keys_same(&old->keys, &new->keys) && holds_rows(stream, new))
+		mark_all_unknown(stream, new, REASON_KEY);
 	if (tracked_type_changed(old, new))
 		mark_all_unknown(stream, new, REASON_LAYOUT);
 	if (!equal(old->members, new->members))

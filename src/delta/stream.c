@@ -404,6 +404,7 @@ derive_stream_batch(DeriveStream *stream)
 		if (source->current == NULL || (source->current->nrows == 0 && !source->current->unknown))
 			continue;
 		source->current->columns = source->pub.columns;
+		source->current->keys = &source->keys;
 		derive_batch_add(batch, source->current);
 	}
 	MemoryContextSwitchTo(old);
@@ -453,7 +454,7 @@ derive_stream_batch_since(DeriveStream *stream, List *sources, const DerivePosit
 
 		delta = derive_stream_create_delta(stream->views_cxt, source);
 		derive_backlog_copy(source->backlog, since, delta, NULL);
-		if (!delta->unknown && delta->nremoved > 0)
+		if (!delta->unknown && delta->nremoved > 0 && delta->ntouched == 0)
 		{
 			/* what came and went meanwhile need not be seen at all */
 			DeriveDelta *net = derive_delta_net(delta);
@@ -462,6 +463,7 @@ derive_stream_batch_since(DeriveStream *stream, List *sources, const DerivePosit
 			delta = net;
 		}
 		delta->columns = source->pub.columns;
+		delta->keys = &source->keys;
 		if (delta->nrows > 0 || delta->unknown)
 			derive_batch_add(batch, delta);
 		else

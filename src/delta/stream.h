@@ -117,6 +117,12 @@ extern bool derive_stream_has_pending(DeriveStream *stream);
  */
 extern uint64 derive_source_members_digest(const DeriveSource *source);
 
+/*
+ * Of its members those for which the log lacks what the source needs of old rows:
+ * List of Oid, in CurrentMemoryContext.  They must get replica identity FULL.
+ */
+extern List *derive_source_without_identity(const DeriveSource *source);
+
 /* The members themselves: List of Oid; relations that can hold rows only. */
 extern List *derive_source_members(Oid relid, bool inh);
 

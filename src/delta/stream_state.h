@@ -14,6 +14,7 @@
 #include "capture/decoder.h"
 #include "delta/delta.h"
 #include "delta/events.h"
+#include "delta/keys.h"
 #include "delta/stream.h"
 #include "nodes/bitmapset.h"
 #include "utils/hsearch.h"
@@ -29,6 +30,7 @@ typedef struct Source
 	bool		is_topic;		/* its changes are messages; events only */
 	TupleDesc	desc;			/* the relation's */
 	List	   *members;		/* of Oid, ascending */
+	DeriveKeys	keys;			/* of its members */
 	bool		keep;			/* backlog is wanted */
 
 	/*
@@ -54,6 +56,8 @@ typedef struct Source
 	bool	   *nulls;
 	Datum	   *oldvalues;
 	bool	   *oldnulls;
+	Datum	   *keyvalues;		/* of a touch; the rest stays NULL */
+	bool	   *keynulls;
 } Source;
 
 /* How rows of a member become rows of a source. */
@@ -63,6 +67,7 @@ typedef struct Route
 	int			ncolumns;		/* tracked columns */
 	AttrNumber *from;			/* attribute of the member, or 0 */
 	AttrNumber *to;				/* attribute of the source */
+	DeriveMemberKey *key;		/* of the member; or NULL */
 } Route;
 
 typedef struct Member

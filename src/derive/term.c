@@ -529,6 +529,8 @@ occurrence_delta(DeriveLinear *linear, int occurrence, DeriveBatch *batch)
 	DeriveOccurrence *o = &linear->occurrences[occurrence];
 	DeriveDelta *delta = derive_batch_find(batch, o->relid, o->inh);
 
+	if (delta != NULL)
+		delta = derive_batch_rows(batch, delta);
 	return delta && (delta->unknown || delta->nrows > 0) ? delta : NULL;
 }
 

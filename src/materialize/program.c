@@ -302,10 +302,30 @@ derive_program_free(DeriveProgram *program)
  * -------------------------------------------------------------------------
  */
 
+static void
+check_identity_of(Oid relid, bool pglogical)
+{
+	const char *name = get_rel_name(relid);
+	const char *qualified = quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), name);
+
+	if (!derive_owns_relation(relid, GetUserId()))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("table \"%s\" has neither a usable replica identity nor replica identity FULL", name),
+				 errdetail("To maintain a view, the write-ahead log must tell which rows were changed, and only the owner of the table may have that logged."),
+				 errhint("Ask its owner to give it a primary key, or to run ALTER TABLE %s REPLICA IDENTITY FULL.",
+						 qualified)));
+	if (pglogical)
+		ereport(NOTICE,
+				(errmsg("table \"%s\" gets replica identity FULL, which pglogical cannot replicate", name),
+				 errdetail("Old row images are needed to maintain a view; pglogical needs an index instead, on the provider and on the subscriber."),
+				 errhint("If pglogical replicates this table, use a publication instead, or drop the view and set the replica identity back.")));
+}
+
 /*
- * Old row images come from REPLICA IDENTITY FULL.  A worker sets it, later, in
- * a transaction of its own; but only the tables' owner may decide that.
- * pglogical, on either side, wants to know rows by an index.
+ * Of an updated or deleted row the log must tell the key, by which the row is found
+ * among the old row versions, or all of it.  What a table logs only its owner may
+ * decide; a worker sets it, later, in a transaction of its own.
  */
 static void
 check_identity(DeriveProgram *program)
@@ -316,31 +336,8 @@ check_identity(DeriveProgram *program)
 
 	foreach(lc, program->sources)
 	{
-		DeriveSource *source = lfirst(lc);
-
-		foreach(lc2, derive_source_members(source->relid, source->inh))
-		{
-			Relation	rel = table_open(lfirst_oid(lc2), AccessShareLock);
-			bool		lacks = rel->rd_rel->relkind != RELKIND_MATVIEW &&
-			rel->rd_rel->relreplident != REPLICA_IDENTITY_FULL;
-
-			if (lacks && !derive_owns_relation(RelationGetRelid(rel), GetUserId()))
-				ereport(ERROR,
-						(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-						 errmsg("table \"%s\" does not have replica identity FULL",
-								RelationGetRelationName(rel)),
-						 errdetail("Old row images are needed to maintain a view, and only the owner of the table may have them logged."),
-						 errhint("Ask its owner to run ALTER TABLE %s REPLICA IDENTITY FULL.",
-								 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
-															RelationGetRelationName(rel)))));
-			if (lacks && pglogical)
-				ereport(NOTICE,
-						(errmsg("table \"%s\" gets replica identity FULL, which pglogical cannot replicate",
-								RelationGetRelationName(rel)),
-						 errdetail("Old row images are needed to maintain a view; pglogical needs an index instead, on the provider and on the subscriber."),
-						 errhint("If pglogical replicates this table, use a publication instead, or drop the view and set the replica identity back.")));
-			table_close(rel, AccessShareLock);
-		}
+		foreach(lc2, derive_source_without_identity(lfirst(lc)))
+			check_identity_of(lfirst_oid(lc2), pglogical);
 	}
 }
 

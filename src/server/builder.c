@@ -307,7 +307,7 @@ load_relations(List **reads, List **writes, List **without_identity)
 {
 	MemoryContext context = CurrentMemoryContext;
 	DeriveProgram *program;
-	List	   *members = NIL;
+	List	   *missing = NIL;
 	ListCell   *lc;
 
 	SetCurrentStatementStartTimestamp();
@@ -321,17 +321,12 @@ load_relations(List **reads, List **writes, List **without_identity)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	program = derive_program_load(args.view, CurrentMemoryContext);
 	foreach(lc, program->sources)
-	{
-		DeriveSource *source = lfirst(lc);
-
-		members = list_concat_unique_oid(members,
-										 derive_source_members(source->relid, source->inh));
-	}
+		missing = list_concat_unique_oid(missing, derive_source_without_identity(lfirst(lc)));
 
 	MemoryContextSwitchTo(context);
 	*reads = list_copy(derive_program_read_relations(program));
 	*writes = list_copy(derive_program_write_relations(program));
-	*without_identity = list_copy(derive_identity_missing(members));
+	*without_identity = list_copy(missing);
 	derive_program_free(program);
 	PopActiveSnapshot();
 	CommitTransactionCommand();

@@ -537,7 +537,7 @@ order_views(void)
 	List	   *ordered = NIL;
 	List	   *sources = NIL;
 	List	   *backlog = NIL;
-	List	   *members = NIL;
+	List	   *missing = NIL;
 	ListCell   *lc;
 	ListCell   *lc2;
 	MemoryContext oldcontext;
@@ -619,17 +619,15 @@ order_views(void)
 			if (view->backlog || derive_worker_stands_still(view))
 				backlog = lappend(backlog, source);
 			if (view->row->state == DERIVE_VIEW_READY || view->program->view_sources != NIL)
-				members = list_concat_unique_oid(members,
-												 derive_source_members(source->relid, source->inh));
+				missing = list_concat_unique_oid(missing, derive_source_without_identity(source));
 		}
 	}
 
 	if (derive_worker.stream != NULL)
 		derive_stream_set_sources(derive_worker.stream, sources, backlog);
 
-	members = derive_identity_missing(members);
 	oldcontext = MemoryContextSwitchTo(derive_worker.cxt);
 	list_free(derive_worker.without_identity);
-	derive_worker.without_identity = list_copy(members);
+	derive_worker.without_identity = list_copy(missing);
 	MemoryContextSwitchTo(oldcontext);
 }

@@ -1,0 +1,521 @@
+/*-------------------------------------------------------------------------
+ *
+ * keyed.c
+ *	  From the keys of rows that were touched to what was done to the rows.
+ *
+ * For tables with a key the log need not carry old rows.  An UPDATE or DELETE then
+ * leaves in the delta only which key was touched ("touches", delta.h); inserted rows
+ * are there as they are.  Before a batch uses the delta, every touched key is looked
+ * up twice in the table's own index:
+ *
+ *		rows with the key in the past		weight -1
+ *		rows with the key now				weight +1
+ *
+ * That is the net effect of whatever was done to rows with this key, in any number
+ * of transactions; so inserted rows with it count no more, nor do old and new rows
+ * that the log did have (the identity was FULL for a while).
+ *
+ *		batch				delta			the past	now		resolved
+ *		INSERT 1 a			+(1,a)			-			-		+(1,a)
+ *		INSERT 2 b			+(2,b)			-
+ *		UPDATE 2 b -> c		touch 2			-			(2,c)	+(2,c)
+ *		UPDATE 3 -> 4		touch 3, 4		(3,d)		-		-(3,d)
+ *											-			(4,d)	+(4,d)
+ *		UPDATE 5 e -> e		touch 5			(5,e)		(5,e)	nothing
+ *		DELETE 6			touch 6			(6,f)		-		-(6,f)
+ *
+ * Keys are sorted by the index's own order, so equal keys are equal to the index
+ * (1.0 and 1.00 are), and lookups go through the index from left to right.
+ *
+ * Members.  A touch says in which table (partition, child) it was.  An inserted row
+ * does not, so it is known by its key alone; that is possible if all members have
+ * their keys on the same columns ("uniform").  If a key can be in several members
+ * and an inserted row was dropped, all members are asked.  In sources that are not
+ * uniform, inserts into members with a key are touches as well (sink.c), and whole
+ * rows are only those of members without one: there is nothing to be dropped.
+ *
+ * Where the past cannot be read the delta becomes unknown: nothing holds it, the
+ * table was altered since, or its index is younger (REINDEX CONCURRENTLY).
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/relscan.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/transam.h"
+#include "base/compat.h"
+#include "base/gucs.h"
+#include "catalog/pg_operator_d.h"
+#include "delta/keys.h"
+#include "miscadmin.h"
+#include "utils/datum.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/sortsupport.h"
+#include "utils/tuplesort.h"
+
+#define REASON_PAST		"its old rows could not be read"
+
+/* A member that is looked into. */
+typedef struct Lookup
+{
+	DeriveMemberKey *key;
+	Relation	heap;
+	Relation	index;
+	IndexScanDesc scans[2];		/* in the past, now */
+	ScanKey		scan_keys;
+	TupleTableSlot *slot;
+} Lookup;
+
+typedef struct Resolution
+{
+	DeriveDelta *delta;
+	DeriveDelta *result;
+	DerivePast *past;
+	List	   *lookups;		/* of Lookup * */
+	int			ncolumns;		/* of the source */
+	MemoryContext row_cxt;
+	const char *unknown;
+
+	/*
+	 * one row of the source, in the past and now; columns not followed stay
+	 * NULL
+	 */
+	Datum	   *values[2];
+	bool	   *nulls[2];
+
+	/* the group of equal keys that is being read */
+	bool		touched;
+	bool		dropped;		/* a whole row with the key */
+	List	   *asked;			/* of Oid: members looked into */
+} Resolution;
+
+
+/* ----------------------------------------------------------------
+ *		Looking up
+ * ----------------------------------------------------------------
+ */
+
+static Oid
+operator_of(const DeriveMemberKey *key, int column, StrategyNumber strategy)
+{
+	Oid			operator = get_opfamily_member(key->opfamilies[column], key->opcintypes[column],
+											   key->opcintypes[column], strategy);
+
+	if (!OidIsValid(operator))
+		elog(ERROR, "missing operator %d in operator family %u", strategy, key->opfamilies[column]);
+	return operator;
+}
+
+/*
+ * May the index be used for both sights?  The past does not know a younger one, and
+ * one with broken HOT chains is for later snapshots than ours.
+ */
+static bool
+index_serves(Relation index, DerivePast *past)
+{
+	TransactionId xmin = HeapTupleHeaderGetXmin(index->rd_indextuple->t_data);
+
+	return !derive_past_lacks(past->snapshot, xmin) &&
+		!(index->rd_index->indcheckxmin && !TransactionIdPrecedes(xmin, TransactionXmin));
+}
+
+static Lookup *
+open_lookup(Resolution *r, DeriveMemberKey *key)
+{
+	Lookup	   *lookup;
+	Relation	heap;
+	Relation	index;
+	Snapshot	snapshots[2];
+
+	if (!derive_past_shows(r->past, key->relid, false))
+		return NULL;
+	heap = table_open(key->relid, AccessShareLock);
+	index = index_open(key->index, AccessShareLock);
+	if (!index_serves(index, r->past))
+	{
+		index_close(index, NoLock);
+		table_close(heap, NoLock);
+		return NULL;
+	}
+
+	lookup = palloc0(sizeof(Lookup));
+	lookup->key = key;
+	lookup->heap = heap;
+	lookup->index = index;
+	lookup->slot = table_slot_create(heap, NULL);
+	lookup->scan_keys = palloc(sizeof(ScanKeyData) * key->nkeys);
+	snapshots[0] = r->past->snapshot;
+	snapshots[1] = GetActiveSnapshot();
+	for (int i = 0; i < 2; i++)
+		lookup->scans[i] = derive_compat_index_beginscan(heap, index, snapshots[i], key->nkeys);
+	for (int i = 0; i < key->nkeys; i++)
+		ScanKeyEntryInitialize(&lookup->scan_keys[i], 0, i + 1, BTEqualStrategyNumber, key->opcintypes[i],
+							   key->collations[i], get_opcode(operator_of(key, i, BTEqualStrategyNumber)),
+							   (Datum) 0);
+	r->lookups = lappend(r->lookups, lookup);
+	return lookup;
+}
+
+static void
+close_lookups(Resolution *r)
+{
+	ListCell   *lc;
+
+	foreach(lc, r->lookups)
+	{
+		Lookup	   *lookup = lfirst(lc);
+
+		for (int i = 0; i < 2; i++)
+			index_endscan(lookup->scans[i]);
+		ExecDropSingleTupleTableSlot(lookup->slot);
+		index_close(lookup->index, NoLock);
+		table_close(lookup->heap, NoLock);
+	}
+}
+
+/* The row that was found, as one of the source. */
+static void
+take_row(Resolution *r, Lookup *lookup, int sight)
+{
+	TupleTableSlot *slot = lookup->slot;
+	MemoryContext old = MemoryContextSwitchTo(r->row_cxt);
+
+	slot_getallattrs(slot);
+	for (int i = 0; i < lookup->key->ncolumns; i++)
+	{
+		int			from = lookup->key->from[i] - 1;
+		int			to = lookup->key->to[i] - 1;
+
+		r->nulls[sight][to] = slot->tts_isnull[from];
+		if (!slot->tts_isnull[from])
+			r->values[sight][to] = datumCopy(slot->tts_values[from],
+											 TupleDescAttr(slot->tts_tupleDescriptor, from)->attbyval,
+											 TupleDescAttr(slot->tts_tupleDescriptor, from)->attlen);
+	}
+	MemoryContextSwitchTo(old);
+}
+
+static void
+add_row(Resolution *r, int sight)
+{
+	derive_delta_add_values(r->result, r->values[sight], r->nulls[sight], sight == 0 ? -1 : 1);
+}
+
+/*
+ * By the bytes that are stored; a value out of line is the same one if it is the same
+ * pointer.
+ */
+static bool
+nothing_changed(Resolution *r, Lookup *lookup)
+{
+	for (int i = 0; i < lookup->key->ncolumns; i++)
+	{
+		int			to = lookup->key->to[i] - 1;
+		Form_pg_attribute att = TupleDescAttr(r->delta->desc, to);
+
+		if (r->nulls[0][to] != r->nulls[1][to])
+			return false;
+		if (!r->nulls[0][to] &&
+			!datumIsEqual(r->values[0][to], r->values[1][to], att->attbyval, att->attlen))
+			return false;
+	}
+	return true;
+}
+
+/* Mostly there is one row, or none, in each sight. */
+static void
+look_up(Resolution *r, Lookup *lookup, TupleTableSlot *row)
+{
+	bool		found[2] = {false, false};
+
+	for (int i = 0; i < lookup->key->nkeys; i++)
+		lookup->scan_keys[i].sk_argument = row->tts_values[lookup->key->columns[i] - 1];
+	for (int sight = 0; sight < 2; sight++)
+	{
+		index_rescan(lookup->scans[sight], lookup->scan_keys, lookup->key->nkeys, NULL, 0);
+		while (index_getnext_slot(lookup->scans[sight], ForwardScanDirection, lookup->slot))
+		{
+			if (found[sight])
+				add_row(r, sight);
+			take_row(r, lookup, sight);
+			found[sight] = true;
+		}
+	}
+	if (!(found[0] && found[1] && nothing_changed(r, lookup)))
+	{
+		for (int sight = 0; sight < 2; sight++)
+			if (found[sight])
+				add_row(r, sight);
+	}
+	MemoryContextReset(r->row_cxt);
+}
+
+/* Look into a member for the key of a row, once. */
+static void
+ask_member(Resolution *r, Oid member, TupleTableSlot *row)
+{
+	Lookup	   *lookup = NULL;
+	ListCell   *lc;
+
+	if (r->unknown != NULL || list_member_oid(r->asked, member))
+		return;
+	r->asked = lappend_oid(r->asked, member);
+	foreach(lc, r->lookups)
+	{
+		if (((Lookup *) lfirst(lc))->key->relid == member)
+			lookup = lfirst(lc);
+	}
+	if (lookup == NULL)
+	{
+		DeriveMemberKey *key = derive_keys_find(r->delta->keys, member);
+
+		lookup = key != NULL ? open_lookup(r, key) : NULL;
+	}
+	if (lookup == NULL)
+		r->unknown = REASON_PAST;
+	else
+		look_up(r, lookup, row);
+}
+
+
+/* ----------------------------------------------------------------
+ *		Groups of equal keys
+ * ----------------------------------------------------------------
+ */
+
+static int64
+weight_of(Resolution *r, TupleTableSlot *row)
+{
+	return DatumGetInt64(row->tts_values[r->ncolumns]);
+}
+
+/* A row of the delta.  In a group, touches come first. */
+static void
+take_change(Resolution *r, TupleTableSlot *row)
+{
+	int64		weight = weight_of(r, row);
+
+	if (derive_weight_is_touch(weight))
+	{
+		r->touched = true;
+		ask_member(r, derive_touched_member(weight), row);
+	}
+	else if (r->touched)
+		r->dropped = true;
+	else
+		derive_delta_add_values(r->result, row->tts_values, row->tts_isnull, weight);
+}
+
+/* The last row of a group: the one that was dropped may have been in any member. */
+static void
+end_group(Resolution *r, TupleTableSlot *row)
+{
+	ListCell   *lc;
+
+	if (r->dropped && !r->delta->keys->key_tells_member)
+	{
+		foreach(lc, r->delta->keys->members)
+			ask_member(r, ((DeriveMemberKey *) lfirst(lc))->relid, row);
+	}
+	r->touched = r->dropped = false;
+	list_free(r->asked);
+	r->asked = NIL;
+}
+
+/* The delta's rows, or only touches of one member, by key, then by weight: touches are the least. */
+typedef struct SortedKeys
+{
+	DeriveMemberKey *key;
+	Tuplesortstate *sort;
+	SortSupport support;
+} SortedKeys;
+
+static void
+begin_keys(SortedKeys *sorted, Resolution *r, DeriveMemberKey *key)
+{
+	int			n = key->nkeys;
+	AttrNumber *columns = palloc(sizeof(AttrNumber) * (n + 1));
+	Oid		   *operators = palloc(sizeof(Oid) * (n + 1));
+	Oid		   *collations = palloc(sizeof(Oid) * (n + 1));
+	bool	   *nulls_first = palloc0(sizeof(bool) * (n + 1));
+
+	sorted->key = key;
+	sorted->support = palloc0(sizeof(SortSupportData) * n);
+	for (int i = 0; i < n; i++)
+	{
+		columns[i] = key->columns[i];
+		operators[i] = operator_of(key, i, BTLessStrategyNumber);
+		collations[i] = key->collations[i];
+		sorted->support[i].ssup_cxt = CurrentMemoryContext;
+		sorted->support[i].ssup_collation = key->collations[i];
+		sorted->support[i].ssup_attno = key->columns[i];
+		PrepareSortSupportFromOrderingOp(operators[i], &sorted->support[i]);
+	}
+	columns[n] = r->ncolumns + 1;
+	operators[n] = Int8LessOperator;
+	collations[n] = InvalidOid;
+	sorted->sort = tuplesort_begin_heap(r->delta->desc, n + 1, columns, operators, collations, nulls_first,
+										derive_work_mem, NULL, TUPLESORT_NONE);
+}
+
+static bool
+same_key(SortedKeys *sorted, TupleTableSlot *a, TupleTableSlot *b)
+{
+	for (int i = 0; i < sorted->key->nkeys; i++)
+	{
+		int			column = sorted->key->columns[i] - 1;
+
+		if (ApplySortComparator(a->tts_values[column], a->tts_isnull[column],
+								b->tts_values[column], b->tts_isnull[column],
+								&sorted->support[i]) != 0)
+			return false;
+	}
+	return true;
+}
+
+static void
+resolve_sorted(Resolution *r, SortedKeys *sorted)
+{
+	TupleTableSlot *slots[2];
+	TupleTableSlot *before = NULL;
+	int			which = 0;
+
+	for (int i = 0; i < 2; i++)
+		slots[i] = MakeSingleTupleTableSlot(r->delta->desc, &TTSOpsMinimalTuple);
+	tuplesort_performsort(sorted->sort);
+	while (r->unknown == NULL && tuplesort_gettupleslot(sorted->sort, true, true, slots[which], NULL))
+	{
+		TupleTableSlot *row = slots[which];
+
+		CHECK_FOR_INTERRUPTS();
+		slot_getallattrs(row);
+		if (before != NULL && !same_key(sorted, before, row))
+			end_group(r, before);
+		take_change(r, row);
+		before = row;
+		which = 1 - which;
+	}
+	if (before != NULL)
+		end_group(r, before);
+	tuplesort_end(sorted->sort);
+	for (int i = 0; i < 2; i++)
+		ExecDropSingleTupleTableSlot(slots[i]);
+}
+
+/* All rows in one order of keys. */
+static void
+resolve_uniform(Resolution *r)
+{
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(r->delta->desc, &TTSOpsMinimalTuple);
+	SortedKeys	sorted;
+
+	derive_delta_rewind(r->delta);
+	if (r->delta->nrows == 1)
+	{
+		(void) derive_delta_next(r->delta, slot);
+		slot_getallattrs(slot);
+		take_change(r, slot);
+		end_group(r, slot);
+	}
+	else
+	{
+		begin_keys(&sorted, r, linitial(r->delta->keys->members));
+		while (derive_delta_next(r->delta, slot))
+			tuplesort_puttupleslot(sorted.sort, slot);
+		resolve_sorted(r, &sorted);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+}
+
+/* The touches of each member by its own key; whole rows are of others. */
+static void
+resolve_each(Resolution *r)
+{
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(r->delta->desc, &TTSOpsMinimalTuple);
+	List	   *sorts = NIL;	/* of SortedKeys * */
+	ListCell   *lc;
+
+	derive_delta_rewind(r->delta);
+	while (r->unknown == NULL && derive_delta_next(r->delta, slot))
+	{
+		SortedKeys *sorted = NULL;
+		DeriveMemberKey *key;
+		int64		weight;
+
+		slot_getallattrs(slot);
+		weight = weight_of(r, slot);
+		if (!derive_weight_is_touch(weight))
+		{
+			derive_delta_add_values(r->result, slot->tts_values, slot->tts_isnull, weight);
+			continue;
+		}
+		foreach(lc, sorts)
+		{
+			if (((SortedKeys *) lfirst(lc))->key->relid == derive_touched_member(weight))
+				sorted = lfirst(lc);
+		}
+		if (sorted == NULL)
+		{
+			key = derive_keys_find(r->delta->keys, derive_touched_member(weight));
+			if (key == NULL)
+			{
+				r->unknown = REASON_PAST;
+				break;
+			}
+			sorted = palloc(sizeof(SortedKeys));
+			begin_keys(sorted, r, key);
+			sorts = lappend(sorts, sorted);
+		}
+		tuplesort_puttupleslot(sorted->sort, slot);
+	}
+	foreach(lc, sorts)
+		resolve_sorted(r, lfirst(lc));
+	ExecDropSingleTupleTableSlot(slot);
+}
+
+DeriveDelta *
+derive_keys_resolve(DeriveDelta *delta, DerivePast *past)
+{
+	Resolution	r = {.delta = delta,.past = past,.ncolumns = delta->desc->natts - 1};
+	TupleDesc	desc = CreateTemplateTupleDesc(r.ncolumns);
+	MemoryContext cxt;
+	MemoryContext old;
+
+	Assert(delta->ntouched > 0 && !delta->unknown);
+	for (int i = 1; i <= r.ncolumns; i++)
+		TupleDescCopyEntry(desc, i, delta->desc, i);
+	r.result = derive_delta_create(delta->relid, delta->inh, desc);
+	r.result->columns = delta->columns;
+	if (past == NULL || delta->keys == NULL)
+	{
+		derive_delta_mark_unknown(r.result, REASON_PAST);
+		return r.result;
+	}
+
+	cxt = AllocSetContextCreate(CurrentMemoryContext, "pg_derive rows by key", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(cxt);
+	r.row_cxt = AllocSetContextCreate(cxt, "pg_derive row by key", ALLOCSET_SMALL_SIZES);
+	for (int i = 0; i < 2; i++)
+	{
+		r.values[i] = palloc0(sizeof(Datum) * r.ncolumns);
+		r.nulls[i] = palloc(sizeof(bool) * r.ncolumns);
+		memset(r.nulls[i], true, sizeof(bool) * r.ncolumns);
+	}
+	if (delta->keys->uniform)
+		resolve_uniform(&r);
+	else
+		resolve_each(&r);
+	close_lookups(&r);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(cxt);
+	if (r.unknown != NULL)
+		derive_delta_mark_unknown(r.result, r.unknown);
+	return r.result;
+}

@@ -1,0 +1,67 @@
+/*-------------------------------------------------------------------------
+ *
+ * keys.h
+ *	  By which columns the log names rows, and reading rows by these.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DERIVE_KEYS_H
+#define DERIVE_KEYS_H
+
+#include "access/tupdesc.h"
+#include "base/past.h"
+#include "delta/delta.h"
+#include "nodes/pg_list.h"
+#include "utils/rel.h"
+
+/* How one table's rows are found, and become rows of a source. */
+typedef struct DeriveMemberKey
+{
+	Oid			relid;
+	Oid			index;			/* unique, immediate, without predicate */
+	int			nkeys;
+	AttrNumber *member_columns; /* of the table, in the index's order */
+	AttrNumber *columns;		/* the same as columns of the source */
+	Oid		   *opfamilies;
+	Oid		   *opcintypes;
+	Oid		   *collations;
+
+	/* all columns that the source follows */
+	int			ncolumns;
+	AttrNumber *from;			/* of the table, or 0 */
+	AttrNumber *to;				/* of the source */
+} DeriveMemberKey;
+
+/* Of all members of a source. */
+typedef struct DeriveKeys
+{
+	List	   *members;		/* of DeriveMemberKey *; those that have a key */
+	bool		uniform;		/* all members have one, on the same columns */
+	bool		key_tells_member;	/* rows with equal keys are in one member */
+} DeriveKeys;
+
+/*
+ * The key of a table within a source with these columns, in
+ * CurrentMemoryContext; NULL: it has none, or the source lacks a column of it.
+ * *in_log: does the log name rows by it, as the table's replica identity is
+ * now?
+ */
+extern DeriveMemberKey *derive_member_key(Relation member, Oid source, TupleDesc source_desc, bool *in_log);
+
+/* Completes keys->uniform and keys->key_tells_member. */
+extern void derive_keys_finish(DeriveKeys *keys, Oid source, int nmembers);
+
+/* Are rows by the one what they are by the other? */
+extern bool derive_keys_same(const DeriveKeys *a, const DeriveKeys *b);
+
+extern DeriveMemberKey *derive_keys_find(const DeriveKeys *keys, Oid member);
+
+/*
+ * A delta with touched rows in it (delta.h), resolved: what rows there were by
+ * their keys in the past, and what there are under the active snapshot.  A new
+ * delta in CurrentMemoryContext; unknown if the past cannot be read.  The caller
+ * holds locks on the source's members.
+ */
+extern DeriveDelta *derive_keys_resolve(DeriveDelta *delta, DerivePast *past);
+
+#endif							/* DERIVE_KEYS_H */

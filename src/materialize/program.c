@@ -56,6 +56,7 @@
 
 #include "base/compat.h"
 #include "base/eval_settings.h"
+#include "base/gucs.h"
 #include "base/registry.h"
 #include "delta/consolidate.h"
 #include "delta/events.h"
@@ -302,8 +303,9 @@ derive_program_free(DeriveProgram *program)
  * -------------------------------------------------------------------------
  */
 
+/* key_would_do: also a key in place of FULL. */
 static void
-check_identity_of(Oid relid, bool pglogical)
+check_identity_of(Oid relid, bool key_would_do, bool pglogical)
 {
 	const char *name = get_rel_name(relid);
 	const char *qualified = quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), name);
@@ -311,10 +313,12 @@ check_identity_of(Oid relid, bool pglogical)
 	if (!derive_owns_relation(relid, GetUserId()))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("table \"%s\" has neither a usable replica identity nor replica identity FULL", name),
-				 errdetail("To maintain a view, the write-ahead log must tell which rows were changed, and only the owner of the table may have that logged."),
-				 errhint("Ask its owner to give it a primary key, or to run ALTER TABLE %s REPLICA IDENTITY FULL.",
-						 qualified)));
+				 key_would_do ? errmsg("table \"%s\" has neither a usable replica identity nor replica identity FULL", name) :
+				 errmsg("table \"%s\" does not have replica identity FULL", name),
+				 key_would_do ? errdetail("The write-ahead log must tell which rows are updated or deleted, and only the owner of the table may have that logged.") :
+				 errdetail("Old row images are needed to maintain a view, and only the owner of the table may have them logged."),
+				 key_would_do ? errhint("Ask its owner to add a primary key, or to run ALTER TABLE %s REPLICA IDENTITY FULL.", qualified) :
+				 errhint("Ask its owner to run ALTER TABLE %s REPLICA IDENTITY FULL.", qualified)));
 	if (pglogical)
 		ereport(NOTICE,
 				(errmsg("table \"%s\" gets replica identity FULL, which pglogical cannot replicate", name),
@@ -336,8 +340,10 @@ check_identity(DeriveProgram *program)
 
 	foreach(lc, program->sources)
 	{
-		foreach(lc2, derive_source_without_identity(lfirst(lc)))
-			check_identity_of(lfirst_oid(lc2), pglogical);
+		DeriveSource *source = lfirst(lc);
+
+		foreach(lc2, derive_source_without_identity(source))
+			check_identity_of(lfirst_oid(lc2), !source->events && derive_old_rows_are_read(), pglogical);
 	}
 }
 

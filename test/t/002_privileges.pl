@@ -49,8 +49,17 @@ like($err, qr/permission denied/, 'and the reason');
 isnt(as('bob', q{SELECT derive.create_view('a.foreign', 'SELECT 1 AS x')}), 0, 'no view in a schema one may not create in');
 isnt(as('bob', 'SELECT * FROM derive_state.views'), 0, 'the state schema is closed');
 
-# A table that bob may read but does not own: REPLICA IDENTITY FULL is not his to set.
-$node->safe_psql('postgres', 'CREATE TABLE shared (id int PRIMARY KEY); GRANT SELECT ON shared TO bob');
+# A table that bob may read but does not own: with a key that is enough, and nothing of the table is altered.
+$node->safe_psql('postgres', 'CREATE TABLE keyed (id int PRIMARY KEY, v int); INSERT INTO keyed VALUES (1, 1), (2, 2); GRANT SELECT ON keyed TO bob');
+is(as('bob', q{SELECT derive.create_view('b.k', 'SELECT id, v FROM public.keyed'); SELECT derive.wait('b.k', NULL, '60s')}), 0,
+	'a view over a table with a key that is not mine') or diag($err);
+$node->safe_psql('postgres', 'UPDATE keyed SET v = 3 WHERE id = 1; DELETE FROM keyed WHERE id = 2');
+wait_derived($node);
+is($node->safe_psql('postgres', 'TABLE b.k'), '1|3', 'which follows it');
+is($node->safe_psql('postgres', q{SELECT relreplident FROM pg_class WHERE relname = 'keyed'}), 'd', 'its replica identity is what it was');
+
+# Without a key it must have REPLICA IDENTITY FULL, which is not his to set.
+$node->safe_psql('postgres', 'CREATE TABLE shared (id int); GRANT SELECT ON shared TO bob');
 $rc = as('bob', q{SELECT derive.create_view('b.s', 'SELECT id FROM public.shared')});
 isnt($rc, 0, 'a source without REPLICA IDENTITY FULL that is not mine: an error');
 like($err, qr/REPLICA IDENTITY/, 'which names it');

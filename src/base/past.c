@@ -17,8 +17,10 @@
  *	   also while a query is planned.  SubTransGetTopmostTransaction() does not look
  *	   beyond TransactionXmin, and an index with broken HOT chains
  *	   (pg_index.indcheckxmin) is used if its xmin is before TransactionXmin.  They
- *	   can go back because the slot holds.  A registered snapshot with that xmin
- *	   keeps SnapshotResetXmin() from moving them.
+ *	   can go back because the slot holds.  GetSnapshotData() leaves a valid
+ *	   MyProc->xmin as it is; after that a registered snapshot with that xmin keeps
+ *	   SnapshotResetXmin() from moving them.  (It cannot be there before: the first
+ *	   snapshot of a transaction must find none registered.)
  *	3. Subtransactions.  A position does not know them.  So the snapshot is marked
  *	   as overflowed, and the server looks up the parent of an xid in pg_subtrans
  *	   before it searches xip.  A restart empties pg_subtrans.  Then a subtransaction
@@ -148,16 +150,20 @@ derive_past_begin(TransactionId xmin)
 {
 	SnapshotData guard = {.snapshot_type = SNAPSHOT_MVCC,.xmin = xmin,.xmax = xmin};
 
-	Assert(IsTransactionState() && !FirstSnapshotSet);
+	Assert(IsTransactionState() && !FirstSnapshotSet && !ActiveSnapshotSet());
 	Assert(TransactionIdIsNormal(xmin));
 
 	memset(&current, 0, sizeof(current));
 	current.lxid = MyProc->lxid;
 	current.xmin = xmin;
+
+	/* a catalog snapshot that went later would take our xmin with it */
+	InvalidateCatalogSnapshot();
 	LWLockAcquire(ProcArrayLock, LW_SHARED);
-	if (!TransactionIdIsValid(MyProc->xmin) || TransactionIdPrecedes(xmin, MyProc->xmin))
-		MyProc->xmin = TransactionXmin = xmin;
+	MyProc->xmin = TransactionXmin = xmin;
 	LWLockRelease(ProcArrayLock);
+	(void) GetTransactionSnapshot();
+	Assert(MyProc->xmin == xmin && TransactionXmin == xmin);
 	(void) keep_snapshot(&guard);
 }
 

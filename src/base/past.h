@@ -6,7 +6,7 @@
  * API (of a process that holds a replication slot whose xmin is not later than
  * the positions, see capture/hold.h)
  *
- *	derive_past_begin()		first of all in a transaction
+ *	derive_past_begin()		takes the first snapshot of a transaction
  *	derive_past_create()	the sight of one position; any number in a transaction
  *	derive_past_shows()		may this relation be read in it?
  *	derive_past_end()		before the commit
@@ -37,9 +37,9 @@ typedef struct DerivePast
 } DerivePast;
 
 /*
- * Protect all that snapshots from xmin on may see.  Must come before the
- * transaction takes its first snapshot.  Something else must have held xmin up
- * to now without a gap.
+ * Protect all that snapshots from xmin on may see, and take the first snapshot of
+ * the transaction, which must have none yet.  Its isolation level is REPEATABLE
+ * READ.  Something else must have held xmin up to now without a gap.
  */
 extern void derive_past_begin(TransactionId xmin);
 extern void derive_past_end(void);

@@ -661,7 +661,6 @@ run_batch(void)
 	derive_worker_note_asked();
 	pg_memory_barrier();
 	derive_background_begin();
-	derive_worker_open_past();
 	MemoryContextSwitchTo(derive_worker.batch_cxt);
 
 	/* Starting a transaction and taking locks tell us of changes. */
@@ -685,6 +684,7 @@ run_batch(void)
 	/* Now, and not earlier, S. */
 	INSTR_TIME_SET_CURRENT(start);
 	taken_at = GetCurrentTimestamp();
+	derive_worker_open_past();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	to = derive_position_from_snapshot(GetActiveSnapshot());
 	derive_worker_hold_present(to);

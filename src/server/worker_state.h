@@ -244,7 +244,7 @@ extern void derive_worker_confirm_stored(void);
  * holding.c: old row versions
  */
 
-/* First of all in the transaction of a batch: protect what it may read. */
+/* Before a batch takes its snapshot: protect what it may read besides that. */
 extern void derive_worker_open_past(void);
 
 /* In a batch, right after its snapshot was taken: hold that for the next one. */

@@ -22,7 +22,7 @@
 #include "nodes/parsenodes.h"
 #include "optimizer/cost.h"
 #include "optimizer/optimizer.h"
-#include "optimizer/paths.h"
+#include "optimizer/planmain.h"
 #include "parser/parse_relation.h"
 #include "replication/message.h"
 #include "replication/reorderbuffer.h"

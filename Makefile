@@ -74,6 +74,7 @@ OBJS = \
 	src/derive/exactsum.o \
 	src/derive/handlers.o \
 	src/derive/hidden.o \
+	src/derive/joinorder.o \
 	src/derive/old_scan.o \
 	src/derive/plan.o \
 	src/derive/query.o \
@@ -132,6 +133,7 @@ REGRESS = \
 	stream \
 	basic \
 	joins \
+	long_joins \
 	aggregates \
 	blocks \
 	choices \

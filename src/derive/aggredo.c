@@ -29,6 +29,7 @@
 
 #include "base/gucs.h"
 #include "derive/aggrun.h"
+#include "derive/joinorder.h"
 
 /* Keys without NULLs, which equality finds, and keys with. */
 typedef struct KeySets
@@ -218,12 +219,14 @@ run_redo(AggRun *run, RedoWay way, DeriveGroupFunction collect)
 
 /*
  * Is looking up extrema less work than reading the groups?  Both plans were
- * made for the same number of keys.
+ * made for the same number of keys.  Not in a long join: no index has the extremum
+ * of a join, and to make the plans is work, too.
  */
 static bool
 lookups_pay(DeriveAggregation *agg)
 {
-	return derive_plan_stmt(redo_plan(agg, REDO_EXTREMA, 0))->planTree->total_cost <=
+	return !derive_join_is_long(agg->core) &&
+		derive_plan_stmt(redo_plan(agg, REDO_EXTREMA, 0))->planTree->total_cost <=
 		derive_plan_stmt(redo_plan(agg, REDO_INPUT, 0))->planTree->total_cost;
 }
 

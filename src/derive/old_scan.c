@@ -54,11 +54,11 @@
 #include "optimizer/optimizer.h"
 #include "optimizer/plancat.h"
 #include "parser/parsetree.h"
-#include "tcop/tcopprot.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
 #include "base/compat.h"
+#include "derive/joinorder.h"
 #include "derive/old_scan.h"
 
 #define MARK "a relation that is read as it was before the batch, by pg_derive only"
@@ -167,7 +167,7 @@ derive_old_plan(Query *query, int cursor_options, DerivePast *past, DeriveOldInd
 
 	memset(indexes, 0, sizeof(DeriveOldIndexes));
 	if (past == NULL)
-		return pg_plan_query(query, "pg_derive", cursor_options, NULL);
+		return derive_join_plan(query, cursor_options);
 
 	Assert(planning_past == NULL);
 	install_hook();
@@ -176,7 +176,7 @@ derive_old_plan(Query *query, int cursor_options, DerivePast *past, DeriveOldInd
 	derive_compat_plan_two_sights(&saved);
 	PG_TRY();
 	{
-		stmt = pg_plan_query(query, "pg_derive", cursor_options & ~CURSOR_OPT_PARALLEL_OK, NULL);
+		stmt = derive_join_plan(query, cursor_options & ~CURSOR_OPT_PARALLEL_OK);
 	}
 	PG_FINALLY();
 	{

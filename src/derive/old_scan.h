@@ -28,7 +28,7 @@ typedef struct DeriveOldIndexes
 extern void derive_old_mark(RangeTblEntry *rte);
 
 /*
- * pg_plan_query() for a query with marked entries; past NULL: it has none.  Sets
+ * derive_join_plan() for a query with marked entries; past NULL: it has none.  Sets
  * *indexes.  Never parallel if there is a past.
  */
 extern PlannedStmt *derive_old_plan(Query *query, int cursor_options, DerivePast *past,

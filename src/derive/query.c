@@ -348,6 +348,14 @@ derive_query_row_types(Query *query)
 	return relids;
 }
 
+Var *
+derive_query_plain_column(Node *node)
+{
+	while (node && IsA(node, RelabelType))
+		node = (Node *) ((RelabelType *) node)->arg;
+	return node && IsA(node, Var) && ((Var *) node)->varattno > 0 ? (Var *) node : NULL;
+}
+
 static bool
 removes_duplicates(Node *setop)
 {

@@ -40,6 +40,9 @@ extern List *derive_query_row_types(Query *query);
 /* The same of values in such columns. */
 extern List *derive_row_types_of(TupleDesc desc);
 
+/* The column that the expression is, a change of type that changes nothing aside; else NULL. */
+extern Var *derive_query_plain_column(Node *node);
+
 /* Do these contain a set operation other than UNION ALL, an aggregate, GROUP BY, HAVING or DISTINCT? */
 extern bool derive_query_is_linear(Query *query);
 

@@ -55,14 +55,6 @@ typedef struct LookupContext
 	List	   *lookups;		/* of DeriveLookup * */
 } LookupContext;
 
-static Var *
-plain_column(Node *node)
-{
-	while (node && IsA(node, RelabelType))
-		node = (Node *) ((RelabelType *) node)->arg;
-	return node && IsA(node, Var) && ((Var *) node)->varattno > 0 ? (Var *) node : NULL;
-}
-
 /* Where the column of a range table entry comes from. */
 static void
 add_lookup(LookupContext *context, RangeTblEntry *rte, AttrNumber attno, int group)
@@ -89,7 +81,7 @@ add_lookup(LookupContext *context, RangeTblEntry *rte, AttrNumber attno, int gro
 	else if (rte->rtekind == RTE_SUBQUERY)
 	{
 		TargetEntry *tle = get_tle_by_resno(query->targetList, attno);
-		Var		   *var = tle ? plain_column(derive_compat_flatten_join_aliases(query, (Node *) tle->expr)) : NULL;
+		Var		   *var = tle ? derive_query_plain_column(derive_compat_flatten_join_aliases(query, (Node *) tle->expr)) : NULL;
 
 		if (var != NULL && var->varlevelsup == 0)
 			add_lookup(context, rt_fetch(var->varno, query->rtable), var->varattno, group);
@@ -126,12 +118,12 @@ group_of(LookupContext *context, RangeTblEntry *mine, RangeTblEntry *other)
 static void
 consider_side(LookupContext *context, Node *side, Node *opposite)
 {
-	Var		   *var = plain_column(side);
+	Var		   *var = derive_query_plain_column(side);
 	RangeTblEntry *mine = place_of(context, var);
 
 	if (mine != NULL)
 		add_lookup(context, mine, var->varattno,
-				   group_of(context, mine, place_of(context, plain_column(opposite))));
+				   group_of(context, mine, place_of(context, derive_query_plain_column(opposite))));
 }
 
 static bool

@@ -202,6 +202,17 @@ derive_lock_held_by_me(const LOCKTAG *tag, LOCKMODE mode)
 #endif
 }
 
+/* 17 put the parts of a process's virtual transaction id together (commit ab355e3a8). */
+static inline LocalTransactionId
+derive_compat_lxid(const PGPROC *proc)
+{
+#if PG_VERSION_NUM >= 170000
+	return proc->vxid.lxid;
+#else
+	return proc->lxid;
+#endif
+}
+
 /*
  * The process that holds a lock, from what GetLockConflicts() says; 0: a prepared
  * transaction, which goes by the id of the session that prepared it.  17 counts
@@ -211,18 +222,15 @@ static inline int
 derive_compat_vxid_pid(const VirtualTransactionId *vxid)
 {
 	PGPROC	   *proc;
-	LocalTransactionId lxid;
 
 	if (VirtualTransactionIdIsRecoveredPreparedXact(*vxid))
 		return 0;
 #if PG_VERSION_NUM >= 170000
 	proc = ProcNumberGetProc(vxid->procNumber);
-	lxid = proc == NULL ? InvalidLocalTransactionId : proc->vxid.lxid;
 #else
 	proc = BackendIdGetProc(vxid->backendId);
-	lxid = proc == NULL ? InvalidLocalTransactionId : proc->lxid;
 #endif
-	return lxid == vxid->localTransactionId ? proc->pid : 0;
+	return proc != NULL && derive_compat_lxid(proc) == vxid->localTransactionId ? proc->pid : 0;
 }
 
 /* 16 replaced the pg_xxx_ownercheck() functions (commit afbfc0298). */

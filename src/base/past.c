@@ -69,6 +69,7 @@
 #include "access/table.h"
 #include "access/transam.h"
 #include "access/xact.h"
+#include "base/compat.h"
 #include "base/past.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_attribute.h"
@@ -142,7 +143,7 @@ keep_snapshot(Snapshot snapshot)
 static bool
 begun(void)
 {
-	return TransactionIdIsValid(current.xmin) && current.lxid == MyProc->lxid;
+	return TransactionIdIsValid(current.xmin) && current.lxid == derive_compat_lxid(MyProc);
 }
 
 void
@@ -154,7 +155,7 @@ derive_past_begin(TransactionId xmin)
 	Assert(TransactionIdIsNormal(xmin));
 
 	memset(&current, 0, sizeof(current));
-	current.lxid = MyProc->lxid;
+	current.lxid = derive_compat_lxid(MyProc);
 	current.xmin = xmin;
 
 	/* a catalog snapshot that went later would take our xmin with it */

@@ -142,4 +142,19 @@ derive_debug_point_reached(const char *name)
 		wait_for_test(name);
 }
 
+bool
+derive_debug_point_skips(const char *name)
+{
+	char	   *action;
+	bool		result;
+
+	if (derive_debug_point == NULL || *derive_debug_point == '\0')
+		return false;
+	action = find_action(derive_debug_point, name);
+	result = action != NULL && strcmp(action, "skip") == 0;
+	if (action != NULL)
+		pfree(action);
+	return result;
+}
+
 #endif							/* USE_ASSERT_CHECKING */

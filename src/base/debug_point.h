@@ -12,6 +12,8 @@
  *	kill	SIGKILL this process there
  *	wait	wait until the session-level advisory lock hashtext(name) can be
  *			taken (a test holds it and lets go)
+ *	skip	leave out what DERIVE_DEBUG_SKIPS(name) guards: a precaution whose
+ *			test thereby shows that it would notice if it were missing
  *
  *-------------------------------------------------------------------------
  */
@@ -20,12 +22,15 @@
 
 #ifdef USE_ASSERT_CHECKING
 extern void derive_debug_point_reached(const char *name);
+extern bool derive_debug_point_skips(const char *name);
 #define DERIVE_DEBUG_POINT(name) derive_debug_point_reached(name)
+#define DERIVE_DEBUG_SKIPS(name) derive_debug_point_skips(name)
 
 /* Is this process being held at one?  May be called in a signal handler. */
 extern bool derive_debug_point_waiting(void);
 #else
 #define DERIVE_DEBUG_POINT(name) ((void) 0)
+#define DERIVE_DEBUG_SKIPS(name) false
 #define derive_debug_point_waiting() false
 #endif
 

@@ -78,7 +78,7 @@ define_debug_gucs(void)
 #ifdef USE_ASSERT_CHECKING
 	DefineCustomStringVariable("pg_derive.debug_point",
 							   "Stops or fails the code at named points.",
-							   "A comma-separated list of name:action, where action is error, once, kill or wait.",
+							   "A comma-separated list of name:action, where action is error, once, kill, wait or skip.",
 							   &derive_debug_point,
 							   "",
 							   PGC_SUSET, GUC_NOT_IN_SAMPLE,

@@ -70,6 +70,7 @@
 #include "access/transam.h"
 #include "access/xact.h"
 #include "base/compat.h"
+#include "base/debug_point.h"
 #include "base/past.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_attribute.h"
@@ -161,10 +162,11 @@ derive_past_begin(TransactionId xmin)
 	/* a catalog snapshot that went later would take our xmin with it */
 	InvalidateCatalogSnapshot();
 	LWLockAcquire(ProcArrayLock, LW_SHARED);
-	MyProc->xmin = TransactionXmin = xmin;
+	if (!DERIVE_DEBUG_SKIPS("past-xmin"))
+		MyProc->xmin = TransactionXmin = xmin;
 	LWLockRelease(ProcArrayLock);
 	(void) GetTransactionSnapshot();
-	Assert(MyProc->xmin == xmin && TransactionXmin == xmin);
+	Assert(TransactionXmin == xmin || DERIVE_DEBUG_SKIPS("past-xmin"));
 	(void) keep_snapshot(&guard);
 }
 
@@ -202,14 +204,15 @@ derive_past_create(const DerivePosition *position, const FullTransactionId *subx
 	if (!begun() || current.now == NULL || position == NULL ||
 		TransactionIdPrecedes(XidFromFullTransactionId(position->xmin), current.xmin))
 		return NULL;
-	Assert(TransactionIdPrecedesOrEquals(TransactionXmin, XidFromFullTransactionId(position->xmin)));
+	Assert(TransactionIdPrecedesOrEquals(TransactionXmin, XidFromFullTransactionId(position->xmin)) ||
+		   DERIVE_DEBUG_SKIPS("past-xmin"));
 
 	then.xmin = XidFromFullTransactionId(position->xmin);
 	then.xmax = XidFromFullTransactionId(position->xmax);
 	then.xip = palloc(sizeof(TransactionId) * (position->nxip + nsubxids + 1));
 	for (int i = 0; i < position->nxip; i++)
 		then.xip[then.xcnt++] = XidFromFullTransactionId(position->xip[i]);
-	for (int i = 0; i < nsubxids; i++)
+	for (int i = 0; i < nsubxids && !DERIVE_DEBUG_SKIPS("past-subtransactions"); i++)
 	{
 		if (FullTransactionIdFollowsOrEquals(subxids[i], position->xmin) &&
 			FullTransactionIdPrecedes(subxids[i], position->xmax))
@@ -387,6 +390,7 @@ shows_one(DerivePast *past, Oid relid)
 	if (!is_same(relid, past->snapshot))
 	{
 		find_known(relid)->stale = true;
+		elog(DEBUG1, "relation %u cannot be read as it was: it was altered since", relid);
 		return false;
 	}
 

@@ -34,6 +34,7 @@
  */
 #include "postgres.h"
 
+#include "base/debug_point.h"
 #include "capture/hold.h"
 #include "replication/slot.h"
 #include "storage/lwlock.h"
@@ -44,7 +45,7 @@ set_xmin(TransactionId xmin)
 {
 	SpinLockAcquire(&MyReplicationSlot->mutex);
 	MyReplicationSlot->data.xmin = xmin;
-	MyReplicationSlot->effective_xmin = xmin;
+	MyReplicationSlot->effective_xmin = DERIVE_DEBUG_SKIPS("hold") ? InvalidTransactionId : xmin;
 	SpinLockRelease(&MyReplicationSlot->mutex);
 	ReplicationSlotMarkDirty();
 }

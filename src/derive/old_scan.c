@@ -58,6 +58,7 @@
 #include "utils/syscache.h"
 
 #include "base/compat.h"
+#include "base/debug_point.h"
 #include "derive/joinorder.h"
 #include "derive/old_scan.h"
 
@@ -138,7 +139,7 @@ hide_young_indexes(PlannerInfo *root, Oid relid, bool inhparent, RelOptInfo *rel
 
 	if (next_hook)
 		next_hook(root, relid, inhparent, rel);
-	if (planning_past == NULL || !is_marked(rte))
+	if (planning_past == NULL || !is_marked(rte) || DERIVE_DEBUG_SKIPS("young-indexes"))
 		return;
 	foreach(lc, rel->indexlist)
 	{

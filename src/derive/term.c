@@ -709,6 +709,8 @@ derive_linear_delta(DeriveLinear *linear, DeriveBatch *batch, DeriveRowSink sink
 			else if (deltas[j] != NULL)
 				undone = bms_add_member(undone, j);
 		}
+		if (undone != NULL)
+			elog(DEBUG1, "undoing changes of a join, since relations cannot be read as they were");
 		while (delta->nrows > size_classes[size_class].up_to)
 			size_class++;
 		derive_plan_run(find_term(linear, branch, i, old, undone, size_class), env,

@@ -411,6 +411,7 @@ fill(void)
 		return true;
 
 	derive_background_begin();
+	DERIVE_DEBUG_POINT("build-tracked");
 	if (!derive_lock_all(reads, AccessShareLock, &busy))
 	{
 		retreat(context, busy, AccessShareLock);

@@ -21,6 +21,7 @@ our @EXPORT = qw(
   derive_node start_again comes_back wait_derived is_exact worker_pid kill_process crash
   load_tables start_load stop_load latencies has_debug_points set_debug_point
   waits_at background log_is_clean derive_wait_state resume_failed
+  stop_worker let_go_on
 );
 
 my $timeout = $PostgreSQL::Test::Utils::timeout_default;
@@ -332,6 +333,31 @@ sub waits_at
 	  . "AND objid = (hashtext('$point')::bigint & 4294967295)::oid LIMIT 1";
 	$node->poll_query_until('postgres', "SELECT EXISTS ($sql)") or die "nobody waits at $point";
 	return $node->safe_psql('postgres', $sql);
+}
+
+# Stop the worker while it sleeps between two batches: it holds no lock and no
+# snapshot that other sessions would wait for.  let_go_on() ends that.
+sub stop_worker
+{
+	my ($node) = @_;
+	my $pid = worker_pid($node);
+	for my $i (1 .. 100 * $timeout)
+	{
+		kill('STOP', $pid);
+		my $asleep = $node->safe_psql('postgres', qq{
+			SELECT wait_event_type IN ('Activity', 'Extension') AND backend_xmin IS NULL
+			   AND NOT EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid) FROM pg_stat_activity a WHERE pid = $pid});
+		return $pid if $asleep eq 't';
+		kill('CONT', $pid);
+		usleep(10_000);
+	}
+	die 'the worker does not sleep';
+}
+
+sub let_go_on
+{
+	my ($pid) = @_;
+	return kill('CONT', $pid);
 }
 
 # A psql that stays, for statements of one session.

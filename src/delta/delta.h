@@ -12,10 +12,11 @@
  * cancel.
  *
  * Touches.  Of a row that was updated or deleted the log may say only by which key
- * it is found.  Then the delta has a row with the key's columns and, instead of a
- * weight, a number that says that it is a touch and of which table (the member of
- * the source).  derive_batch_rows() resolves them; nothing else that reads rows
- * takes a delta with touches, but to copy it.
+ * it is found.  Then the delta has a row with the key's columns, or with all that
+ * the row was changed to, and, instead of a weight, a number that says that it is a
+ * touch, which of these, and of which table (the member of the source).
+ * derive_batch_rows() resolves them; nothing else that reads rows takes a delta with
+ * touches, but to copy it.
  *
  * Rows live in a tuplestore that spills to disk beyond pg_derive.work_mem.
  * PITFALL: every executor scan of a tuplestore selects its own read pointer;
@@ -81,16 +82,30 @@ derive_weight_is_touch(int64 weight)
 	return weight < DERIVE_TOUCH_LIMIT;
 }
 
-static inline int64
-derive_touch_weight(Oid member)
+/* What the change left under the key. */
+typedef enum DeriveTouch
 {
-	return PG_INT64_MIN + (int64) member;
+	DERIVE_TOUCH_ROW,			/* the row that the touch has */
+	DERIVE_TOUCH_NOTHING,
+	DERIVE_TOUCH_SOMETHING		/* a row that the log does not have in full */
+} DeriveTouch;
+
+static inline int64
+derive_touch_weight(DeriveTouch touch, Oid member)
+{
+	return PG_INT64_MIN + ((int64) touch << 32) + (int64) member;
+}
+
+static inline DeriveTouch
+derive_touch_of_weight(int64 weight)
+{
+	return (DeriveTouch) ((weight - PG_INT64_MIN) >> 32);
 }
 
 static inline Oid
 derive_touched_member(int64 weight)
 {
-	return (Oid) (weight - PG_INT64_MIN);
+	return (Oid) ((weight - PG_INT64_MIN) & 0xFFFFFFFF);
 }
 
 #define derive_delta_weight_attno(desc) ((AttrNumber) (desc)->natts)

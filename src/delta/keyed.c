@@ -4,14 +4,15 @@
  *	  From the keys of rows that were touched to what was done to the rows.
  *
  * For tables with a key the log need not carry old rows.  An UPDATE or DELETE then
- * leaves in the delta only which key was touched ("touches", delta.h); inserted rows
- * are there as they are.  Before a batch uses the delta, every touched key is looked
- * up twice in the table's own index:
+ * leaves in the delta only which key was touched ("touches", delta.h) and, mostly,
+ * what the row has become; inserted rows are there as they are.  Before a batch uses
+ * the delta, every touched key is looked up twice in the table's own index:
  *
  *		rows with the key in the past		weight -1
  *		rows with the key now				weight +1
  *
- * That is the net effect of whatever was done to rows with this key, in any number
+ * A key that occurs once in the delta need not be looked up now: the log says what
+ * has become of the row.  That is the net effect of whatever was done to rows with this key, in any number
  * of transactions; so inserted rows with it count no more, nor do old and new rows
  * that the log did have (the identity was FULL for a while).
  *
@@ -91,7 +92,7 @@ typedef struct Resolution
 	Datum	   *values[2];
 	bool	   *nulls[2];
 
-	/* the group of equal keys that is being read */
+	/* the group of equal keys that is being read, if it has more than one row */
 	bool		touched;
 	bool		dropped;		/* a whole row with the key */
 	List	   *asked;			/* of Oid: members looked into */
@@ -231,58 +232,103 @@ nothing_changed(Resolution *r, Lookup *lookup)
 	return true;
 }
 
-/* Mostly there is one row, or none, in each sight. */
+static void
+set_key(Lookup *lookup, TupleTableSlot *row)
+{
+	for (int i = 0; i < lookup->key->nkeys; i++)
+		lookup->scan_keys[i].sk_argument = row->tts_values[lookup->key->columns[i] - 1];
+}
+
+/* Take the row that there is in a sight, mostly, or none; more are added at once. */
+static bool
+find_row(Resolution *r, Lookup *lookup, int sight)
+{
+	bool		found = false;
+
+	index_rescan(lookup->scans[sight], lookup->scan_keys, lookup->key->nkeys, NULL, 0);
+	while (index_getnext_slot(lookup->scans[sight], ForwardScanDirection, lookup->slot))
+	{
+		if (found)
+			add_row(r, sight);
+		take_row(r, lookup, sight);
+		found = true;
+	}
+	return found;
+}
+
+static void
+add_difference(Resolution *r, Lookup *lookup, const bool *found)
+{
+	if (found[0] && found[1] && nothing_changed(r, lookup))
+		return;
+	for (int sight = 0; sight < 2; sight++)
+		if (found[sight])
+			add_row(r, sight);
+}
+
 static void
 look_up(Resolution *r, Lookup *lookup, TupleTableSlot *row)
 {
-	bool		found[2] = {false, false};
+	bool		found[2];
 
-	for (int i = 0; i < lookup->key->nkeys; i++)
-		lookup->scan_keys[i].sk_argument = row->tts_values[lookup->key->columns[i] - 1];
+	set_key(lookup, row);
 	for (int sight = 0; sight < 2; sight++)
-	{
-		index_rescan(lookup->scans[sight], lookup->scan_keys, lookup->key->nkeys, NULL, 0);
-		while (index_getnext_slot(lookup->scans[sight], ForwardScanDirection, lookup->slot))
-		{
-			if (found[sight])
-				add_row(r, sight);
-			take_row(r, lookup, sight);
-			found[sight] = true;
-		}
-	}
-	if (!(found[0] && found[1] && nothing_changed(r, lookup)))
-	{
-		for (int sight = 0; sight < 2; sight++)
-			if (found[sight])
-				add_row(r, sight);
-	}
+		found[sight] = find_row(r, lookup, sight);
+	add_difference(r, lookup, found);
 	MemoryContextReset(r->row_cxt);
 }
 
-/* Look into a member for the key of a row, once. */
+/* The row says what there is now. */
+static void
+look_up_past(Resolution *r, Lookup *lookup, TupleTableSlot *row, DeriveTouch touch)
+{
+	bool		found[2];
+
+	set_key(lookup, row);
+	found[0] = find_row(r, lookup, 0);
+	found[1] = touch == DERIVE_TOUCH_ROW;
+	for (int i = 0; found[1] && i < lookup->key->ncolumns; i++)
+	{
+		int			column = lookup->key->to[i] - 1;
+
+		r->values[1][column] = row->tts_values[column];
+		r->nulls[1][column] = row->tts_isnull[column];
+	}
+	add_difference(r, lookup, found);
+	MemoryContextReset(r->row_cxt);
+}
+
+static Lookup *
+find_lookup(Resolution *r, Oid member)
+{
+	Lookup	   *lookup = NULL;
+	DeriveMemberKey *key;
+	ListCell   *lc;
+
+	foreach(lc, r->lookups)
+	{
+		if (((Lookup *) lfirst(lc))->key->relid == member)
+			return lfirst(lc);
+	}
+	key = derive_keys_find(r->delta->keys, member);
+	if (key != NULL)
+		lookup = open_lookup(r, key);
+	if (lookup == NULL)
+		r->unknown = REASON_PAST;
+	return lookup;
+}
+
+/* Look into a member for the key of a row, once in a group. */
 static void
 ask_member(Resolution *r, Oid member, TupleTableSlot *row)
 {
-	Lookup	   *lookup = NULL;
-	ListCell   *lc;
+	Lookup	   *lookup;
 
 	if (r->unknown != NULL || list_member_oid(r->asked, member))
 		return;
 	r->asked = lappend_oid(r->asked, member);
-	foreach(lc, r->lookups)
-	{
-		if (((Lookup *) lfirst(lc))->key->relid == member)
-			lookup = lfirst(lc);
-	}
-	if (lookup == NULL)
-	{
-		DeriveMemberKey *key = derive_keys_find(r->delta->keys, member);
-
-		lookup = key != NULL ? open_lookup(r, key) : NULL;
-	}
-	if (lookup == NULL)
-		r->unknown = REASON_PAST;
-	else
+	lookup = find_lookup(r, member);
+	if (lookup != NULL)
 		look_up(r, lookup, row);
 }
 
@@ -315,6 +361,29 @@ take_change(Resolution *r, TupleTableSlot *row)
 		derive_delta_add_values(r->result, row->tts_values, row->tts_isnull, weight);
 }
 
+/* A row of the delta that is alone in its group. */
+static void
+take_single(Resolution *r, TupleTableSlot *row)
+{
+	int64		weight = weight_of(r, row);
+	DeriveTouch touch;
+	Lookup	   *lookup;
+
+	if (!derive_weight_is_touch(weight))
+	{
+		derive_delta_add_values(r->result, row->tts_values, row->tts_isnull, weight);
+		return;
+	}
+	touch = derive_touch_of_weight(weight);
+	lookup = find_lookup(r, derive_touched_member(weight));
+	if (lookup == NULL)
+		return;
+	if (touch == DERIVE_TOUCH_SOMETHING)
+		look_up(r, lookup, row);
+	else
+		look_up_past(r, lookup, row, touch);
+}
+
 /* The last row of a group: the one that was dropped may have been in any member. */
 static void
 end_group(Resolution *r, TupleTableSlot *row)
@@ -329,6 +398,15 @@ end_group(Resolution *r, TupleTableSlot *row)
 	r->touched = r->dropped = false;
 	list_free(r->asked);
 	r->asked = NIL;
+}
+
+static void
+leave_group(Resolution *r, TupleTableSlot *last, bool single)
+{
+	if (single)
+		take_single(r, last);
+	else
+		end_group(r, last);
 }
 
 /* The delta's rows, or only touches of one member, by key, then by weight: touches are the least. */
@@ -387,6 +465,8 @@ resolve_sorted(Resolution *r, SortedKeys *sorted)
 {
 	TupleTableSlot *slots[2];
 	TupleTableSlot *before = NULL;
+	bool		single = true;	/* "before" is the first of its group, and not
+								 * taken yet */
 	int			which = 0;
 
 	for (int i = 0; i < 2; i++)
@@ -398,14 +478,24 @@ resolve_sorted(Resolution *r, SortedKeys *sorted)
 
 		CHECK_FOR_INTERRUPTS();
 		slot_getallattrs(row);
-		if (before != NULL && !same_key(sorted, before, row))
-			end_group(r, before);
-		take_change(r, row);
+		if (before != NULL && same_key(sorted, before, row))
+		{
+			if (single)
+				take_change(r, before);
+			single = false;
+			take_change(r, row);
+		}
+		else
+		{
+			if (before != NULL)
+				leave_group(r, before, single);
+			single = true;
+		}
 		before = row;
 		which = 1 - which;
 	}
-	if (before != NULL)
-		end_group(r, before);
+	if (before != NULL && r->unknown == NULL)
+		leave_group(r, before, single);
 	tuplesort_end(sorted->sort);
 	for (int i = 0; i < 2; i++)
 		ExecDropSingleTupleTableSlot(slots[i]);
@@ -423,8 +513,7 @@ resolve_uniform(Resolution *r)
 	{
 		(void) derive_delta_next(r->delta, slot);
 		slot_getallattrs(slot);
-		take_change(r, slot);
-		end_group(r, slot);
+		take_single(r, slot);
 	}
 	else
 	{

@@ -303,9 +303,9 @@ names_rows(Relation relation, const DeriveMemberKey *key)
 	return true;
 }
 
-/* The row with this key was touched, in some way; values are the member's. */
+/* The row with this key was changed or is gone; values are the member's. */
 static void
-deliver_touch(DeriveStream *stream, Route *route, const Datum *values, const bool *nulls)
+deliver_touch(DeriveStream *stream, Route *route, DeriveTouch touch, const Datum *values, const bool *nulls)
 {
 	DeriveMemberKey *key = route->key;
 	Source	   *source = route->source;
@@ -316,9 +316,22 @@ deliver_touch(DeriveStream *stream, Route *route, const Datum *values, const boo
 		source->keyvalues[key->columns[i] - 1] = values[key->member_columns[i] - 1];
 		source->keynulls[key->columns[i] - 1] = false;
 	}
-	deliver_row(stream, source, source->keyvalues, source->keynulls, derive_touch_weight(key->relid));
+	deliver_row(stream, source, source->keyvalues, source->keynulls, derive_touch_weight(touch, key->relid));
 	for (int i = 0; i < key->nkeys; i++)
 		source->keynulls[key->columns[i] - 1] = true;
+}
+
+/* The new row, if the log has all of it, or else its key. */
+static void
+deliver_touched_row(DeriveStream *stream, Route *route, TupleDesc desc)
+{
+	Source	   *source = route->source;
+
+	if (take_columns(route, desc, stream->newvalues, stream->newnulls, source->values, source->nulls))
+		deliver_row(stream, source, source->values, source->nulls,
+					derive_touch_weight(DERIVE_TOUCH_ROW, route->key->relid));
+	else
+		deliver_touch(stream, route, DERIVE_TOUCH_SOMETHING, stream->newvalues, stream->newnulls);
 }
 
 /* Is the key that the new row has another one?  Not if it is not even in the log. */
@@ -357,19 +370,17 @@ complete_new_key(DeriveStream *stream, DeriveMemberKey *key, TupleDesc desc)
 static void
 deliver_keys(DeriveStream *stream, Route *route, TupleDesc desc, bool has_old, bool old_key, bool has_new)
 {
-	bool		new_key = has_new && (!old_key || key_changed(stream, route->key, desc));
+	bool		other_key = has_new && old_key && key_changed(stream, route->key, desc);
 
 	/* whoever reads no other columns need not know */
-	if (has_old && has_new && route->ncolumns == route->key->nkeys && !(old_key && new_key))
+	if (has_old && has_new && !other_key && route->ncolumns == route->key->nkeys)
 		return;
-	if (old_key)
-		deliver_touch(stream, route, stream->oldvalues, stream->oldnulls);
-	if (new_key)
-	{
-		if (old_key)
-			complete_new_key(stream, route->key, desc);
-		deliver_touch(stream, route, stream->newvalues, stream->newnulls);
-	}
+	if (has_new && old_key)
+		complete_new_key(stream, route->key, desc);
+	if (!has_new || other_key)
+		deliver_touch(stream, route, DERIVE_TOUCH_NOTHING, stream->oldvalues, stream->oldnulls);
+	if (has_new)
+		deliver_touched_row(stream, route, desc);
 }
 
 /* One change, for one source. */

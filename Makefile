@@ -122,6 +122,7 @@ OBJS = \
 	src/server/subscribe.o \
 	src/server/tend.o \
 	src/server/topicfuncs.o \
+	src/server/unattended.o \
 	src/server/verifier.o \
 	src/server/views.o \
 	src/server/watchdog.o \

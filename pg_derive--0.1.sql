@@ -76,7 +76,8 @@ COMMENT ON COLUMN derive_state.relations.relid IS 'the table or index';
 CREATE MATERIALIZED VIEW derive_state.position WITH (fillfactor = 10) AS SELECT
 	NULL::pg_snapshot AS snapshot,
 	NULL::pg_lsn AS lsn,
-	NULL::timestamptz AS committed_at
+	NULL::timestamptz AS committed_at,
+	NULL::pg_snapshot AS held_since
 	WHERE derive_state.is_written_by_us();
 COMMENT ON MATERIALIZED VIEW derive_state.position IS
 	'where the views of this database stand; at most one row, written with every batch that changes one';
@@ -84,6 +85,8 @@ COMMENT ON COLUMN derive_state.position.snapshot IS 'the transactions that the v
 COMMENT ON COLUMN derive_state.position.lsn IS
 	'everything that committed before this is contained';
 COMMENT ON COLUMN derive_state.position.committed_at IS 'when the last batch was written';
+COMMENT ON COLUMN derive_state.position.held_since IS
+	'old row versions are held since then without a gap, if the replication slot has an xmin; else NULL';
 
 CREATE MATERIALIZED VIEW derive_state.waiting WITH (fillfactor = 50) AS SELECT
 	NULL::oid AS view,
@@ -466,10 +469,20 @@ CREATE VIEW derive.stats AS
 		CASE WHEN v.state = 'ready' THEN w.lag_bytes END AS lag_bytes,
 		CASE WHEN v.state = 'ready' THEN w.lag END AS lag,
 		v.error AS last_error,
-		v.error_at AS last_error_at
+		v.error_at AS last_error_at,
+		h.xmin AS held_xmin,
+		pg_catalog.age(h.xmin::pg_catalog.xid) AS held_age
 	FROM derive.views v
 		LEFT JOIN derive_state.counters() s ON s.view OPERATOR(pg_catalog.=) v.view::pg_catalog.oid
-		LEFT JOIN derive_state.service() w ON true;
+		LEFT JOIN derive_state.service() w ON true
+		LEFT JOIN LATERAL (
+			SELECT pg_catalog.pg_snapshot_xmin(v.position) AS xmin
+			FROM pg_catalog.pg_replication_slots s
+			WHERE v.state IN ('ready', 'waiting')
+				AND s.slot_name OPERATOR(pg_catalog.=) ('pg_derive_' OPERATOR(pg_catalog.||) s.datoid::pg_catalog.text)
+				AND s.database OPERATOR(pg_catalog.=) pg_catalog.current_database()
+				AND pg_catalog.age(s.xmin) OPERATOR(pg_catalog.>=)
+					pg_catalog.age(pg_catalog.pg_snapshot_xmin(v.position)::pg_catalog.xid)) h ON true;
 COMMENT ON VIEW derive.stats IS
 	'what maintaining each view has cost since the server started, and how far it is behind';
 COMMENT ON COLUMN derive.stats.view IS 'the materialized view';
@@ -495,6 +508,9 @@ COMMENT ON COLUMN derive.stats.lag IS
 COMMENT ON COLUMN derive.stats.last_error IS
 	'why it failed; NULL unless one has the rights of its owner or of pg_read_all_stats';
 COMMENT ON COLUMN derive.stats.last_error_at IS 'when it failed';
+COMMENT ON COLUMN derive.stats.held_xmin IS
+	'old row versions that transactions from this one on have removed are kept for it; NULL if none are';
+COMMENT ON COLUMN derive.stats.held_age IS 'age of held_xmin, in transactions';
 
 CREATE VIEW derive.progress AS
 	SELECT b.view::pg_catalog.regclass AS view,

@@ -12,7 +12,10 @@
  * Four things are needed, or the result is silently wrong:
  *
  *	1. Nobody removes, freezes or prunes what the position sees.  The slot's xmin
- *	   has held it all the time (capture/hold.c).
+ *	   has held it all the time (capture/hold.c), that is, since before the position
+ *	   was taken.  The xmin alone does not tell: that of a snapshot stands still while
+ *	   some transaction runs, also one of another database, for which VACUUM keeps
+ *	   nothing in this one.
  *	2. TransactionXmin, and MyProc->xmin, are not later than the position's xmin,
  *	   also while a query is planned.  SubTransGetTopmostTransaction() does not look
  *	   beyond TransactionXmin, and an index with broken HOT chains
@@ -114,6 +117,7 @@ static struct
 {
 	LocalTransactionId lxid;
 	TransactionId xmin;
+	const DerivePosition *since;
 	const DerivePosition *present;
 	Snapshot	now;			/* the present, before anything is written */
 	List	   *snapshots;		/* registered; of Snapshot */
@@ -148,7 +152,7 @@ begun(void)
 }
 
 void
-derive_past_begin(TransactionId xmin)
+derive_past_begin(TransactionId xmin, const DerivePosition *since)
 {
 	SnapshotData guard = {.snapshot_type = SNAPSHOT_MVCC,.xmin = xmin,.xmax = xmin};
 
@@ -158,6 +162,7 @@ derive_past_begin(TransactionId xmin)
 	memset(&current, 0, sizeof(current));
 	current.lxid = derive_compat_lxid(MyProc);
 	current.xmin = xmin;
+	current.since = since;
 
 	/* a catalog snapshot that went later would take our xmin with it */
 	InvalidateCatalogSnapshot();
@@ -202,7 +207,8 @@ derive_past_create(const DerivePosition *position, const FullTransactionId *subx
 	MemoryContext old;
 
 	if (!begun() || current.now == NULL || position == NULL ||
-		TransactionIdPrecedes(XidFromFullTransactionId(position->xmin), current.xmin))
+		TransactionIdPrecedes(XidFromFullTransactionId(position->xmin), current.xmin) ||
+		!derive_position_includes(position, current.since))
 		return NULL;
 	Assert(TransactionIdPrecedesOrEquals(TransactionXmin, XidFromFullTransactionId(position->xmin)) ||
 		   DERIVE_DEBUG_SKIPS("past-xmin"));

@@ -39,9 +39,10 @@ typedef struct DerivePast
 /*
  * Protect all that snapshots from xmin on may see, and take the first snapshot of
  * the transaction, which must have none yet.  Its isolation level is REPEATABLE
- * READ.  Something else must have held xmin up to now without a gap.
+ * READ.  Something else must have held xmin up to now without a gap since the
+ * position "since", which stays where it is until derive_past_end().
  */
-extern void derive_past_begin(TransactionId xmin);
+extern void derive_past_begin(TransactionId xmin, const DerivePosition *since);
 extern void derive_past_end(void);
 
 /*

@@ -78,7 +78,8 @@
 #define Anum_position_snapshot	1
 #define Anum_position_lsn		2
 #define Anum_position_committed_at 3
-#define Natts_position			3
+#define Anum_position_held_since 4
+#define Natts_position			4
 
 /*
  * What we know by name.  Opening a relation can take in an invalidation that
@@ -106,6 +107,7 @@ static HeapTuple form_view_tuple(TupleDesc desc, const DeriveViewRow *row);
 static DeriveViewRow *deform_view_tuple(TupleDesc desc, HeapTuple tuple);
 static HeapTuple find_view_tuple(Names names, Relation views, Oid view, Snapshot snapshot);
 static Datum position_datum(const DerivePosition *position);
+static DerivePosition *position_of_datum(Datum value);
 
 
 /* ----------------------------------------------------------------
@@ -258,6 +260,12 @@ position_datum(const DerivePosition *position)
 							   CStringGetDatum(derive_position_out(position)));
 }
 
+static DerivePosition *
+position_of_datum(Datum value)
+{
+	return derive_position_in(DatumGetCString(DirectFunctionCall1(pg_snapshot_out, value)));
+}
+
 static HeapTuple
 form_view_tuple(TupleDesc desc, const DeriveViewRow *row)
 {
@@ -309,9 +317,7 @@ deform_view_tuple(TupleDesc desc, HeapTuple tuple)
 		row->error_at = DatumGetTimestampTz(values[Anum_views_error_at - 1]);
 	row->created_at = DatumGetTimestampTz(values[Anum_views_created_at - 1]);
 	if (!nulls[Anum_views_position - 1])
-		row->position =
-			derive_position_in(DatumGetCString(DirectFunctionCall1(pg_snapshot_out,
-																   values[Anum_views_position - 1])));
+		row->position = position_of_datum(values[Anum_views_position - 1]);
 	row->epoch = DatumGetInt64(values[Anum_views_epoch - 1]);
 	row->members = DatumGetInt64(values[Anum_views_members - 1]);
 	row->basis = DatumGetInt64(values[Anum_views_basis - 1]);
@@ -678,7 +684,7 @@ find_position_tuple(Relation position, Snapshot snapshot)
 
 /* The row as a snapshot shows it, and which transaction stored it. */
 static DerivePosition *
-read_position(Snapshot snapshot, XLogRecPtr *lsn, TransactionId *stored_by)
+read_position(Snapshot snapshot, XLogRecPtr *lsn, DerivePosition **held_since, TransactionId *stored_by)
 {
 	Names		names;
 	Relation	rel;
@@ -686,6 +692,7 @@ read_position(Snapshot snapshot, XLogRecPtr *lsn, TransactionId *stored_by)
 	DerivePosition *result = NULL;
 
 	*lsn = InvalidXLogRecPtr;
+	*held_since = NULL;
 	*stored_by = InvalidTransactionId;
 	if (!lookup_names(&names))
 		return NULL;
@@ -697,9 +704,9 @@ read_position(Snapshot snapshot, XLogRecPtr *lsn, TransactionId *stored_by)
 		bool		nulls[Natts_position];
 
 		heap_deform_tuple(tuple, RelationGetDescr(rel), values, nulls);
-		result =
-			derive_position_in(DatumGetCString(DirectFunctionCall1(pg_snapshot_out,
-																   values[Anum_position_snapshot - 1])));
+		result = position_of_datum(values[Anum_position_snapshot - 1]);
+		if (!nulls[Anum_position_held_since - 1])
+			*held_since = position_of_datum(values[Anum_position_held_since - 1]);
 		*lsn = DatumGetLSN(values[Anum_position_lsn - 1]);
 		*stored_by = HeapTupleHeaderGetXmin(tuple->t_data);
 	}
@@ -708,24 +715,26 @@ read_position(Snapshot snapshot, XLogRecPtr *lsn, TransactionId *stored_by)
 }
 
 DerivePosition *
-derive_registry_position(XLogRecPtr *lsn)
+derive_registry_position(XLogRecPtr *lsn, DerivePosition **held_since)
 {
 	TransactionId stored_by;
 	XLogRecPtr	unused;
+	DerivePosition *unused_too;
 
-	return read_position(NULL, lsn ? lsn : &unused, &stored_by);
+	return read_position(NULL, lsn ? lsn : &unused, held_since ? held_since : &unused_too, &stored_by);
 }
 
 DerivePosition *
 derive_registry_position_at(Snapshot snapshot, TransactionId *stored_by)
 {
 	XLogRecPtr	lsn;
+	DerivePosition *held_since;
 
-	return read_position(snapshot, &lsn, stored_by);
+	return read_position(snapshot, &lsn, &held_since, stored_by);
 }
 
 void
-derive_registry_set_position(const DerivePosition *position, XLogRecPtr lsn)
+derive_registry_set_position(const DerivePosition *position, XLogRecPtr lsn, const DerivePosition *held_since)
 {
 	Names		names;
 	Relation	rel;
@@ -739,6 +748,10 @@ derive_registry_set_position(const DerivePosition *position, XLogRecPtr lsn)
 	values[Anum_position_snapshot - 1] = position_datum(position);
 	values[Anum_position_lsn - 1] = LSNGetDatum(lsn);
 	values[Anum_position_committed_at - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
+	if (held_since != NULL)
+		values[Anum_position_held_since - 1] = position_datum(held_since);
+	else
+		nulls[Anum_position_held_since - 1] = true;
 
 	rel = open_table(names.position, RowExclusiveLock);
 	new = heap_form_tuple(RelationGetDescr(rel), values, nulls);

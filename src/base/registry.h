@@ -27,7 +27,9 @@
  *	relations	view oid, operator int4, role "char", relid oid
  *				primary key (view, operator, role), index on relid
  *				role: 's' state table, 'd' derived table, 'i' locator index
- *	position	one row or none: snapshot pg_snapshot, lsn pg_lsn, committed_at timestamptz
+ *	position	one row or none: snapshot pg_snapshot, lsn pg_lsn, committed_at timestamptz,
+ *				held_since pg_snapshot: old row versions are held since then without
+ *				a gap, if the slot holds any; see server/holding.c
  *
  * All functions write with the rights of C code (as core writes catalogs);
  * callers check permissions.  All reads use a fresh catalog snapshot
@@ -120,11 +122,13 @@ extern bool derive_registry_owns_index(Oid index);
 extern Oid	derive_registry_relation(Oid view, int operator, char role);	/* InvalidOid if none */
 extern List *derive_registry_relations(Oid view);	/* of Oid, all roles */
 
-extern DerivePosition *derive_registry_position(XLogRecPtr *lsn);	/* NULL if never set */
+/* NULL if never set; lsn and held_since may be NULL. */
+extern DerivePosition *derive_registry_position(XLogRecPtr *lsn, DerivePosition **held_since);
 
 /* The same as an MVCC snapshot shows it, and by which transaction it was stored. */
 extern DerivePosition *derive_registry_position_at(Snapshot snapshot, TransactionId *stored_by);
-extern void derive_registry_set_position(const DerivePosition *position, XLogRecPtr lsn);
+extern void derive_registry_set_position(const DerivePosition *position, XLogRecPtr lsn,
+										 const DerivePosition *held_since);
 
 /* Forget cached OIDs (after DROP/CREATE EXTENSION). */
 extern void derive_registry_reset(void);

@@ -63,8 +63,6 @@
 #include "capture/in_process.h"
 #include "capture/lives.h"
 
-#define PLUGIN_NAME "pg_derive"
-
 /* A confirmation, and the WAL that must be on disk before it is given. */
 typedef struct Confirmation
 {
@@ -99,7 +97,7 @@ names_plugin(const char *value)
 		return false;
 	foreach(lc, names)
 	{
-		if (strcmp(lfirst(lc), PLUGIN_NAME) == 0)
+		if (strcmp(lfirst(lc), DERIVE_PLUGIN_NAME) == 0)
 			return true;
 	}
 	return false;
@@ -118,7 +116,7 @@ allow_plugin(void)
 
 	if (value == NULL || names_plugin(value) || !superuser())
 		return;
-	extended = value[0] ? psprintf("%s, %s", value, PLUGIN_NAME) : PLUGIN_NAME;
+	extended = value[0] ? psprintf("%s, %s", value, DERIVE_PLUGIN_NAME) : DERIVE_PLUGIN_NAME;
 	SetConfigOption(setting, extended, PGC_SUSET, PGC_S_SESSION);
 }
 
@@ -135,7 +133,7 @@ find_start(void)
 {
 	LogicalDecodingContext *ctx;
 
-	ctx = CreateInitDecodingContext(PLUGIN_NAME, NIL, false, InvalidXLogRecPtr,
+	ctx = CreateInitDecodingContext(DERIVE_PLUGIN_NAME, NIL, false, InvalidXLogRecPtr,
 									XL_ROUTINE(.page_read = read_local_xlog_page,
 											   .segment_open = wal_segment_open,
 											   .segment_close = wal_segment_close),
@@ -194,7 +192,7 @@ read_slot(const char *name, ReplicationSlotPersistentData *data, bool *active)
 static bool
 is_ours(const ReplicationSlotPersistentData *data)
 {
-	return data->database == MyDatabaseId && strcmp(NameStr(data->plugin), PLUGIN_NAME) == 0;
+	return data->database == MyDatabaseId && strcmp(NameStr(data->plugin), DERIVE_PLUGIN_NAME) == 0;
 }
 
 /* Waits for a process that uses the slot to release it. */

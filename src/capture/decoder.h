@@ -36,6 +36,8 @@
 #include "utils/relcache.h"
 #include "utils/timestamp.h"
 
+#define DERIVE_PLUGIN_NAME "pg_derive"
+
 typedef struct DeriveDecoder DeriveDecoder;
 
 typedef enum DeriveChangeKind

@@ -16,9 +16,14 @@
  * result, and another process may be between the two with a result from before us.
  * It holds ReplicationSlotControlLock in shared mode meanwhile (up to the store since
  * the minor releases of 2026, before that up to the end of reading).  So the xmin is
- * set under that lock in exclusive mode; and it is computed once more after the file
- * was written, which takes longer than any such gap.  CreateInitDecodingContext()
- * (logical.c) does the like for catalog_xmin.
+ * set under that lock in exclusive mode; and it is computed once more at the end of the
+ * transaction (derive_hold_confirm()), which is much later than any such gap.
+ * CreateInitDecodingContext() (logical.c) does the like for catalog_xmin.
+ *
+ * Until the first move the hold is in memory only (effective_xmin, not data.xmin): it
+ * ends with the process, or when the slot is released.  So a hold that the slot has
+ * after a restart is one of which a position was stored durably, together with the
+ * moment at which it began (see server/holding.c).
  *
  * Moving.  data.xmin and effective_xmin together, without writing the file: if the
  * server crashes, an older file only holds more.  PhysicalReplicationSlotNewXmin()
@@ -27,63 +32,152 @@
  * index entries as dead, which need not be in the log, and after a crash without that
  * commit the older position would not find the rows.
  *
- * (The opposite order from catalog_xmin, where the file comes first, because there
- * the file says what will be needed.)
+ * Letting go.  Where somebody still wanted the older xmin, the order is that of
+ * catalog_xmin: the file first.  If a crash brought the older one back, after VACUUM
+ * has removed rows, nobody could tell that there was a gap.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "base/compat.h"
 #include "base/debug_point.h"
+#include "capture/decoder.h"
 #include "capture/hold.h"
+#include "miscadmin.h"
 #include "replication/slot.h"
 #include "storage/lwlock.h"
+#include "storage/procarray.h"
 #include "storage/spin.h"
 
 static void
-set_xmin(TransactionId xmin)
+set_stored_xmin(TransactionId xmin)
 {
 	SpinLockAcquire(&MyReplicationSlot->mutex);
 	MyReplicationSlot->data.xmin = xmin;
-	MyReplicationSlot->effective_xmin = DERIVE_DEBUG_SKIPS("hold") ? InvalidTransactionId : xmin;
 	SpinLockRelease(&MyReplicationSlot->mutex);
 	ReplicationSlotMarkDirty();
+}
+
+static void
+set_effective_xmin(TransactionId xmin)
+{
+	SpinLockAcquire(&MyReplicationSlot->mutex);
+	MyReplicationSlot->effective_xmin = xmin;
+	SpinLockRelease(&MyReplicationSlot->mutex);
+}
+
+/* What all slots hold. */
+static void
+tell_vacuum(void)
+{
+	ReplicationSlotsComputeRequiredXmin(false);
+	if (DERIVE_DEBUG_SKIPS("hold"))
+	{
+		TransactionId xmin;
+		TransactionId catalog_xmin;
+
+		ProcArrayGetReplicationSlotXmin(&xmin, &catalog_xmin);
+		ProcArraySetReplicationSlotXmin(InvalidTransactionId, catalog_xmin, false);
+	}
 }
 
 TransactionId
 derive_hold_xmin(void)
 {
 	/* nobody else writes it */
-	return MyReplicationSlot->data.xmin;
+	return MyReplicationSlot->effective_xmin;
 }
 
 void
 derive_hold_begin(TransactionId xmin)
 {
+	Assert(!TransactionIdIsValid(derive_hold_xmin()));
 	LWLockAcquire(ReplicationSlotControlLock, LW_EXCLUSIVE);
-	set_xmin(xmin);
+	set_effective_xmin(xmin);
 	LWLockRelease(ReplicationSlotControlLock);
-	ReplicationSlotsComputeRequiredXmin(false);
-	ReplicationSlotSave();
-	ReplicationSlotsComputeRequiredXmin(false);
+	tell_vacuum();
 }
 
 void
-derive_hold_move(TransactionId xmin)
+derive_hold_confirm(void)
 {
+	tell_vacuum();
+}
+
+void
+derive_hold_move(TransactionId xmin, bool file_first)
+{
+	bool		stored = TransactionIdIsValid(MyReplicationSlot->data.xmin);
+
 	Assert(TransactionIdIsValid(derive_hold_xmin()));
-	if (!TransactionIdFollows(xmin, derive_hold_xmin()))
+	if (TransactionIdPrecedes(xmin, derive_hold_xmin()))
+		xmin = derive_hold_xmin();
+	if (stored && xmin == derive_hold_xmin())
 		return;
-	set_xmin(xmin);
-	ReplicationSlotsComputeRequiredXmin(false);
+	set_stored_xmin(xmin);
+	if (file_first || !stored)
+		ReplicationSlotSave();
+	set_effective_xmin(xmin);
+	tell_vacuum();
 }
 
 void
 derive_hold_end(void)
 {
+	if (TransactionIdIsValid(MyReplicationSlot->data.xmin))
+	{
+		set_stored_xmin(InvalidTransactionId);
+		ReplicationSlotSave();
+	}
 	if (!TransactionIdIsValid(derive_hold_xmin()))
 		return;
-	set_xmin(InvalidTransactionId);
-	ReplicationSlotsComputeRequiredXmin(false);
-	ReplicationSlotSave();
+	set_effective_xmin(InvalidTransactionId);
+	tell_vacuum();
+}
+
+List *
+derive_hold_unattended(void)
+{
+	List	   *result = NIL;
+
+	LWLockAcquire(ReplicationSlotControlLock, LW_SHARED);
+	for (int i = 0; i < max_replication_slots; i++)
+	{
+		ReplicationSlot *slot = &ReplicationSlotCtl->replication_slots[i];
+		DeriveUnattendedHold hold;
+
+		if (!slot->in_use)
+			continue;
+		SpinLockAcquire(&slot->mutex);
+		hold.slot = slot->data.name;
+		hold.dboid = slot->data.database;
+		hold.xmin = slot->active_pid == 0 && strcmp(NameStr(slot->data.plugin), DERIVE_PLUGIN_NAME) == 0 &&
+			!derive_slot_is_invalidated(&slot->data) ? slot->data.xmin : InvalidTransactionId;
+		SpinLockRelease(&slot->mutex);
+		if (TransactionIdIsValid(hold.xmin))
+		{
+			DeriveUnattendedHold *copy = palloc(sizeof(DeriveUnattendedHold));
+
+			*copy = hold;
+			result = lappend(result, copy);
+		}
+	}
+	LWLockRelease(ReplicationSlotControlLock);
+	return result;
+}
+
+void
+derive_hold_end_unattended(const char *slot)
+{
+	derive_slot_acquire(slot, true);
+	PG_TRY();
+	{
+		derive_hold_end();
+	}
+	PG_FINALLY();
+	{
+		ReplicationSlotRelease();
+	}
+	PG_END_TRY();
 }

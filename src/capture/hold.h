@@ -3,7 +3,8 @@
  * hold.h
  *	  Keeping old row versions: the xmin of the replication slot.
  *
- * For the process that has acquired the slot (capture/decoder.h).  While the
+ * For the process that has acquired the slot (capture/decoder.h), unless said
+ * otherwise.  While the
  * slot holds an xmin, no row version is removed, anywhere in the cluster, that a
  * snapshot with this xmin or a later one sees.
  *
@@ -13,23 +14,43 @@
 #define DERIVE_HOLD_H
 
 #include "access/transam.h"
+#include "nodes/pg_list.h"
 
 /* What is held now; InvalidTransactionId: nothing. */
 extern TransactionId derive_hold_xmin(void);
 
 /*
- * Begin to hold an xmin, also across restarts; writes the slot to disk.  The
- * caller has a live snapshot with this xmin until the end of its transaction.
+ * Begin to hold an xmin, until the process releases the slot; from the first
+ * derive_hold_move() on, across restarts as well.  The caller has a live snapshot
+ * with this xmin until the end of its transaction, and calls derive_hold_confirm()
+ * before that.
  */
 extern void derive_hold_begin(TransactionId xmin);
+extern void derive_hold_confirm(void);
 
 /*
- * Hold only from here on.  Whoever needs a later xmin must be on disk: see
- * hold.c.  Does nothing if that is not later than what is held.
+ * Hold only from here on.  Whoever needs this xmin is on disk: see hold.c; the first
+ * time, who needs the one that the hold began with.  Never moves back.  file_first:
+ * there may be somebody on disk who would need what is let go.
  */
-extern void derive_hold_move(TransactionId xmin);
+extern void derive_hold_move(TransactionId xmin, bool file_first);
 
 /* Hold nothing, also on disk. */
 extern void derive_hold_end(void);
+
+/*
+ * For a process without a slot: what slots hold that nobody has acquired, of all
+ * databases, in CurrentMemoryContext; and let one of them go.  ERROR
+ * (object_in_use) if somebody has acquired it since.
+ */
+typedef struct DeriveUnattendedHold
+{
+	NameData	slot;
+	Oid			dboid;
+	TransactionId xmin;
+} DeriveUnattendedHold;
+
+extern List *derive_hold_unattended(void);	/* of DeriveUnattendedHold * */
+extern void derive_hold_end_unattended(const char *slot);
 
 #endif							/* DERIVE_HOLD_H */

@@ -169,10 +169,11 @@ derive_lock_all(List *relids, LOCKMODE mode, Oid *busy)
 }
 
 void
-derive_lock_wait(Oid relid, LOCKMODE mode, pg_atomic_uint64 *blocked_on)
+derive_lock_wait(Oid relid, LOCKMODE mode, pg_atomic_uint64 *blocked_on, int ms)
 {
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
+	derive_background_limit_lock_waits(ms);
 	derive_blocked_set(blocked_on, relid, mode);
 	PG_TRY();
 	{

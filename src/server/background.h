@@ -35,8 +35,11 @@ extern void derive_background_limit_lock_waits(int ms);
  */
 extern bool derive_lock_all(List *relids, LOCKMODE mode, Oid *busy);
 
-/* In a transaction of its own: wait until the lock can be had, and let it go. */
-extern void derive_lock_wait(Oid relid, LOCKMODE mode, pg_atomic_uint64 *blocked_on);
+/*
+ * In a transaction of its own: wait until the lock can be had, and let it go.  ERROR
+ * (lock_not_available) after so many ms; 0: never.
+ */
+extern void derive_lock_wait(Oid relid, LOCKMODE mode, pg_atomic_uint64 *blocked_on, int ms);
 
 /*
  * The same at the end of long work, in a transaction that holds other locks: never

@@ -253,7 +253,7 @@ retreat(MemoryContext context, Oid busy, LOCKMODE mode)
 	derive_background_abort();
 	MemoryContextSwitchTo(context);
 	if (OidIsValid(busy))
-		derive_lock_wait(busy, mode, &build->blocked_on);
+		derive_lock_wait(busy, mode, &build->blocked_on, 0);
 	MemoryContextSwitchTo(context);
 }
 

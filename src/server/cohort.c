@@ -357,9 +357,9 @@ derive_worker_hold_after_error(WorkerView *view, const ErrorData *edata)
 	derive_worker_hold(view, edata->message, ms);
 }
 
-/* Why it cannot be moved, for people. */
+/* Why it cannot be moved. */
 static char *
-reason_of(WorkerView *view)
+cause_of(WorkerView *view)
 {
 	ListCell   *lc;
 
@@ -379,6 +379,15 @@ reason_of(WorkerView *view)
 													   get_rel_name(source->relid)));
 	}
 	return pstrdup("a lock on something that it reads");
+}
+
+/* The same for people, and what that has come to. */
+static char *
+reason_of(WorkerView *view)
+{
+	char	   *cause = cause_of(view);
+
+	return view->past_gone ? psprintf("%s (old row versions are no longer kept for it)", cause) : cause;
 }
 
 /* Its sources that are in the log. */
@@ -412,6 +421,18 @@ announce(WorkerView *view, const DeriveWaitingRow *row)
 	view->announced = long_ago;
 }
 
+/* Say once that it will not come back from where it stands, if that needs old rows. */
+static void
+announce_past(WorkerView *view, const DeriveWaitingRow *row)
+{
+	if (view->past_gone && !view->past_announced)
+		ereport(LOG,
+				(errmsg("old row versions are no longer kept for view \"%s\"", get_rel_name(view->relid)),
+				 errdetail("It has been waiting since %s for: %s.", timestamptz_to_str(row->since), row->reason),
+				 errhint("\"pg_derive.max_hold\" and \"pg_derive.max_hold_age\" say for how long they are kept.")));
+	view->past_announced = view->past_gone;
+}
+
 /*
  * The view should move in this batch and cannot: write down that it does not, and
  * why.  One that is to be computed anew meanwhile, since it has other partitions now,
@@ -436,6 +457,7 @@ derive_worker_set_aside(WorkerView *view)
 	if (view->waiting != NULL)
 		row.since = view->waiting->since;
 	announce(view, &row);
+	announce_past(view, &row);
 	if (view->waiting != NULL)
 	{
 		if (derive_worker_stands_still(view))

@@ -18,17 +18,31 @@
  *						is after a second, if there were commits since, or if other
  *						databases have used many transaction ids
  *
+ * Gaps.  VACUUM removes old row versions with nothing said, so that two things decide
+ * whether the past of a position can be had: the slot's xmin is there and not later
+ * than that of the position; and the hold has no gap since then, that is, it began
+ * with a batch that the position includes.  The first batch without a hold begins one
+ * with its snapshot, and must store its position, together with where the hold began
+ * (derive_state.position.held_since).  Only when that is on disk is the slot's file
+ * told of the hold, so that a hold in the file always is the one of which the table
+ * tells.  A slot that was made anew, one that came by failover (its xmin is not
+ * copied) and one that was let go have none.
+ *
+ *		batch		began	position	the slot's xmin		what its past is
+ *		1, failed	S1					700 (memory)		-
+ *		2			S2		S2			700, then file		none: nothing was held before
+ *		3			S2		S3			700					S2
+ *		let go								none
+ *		5			S5		S5			700, then file		none, though S4's xmin may be 700
+ *
  * Limits.  A view that has stood still for longer than pg_derive.max_hold, or for
  * more than pg_derive.max_hold_age transactions, is no longer taken into account:
  * when it comes back its past is gone, and where it needs that it is computed anew.
  * A worker that does not come to the end of a batch for so long lets go altogether;
- * its views then do the same.  For a worker that is not there, the launcher does it.
- * A builder's hold has no limit, since its own snapshot is as old.
- *
- * What is held is lost with nothing said by the server, so that two numbers decide
- * whether a past can be had: the slot's xmin, and that of the position.  If the first
- * is not there or later, it cannot.  A slot that was made anew, one that came by
- * failover (its xmin is not copied) and one that was let go all look like this.
+ * its views then do the same.  For a worker that is not there, the launcher does it
+ * (unattended.c).  A builder's hold has no limit, since its own snapshot is as old.
+ * What is let go while somebody on disk still wants it is let go in the slot's file
+ * first: see hold.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -39,8 +53,10 @@
 #include "base/gucs.h"
 #include "base/past.h"
 #include "capture/hold.h"
+#include "server/background.h"
 #include "server/worker_state.h"
-#include "utils/lsyscache.h"
+#include "storage/procarray.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 /* How often an xmin is moved on for which nothing else is to be stored. */
@@ -49,12 +65,68 @@
 #define STORE_AFTER_LONG_MS		10000
 #define STORE_AFTER_FEW_XIDS	64
 
+/* A wait for a lock without which there is no batch is interrupted so often, to look at the limits. */
+#define LOCK_WAIT_MS			60000
+
+
+/* ----------------------------------------------------------------
+ *		Beginning and ending
+ * ----------------------------------------------------------------
+ */
+
+static bool
+is_holding(void)
+{
+	return derive_worker.decoder != NULL && TransactionIdIsValid(derive_hold_xmin());
+}
+
+static void
+set_since(const DerivePosition *since)
+{
+	MemoryContext oldcontext = MemoryContextSwitchTo(derive_worker.cxt);
+
+	if (derive_worker.hold_since)
+		pfree(derive_worker.hold_since);
+	derive_worker.hold_since = derive_position_copy(since);
+	MemoryContextSwitchTo(oldcontext);
+}
+
+static void
+end_hold(void)
+{
+	derive_hold_end();
+	derive_worker.hold_begun = false;
+	set_since(NULL);
+}
+
+/* All is as it must be. */
+static void
+note_progress(void)
+{
+	pg_atomic_write_u64(&derive_worker.db->hold_moved_at, (uint64) GetCurrentTimestamp());
+	derive_worker.hold_moved_xid = ReadNextFullTransactionId();
+}
+
+void
+derive_worker_open_hold(const DerivePosition *since)
+{
+	derive_worker.hold_begun = false;
+	derive_worker.hold_pinned = true;
+	set_since(since);
+	if (since == NULL)
+		derive_hold_end();
+	if (pg_atomic_read_u64(&derive_worker.db->hold_moved_at) == 0)
+		note_progress();
+	if (!FullTransactionIdIsValid(derive_worker.hold_moved_xid))
+		derive_worker.hold_moved_xid = ReadNextFullTransactionId();
+}
+
 void
 derive_worker_open_past(void)
 {
-	if (derive_old_rows_are_read() && derive_worker.position != NULL &&
-		TransactionIdIsValid(derive_hold_xmin()))
-		derive_past_begin(derive_hold_xmin());
+	Assert(!derive_worker.hold_begun);
+	if (derive_old_rows_are_read() && derive_worker.position != NULL && is_holding())
+		derive_past_begin(derive_hold_xmin(), derive_worker.hold_since);
 }
 
 /*
@@ -65,24 +137,61 @@ void
 derive_worker_hold_present(const DerivePosition *to)
 {
 	if (!derive_old_rows_are_read())
-		derive_hold_end();
-	else if (!TransactionIdIsValid(derive_hold_xmin()))
+		end_hold();
+	else if (!is_holding())
 	{
 		derive_hold_begin(XidFromFullTransactionId(to->xmin));
-		derive_worker.hold_moved_at = GetCurrentTimestamp();
+		derive_worker.hold_begun = true;
+		set_since(to);
 	}
 	derive_past_present(to);
 }
 
-/* Is this too old to be held? */
-static bool
-is_too_old(FullTransactionId xmin, TimestampTz since)
+bool
+derive_worker_confirm_hold(void)
 {
-	uint64		age = U64FromFullTransactionId(ReadNextFullTransactionId()) - U64FromFullTransactionId(xmin);
+	if (derive_worker.hold_begun)
+		derive_hold_confirm();
+	return derive_worker.hold_begun;
+}
+
+void
+derive_worker_hold_committed(void)
+{
+	derive_worker.hold_begun = false;
+	note_progress();
+}
+
+void
+derive_worker_hold_idle(void)
+{
+	note_progress();
+}
+
+
+/* ----------------------------------------------------------------
+ *		What is needed
+ * ----------------------------------------------------------------
+ */
+
+/* Is what was there then, at a time when this was the next xid, too old to be held? */
+static bool
+is_too_old(FullTransactionId xid, TimestampTz since)
+{
+	uint64		age = U64FromFullTransactionId(ReadNextFullTransactionId()) - U64FromFullTransactionId(xid);
 
 	if (derive_max_hold_age > 0 && age > (uint64) derive_max_hold_age)
 		return true;
 	return derive_max_hold > 0 && TimestampDifferenceExceeds(since, GetCurrentTimestamp(), derive_max_hold * 1000);
+}
+
+/* Has all that the position sees been held ever since? */
+static bool
+is_held(const DerivePosition *position)
+{
+	return is_holding() && derive_worker.hold_since != NULL &&
+		!TransactionIdPrecedes(XidFromFullTransactionId(position->xmin), derive_hold_xmin()) &&
+		derive_position_includes(position, derive_worker.hold_since);
 }
 
 static void
@@ -92,50 +201,51 @@ take_earlier(FullTransactionId *xmin, FullTransactionId other)
 		*xmin = other;
 }
 
+/* Can the view come back by old rows?  Where it cannot, people are told (cohort.c). */
+static void
+look_at_past(WorkerView *view)
+{
+	bool		stands = derive_worker_stands_still(view) && derive_old_rows_are_read();
+	bool		held = stands && is_held(view->waiting->position);
+
+	if (held && is_too_old(view->waiting->position->xmax, view->waiting->since))
+		held = false;
+	view->past_gone = stands && (view->past_gone || !held);
+}
+
 /* What a view needs besides the position of all. */
 static void
 add_view(FullTransactionId *xmin, WorkerView *view)
 {
-	if (derive_worker_stands_still(view))
-	{
-		FullTransactionId needed = view->waiting->position->xmin;
-
-		if (!is_too_old(needed, view->waiting->since))
-			take_earlier(xmin, needed);
-		else if (!view->past_given_up)
-		{
-			ereport(LOG,
-					(errmsg("old row versions are no longer kept for view \"%s\"", get_rel_name(view->relid)),
-					 errdetail("It has been waiting since %s for: %s.",
-							   timestamptz_to_str(view->waiting->since), view->waiting->reason),
-					 errhint("\"pg_derive.max_hold\" and \"pg_derive.max_hold_age\" say for how long they are.")));
-			view->past_given_up = true;
-		}
-	}
-	else
-		view->past_given_up = false;
+	if (derive_worker_stands_still(view) && !view->past_gone)
+		take_earlier(xmin, view->waiting->position->xmin);
 	if (view->builder != NULL && FullTransactionIdIsValid(view->build_xmin))
 		take_earlier(xmin, view->build_xmin);
 	else if (view->row->state == DERIVE_VIEW_CATCHUP && view->row->position != NULL &&
-			 view->row->epoch == derive_worker.epoch)
+			 view->row->epoch == derive_worker.epoch && is_held(view->row->position))
 		take_earlier(xmin, view->row->position->xmin);
 }
 
-/* The position with this xmin is on disk. */
 void
-derive_worker_move_hold(FullTransactionId durable_xmin)
+derive_worker_move_hold(void)
 {
-	FullTransactionId xmin = durable_xmin;
+	FullTransactionId xmin = derive_worker.stored_xmin;
 	ListCell   *lc;
 
-	if (!FullTransactionIdIsValid(xmin) || derive_worker.reload ||
-		!TransactionIdIsValid(derive_hold_xmin()))
+	if (!FullTransactionIdIsValid(xmin) || derive_worker.reload || derive_worker.hold_begun || !is_holding())
 		return;
 	foreach(lc, derive_worker.views)
+	{
+		look_at_past(lfirst(lc));
 		add_view(&xmin, lfirst(lc));
-	if (TransactionIdPrecedes(derive_hold_xmin(), XidFromFullTransactionId(xmin)))
-		derive_hold_move(XidFromFullTransactionId(xmin));
-	derive_worker.hold_moved_at = GetCurrentTimestamp();
+	}
+
+	/*
+	 * What has kept it from moving, or may have before we came, may be there
+	 * again after a crash.
+	 */
+	derive_hold_move(XidFromFullTransactionId(xmin), derive_worker.hold_pinned);
+	derive_worker.hold_pinned = !FullTransactionIdEquals(xmin, derive_worker.stored_xmin);
 }
 
 bool
@@ -143,11 +253,17 @@ derive_worker_hold_for_build(WorkerView *view)
 {
 	if (!derive_old_rows_are_read())
 		return true;
-	if (derive_worker.decoder == NULL || !TransactionIdIsValid(derive_hold_xmin()))
+	if (!is_holding() || derive_worker.hold_begun)
 		return false;
 	view->build_xmin = derive_widen_xid(derive_hold_xmin());
 	return true;
 }
+
+
+/* ----------------------------------------------------------------
+ *		Between batches
+ * ----------------------------------------------------------------
+ */
 
 /* Does only the hold ask for a batch, to store its position? */
 bool
@@ -156,14 +272,19 @@ derive_worker_hold_is_due(void)
 	TimestampTz now;
 	int32		xids;
 
-	if (derive_worker.decoder == NULL || !TransactionIdIsValid(derive_hold_xmin()))
+	if (!is_holding())
 		return false;
 	now = GetCurrentTimestamp();
 	if (!TimestampDifferenceExceeds(Max(derive_worker.stored_at, derive_worker.hold_asked_at), now, STORE_AFTER_MS))
 		return false;
 	if (derive_worker.commits_stored != pg_atomic_read_u64(&derive_worker.db->commits))
 		return true;
-	xids = (int32) (XidFromFullTransactionId(ReadNextFullTransactionId()) - derive_hold_xmin());
+
+	/*
+	 * how far it would come; not how old it is, which others may be to blame
+	 * for
+	 */
+	xids = (int32) (GetOldestActiveTransactionId() - XidFromFullTransactionId(derive_worker.stored_xmin));
 	return xids >= STORE_AFTER_XIDS ||
 		(xids >= STORE_AFTER_FEW_XIDS &&
 		 TimestampDifferenceExceeds(derive_worker.stored_at, now, STORE_AFTER_LONG_MS));
@@ -173,25 +294,41 @@ derive_worker_hold_is_due(void)
 long
 derive_worker_hold_timeout(long timeout)
 {
-	if (derive_worker.decoder == NULL || !TransactionIdIsValid(derive_hold_xmin()) ||
-		derive_worker.commits_stored == pg_atomic_read_u64(&derive_worker.db->commits))
+	if (!is_holding() || derive_worker.commits_stored == pg_atomic_read_u64(&derive_worker.db->commits))
 		return timeout;
 	return Min(timeout, STORE_AFTER_MS);
 }
 
-/* After an error, or when a batch was not possible. */
-void
-derive_worker_limit_hold(void)
+int
+derive_worker_lock_wait_ms(void)
 {
-	if (derive_worker.decoder == NULL || derive_worker.position == NULL ||
-		!TransactionIdIsValid(derive_hold_xmin()) ||
-		!is_too_old(derive_widen_xid(derive_hold_xmin()), derive_worker.hold_moved_at))
+	return !is_holding() || (derive_max_hold == 0 && derive_max_hold_age == 0) ? 0 :
+		derive_max_hold == 0 ? LOCK_WAIT_MS : Min(LOCK_WAIT_MS, derive_max_hold * 1000);
+}
+
+void
+derive_worker_tend_hold(void)
+{
+	TimestampTz moved_at;
+
+	if (!is_holding())
+		return;
+	if (derive_worker.hold_begun || !derive_old_rows_are_read())
+	{
+		end_hold();				/* the batch that began it has failed */
+		return;
+	}
+	if (XLogRecPtrIsInvalid(derive_worker.confirm_lsn))
+		derive_worker_move_hold();
+
+	moved_at = (TimestampTz) pg_atomic_read_u64(&derive_worker.db->hold_moved_at);
+	if (!is_too_old(derive_worker.hold_moved_xid, moved_at))
 		return;
 	ereport(WARNING,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("old row versions are no longer kept for the maintained views of database \"%s\"",
 					derive_worker.dbname),
-			 errdetail("No batch has succeeded since %s.", timestamptz_to_str(derive_worker.hold_moved_at)),
+			 errdetail("No batch has succeeded since %s.", timestamptz_to_str(moved_at)),
 			 errhint("Views that need them will be computed anew. \"pg_derive.max_hold\" and \"pg_derive.max_hold_age\" say for how long they are kept.")));
-	derive_hold_end();
+	end_hold();
 }

@@ -17,7 +17,8 @@
  *							   not twice in a second; else after 1 s, 2 s, ... 30 s
  *		not wanted, no worker -> give the slot back
  *
- * Databases that find no place are probed as soon as there is one.
+ * Databases that find no place are probed as soon as there is one.  What slots keep
+ * that have no worker, unattended.c sees to.
  *
  * The worker clears "wanted" before its last look at the registry, and a
  * session sets it after its commit, so a view is never overlooked.
@@ -43,6 +44,7 @@
 #include "server/background.h"
 #include "server/launcher.h"
 #include "server/shmem.h"
+#include "server/unattended.h"
 #include "server/worker.h"
 #include "storage/ipc.h"
 #include "tcop/tcopprot.h"
@@ -93,6 +95,13 @@ derive_launcher_register(void)
 	RegisterBackgroundWorker(&worker);
 }
 
+/* Of two times to wait, of which -1 is for ever. */
+static long
+sooner(long a, long b)
+{
+	return a < 0 ? b : b < 0 ? a : Min(a, b);
+}
+
 void
 derive_launcher_main(Datum arg)
 {
@@ -140,9 +149,9 @@ derive_launcher_main(Datum arg)
 			{
 				long		ms = tend(i);
 
-				if (ms >= 0 && (sleep_ms < 0 || ms < sleep_ms))
-					sleep_ms = ms;
+				sleep_ms = sooner(sleep_ms, ms);
 			}
+			sleep_ms = sooner(sleep_ms, derive_unattended_tend());
 		}
 
 		(void) WaitLatch(MyLatch,

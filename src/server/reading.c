@@ -161,6 +161,7 @@ derive_worker_open_capture(void)
 	bool		fresh = false;
 	XLogRecPtr	lsn = InvalidXLogRecPtr;
 	DerivePosition *stored;
+	DerivePosition *held_since = NULL;
 
 	derive_worker.phase = PHASE_CAPTURE;
 
@@ -216,12 +217,12 @@ derive_worker_open_capture(void)
 	derive_worker.decoder = derive_decoder_open(derive_worker.slot,
 												derive_stream_sink(derive_worker.stream));
 	MemoryContextSwitchTo(derive_worker.batch_cxt);
-	stored = fresh ? NULL : derive_registry_position(&lsn);
+	stored = fresh ? NULL : derive_registry_position(&lsn, &held_since);
 	MemoryContextSwitchTo(derive_worker.cxt);
 	if (derive_worker.position == NULL || fresh)
 		derive_worker.position = derive_position_copy(stored);
 	derive_worker.stored_xmin = stored != NULL ? stored->xmin : InvalidFullTransactionId;
-	derive_worker.hold_moved_at = GetCurrentTimestamp();
+	derive_worker_open_hold(held_since);
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(derive_worker.batch_cxt);
 	if (!fresh)
@@ -341,7 +342,7 @@ derive_worker_confirm_durable(void)
 		GetFlushRecPtr(NULL) < derive_worker.confirm_after)
 		return;
 	derive_decoder_confirm(derive_worker.decoder, derive_worker.confirm_lsn);
-	derive_worker_move_hold(derive_worker.stored_xmin);
+	derive_worker_move_hold();
 	derive_worker.confirm_lsn = InvalidXLogRecPtr;
 }
 
@@ -350,5 +351,6 @@ derive_worker_confirm_stored(void)
 {
 	XLogFlush(Max(derive_worker.confirm_after, XactLastCommitEnd));
 	derive_decoder_confirm(derive_worker.decoder, still_needed(derive_worker.stored_lsn));
+	derive_worker_move_hold();
 	derive_worker.confirm_lsn = InvalidXLogRecPtr;
 }

@@ -71,7 +71,7 @@ derive_worker_report_skipped(XLogRecPtr start)
 	XLogRecPtr	stored = InvalidXLogRecPtr;
 	ListCell   *lc;
 
-	(void) derive_registry_position(&stored);
+	(void) derive_registry_position(&stored, NULL);
 	if (XLogRecPtrIsInvalid(stored) || start <= stored)
 		return;
 	initStringInfo(&topics);
@@ -161,7 +161,7 @@ fail_views(List *relids, const char *reason)
 					 errmsg("maintenance of view \"%s\" has failed: %s", get_rel_name(relid), reason),
 					 errhint("Remove the cause, then call derive.repair() for the view.")));
 			if (row->position == NULL)
-				row->position = waiting && waiting->position ? waiting->position : derive_registry_position(NULL);
+				row->position = waiting && waiting->position ? waiting->position : derive_registry_position(NULL, NULL);
 			row->state = DERIVE_VIEW_FAILED;
 			row->error = pstrdup(reason);
 			row->error_at = GetCurrentTimestamp();

@@ -103,6 +103,7 @@ startup_shared_memory(void)
 
 			pg_atomic_init_u32(&db->dboid, InvalidOid);
 			pg_atomic_init_u32(&db->sleeping, 0);
+			pg_atomic_init_u64(&db->hold_moved_at, 0);
 			pg_atomic_init_u64(&db->commits, 0);
 			pg_atomic_init_u64(&db->commits_applied, 0);
 			pg_atomic_init_u64(&db->covered_at, 0);
@@ -194,6 +195,7 @@ derive_database_want(Oid dboid)
 		db->start_failures = 0;
 		db->no_process = false;
 		pg_atomic_write_u32(&db->sleeping, 0);
+		pg_atomic_write_u64(&db->hold_moved_at, 0);
 		pg_atomic_write_u64(&db->commits, 0);
 		pg_atomic_write_u64(&db->commits_applied, 0);
 		pg_atomic_write_u64(&db->covered_at, 0);

@@ -169,6 +169,12 @@ typedef struct DeriveDatabase
 	Oid			stubborn_view;
 
 	/*
+	 * When the hold on old row versions was last found to be where it must
+	 * be, 0: not since the server started; written by the worker.
+	 */
+	pg_atomic_uint64 hold_moved_at;
+
+	/*
 	 * Starts of the worker that failed in a row; counted by the launcher, set
 	 * back by a worker that has done a batch.
 	 */

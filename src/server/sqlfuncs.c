@@ -249,7 +249,7 @@ derive_pause_sql(PG_FUNCTION_ARGS)
 			if (waiting != NULL && waiting->declared_at == row->created_at && waiting->position != NULL)
 				row->position = waiting->position;
 			else if (row->position == NULL)
-				row->position = derive_registry_position(NULL);
+				row->position = derive_registry_position(NULL, NULL);
 			row->state = DERIVE_VIEW_PAUSED;
 			derive_registry_update(row);
 			break;

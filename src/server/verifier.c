@@ -434,7 +434,7 @@ wait_for_next(Verification *v)
 	if (OidIsValid(busy))
 	{
 		set_phase("waiting for a lock");
-		derive_lock_wait(busy, AccessShareLock, &self->blocked_on);
+		derive_lock_wait(busy, AccessShareLock, &self->blocked_on, 0);
 		return;
 	}
 	if (v->pause_ms > 0)

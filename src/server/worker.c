@@ -255,6 +255,17 @@ leave_database(void)
  * ----------------------------------------------------------------
  */
 
+/* Where old rows come from decides what is followed, and what tables must log. */
+static void
+reload_config(void)
+{
+	bool		old_rows_were_read = derive_old_rows_are_read();
+
+	ProcessConfigFile(PGC_SIGHUP);
+	if (derive_old_rows_are_read() != old_rows_were_read)
+		derive_worker.reload = true;
+}
+
 static void
 main_loop(void)
 {
@@ -266,7 +277,7 @@ main_loop(void)
 		if (ConfigReloadPending)
 		{
 			ConfigReloadPending = false;
-			ProcessConfigFile(PGC_SIGHUP);
+			reload_config();
 		}
 
 		LWLockAcquire(derive_shared()->lock, LW_SHARED);
@@ -294,6 +305,7 @@ main_loop(void)
 				derive_worker_open_capture();
 				derive_worker_load_registry();
 			}
+			derive_worker_tend_hold();
 			derive_worker_tend_identity();
 			derive_worker_tend_builds();
 			derive_worker_tend_verifier();
@@ -389,7 +401,6 @@ handle_error(void)
 	derive_watchdog_rest();
 
 	derive_worker.failures++;
-	derive_worker_limit_hold();
 	if (derive_worker.phase == PHASE_CAPTURE || (derive_worker.failures % (2 * PATIENCE)) == 0)
 		derive_worker_close_capture();
 
@@ -539,6 +550,7 @@ idle(void)
 		events = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						   timeout, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
+		derive_worker_hold_idle();
 		if ((events & WL_TIMEOUT) && timeout == IDLE_MS)
 			derive_worker.look_around = true;
 	}
@@ -571,7 +583,8 @@ lock_everything(void)
 		derive_background_abort();
 		MemoryContextSwitchTo(derive_worker.batch_cxt);
 		pgstat_report_activity(STATE_RUNNING, "waiting for a lock");
-		derive_lock_wait(busy, RowExclusiveLock, &derive_worker.db->point.blocked_on);
+		derive_lock_wait(busy, RowExclusiveLock, &derive_worker.db->point.blocked_on,
+						 derive_worker_lock_wait_ms());
 		return false;
 	}
 	if (!derive_worker_lock_views())
@@ -715,7 +728,7 @@ run_batch(void)
 		wrote = true;
 	if (derive_worker_activate_journals())
 		wrote = true;
-	if (derive_worker_must_store_position())
+	if (derive_worker_must_store_position() || derive_worker_confirm_hold())
 		wrote = true;
 	if (!wrote)
 		wrote = due = derive_worker_position_is_due(covered);
@@ -726,7 +739,7 @@ run_batch(void)
 		check_past();
 	}
 	if (wrote)
-		derive_registry_set_position(to, covered);
+		derive_registry_set_position(to, covered, derive_worker.hold_since);
 	PopActiveSnapshot();
 	derive_past_end();
 	MemoryContextSwitchTo(derive_worker.cxt);
@@ -748,6 +761,7 @@ run_batch(void)
 	MemoryContextSwitchTo(derive_worker.batch_cxt);
 	DERIVE_DEBUG_POINT("batch-committed");
 
+	derive_worker_hold_committed();
 	derive_worker_basis_checked();
 	derive_worker.commits_seen = commits;
 	derive_worker_plan_next_try();

@@ -95,7 +95,9 @@ typedef struct WorkerView
 	bool		had_turn;		/* in this batch: it has moved, or cannot */
 	bool		stuck;			/* in this batch: it should have moved, or be
 								 * compared, and could not */
-	bool		past_given_up;	/* its old rows are no longer held */
+	bool		past_gone;		/* it stands still, and its old rows are no
+								 * longer held */
+	bool		past_announced; /* the log says that */
 	DeriveBatch *cohort;		/* in this batch: the deltas that it came back
 								 * with */
 	int			cohort_deltas;	/* how many there were before its own */
@@ -174,7 +176,13 @@ typedef struct DeriveWorker
 	FullTransactionId stored_xmin;	/* of the position that is stored */
 	uint64		commits_stored; /* commits_seen of that batch */
 	TimestampTz hold_asked_at;	/* it was time to store a position for it */
-	TimestampTz hold_moved_at;	/* or found to be where it must be */
+	DerivePosition *hold_since; /* what is held now, is held since then; in
+								 * cxt */
+	bool		hold_begun;		/* in this batch, which is not committed */
+	bool		hold_pinned;	/* it may be held for something else than that
+								 * position */
+	FullTransactionId hold_moved_xid;	/* the next one at
+										 * DeriveDatabase.hold_moved_at */
 
 	/* What is to be confirmed once the log is flushed up to confirm_after. */
 	XLogRecPtr	confirm_after;
@@ -244,14 +252,21 @@ extern void derive_worker_confirm_stored(void);
  * holding.c: old row versions
  */
 
+/* The decoder was opened; since when it holds something, if it does, as stored. */
+extern void derive_worker_open_hold(const DerivePosition *since);
+
 /* Before a batch takes its snapshot: protect what it may read besides that. */
 extern void derive_worker_open_past(void);
 
 /* In a batch, right after its snapshot was taken: hold that for the next one. */
 extern void derive_worker_hold_present(const DerivePosition *to);
 
-/* The position with this xmin is on disk: hold only what is needed from there on. */
-extern void derive_worker_move_hold(FullTransactionId durable_xmin);
+/* At its end: must it store its position, since a hold begins with it?  And after its commit: */
+extern bool derive_worker_confirm_hold(void);
+extern void derive_worker_hold_committed(void);
+
+/* The stored position is on disk: hold only what is needed from there on. */
+extern void derive_worker_move_hold(void);
 
 /* Before the view's builder takes its snapshot: hold what that will see.  False: not yet. */
 extern bool derive_worker_hold_for_build(WorkerView *view);
@@ -260,8 +275,12 @@ extern bool derive_worker_hold_for_build(WorkerView *view);
 extern bool derive_worker_hold_is_due(void);
 extern long derive_worker_hold_timeout(long timeout);
 
-/* After an error: let go if batches have failed for too long. */
-extern void derive_worker_limit_hold(void);
+/* Between batches: move it, or let go if batches have failed for too long; there was nothing to do. */
+extern void derive_worker_tend_hold(void);
+extern void derive_worker_hold_idle(void);
+
+/* How long to wait for a lock without which there is no batch; 0: until it is free. */
+extern int	derive_worker_lock_wait_ms(void);
 
 
 /*

@@ -1,0 +1,124 @@
+/*-------------------------------------------------------------------------
+ *
+ * unattended.c
+ *	  Letting go of old row versions for workers that are not there.
+ *
+ * A slot goes on holding old row versions, in the whole cluster, when its worker is
+ * gone: no process is left for one, it is held away, it crashed, its database has no
+ * place.  Workers are to come back and find them; but the limits of holding.c hold for
+ * them, too.  So the launcher looks at slots that nobody has acquired, as soon as a
+ * worker ends and then once in a while, and lets go of those of which the hold has not
+ * been found right for pg_derive.max_hold, or is older than pg_derive.max_hold_age.
+ * Before the first batch since the server started, the time counts from that start.
+ *
+ * The worker finds the slot without an xmin, and so without a past.  If it comes back
+ * at this very moment it cannot acquire the slot, and tries again.
+ *
+ * A copy of a slot of ours that somebody made has a copy of the xmin, which nobody
+ * moves.  It has no worker, and is let go as well.
+ *
+ * A process that has the slot and does nothing, since it was stopped by a signal,
+ * say, is beyond help: nobody but the owner of a slot may change it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/transam.h"
+#include "access/xact.h"
+#include "base/gucs.h"
+#include "capture/hold.h"
+#include "commands/dbcommands.h"
+#include "miscadmin.h"
+#include "server/shmem.h"
+#include "server/unattended.h"
+#include "server/worker.h"
+#include "storage/lwlock.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+/* Transactions are counted that often, and an error is given so much time to go away. */
+#define LOOK_MS		60000
+
+/* When was the hold last found right? */
+static TimestampTz
+moved_at(const DeriveUnattendedHold *hold)
+{
+	static TimestampTz started_at = 0;
+	DeriveDatabase *db = NULL;
+
+	if (started_at == 0)
+		started_at = GetCurrentTimestamp();
+	if (strcmp(NameStr(hold->slot), derive_slot_name(hold->dboid)) == 0)
+		db = derive_database_find(hold->dboid);
+	return db == NULL ? started_at :
+		Max(started_at, (TimestampTz) pg_atomic_read_u64(&db->hold_moved_at));
+}
+
+/* In how many ms to look again; 0: let go now. */
+static long
+remaining(const DeriveUnattendedHold *hold, TimestampTz since)
+{
+	TimestampTz end = TimestampTzPlusMilliseconds(since, (int64) derive_max_hold * 1000);
+	int32		age = (int32) (XidFromFullTransactionId(ReadNextFullTransactionId()) - hold->xmin);
+
+	if (derive_max_hold_age > 0 && age > derive_max_hold_age)
+		return 0;
+	if (derive_max_hold == 0)
+		return LOOK_MS;
+	return Min(LOOK_MS, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end));
+}
+
+/* In a transaction. */
+static void
+let_go(const DeriveUnattendedHold *hold, TimestampTz since)
+{
+	char	   *dbname = get_database_name(hold->dboid);
+
+	derive_hold_end_unattended(NameStr(hold->slot));
+	ereport(WARNING,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("old row versions are no longer kept for the maintained views of database \"%s\"",
+					dbname ? dbname : "?"),
+			 errdetail("Replication slot \"%s\" has no worker process, and kept them since %s.",
+					   NameStr(hold->slot), timestamptz_to_str(since)),
+			 errhint("Views that need them will be computed anew. \"pg_derive.max_hold\" and \"pg_derive.max_hold_age\" say for how long they are kept.")));
+}
+
+long
+derive_unattended_tend(void)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	long		result = -1;
+	ListCell   *lc;
+
+	StartTransactionCommand();
+	PG_TRY();
+	{
+		foreach(lc, derive_hold_unattended())
+		{
+			DeriveUnattendedHold *hold = lfirst(lc);
+			TimestampTz since = moved_at(hold);
+			long		ms = remaining(hold, since);
+
+			if (ms == 0)
+				let_go(hold, since);
+			else
+				result = result < 0 ? ms : Min(result, ms);
+		}
+		CommitTransactionCommand();
+	}
+	PG_CATCH();
+	{
+		HOLD_INTERRUPTS();
+		EmitErrorReport();
+		FlushErrorState();
+		AbortOutOfAnyTransaction();
+		LWLockReleaseAll();
+		RESUME_INTERRUPTS();
+		result = LOOK_MS;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(cxt);
+	return result;
+}

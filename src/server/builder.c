@@ -552,6 +552,8 @@ report_failure(ErrorData *edata)
 	DeriveViewRow *row;
 
 	derive_background_begin();
+	PushActiveSnapshot(GetTransactionSnapshot());	/* a message may be out of
+													 * line */
 	if (ConditionalLockRelationOid(args.view, RowExclusiveLock) &&
 		(row = row_to_build()) != NULL)
 	{
@@ -574,5 +576,6 @@ report_failure(ErrorData *edata)
 			derive_registry_update(row);
 		}
 	}
+	PopActiveSnapshot();
 	derive_background_commit();
 }

@@ -37,6 +37,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 
 
 /* Oids of all maintained views, in batch_cxt; in a transaction of its own. */
@@ -151,6 +152,7 @@ fail_views(List *relids, const char *reason)
 		derive_blocked_set(&derive_worker.db->point.blocked_on, relid, RowExclusiveLock);
 		LockRelationOid(relid, RowExclusiveLock);
 		derive_blocked_clear(&derive_worker.db->point.blocked_on);
+		PushActiveSnapshot(GetTransactionSnapshot());
 		row = derive_registry_get(relid);
 		if (row != NULL && row->state != DERIVE_VIEW_FAILED && row->state != DERIVE_VIEW_PAUSED)
 		{
@@ -168,6 +170,7 @@ fail_views(List *relids, const char *reason)
 			row->epoch = 0;
 			derive_registry_update(row);
 		}
+		PopActiveSnapshot();
 		CommitTransactionCommand();
 		MemoryContextSwitchTo(derive_worker.batch_cxt);
 	}

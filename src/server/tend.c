@@ -50,6 +50,7 @@
 #include "storage/proc.h"
 #include "storage/procarray.h"
 #include "utils/guc.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 /* Look after a builder that often, and cancel one that has only waited so many times in a row. */
@@ -240,7 +241,11 @@ tend_internal(WorkerView *view)
 							 GUC_ACTION_LOCAL, true, 0, false);
 	edata = derive_guarded(renew_guarded, &renewal);
 	if (edata != NULL && !derive_error_is_transient(edata->sqlerrcode))
+	{
+		PushActiveSnapshot(GetTransactionSnapshot());
 		(void) derive_worker_fail_view(view, edata->message, edata->sqlerrcode);
+		PopActiveSnapshot();
+	}
 	if (renewal.done || edata != NULL)
 		derive_background_commit();
 	else

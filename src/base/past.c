@@ -100,6 +100,7 @@ typedef struct KnownRelation
 {
 	Oid			relid;			/* hash key */
 	bool		stale;			/* not looked at yet, or invalidated since */
+	uint64		ninvalidated;
 	DerivePosition *since;		/* in known_cxt */
 } KnownRelation;
 
@@ -251,6 +252,13 @@ derive_past_lacks(Snapshot snapshot, TransactionId xmin)
  * ----------------------------------------------------------------
  */
 
+static void
+note_invalid(KnownRelation *entry)
+{
+	entry->stale = true;
+	entry->ninvalidated++;
+}
+
 void
 derive_past_note_invalidation(Oid relid)
 {
@@ -263,12 +271,12 @@ derive_past_note_invalidation(Oid relid)
 	{
 		entry = hash_search(known, &relid, HASH_FIND, NULL);
 		if (entry != NULL)
-			entry->stale = true;
+			note_invalid(entry);
 		return;
 	}
 	hash_seq_init(&status, known);
 	while ((entry = hash_seq_search(&status)) != NULL)
-		entry->stale = true;
+		note_invalid(entry);
 }
 
 static KnownRelation *
@@ -290,6 +298,7 @@ find_known(Oid relid)
 	if (!found)
 	{
 		entry->stale = true;
+		entry->ninvalidated = 0;
 		entry->since = NULL;
 	}
 	return entry;
@@ -388,19 +397,21 @@ static bool
 shows_one(DerivePast *past, Oid relid)
 {
 	KnownRelation *entry = find_known(relid);
+	uint64		ninvalidated = entry->ninvalidated;
 	MemoryContext old;
 
 	if (!entry->stale && derive_position_includes(past->position, entry->since))
 		return true;
-	entry->stale = false;		/* an invalidation while we look takes it back */
+	entry->stale = true;		/* also if it fails, and while it is looked at */
 	if (!is_same(relid, past->snapshot))
 	{
-		find_known(relid)->stale = true;
 		elog(DEBUG1, "relation %u cannot be read as it was: it was altered since", relid);
 		return false;
 	}
 
+	/* an invalidation meanwhile may be of something that was not seen */
 	entry = find_known(relid);
+	entry->stale = entry->ninvalidated != ninvalidated;
 	if (entry->since)
 		pfree(entry->since);
 	old = MemoryContextSwitchTo(known_cxt);

@@ -20,6 +20,7 @@
 #include "base/gucs.h"
 #include "catalog/index.h"
 #include "catalog/partition.h"
+#include "catalog/pg_am_d.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_index.h"
 #include "delta/keys.h"
@@ -44,11 +45,16 @@ key_index(Relation rel, bool *in_log)
 	return rel->rd_pkindex;
 }
 
-/* A deferrable key may have rows twice while it is not checked, and is no identity. */
+/*
+ * A deferrable key may have rows twice while it is not checked, and is no identity.
+ * That of a primary key WITHOUT OVERLAPS (18) is a GiST index, whose strategies are
+ * others.
+ */
 static bool
 is_usable(Relation index)
 {
-	return index->rd_index->indisvalid && index->rd_index->indisunique && index->rd_index->indimmediate &&
+	return index->rd_rel->relam == BTREE_AM_OID &&
+		index->rd_index->indisvalid && index->rd_index->indisunique && index->rd_index->indimmediate &&
 		heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
 }
 

@@ -142,6 +142,7 @@ REGRESS = \
 	types \
 	tables \
 	silent \
+	key_later \
 	generated \
 	refusals \
 	stable \

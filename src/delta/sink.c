@@ -32,6 +32,7 @@
 #define REASON_TRUNCATE		"it was truncated"
 #define REASON_OLD_ROW		"an UPDATE or DELETE was logged without the old row"
 #define REASON_NEW_ROW		"a row was logged without its out-of-line values"
+#define REASON_NO_KEY		"a row had no key when it was logged"
 
 static inline Member *
 find_member(DeriveStream *stream, Oid relid)
@@ -334,6 +335,16 @@ deliver_touched_row(DeriveStream *stream, Route *route, TupleDesc desc)
 		deliver_touch(stream, route, DERIVE_TOUCH_SOMETHING, stream->newvalues, stream->newnulls);
 }
 
+/* The columns may have become a key later, or even have been added later. */
+static bool
+has_key(const DeriveMemberKey *key, TupleDesc desc, const bool *nulls)
+{
+	for (int i = 0; i < key->nkeys; i++)
+		if (key->member_columns[i] > desc->natts || nulls[key->member_columns[i] - 1])
+			return false;
+	return true;
+}
+
 /* Is the key that the new row has another one?  Not if it is not even in the log. */
 static bool
 key_changed(DeriveStream *stream, DeriveMemberKey *key, TupleDesc desc)
@@ -370,7 +381,15 @@ complete_new_key(DeriveStream *stream, DeriveMemberKey *key, TupleDesc desc)
 static void
 deliver_keys(DeriveStream *stream, Route *route, TupleDesc desc, bool has_old, bool old_key, bool has_new)
 {
-	bool		other_key = has_new && old_key && key_changed(stream, route->key, desc);
+	bool		other_key;
+
+	if ((old_key && !has_key(route->key, desc, stream->oldnulls)) ||
+		(has_new && !has_key(route->key, desc, stream->newnulls)))
+	{
+		deliver_unknown(stream, route->source, REASON_NO_KEY);
+		return;
+	}
+	other_key = has_new && old_key && key_changed(stream, route->key, desc);
 
 	/* whoever reads no other columns need not know */
 	if (has_old && has_new && !other_key && route->ncolumns == route->key->nkeys)

@@ -40,7 +40,8 @@
  * when it comes back its past is gone, and where it needs that it is computed anew.
  * A worker that does not come to the end of a batch for so long lets go altogether;
  * its views then do the same.  For a worker that is not there, the launcher does it
- * (unattended.c).  A builder's hold has no limit, since its own snapshot is as old.
+ * (unattended.c).  A builder's hold has no limit, since its own snapshot is as old; that
+ * of a view which waits to be handed over has.
  * What is let go while somebody on disk still wants it is let go in the slot's file
  * first: see hold.c.
  *
@@ -222,7 +223,8 @@ add_view(FullTransactionId *xmin, WorkerView *view)
 	if (view->builder != NULL && FullTransactionIdIsValid(view->build_xmin))
 		take_earlier(xmin, view->build_xmin);
 	else if (view->row->state == DERIVE_VIEW_CATCHUP && view->row->position != NULL &&
-			 view->row->epoch == derive_worker.epoch && is_held(view->row->position))
+			 view->row->epoch == derive_worker.epoch && is_held(view->row->position) &&
+			 !(view->waiting != NULL && is_too_old(view->row->position->xmax, view->waiting->since)))
 		take_earlier(xmin, view->row->position->xmin);
 }
 

@@ -125,6 +125,8 @@ is_old_enough(Oid index, OldKind kind)
 	xmin = HeapTupleHeaderGetXmin(tuple->t_data);
 	ReleaseSysCache(tuple);
 	lacks = derive_past_lacks(snapshot_of(planning_past, kind), xmin);
+	if (lacks)
+		elog(DEBUG1, "index %u is younger than what is read: planning without it", index);
 	if (TransactionIdIsNormal(xmin))
 		note_later(lacks ? &planning_indexes->left_out[kind] : &planning_indexes->youngest[kind],
 				   derive_widen_xid(xmin));

@@ -292,6 +292,7 @@ advance(void *arg)
 	}
 	else if (derive_worker_needs_recompute(view) || derive_worker_stands_still(view))
 	{
+		elog(DEBUG1, "recomputing view %u", view->relid);
 		derive_program_recompute(program, move->batch, &counts);
 		if (row.state == DERIVE_VIEW_CATCHUP)
 			export_unknown(view, move->batch);

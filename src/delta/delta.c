@@ -447,9 +447,22 @@ make_resolved(DeriveBatch *batch, DeriveDelta *delta)
 	return derive_keys_resolve(delta, batch->past);
 }
 
+#ifdef USE_ASSERT_CHECKING
+static DeriveDelta *
+make_checked(DeriveBatch *batch, DeriveDelta *delta)
+{
+	derive_keys_check(delta, batch->past);
+	return delta;
+}
+#endif
+
 DeriveDelta *
 derive_batch_rows(DeriveBatch *batch, DeriveDelta *delta)
 {
+#ifdef USE_ASSERT_CHECKING
+	if (derive_keys_can_check(delta, batch->past))
+		return make_once(batch, &batch->resolved, delta, make_checked);
+#endif
 	if (delta->unknown || delta->ntouched == 0)
 		return delta;
 

@@ -71,6 +71,10 @@ typedef struct DeriveDelta
 	 */
 	bool		unknown;
 	const char *reason;
+
+#ifdef USE_ASSERT_CHECKING
+	bool		settled;		/* all columns are as they were in the log */
+#endif
 } DeriveDelta;
 
 /* Less than any weight. */

@@ -35,6 +35,10 @@
  * uniform, inserts into members with a key are touches as well (sink.c), and whole
  * rows are only those of members without one: there is nothing to be dropped.
  *
+ * Where the log does have all rows (REPLICA IDENTITY FULL, or nothing but inserts) and
+ * the table has a key as well, both ways lead to the same net effect.  Assertion builds
+ * compare them.
+ *
  * Where the past cannot be read the delta becomes unknown: nothing holds it, the
  * table was altered since, or its index is younger (REINDEX CONCURRENTLY).
  *
@@ -610,3 +614,87 @@ derive_keys_resolve(DeriveDelta *delta, DerivePast *past)
 		derive_delta_mark_unknown(r.result, r.unknown);
 	return r.result;
 }
+
+#ifdef USE_ASSERT_CHECKING
+
+/* Larger deltas are not checked. */
+#define CHECK_UPTO_ROWS 200
+
+bool
+derive_keys_can_check(const DeriveDelta *delta, const DerivePast *past)
+{
+	return past != NULL && delta->keys != NULL && delta->keys->uniform && delta->settled &&
+		!delta->unknown && delta->ntouched == 0 && delta->nrows > 0 && delta->nrows <= CHECK_UPTO_ROWS &&
+		!DERIVE_DEBUG_SKIPS("check-keys");
+}
+
+/* Add the rows of a delta to another one, or take them from it. */
+static void
+add_rows(DeriveDelta *to, DeriveDelta *from, int sign)
+{
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(from->desc, &TTSOpsMinimalTuple);
+
+	derive_delta_rewind(from);
+	while (derive_delta_next(from, slot))
+	{
+		slot_getallattrs(slot);
+		derive_delta_add_values(to, slot->tts_values, slot->tts_isnull,
+								sign * DatumGetInt64(slot->tts_values[from->desc->natts - 1]));
+	}
+	ExecDropSingleTupleTableSlot(slot);
+}
+
+/* As if the log had named only the keys of the rows. */
+static DeriveDelta *
+only_keys(DeriveDelta *delta, TupleDesc desc)
+{
+	DeriveDelta *touched = derive_delta_create(delta->relid, delta->inh, desc);
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(delta->desc, &TTSOpsMinimalTuple);
+	ListCell   *lc;
+
+	touched->columns = delta->columns;
+	touched->keys = delta->keys;
+	derive_delta_rewind(delta);
+	while (derive_delta_next(delta, slot))
+	{
+		slot_getallattrs(slot);
+		foreach(lc, delta->keys->members)
+		{
+			DeriveMemberKey *key = lfirst(lc);
+
+			derive_delta_add_values(touched, slot->tts_values, slot->tts_isnull, derive_touch_weight(DERIVE_TOUCH_SOMETHING, key->relid));
+		}
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	return touched;
+}
+
+void
+derive_keys_check(DeriveDelta *delta, DerivePast *past)
+{
+	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "pg_derive check of rows by key",
+											  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(cxt);
+	TupleDesc	desc = CreateTemplateTupleDesc(delta->desc->natts - 1);
+	DeriveDelta *by_key;
+
+	for (int i = 1; i < delta->desc->natts; i++)
+		TupleDescCopyEntry(desc, i, delta->desc, i);
+	by_key = derive_keys_resolve(only_keys(delta, desc), past);
+	if (!by_key->unknown)
+	{
+		DeriveDelta *difference = derive_delta_create(delta->relid, delta->inh, desc);
+
+		add_rows(difference, delta, 1);
+		add_rows(difference, by_key, -1);
+		difference = derive_delta_net(difference);
+		if (difference->nrows != 0)
+			elog(WARNING, "the log and old rows of relation %u do not agree: " INT64_FORMAT " rows, " INT64_FORMAT " by key",
+				 delta->relid, delta->nrows, by_key->nrows);
+		Assert(difference->nrows == 0);
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(cxt);
+}
+
+#endif							/* USE_ASSERT_CHECKING */

@@ -64,4 +64,14 @@ extern DeriveMemberKey *derive_keys_find(const DeriveKeys *keys, Oid member);
  */
 extern DeriveDelta *derive_keys_resolve(DeriveDelta *delta, DerivePast *past);
 
+#ifdef USE_ASSERT_CHECKING
+/*
+ * Where the log has whole rows, and the table has a key: do old rows say the same?
+ * The process fails if not.  For small deltas, since it costs as much as resolving
+ * them.
+ */
+extern bool derive_keys_can_check(const DeriveDelta *delta, const DerivePast *past);
+extern void derive_keys_check(DeriveDelta *delta, DerivePast *past);
+#endif
+
 #endif							/* DERIVE_KEYS_H */

@@ -492,6 +492,10 @@ inherit_source(DeriveStream *stream, Source *old, Source *new)
 	else
 		new->incomplete_upto = stream->ndelivered;
 
+#ifdef USE_ASSERT_CHECKING
+	new->settled = old->settled && bms_is_subset(new->pub.columns, old->pub.columns);
+#endif
+
 	/* each event has the layout of its time */
 	if (new->pub.events)
 	{

@@ -405,6 +405,9 @@ derive_stream_batch(DeriveStream *stream)
 			continue;
 		source->current->columns = source->pub.columns;
 		source->current->keys = &source->keys;
+#ifdef USE_ASSERT_CHECKING
+		source->current->settled = source->settled;
+#endif
 		derive_batch_add(batch, source->current);
 	}
 	MemoryContextSwitchTo(old);
@@ -541,6 +544,9 @@ derive_stream_end_batch(DeriveStream *stream)
 		source->current_xid = InvalidFullTransactionId;
 		if (source->current != NULL && (source->current->nrows > 0 || source->current->unknown))
 			derive_delta_reset(source->current);
+#ifdef USE_ASSERT_CHECKING
+		source->settled = derive_stream_complete(stream, &source->pub);
+#endif
 	}
 	derive_events_applied(stream->log, stream->pending == NIL && !events_are_kept(stream));
 }

@@ -40,6 +40,9 @@ typedef struct Source
 	 */
 	Bitmapset  *complete;
 	uint64		incomplete_upto;
+#ifdef USE_ASSERT_CHECKING
+	bool		settled;		/* and so was all that is in current */
+#endif
 
 	DeriveDelta *current;		/* in DeriveStream.cxt; NULL until needed */
 	FullTransactionId current_xid;	/* one of the transactions in current, if

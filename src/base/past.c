@@ -354,7 +354,7 @@ same_columns(Relation rel, Snapshot snapshot)
 			continue;
 		now = TupleDescAttr(RelationGetDescr(rel), then->attnum - 1);
 		result = then->attisdropped == now->attisdropped && then->atttypid == now->atttypid &&
-			then->attnotnull == now->attnotnull && then->attgenerated == now->attgenerated;
+			(then->attnotnull || !now->attnotnull) && then->attgenerated == now->attgenerated;
 	}
 	systable_endscan(scan);
 	table_close(catalog, AccessShareLock);

@@ -17,7 +17,7 @@ sub fresh
 {
 	$node->safe_psql('postgres', q{
 SET client_min_messages = warning;
-DROP TABLE IF EXISTS a, b, p, p2, p3 CASCADE;
+DROP TABLE IF EXISTS a, b, c, i, i2, p, p2, p3 CASCADE;
 CREATE TABLE a (id int PRIMARY KEY, k int, v int, u int) WITH (fillfactor = 60);
 CREATE TABLE b (id int PRIMARY KEY, k int, w int NOT NULL);
 CREATE TABLE p (id int PRIMARY KEY, k int, v int) PARTITION BY RANGE (id);
@@ -98,12 +98,12 @@ sub one_batch
 }
 
 one_batch('nothing', '', 1);
-one_batch('ADD COLUMN', 'ALTER TABLE a ADD COLUMN z int DEFAULT 7', undef);
+one_batch('ADD COLUMN', 'ALTER TABLE a ADD COLUMN z int DEFAULT 7', 1);
 one_batch('TRUNCATE', 'TRUNCATE a; INSERT INTO a SELECT i, 5, 5, 5 FROM generate_series(1, 300) i', 0);
 one_batch('TRUNCATE and COPY FREEZE', [ q{BEGIN; TRUNCATE a; COPY a (id) FROM PROGRAM 'seq 1 300' (FREEZE); COMMIT}, 'VACUUM a' ], 0);
 one_batch('rewrite of a column', 'ALTER TABLE a ALTER COLUMN u TYPE bigint', 0);
 one_batch('SET NOT NULL', 'ALTER TABLE a ALTER v SET NOT NULL', 0, before => changes(0) . 'UPDATE a SET v = 3 WHERE v IS NULL');
-one_batch('DROP NOT NULL', 'ALTER TABLE b ALTER w DROP NOT NULL', undef);
+one_batch('DROP NOT NULL', 'ALTER TABLE b ALTER w DROP NOT NULL', 1);
 one_batch('CLUSTER', 'CLUSTER a USING a_pkey', 0);
 one_batch('VACUUM FULL', 'VACUUM FULL a', 0);
 one_batch('SET UNLOGGED and LOGGED', 'ALTER TABLE a SET UNLOGGED; ALTER TABLE a SET LOGGED', 0);
@@ -115,6 +115,12 @@ one_batch('REINDEX CONCURRENTLY of partitions', 'REINDEX TABLE CONCURRENTLY p', 
 one_batch('the same primary key', 'ALTER TABLE a DROP CONSTRAINT a_pkey; ALTER TABLE a ADD PRIMARY KEY (id)', 0, setup => $no_keys);
 one_batch('another primary key', 'ALTER TABLE b DROP CONSTRAINT b_pkey; ALTER TABLE b ADD PRIMARY KEY (id, w)', 0,
 	setup => "$no_keys; SELECT derive.create_view('sums', 'SELECT k, sum(w) FROM b GROUP BY k')");
+one_batch('a key of another type', 'ALTER TABLE b ALTER id TYPE bigint', 0,
+	setup => "$no_keys; SELECT derive.create_view('sums', 'SELECT k, sum(w) FROM b GROUP BY k')");
+one_batch('a key of another type, the same bits', q{ALTER TABLE c ALTER id TYPE text COLLATE "C"}, 0,
+	setup => "CREATE TABLE c (id varchar PRIMARY KEY, v int); INSERT INTO c SELECT i, i FROM generate_series(1, 200) i; SELECT derive.create_view('sums', 'SELECT v % 7 AS g, sum(v) FROM c GROUP BY 1')",
+	before => q{UPDATE c SET v = v + 1 WHERE id > '3'; DELETE FROM c WHERE id < '12'}, after => q{UPDATE c SET v = v + 1 WHERE id > '7'; UPDATE c SET id = 'x' || id WHERE id < '3'},
+	next => q{UPDATE c SET v = v + 1 WHERE id > '8'});
 one_batch('primary key USING INDEX', 'CREATE UNIQUE INDEX CONCURRENTLY a_new ON a (id); ALTER TABLE a DROP CONSTRAINT a_pkey, ADD PRIMARY KEY USING INDEX a_new', 0, setup => $no_keys);
 one_batch('GRANT', 'GRANT SELECT ON a TO public; REVOKE SELECT ON a FROM public', 1);
 one_batch('ANALYZE', 'ANALYZE a; ANALYZE b; ANALYZE p', 1);
@@ -142,9 +148,38 @@ one_batch('identity there and back', 'ALTER TABLE a REPLICA IDENTITY NOTHING; UP
 # Partitions.
 one_batch('ATTACH', 'DELETE FROM p3 WHERE id < 200010; ALTER TABLE p ATTACH PARTITION p3 FOR VALUES FROM (200000) TO (300000); UPDATE p SET v = 1 WHERE id > 200050', 0);
 one_batch('DETACH', 'ALTER TABLE p DETACH PARTITION p2', 0, next => 'UPDATE p SET v = v + 1 WHERE id < 300', after => 'UPDATE p SET v = v + 1 WHERE id < 300');
+one_batch('DETACH CONCURRENTLY', 'ALTER TABLE p DETACH PARTITION p2 CONCURRENTLY', 0, next => 'UPDATE p SET v = v + 1 WHERE id < 300', after => 'UPDATE p SET v = v + 1 WHERE id < 300');
 one_batch('DETACH and ATTACH', 'ALTER TABLE p DETACH PARTITION p1; UPDATE p1 SET v = v + 1 WHERE id < 50; ALTER TABLE p ATTACH PARTITION p1 FOR VALUES FROM (-100000) TO (1000)', 0);
 one_batch('other bounds', 'ALTER TABLE p DETACH PARTITION p1; DELETE FROM p1 WHERE id >= 500; ALTER TABLE p ATTACH PARTITION p1 FOR VALUES FROM (-100000) TO (500); CREATE TABLE p0 PARTITION OF p FOR VALUES FROM (500) TO (1000); INSERT INTO p SELECT i, 3, 3 FROM generate_series(500, 600) i', 0);
 one_batch('rows that move', 'UPDATE p SET id = id + 1500 WHERE id BETWEEN 600 AND 640; UPDATE p SET id = id - 1500 WHERE id BETWEEN 2120 AND 2140', 1);
+
+# Children: equal keys in several tables, other keys, none.
+my $family = q{
+CREATE TABLE i (id int PRIMARY KEY, k int, v int);
+CREATE TABLE i1 (PRIMARY KEY (id)) INHERITS (i);
+CREATE TABLE i2 (more text, PRIMARY KEY (id)) INHERITS (i);
+INSERT INTO i SELECT g, g, g FROM generate_series(1, 100) g;
+INSERT INTO i1 SELECT g, g, g FROM generate_series(1, 100) g;
+INSERT INTO i2 SELECT g, g, g, repeat('x', g * 50) FROM generate_series(50, 150) g;
+};
+my $family_views = q{
+SELECT derive.create_view('family', 'SELECT k, count(*), sum(v), min(v) FROM i GROUP BY k');
+SELECT derive.create_view('family_join', 'SELECT i.v, a.v AS av, count(*) FROM i JOIN a ON a.id = i.k GROUP BY i.v, a.v');
+};
+my $family_changes = q{
+DELETE FROM ONLY i WHERE id < 20; INSERT INTO i1 SELECT g, 1, 1 FROM generate_series(101, 110) g;
+UPDATE i SET v = v + 100 WHERE id BETWEEN 15 AND 60; UPDATE ONLY i SET k = 3 WHERE id = 70;
+DELETE FROM i1 WHERE id BETWEEN 80 AND 90; INSERT INTO i1 SELECT g, 2, 2 FROM generate_series(80, 85) g; UPDATE i1 SET v = 9 WHERE id = 81;
+UPDATE i2 SET id = id + 1000, more = 'y' WHERE id > 140; UPDATE i SET v = 8, k = k + 1 WHERE id IN (21, 91, 92, 1150); UPDATE a SET v = v + 1 WHERE id < 50
+};
+my %of_family = (before => $family_changes, after => 'UPDATE i SET v = v + 1, k = k + 2 WHERE id BETWEEN 40 AND 99; DELETE FROM i WHERE id = 95; INSERT INTO i VALUES (95, 9, 9)', next => 'UPDATE i SET v = v + 1; UPDATE a SET v = v + 1 WHERE id < 50');
+one_batch('children', 'ANALYZE i', 1, setup => $family . $family_views, %of_family);
+one_batch('children, one with whole rows', 'ALTER TABLE i1 REPLICA IDENTITY DEFAULT', 1, setup => "$family ALTER TABLE i1 REPLICA IDENTITY FULL; $family_views", %of_family);
+one_batch('children with other keys', 'ANALYZE i', 1, setup => "$family ALTER TABLE i2 DROP CONSTRAINT i2_pkey; ALTER TABLE i2 ADD PRIMARY KEY (id, k); $family_views", %of_family);
+one_batch('children without key', 'ANALYZE i', 1, setup => "$family ALTER TABLE i2 DROP CONSTRAINT i2_pkey; $family_views", %of_family);
+one_batch('a new child', 'CREATE TABLE i3 (PRIMARY KEY (id)) INHERITS (i); INSERT INTO i3 SELECT g, 5, 5 FROM generate_series(1, 30) g', 0, setup => $family . $family_views, %of_family);
+one_batch('a child that leaves', 'ALTER TABLE i2 NO INHERIT i', 0, setup => $family . $family_views, %of_family);
+one_batch('a child that leaves and returns', 'ALTER TABLE i2 NO INHERIT i; UPDATE i2 SET v = 77 WHERE id < 60; ALTER TABLE i2 INHERIT i', 0, setup => $family . $family_views, %of_family);
 
 log_is_clean($node);
 done_testing();

@@ -187,6 +187,28 @@ ok($node->poll_query_until('postgres', q{WITH u AS (UPDATE a SET v = v + 1 WHERE
 wait_derived($node, 'older index');
 is_exact($node, 'older index');
 
+# What needs no lock that the batch holds, begun in the middle of one.
+for my $sql ('REINDEX TABLE CONCURRENTLY a', 'CREATE INDEX CONCURRENTLY b_k ON b (k)')
+{
+	fresh();
+	$holder->query_safe(q{SELECT pg_advisory_lock(hashtext('batch-decoded'))});
+	set_debug_point($node, 'batch-decoded:wait');
+	$node->safe_psql('postgres', 'UPDATE a SET v = 7 WHERE id <= 10; DELETE FROM a WHERE id BETWEEN 11 AND 15; DELETE FROM b WHERE k <= 5; UPDATE b SET k = k + 1 WHERE k BETWEEN 6 AND 10');
+	waits_at($node, 'batch-decoded');
+	$offset = -s $node->logfile;
+	$writer->{stdin} .= "$sql;\n";
+	$writer->{run}->pump_nb;
+	$node->poll_query_until('postgres', qq{SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE query LIKE '$sql%'}) or die 'does not wait';
+	$holder->query_safe('SELECT pg_advisory_unlock_all()');
+	set_debug_point($node, '');
+	$writer->query_safe('SELECT 1');
+	wait_derived($node, "in a batch: $sql");
+	is(damage($offset), '', "in a batch: $sql: right");
+	$node->safe_psql('postgres', 'UPDATE a SET v = 9 WHERE id BETWEEN 5 AND 20; DELETE FROM b WHERE k = 8');
+	wait_derived($node, "after it: $sql");
+	is_exact($node, "after it: $sql");
+}
+
 # Nothing holds: the fall-back, then old rows again.
 fresh();
 $node->safe_psql('postgres', q{ALTER SYSTEM SET pg_derive.old_rows = log; SELECT pg_reload_conf()});

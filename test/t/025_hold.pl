@@ -45,7 +45,6 @@ wait_derived($node, 'built');
 my $offset = 0;
 my $locker = background($node);
 my $holder = background($node);
-my $foreign = background($node, db => 'other');
 
 # Views stand still while the gate is closed.  (A session that locks them would have a
 # transaction, and nothing that it could still see were removed anyway.)
@@ -59,8 +58,8 @@ sub gate
 
 sub reconnect
 {
-	$_->quit for $locker, $holder, $foreign;
-	($locker, $holder, $foreign) = (background($node), background($node), background($node, db => 'other'));
+	$_->quit for $locker, $holder;
+	($locker, $holder) = (background($node), background($node));
 	return;
 }
 
@@ -109,6 +108,21 @@ UPDATE logged SET v = v + 1 WHERE id %% 7 = %1$d %% 7;
 INSERT INTO y VALUES (1000 + %1$d);
 }, ++$step;
 	$node->safe_psql('postgres', $sql);
+	return;
+}
+
+# The server runs, but no process is left for workers.
+sub without_worker
+{
+	my ($code) = @_;
+	$offset = -s $node->logfile;
+	$_->quit for $locker, $holder;
+	$node->append_conf('postgresql.conf', 'max_worker_processes = 2');
+	$node->restart;
+	$code->();
+	$node->append_conf('postgresql.conf', 'max_worker_processes = 24');
+	$node->restart;
+	($locker, $holder) = (background($node), background($node));
 	return;
 }
 
@@ -182,9 +196,8 @@ derive_wait_state($node, $_, 'waiting') for qw(groups named);
 $node->safe_psql('postgres', 'CHECKPOINT');
 setting(max_hold => '1s');
 becomes(q{count(*) >= 2 FROM derive.views WHERE waiting_for LIKE '%no longer kept%'}, 'given up');
-hold_moves('before a crash');
-change();
-hold_moves('before a crash, again');
+$held = $node->safe_psql('postgres', q{SELECT max(pg_snapshot_xmin(position)::text) FROM derive_state.waiting});
+becomes(qq{age(xmin) < age('$held'::xid) FROM pg_replication_slots WHERE database = 'postgres'}, 'let go');
 vacuum();
 gate('off');
 $node->stop('immediate');
@@ -275,22 +288,20 @@ change();
 wait_derived($node, 'log');
 is_exact($node, 'log');
 is($node->safe_psql('postgres', q{SELECT count(*) FROM pg_class WHERE relname IN ('keyed', 'side') AND relreplident = 'f'}), 2, 'log: tables log old rows');
-$foreign->query_safe('BEGIN; INSERT INTO busy VALUES (1)');
+$node->safe_psql('other', q{BEGIN; INSERT INTO busy VALUES (1); PREPARE TRANSACTION 'long'});
 change();
 wait_derived($node, 'beside a transaction elsewhere');
-$holder->query_safe(q{SELECT pg_advisory_lock(hashtext('batch-locked'))});
-set_debug_point($node, 'batch-locked:wait,batch-applied:once');
-setting(old_rows => 'auto');
-$node->safe_psql('postgres', q{INSERT INTO elsewhere VALUES (2)});
-waits_at($node, 'batch-locked');
-change();
-$node->safe_psql('postgres', q{UPDATE keyed SET v = v * 2; UPDATE side SET name = name || 'x'; DELETE FROM side WHERE g = 2});
-vacuum();
-$holder->query_safe('SELECT pg_advisory_unlock_all()');
+without_worker(sub {
+	change();
+	$node->safe_psql('postgres', q{UPDATE keyed SET v = v * 2; UPDATE side SET name = name || 'x'; DELETE FROM side WHERE g = 2});
+	vacuum();
+	setting(old_rows => 'auto', debug_point => 'batch-applied:once');
+});
 wait_derived($node, 'a hold that began in vain');
 is_exact($node, 'a hold that began in vain');
+cmp_ok(count_in_log('a batch failed and is run again', $offset), '>', 0, 'and it was in vain');
 set_debug_point($node, '');
-$foreign->query_safe('COMMIT');
+$node->safe_psql('other', q{COMMIT PREPARED 'long'});
 $node->safe_psql('postgres', q{INSERT INTO side VALUES (2, 'two')});
 hold_moves('auto again');
 change();
@@ -367,19 +378,16 @@ becomes(qq{age(xmin) < age('$then'::xid) - 2000 FROM pg_replication_slots WHERE 
 # A worker that is not there: no process is left for it.
 #
 $node->safe_psql('postgres', q{SELECT pg_copy_logical_replication_slot(slot_name, 'copied') FROM pg_replication_slots WHERE database = 'postgres'});
-$_->quit for $locker, $holder, $foreign;
 setting(max_hold => '3s');
-$offset = -s $node->logfile;
-$node->append_conf('postgresql.conf', 'max_worker_processes = 2');
-$node->restart;
-like(slot_xmin(), qr/^\d+$/m, 'a slot holds across restarts');
-change();
-becomes(q{count(xmin) = 0 FROM pg_replication_slots}, 'the launcher lets go where there is no worker');
-cmp_ok(count_in_log('WARNING:  old row versions are no longer kept', $offset), '>=', 2, 'and says so');
-change();
-vacuum();
-$node->append_conf('postgresql.conf', "max_worker_processes = 24\npg_derive.max_hold = '30min'");
-$node->restart;
+without_worker(sub {
+	like(slot_xmin(), qr/^\d+$/m, 'a slot holds across restarts');
+	change();
+	becomes(q{count(xmin) = 0 FROM pg_replication_slots}, 'the launcher lets go where there is no worker');
+	cmp_ok(count_in_log('WARNING:  old row versions are no longer kept', $offset), '>=', 2, 'and says so');
+	change();
+	vacuum();
+	setting(max_hold => '30min');
+});
 $node->safe_psql('postgres', q{SELECT pg_drop_replication_slot('copied')});
 wait_derived($node, 'a worker again');
 is_exact($node, 'a worker again');
@@ -400,5 +408,6 @@ SKIP:
 	is(slot_xmin(), '', 'old_snapshot_threshold: nothing is held');
 }
 
+$_->quit for $locker, $holder;
 log_is_clean($node);
 done_testing();

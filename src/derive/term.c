@@ -54,6 +54,7 @@
 #include "utils/rel.h"
 
 #include "base/compat.h"
+#include "base/gucs.h"
 #include "derive/old_scan.h"
 #include "derive/query.h"
 #include "derive/term.h"
@@ -707,7 +708,11 @@ derive_linear_delta(DeriveLinear *linear, DeriveBatch *batch, DeriveRowSink sink
 			if (batch->past != NULL && derive_past_shows(batch->past, other->relid, other->inh))
 				old = bms_add_member(old, j);
 			else if (deltas[j] != NULL)
+			{
 				undone = bms_add_member(undone, j);
+				if (derive_old_rows_are_read())
+					elog(DEBUG1, "reading relation %u as it was by its changes", other->relid);
+			}
 		}
 		if (undone != NULL)
 			elog(DEBUG1, "undoing changes of a join, since relations cannot be read as they were");

@@ -564,7 +564,10 @@ apply(DeriveProgram *program)
 	if (program->operators != NULL)
 		derive_context_run(program, program->routine->apply);
 	else if (unknown || (truncated && !(program->routine->flags & DERIVE_TAKES_TRUNCATE)))
+	{
+		elog(DEBUG1, "recomputing view %u: changes of its sources are not known", program->view);
 		resync(program);
+	}
 	else
 		derive_context_run(program, nchanges > 0 || truncated ? program->routine->apply : NULL);
 }

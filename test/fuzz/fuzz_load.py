@@ -10,7 +10,8 @@ import signal
 import threading
 import time
 
-from fuzz_schema import TYPES, literal
+from fuzz_long import subtransactions
+from fuzz_schema import TYPES, key_literal, literal
 from fuzz_server import Lost
 
 # What may go wrong for a writer beside others, without anybody being at fault.
@@ -88,6 +89,10 @@ class Writer:
             return 'id = ' + r.choice(['id + 1000', 'id', 'id - 1000', str(r.randint(0, 250))])
         if r.random() < 0.1:
             return '%s = %s' % (c.name, c.name)
+        if c.in_key:
+            # often another spelling of what it is
+            same = {'num': '%s + 0.00', 'f8': '-(%s)', 'ci': 'upper(%s)', 'text': "%s || ''"}.get(c.key, '%s')
+            return '%s = %s' % (c.name, same % c.name if r.random() < 0.4 else key_literal(r, c.key, c.toast))
         return '%s = %s' % (c.name, literal(r, c.key, c.toast, 0 if c.notnull else 0.12))
 
     def assignments(self, t):
@@ -96,6 +101,55 @@ class Writer:
             a = self.assignment(t)
             made[a.split(' =')[0]] = a
         return ', '.join(made.values())
+
+    def value(self, c):
+        """Of a column, for a row of its own."""
+        if c.in_key:
+            return key_literal(self.rng, c.key, c.toast)
+        return literal(self.rng, c.key, c.toast, 0 if c.notnull else 0.12)
+
+    def reborn(self, t):
+        """Rows with one key that come and go."""
+        r = self.rng
+        key = t.pk or t.key or ['k']
+        values = {c.name: self.value(c) if c.in_key else str(r.randint(0, 30)) for c in t.writable() if c.name in key}
+        where = ' AND '.join('%s = %s' % v for v in values.items())
+        ranges = {'id': 250, 'k': 30}
+        row = [values.get(c.name) or (str(r.randint(0, ranges[c.name])) if c.name in ranges else self.value(c))
+               for c in t.writable()]
+        insert = 'INSERT INTO %s (%s) VALUES (%s)%s' % (self.target(t), t.names(), ', '.join(row),
+                                                        ' ON CONFLICT DO NOTHING' if t.unique else '')
+        steps = [insert, insert, 'DELETE FROM %s WHERE %s' % (t.name, where), 'UPDATE %s SET k = k WHERE %s' % (t.name, where),
+                 'UPDATE %s SET %s WHERE %s' % (t.name, self.assignments(t), where)]
+        return [r.choice(steps) for _ in range(r.randint(2, 6))]
+
+    def swap(self, t):
+        """Keys change places, by way of another one or of a check that comes later."""
+        a, b = self.rng.randint(0, 100), self.rng.randint(101, 250)
+        if t.deferrable:
+            return ['SET CONSTRAINTS ALL DEFERRED', 'UPDATE %s SET id = %d WHERE id = %d' % (t.name, b, a),
+                    'UPDATE %s SET id = %d WHERE id = %d AND ctid = (SELECT min(ctid) FROM %s WHERE id = %d)' % (t.name, a, b, t.name, b)]
+        return ['UPDATE %s SET id = -1 WHERE id = %d' % (t.name, a), 'UPDATE %s SET id = %d WHERE id = %d' % (t.name, a, b),
+                'UPDATE %s SET id = %d WHERE id = -1' % (t.name, b)]
+
+    def everywhere(self):
+        """Rows of all tables that may meet in a join."""
+        k = self.rng.randint(0, 30)
+        return [self.rng.choice(['UPDATE %s SET %s WHERE k = %d' % (t.name, self.assignments(t), k),
+                                 'UPDATE %s SET k = k + 1 WHERE k = %d' % (t.name, k),
+                                 'DELETE FROM %s WHERE k = %d' % (t.name, k),
+                                 'INSERT INTO %s (%s) VALUES %s%s' % (t.name, t.names(), t.row(self.rng),
+                                                                     ' ON CONFLICT DO NOTHING' if t.unique else '')])
+                for t in self.schema.tables]
+
+    def frozen(self, t):
+        """Rows that look as if everybody saw them."""
+        columns = [x for x in t.writable() if x.name in ('id', 'k')]
+        if t.partition or not all(x.name in ('id', 'k') for x in t.writable() if x.notnull):
+            return []
+        lines = ''.join(','.join(str(i if x.name == 'id' else self.rng.randint(0, 30)) for x in columns) + '\\n' for i in range(9))
+        return ['TRUNCATE ' + t.name, "COPY %s (%s) FROM PROGRAM 'printf ''%s'' ' (FORMAT csv, FREEZE)" % (
+            t.name, ', '.join(x.name for x in columns), lines)]
 
     def statement(self):
         r = self.rng
@@ -107,12 +161,13 @@ class Writer:
         if c < 0.28:
             rows = ', '.join(t.row(r) for _ in range(r.choice([1, 1, 2, 5])))
             tail = ''
-            if t.pk and not t.deferrable and r.random() < 0.5:
-                other = [x for x in t.writable() if x.name not in ('id', 'k')]
+            if t.unique and r.random() < 0.5:
+                key = t.pk or t.key
+                other = [x for x in t.writable() if x.name not in ['id', 'k'] + key]
                 tail = ' ON CONFLICT DO NOTHING'
                 if name == t.name and other and r.random() < 0.6:
                     x = r.choice(other)
-                    tail = ' ON CONFLICT (%s) DO UPDATE SET %s = EXCLUDED.%s' % (', '.join(t.pk), x.name, x.name)
+                    tail = ' ON CONFLICT (%s) DO UPDATE SET %s = EXCLUDED.%s' % (', '.join(key), x.name, x.name)
             return 'INSERT INTO %s (%s) VALUES %s%s' % (name, t.names(), rows, tail)
         if c < 0.55:
             return 'UPDATE %s SET %s WHERE %s' % (name, self.assignments(t), self.where(t))
@@ -131,15 +186,17 @@ class Writer:
                     values.append('i')
                 elif x.name == 'k':
                     values.append('i % 31')
+                elif x.in_key and x.key in ('num', 'int8', 'f8'):
+                    values.append('i')
                 else:
-                    values.append(literal(r, x.key, x.toast, 0 if x.notnull else 0.12))
-            tail = ' ON CONFLICT DO NOTHING' if t.pk and not t.deferrable else ''
+                    values.append(self.value(x))
+            tail = ' ON CONFLICT DO NOTHING' if t.unique else ''
             return 'INSERT INTO %s (%s) SELECT %s FROM generate_series(%d, %d) i%s' % (
                 name, t.names(), ', '.join(values), low, low + r.choice([30, 80, 150]), tail)
         if c < 0.87:
             o = r.choice(self.schema.tables)
             x = r.choice([x for x in t.writable() if x.name != 'id'])
-            value = 'o.k' if x.name == 'k' else literal(r, x.key, x.toast, 0 if x.notnull else 0.12)
+            value = 'o.k' if x.name == 'k' else self.value(x)
             return 'UPDATE %s SET %s = %s FROM %s o WHERE %s.k = o.k + %d AND o.k = %d' % (
                 t.name, x.name, value, o.name, t.name, r.randint(0, 1), r.randint(0, 30))
         if c < 0.90 and t.pk:
@@ -166,7 +223,9 @@ class Writer:
             return 'TRUNCATE %s' % (', '.join(sorted({t.name, r.choice(self.schema.tables).name}))
                                     if r.random() < 0.3 else name)
         if c < 0.985:
-            n = r.choice([3, 5, 70])
+            n = r.choice([3, 5, 70, 150])
+            if r.random() < 0.5:
+                return subtransactions(r, t, n)
             return ('DO $$ BEGIN FOR i IN 1..%d LOOP BEGIN INSERT INTO %s (%s) VALUES %s; '
                     'IF i %% 3 = 0 THEN RAISE EXCEPTION USING errcode = \'P0001\'; END IF; '
                     'EXCEPTION WHEN OTHERS THEN NULL; END; END LOOP; END $$' % (n, t.name, t.names(), t.row(r)))
@@ -188,6 +247,7 @@ class Writer:
         if r.random() < 0.2:
             body.append('SET LOCAL synchronous_commit = off')
         points = []
+        with_id = [t for t in self.schema.tables if t.pk]
         for _ in range(r.choice([1, 2, 3, 5, 8])):
             x = r.random()
             if x < 0.2:
@@ -201,6 +261,14 @@ class Writer:
                 t = r.choice(self.schema.tables)
                 body += ['TRUNCATE ' + t.name, 'INSERT INTO %s (%s) VALUES %s' % (t.name, t.names(), t.row(r))] \
                     if x < 0.39 else []
+            elif x < 0.50:
+                body += self.reborn(r.choice(self.schema.tables))
+            elif x < 0.54 and with_id:
+                body += self.swap(r.choice(with_id))
+            elif x < 0.60:
+                body += self.everywhere()
+            elif x < 0.61:
+                body += self.frozen(r.choice(self.schema.tables))
             else:
                 body.append(self.statement())
         if self.prepared and r.random() < 0.12:
@@ -272,11 +340,12 @@ class Locker:
 class Chaos:
     """DDL, maintenance, slow readers, functions of the extension, broken workers."""
 
-    def __init__(self, rng, session, reader, locker, round, engine, violent):
+    def __init__(self, rng, session, reader, locker, keeper, round, engine, violent):
         self.rng = rng
         self.session = session
         self.reader = reader
         self.locker = locker
+        self.keeper = keeper
         self.round = round          # schema, views, create_view(), ...
         self.engine = engine
         self.violent = violent
@@ -303,7 +372,8 @@ class Chaos:
         actions = [(8, self.create_index), (4, self.drop_index), (4, self.reindex), (5, self.rewrite), (4, self.vacuum),
                    (4, self.columns), (3, self.rename), (2, self.settings), (3, self.change_type),
                    (2, self.swap_names), (2, self.column_again), (6, self.partition), (4, self.slow_reader),
-                   (2, self.sequence_of_rows)]
+                   (2, self.sequence_of_rows), (8, self.keeper.step), (4, self.index_of_key), (3, self.constraints),
+                   (3, self.other_identity), (3, self.part_again), (3, self.unused_column)]
         if self.engine and self.round.gentle:
             actions += [(8, self.verify), (20, self.consistent), (3, self.view_ddl)]
         elif self.engine:
@@ -313,6 +383,8 @@ class Chaos:
             actions += [(4, self.owner)]
         if self.engine:
             actions += [(3, self.server_settings)]
+            if 'turns' in self.round.old_rows:
+                actions += [(6, self.old_rows)]
             feeds = self.round.feeds
             actions += [(8, self.freeze), (8, self.hold_lock), (6, lambda: feeds.remember(self)), (6, lambda: feeds.poll(self))]
         if self.violent:
@@ -322,6 +394,7 @@ class Chaos:
             self.rng.choice(functions)()
         self.end_reader()
         self.locker.release()
+        self.keeper.end()
 
     def table(self):
         return self.rng.choice(self.round.schema.tables)
@@ -346,6 +419,89 @@ class Chaos:
     def reindex(self):
         t = self.table()
         self.sql('REINDEX TABLE %s%s' % (self.rng.choice(['', 'CONCURRENTLY ']), t.name))
+
+    def index_of_key(self):
+        """Younger indexes, which lack what only older snapshots see."""
+        t = self.table()
+        names = (['%s_pkey' % t.name] if t.pk else []) + (['%s_key' % t.name] if t.key else [])
+        if t.leaves:
+            names.append('%s_pkey' % self.rng.choice(t.leaves))
+        if not names:
+            return
+        name = self.rng.choice(names)
+        key = t.pk if name.endswith('pkey') and t.pk else t.key
+        self.serial += 1
+        new = 'n%d' % self.serial
+        c = self.rng.random()
+        if t.partition or name not in ('%s_pkey' % t.name, '%s_key' % t.name) or c < 0.5:
+            self.sql('REINDEX INDEX %s%s' % (self.rng.choice(['', 'CONCURRENTLY ']), name))
+        elif c < 0.8:
+            # a GROUP BY by a view's query may forbid it
+            self.sql('ALTER TABLE %s DROP CONSTRAINT %s' % (t.name, name))
+            self.sql('UPDATE %s SET k = k WHERE k < 9' % t.name)
+            if self.rng.random() < 0.5:
+                self.sql('CREATE UNIQUE INDEX CONCURRENTLY %s ON %s (%s)' % (new, t.name, ', '.join(key)))
+                self.sql('ALTER TABLE %s ADD CONSTRAINT %s PRIMARY KEY USING INDEX %s' % (t.name, name, new), also=('42P16', '42809'))
+            else:
+                self.sql('ALTER TABLE %s ADD CONSTRAINT %s PRIMARY KEY (%s)' % (t.name, name, ', '.join(key)), also=('42P16',))
+        else:
+            # unique from now on only
+            column = self.column(t).name
+            self.sql('DELETE FROM %s a WHERE EXISTS (SELECT FROM %s b WHERE b.%s = a.%s AND b.ctid < a.ctid AND b.tableoid = a.tableoid)'
+                     % (t.name, t.name, column, column))
+            self.sql('CREATE UNIQUE INDEX %s%s ON %s (%s)' % (self.rng.choice(['', 'CONCURRENTLY ']), new, t.name, column))
+            self.sql('UPDATE %s SET k = k WHERE k < 9' % t.name)
+            self.again('DROP INDEX IF EXISTS ' + new)
+
+    def constraints(self):
+        """What is true only from now on."""
+        t = self.table()
+        c = self.column(t)
+        if c.notnull:
+            self.sql('ALTER TABLE %s ALTER %s DROP NOT NULL' % (t.name, c.name), also=('42P16',))
+            self.sql('ALTER TABLE %s ALTER %s SET NOT NULL' % (t.name, c.name))
+            return
+        self.sql('DELETE FROM %s WHERE %s IS NULL' % (t.name, c.name))
+        self.sql('ALTER TABLE %s ALTER %s SET NOT NULL' % (t.name, c.name))
+        self.sql('UPDATE %s SET k = k WHERE k < 4' % t.name)
+        self.again('ALTER TABLE %s ALTER %s DROP NOT NULL' % (t.name, c.name))
+
+    def other_identity(self):
+        """Of a table, a partition or a child; what was written before had another."""
+        t = self.table()
+        name = self.rng.choice([t.name] + t.leaves)
+        key = 'USING INDEX %s_key' % name
+        self.sql('ALTER TABLE %s REPLICA IDENTITY %s' % (name, self.rng.choice(['FULL', 'DEFAULT' if t.pk else 'FULL', key, key])),
+                 also=('42809', '42P16'))
+
+    def part_again(self):
+        """Takes a partition away and puts it back, with what was done to it meanwhile."""
+        found = [t for t in self.round.schema.tables if t.bounds]
+        if not found:
+            return
+        t = self.rng.choice(found)
+        name = self.rng.choice(sorted(t.bounds))
+        detached = self.sql('ALTER TABLE %s DETACH PARTITION %s' % (t.name, name))
+        if detached and detached.ok:
+            self.sql(self.rng.choice(['UPDATE %s SET k = k', 'DELETE FROM %s WHERE k < 9', 'TRUNCATE %s']) % name)
+            self.again('ALTER TABLE %s ATTACH PARTITION %s FOR VALUES %s' % (t.name, name, t.bounds[name]))
+
+    def unused_column(self):
+        """Rewrites the table, by a column that no view reads."""
+        t = self.table()
+        self.serial += 1
+        name = 'other%d' % self.serial
+        self.sql('ALTER TABLE %s ADD COLUMN %s integer DEFAULT 1' % (t.name, name))
+        self.sql('UPDATE %s SET k = k WHERE k < 9' % t.name)
+        self.sql('ALTER TABLE %s ALTER %s TYPE %s' % (t.name, name, self.rng.choice(['bigint', 'text', 'numeric'])))
+        self.sql('UPDATE %s SET k = k WHERE k > 20' % t.name)
+        self.again('ALTER TABLE %s DROP COLUMN IF EXISTS %s' % (t.name, name))
+
+    def old_rows(self):
+        self.sql('RESET ROLE')
+        self.sql('ALTER SYSTEM SET pg_derive.old_rows = %s' % self.rng.choice(['auto', 'log']))
+        self.sql('SELECT pg_reload_conf()')
+        self.sql('SET ROLE %s' % self.round.role)
 
     def drop_invalid_indexes(self):
         """What REINDEX CONCURRENTLY leaves behind when it fails, as its documentation says.
@@ -407,6 +563,7 @@ class Chaos:
                 return True
             self.end_reader()
             self.locker.release()
+            self.keeper.end()
             if result and not result.sqlstate.startswith(('55P03', '40', '57', '08')):
                 break
         return False

@@ -382,7 +382,7 @@ class Query:
 
     def from_clause(self, depth):
         r = self.rng
-        n = r.choice([1, 1, 1, 1, 2, 2, 2, 2, 2, 3, 3, 4])
+        n = r.choice([1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 3, 3, 4, 5, 6])
         sql, columns, alias, _ = self.from_item(depth, [])
         scope = [('%s.%s' % (alias, c), k) for c, k in columns]
         where = []
@@ -434,7 +434,7 @@ class Query:
         rk = [(e, k) for e, k in right if k in EQ]
         pairs = [(a, b) for a, ka in lk for b, kb in rk if ka == kb and ka != 'bool']
         ints = [(a, b) for a, ka in lk for b, kb in rk if ka == kb == 'int4']
-        shared = [(a, b) for a, b in ints if a.endswith('.k') and b.endswith('.k')]
+        shared = [(a, b) for a, b in pairs if a.split('.')[-1] == b.split('.')[-1] and a.split('.')[-1] in ('k', 'id', 'u')]
         if c < 0.65 and (ints or pairs):
             a, b = r.choice(shared if shared and self.chance(0.6) else ints if ints and self.chance(0.7) else pairs)
             extra = ' AND %s' % self.boolean(left + right) if self.chance(0.12) else ''

@@ -18,6 +18,7 @@ TYPES = {
     'f8': ('double precision', True, True),
     'f8x': ('double precision', True, True),    # results that are not exact in binary
     'text': ('text', True, True),
+    'ci': ('text COLLATE ci', True, False),     # equal is not the same
     'vc': ('varchar(20)', True, True),
     'bpchar': ('char(5)', True, True),
     'bool': ('boolean', True, False),
@@ -41,9 +42,12 @@ TYPES = {
 }
 
 COLUMN_TYPES = [t for t in TYPES if t != 'f8x']
+# of a key that is not a number; some have equal values that are not the same
+KEY_TYPES = ['num', 'num', 'f8', 'ci', 'ci', 'bpchar', 'text', 'text', 'uuid', 'date', 'int8']
 COMMON_TYPES = ['int4', 'int8', 'num', 'num2', 'text', 'bool', 'date', 'f8']
 
 PRELUDE = [
+    "CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false)",
     "CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy')",
     "CREATE DOMAIN small AS integer CHECK (VALUE <> 666)",
     "CREATE TYPE pair AS (x integer, y text)",
@@ -88,7 +92,11 @@ def literal(rng, key, toast=False, nulls=0.12):
     if key in ('f8', 'f8x'):
         if rng.random() < 0.02:
             return "'%s'::double precision" % rng.choice(['NaN', 'Infinity', '-Infinity'])
+        if rng.random() < 0.03:
+            return "'-0'::double precision"
         return "'%s'::double precision" % (rng.randint(-40, 120) * 0.25)
+    if key == 'ci':
+        return "'%s'::%s" % (rng.choice(WORDS + ['A', 'B', 'aB', 'ABC', 'Zed', 'ä', 'ÉTÉ']), sql)
     if key in ('text', 'vc', 'bpchar'):
         if toast and key == 'text' and rng.random() < 0.3:
             if rng.random() < 0.5:
@@ -141,6 +149,13 @@ def literal(rng, key, toast=False, nulls=0.12):
     raise KeyError(key)
 
 
+def key_literal(rng, key, toast):
+    """A value of a key column, out of line if it is to be toasted, but not too long for an index."""
+    if toast and rng.random() < 0.7:
+        return "repeat(md5('%d'), 70)" % rng.randint(0, 40)
+    return literal(rng, key, nulls=0)
+
+
 class Column:
     def __init__(self, name, key, generated=None, toast=False, notnull=False):
         self.name = name
@@ -148,6 +163,7 @@ class Column:
         self.generated = generated
         self.toast = toast
         self.notnull = notnull
+        self.in_key = False     # of a key that is not "id"
 
 
 class Table:
@@ -156,21 +172,32 @@ class Table:
         self.columns = []
         self.pk = None          # list of column names
         self.deferrable = False
+        self.key = []           # columns of a unique index other than the primary key, or of a primary key without "id"
+        self.bounds = {}        # of partitions, by their names
         self.partition = None   # 'list', 'range', 'hash'
         self.leaves = []        # partitions and children that rows can be sent to directly
         self.spare = None       # (bounds) of a partition that comes and goes
         self.inherits = False
 
+    @property
+    def unique(self):
+        """Something that ON CONFLICT can be about."""
+        return bool(self.pk or self.key) and not self.deferrable
+
     def writable(self):
         return [c for c in self.columns if c.generated is None]
 
-    def row(self, rng):
+    def row(self, rng, k=None):
         values = []
         for c in self.writable():
             if c.name == 'id':
                 values.append(str(rng.randint(0, 250)))
+            elif c.name == 'k' and k is not None:
+                values.append(str(k))
             elif c.name == 'k':
                 values.append('NULL' if not c.notnull and rng.random() < 0.08 else str(rng.randint(0, 30)))
+            elif c.in_key:
+                values.append(key_literal(rng, c.key, c.toast))
             else:
                 values.append(literal(rng, c.key, c.toast, 0 if c.notnull else 0.12))
         return '(' + ', '.join(values) + ')'
@@ -194,7 +221,7 @@ class Schema:
         rng = self.rng
         t = Table(name)
         t.partition = rng.choice([None] * 6 + ['list', 'range', 'hash'])
-        t.inherits = t.partition is None and rng.random() < 0.1
+        t.inherits = t.partition is None and rng.random() < 0.15
         with_pk = rng.random() < 0.65
         knotnull = t.partition is not None and (with_pk or rng.random() < 0.7)
         columns = [Column('k', 'int4', notnull=knotnull)]
@@ -202,6 +229,14 @@ class Schema:
             t.pk = ['id', 'k'] if t.partition else ['id']
             t.deferrable = t.partition is None and rng.random() < 0.2
             columns.append(Column('id', 'int4', notnull=True))
+        if t.partition is None and rng.random() < (0.25 if with_pk else 0.45):
+            key = rng.choice(KEY_TYPES)
+            columns.append(Column('u', key, toast=key == 'text' and rng.random() < 0.6, notnull=True))
+            columns[-1].in_key = True
+            t.key = ['u']
+            if rng.random() < 0.3:
+                columns[0].notnull = True
+                t.key = rng.choice([['u', 'k'], ['k', 'u']])
         for i in range(rng.randint(0, 6)):
             key = rng.choice(COMMON_TYPES) if rng.random() < 0.5 else rng.choice(COLUMN_TYPES)
             toast = key in ('text', 'jsonb') and rng.random() < 0.25
@@ -238,19 +273,15 @@ class Schema:
         if t.partition:
             self._partitions(t)
         if t.inherits:
-            child = name + '_child'
-            self.ddl.append('CREATE TABLE %s () INHERITS (%s)' % (child, name))
-            t.leaves.append(child)
-            # keys of the parent among them, which nothing forbids
-            self.load += ['INSERT INTO %s (%s) VALUES %s' % (child, t.names(), t.row(rng)) for _ in range(rows // 4)]
+            self._children(t, rows)
+        self._identity(t)
         for c in columns:
             if c.toast:
                 self.ddl.append('ALTER TABLE %s ALTER %s SET STORAGE EXTERNAL' % (name, c.name))
         for i in range(rng.randint(0, 3)):
             self._index(t, i)
         n = rng.choice([0, 1, rows // 3, rows, rows, rows, 2 * rows, 2 * rows])
-        conflict = ' ON CONFLICT DO NOTHING' if t.pk and not t.deferrable else ''
-        seen = set()
+        conflict = ' ON CONFLICT DO NOTHING' if t.unique else ''
         tuples = []
         for i in range(n):
             tuples.append(t.row(rng))
@@ -260,6 +291,42 @@ class Schema:
         for column in drop:
             self.load.append('ALTER TABLE %s DROP COLUMN %s' % (name, column))
         self.tables.append(t)
+
+    def _children(self, t, rows):
+        """With keys of their own, or without; keys of the parent among them, which nothing forbids."""
+        rng = self.rng
+        for suffix in rng.choice([['_child'], ['_child', '_child2']]):
+            child = t.name + suffix
+            self.ddl.append('CREATE TABLE %s () INHERITS (%s)' % (child, t.name))
+            t.leaves.append(child)
+            names = [c.name for c in t.columns if c.name in ('id', 'u')]
+            if names and rng.random() < 0.7:
+                key = rng.choice([names, names[:1], names[-1:]])
+                if rng.random() < 0.5:
+                    self.ddl.append('ALTER TABLE %s ADD PRIMARY KEY (%s)' % (child, ', '.join(key)))
+                else:
+                    self._unique(child, key)
+            elif rng.random() < 0.5:
+                self.ddl.append('ALTER TABLE %s REPLICA IDENTITY FULL' % child)
+            self.load += ['INSERT INTO %s (%s) VALUES %s ON CONFLICT DO NOTHING' % (child, t.names(), t.row(rng))
+                          for _ in range(rows // 4)]
+
+    def _unique(self, name, key):
+        """An index that names rows, perhaps with another column in it that does not."""
+        include = ' INCLUDE (k)' if 'k' not in key and self.rng.random() < 0.2 else ''
+        self.ddl.append('CREATE UNIQUE INDEX %s_key ON %s (%s)%s' % (name, name, ', '.join(key), include))
+        if self.rng.random() < 0.8:
+            self.ddl.append('ALTER TABLE %s REPLICA IDENTITY USING INDEX %s_key' % (name, name))
+
+    def _identity(self, t):
+        rng = self.rng
+        if t.key and not t.pk and rng.random() < 0.4:
+            self.ddl.append('ALTER TABLE %s ADD PRIMARY KEY (%s)' % (t.name, ', '.join(t.key)))
+        elif t.key:
+            self._unique(t.name, t.key)
+        for name in [t.name] + t.leaves:
+            if rng.random() < 0.12:
+                self.ddl.append('ALTER TABLE %s REPLICA IDENTITY FULL' % name)
 
     def _partitions(self, t):
         rng = self.rng
@@ -281,6 +348,9 @@ class Schema:
             t.spare = 'FROM (99) TO (100)'
         for i, bound in enumerate(bounds):
             p = '%s_p%d' % (n, i)
+            if i == 1 and rng.random() < 0.5:
+                self._attach(t, p, bound)
+                continue
             self.ddl.append('CREATE TABLE %s PARTITION OF %s FOR VALUES %s%s' % (p, n, bound, sub if i == 0 else ''))
             if i == 0 and two:
                 for j in range(2):
@@ -289,8 +359,24 @@ class Schema:
                     t.leaves.append('%s_%d' % (p, j))
             else:
                 t.leaves.append(p)
+                t.bounds[p] = bound
         self.ddl.append('CREATE TABLE %s_rest PARTITION OF %s DEFAULT' % (n, n))
         t.leaves.append(n + '_rest')
+
+    def _attach(self, t, name, bound):
+        """A partition that has its columns in another order."""
+        columns = list(t.columns)
+        self.rng.shuffle(columns)
+        defs = ['%s %s%s' % (c.name, TYPES[c.key][0], ' GENERATED ALWAYS AS %s STORED' % c.generated if c.generated
+                             else ' NOT NULL' if c.notnull else '') for c in columns]
+        if self.rng.random() < 0.3:
+            defs.insert(0, 'gone integer')
+        self.ddl.append('CREATE TABLE %s (%s)' % (name, ', '.join(defs)))
+        if defs[0].startswith('gone'):
+            self.ddl.append('ALTER TABLE %s DROP COLUMN gone' % name)
+        self.ddl.append('ALTER TABLE %s ATTACH PARTITION %s FOR VALUES %s' % (t.name, name, bound))
+        t.leaves.append(name)
+        t.bounds[name] = bound
 
     def _index(self, t, i):
         rng = self.rng

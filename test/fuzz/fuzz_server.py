@@ -10,6 +10,7 @@ each followed by an echoed marker that carries psql's ERROR, SQLSTATE and
 LAST_ERROR_MESSAGE; so an answer is everything up to the marker.
 """
 
+import collections
 import os
 import pwd
 import re
@@ -21,6 +22,12 @@ import threading
 import time
 
 FS = '\x1f'
+
+
+# what the log tells of a worker that cannot do its work by old and new rows
+NOTES = re.compile(r'DEBUG:  (recomputing [a-z ]+) [0-9]+: (.*)|DEBUG:  (reading [a-z ]+) [0-9]+(.*)|'
+                   r'(?:LOG|WARNING):  (old row versions are no longer kept|view .* is computed anew because.*)|'
+                   r'LOG:  (view .* is built anew)')
 
 
 class Lost(Exception):
@@ -78,6 +85,10 @@ class Server:
         self.preload = preload
         self.settings = settings or {}
         self.expected_signals = 0
+        self.log_read = 0           # how much of the log was looked through
+        self.crashes = 0
+        self.problems = []
+        self.notes = collections.Counter()  # NOTES in it
         self.shutting_down = False
 
     def as_user(self):
@@ -115,7 +126,7 @@ class Server:
             'checkpoint_timeout': "'60s'",
             'autovacuum_naptime': "'2s'",
             'log_line_prefix': "'%m [%p] %b %e '",
-            'log_min_messages': 'warning',
+            'log_min_messages': 'debug1',       # see NOTES
             'log_statement': 'none',
             'log_lock_waits': 'off',
             'fsync': 'off',
@@ -169,16 +180,23 @@ class Server:
             return ''
 
     def log_problems(self):
-        """Lines of the server's log that no run may contain."""
-        problems = []
-        crashes = 0
+        """Lines of the server's log that no run may contain.  Counts NOTES by the way."""
+        problems = self.problems
         with open(self.logfile, errors='replace') as f:
-            for line in f:
+            f.seek(self.log_read)
+            while True:
+                line = f.readline()
+                if not line.endswith('\n'):
+                    break
+                self.log_read = f.tell()
+                note = NOTES.search(line)
+                if note:
+                    self.notes[' '.join(re.sub('".*?"', '...', g).strip()[:100] for g in note.groups() if g)] += 1
                 if re.search(r'\bPANIC:|TRAP:|problem in alloc set|Failed assertion', line):
                     problems.append(line)
                 elif 'was terminated by signal' in line:
-                    if 'signal 9' in line and crashes < self.expected_signals:
-                        crashes += 1
+                    if 'signal 9' in line and self.crashes < self.expected_signals:
+                        self.crashes += 1
                     else:
                         problems.append(line)
                 elif 'WARNING:' in line and re.search(r'leak|own a lock|not active', line):

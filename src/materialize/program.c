@@ -565,7 +565,8 @@ apply(DeriveProgram *program)
 		derive_context_run(program, program->routine->apply);
 	else if (unknown || (truncated && !(program->routine->flags & DERIVE_TAKES_TRUNCATE)))
 	{
-		elog(DEBUG1, "recomputing view %u: changes of its sources are not known", program->view);
+		elog(DEBUG1, "recomputing view %u: %s", program->view,
+			 truncated ? "a source was truncated" : "changes of its sources are not known");
 		resync(program);
 	}
 	else

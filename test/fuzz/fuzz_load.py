@@ -228,7 +228,7 @@ class Writer:
                 return subtransactions(r, t, n)
             return ('DO $$ BEGIN FOR i IN 1..%d LOOP BEGIN INSERT INTO %s (%s) VALUES %s; '
                     'IF i %% 3 = 0 THEN RAISE EXCEPTION USING errcode = \'P0001\'; END IF; '
-                    'EXCEPTION WHEN OTHERS THEN NULL; END; END LOOP; END $$' % (n, t.name, t.names(), t.row(r)))
+                    'EXCEPTION WHEN raise_exception OR integrity_constraint_violation OR data_exception THEN NULL; END; END LOOP; END $$' % (n, t.name, t.names(), t.row(r)))
         if c < 0.99:
             return 'SELECT 1 FROM %s WHERE %s FOR UPDATE' % (t.name, self.where(t))
         return 'SELECT pg_current_xact_id()'
@@ -260,7 +260,7 @@ class Writer:
             elif x < 0.42:
                 t = r.choice(self.schema.tables)
                 body += ['TRUNCATE ' + t.name, 'INSERT INTO %s (%s) VALUES %s' % (t.name, t.names(), t.row(r))] \
-                    if x < 0.39 else []
+                    if x < 0.375 else []
             elif x < 0.50:
                 body += self.reborn(r.choice(self.schema.tables))
             elif x < 0.54 and with_id:
@@ -756,6 +756,7 @@ class Chaos:
     def repair(self):
         v = self.view()
         if v:
+            self.keeper.end()       # a builder may wait for it, and we for the builder
             self.sql("SELECT derive.repair('%s')" % v)
 
     def refresh(self):
@@ -767,6 +768,7 @@ class Chaos:
         v = self.view()
         if not v:
             return
+        self.keeper.end()
         if self.rng.random() < 0.3 or v in self.round.feeds.subscriptions.values():
             self.round.add_view(self.sql)
             return

@@ -29,7 +29,7 @@ int			derive_fillfactor = 80;
 int			derive_lock_timeout = 200;
 int			derive_max_builds = 2;
 int			derive_max_databases = 8;
-int			derive_max_hold = 30 * 60;
+int			derive_max_hold = 30 * 60 * 1000;
 int			derive_max_hold_age = 50 * 1000 * 1000;
 int			derive_max_views = 1024;
 int			derive_old_rows = DERIVE_OLD_ROWS_AUTO;
@@ -138,8 +138,8 @@ derive_define_gucs(void)
 							"Sets for how long old row versions are kept for views that do not move.",
 							"After that time VACUUM may remove them, and the views are computed anew when they can be moved.  0 means no limit.",
 							&derive_max_hold,
-							30 * 60, 0, INT_MAX / 1000,
-							PGC_SIGHUP, GUC_UNIT_S,
+							30 * 60 * 1000, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MS,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("pg_derive.max_hold_age",
 							"Sets for how many transactions old row versions are kept for views that do not move.",

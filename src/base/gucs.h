@@ -22,7 +22,7 @@ extern int	derive_max_builds;	/* views that are built at the same time, per
 								 * database */
 extern int	derive_max_databases;	/* workers; sizes shared memory
 									 * (postmaster) */
-extern int	derive_max_hold;	/* s; old rows are kept for a view that does
+extern int	derive_max_hold;	/* ms; old rows are kept for a view that does
 								 * not move; 0: no limit */
 extern int	derive_max_hold_age;	/* transactions; the same */
 extern int	derive_max_views;	/* views with statistics; sizes shared memory

@@ -183,7 +183,7 @@ is_too_old(FullTransactionId xid, TimestampTz since)
 
 	if (derive_max_hold_age > 0 && age > (uint64) derive_max_hold_age)
 		return true;
-	return derive_max_hold > 0 && TimestampDifferenceExceeds(since, GetCurrentTimestamp(), derive_max_hold * 1000);
+	return derive_max_hold > 0 && TimestampDifferenceExceeds(since, GetCurrentTimestamp(), derive_max_hold);
 }
 
 /* Has all that the position sees been held ever since? */
@@ -305,7 +305,7 @@ int
 derive_worker_lock_wait_ms(void)
 {
 	return !is_holding() || (derive_max_hold == 0 && derive_max_hold_age == 0) ? 0 :
-		derive_max_hold == 0 ? LOCK_WAIT_MS : Min(LOCK_WAIT_MS, derive_max_hold * 1000);
+		derive_max_hold == 0 ? LOCK_WAIT_MS : Min(LOCK_WAIT_MS, derive_max_hold);
 }
 
 void

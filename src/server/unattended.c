@@ -59,7 +59,7 @@ moved_at(const DeriveUnattendedHold *hold)
 static long
 remaining(const DeriveUnattendedHold *hold, TimestampTz since)
 {
-	TimestampTz end = TimestampTzPlusMilliseconds(since, (int64) derive_max_hold * 1000);
+	TimestampTz end = TimestampTzPlusMilliseconds(since, derive_max_hold);
 	int32		age = (int32) (XidFromFullTransactionId(ReadNextFullTransactionId()) - hold->xmin);
 
 	if (derive_max_hold_age > 0 && age > derive_max_hold_age)

@@ -442,31 +442,26 @@ derive_batch_net(DeriveBatch *batch, DeriveDelta *delta)
 }
 
 static DeriveDelta *
-make_resolved(DeriveBatch *batch, DeriveDelta *delta)
+make_rows(DeriveBatch *batch, DeriveDelta *delta)
 {
-	return derive_keys_resolve(delta, batch->past);
-}
+	DeriveDelta *rows = delta->ntouched > 0 ? derive_keys_resolve(delta, batch->past) : delta;
 
 #ifdef USE_ASSERT_CHECKING
-static DeriveDelta *
-make_checked(DeriveBatch *batch, DeriveDelta *delta)
-{
-	derive_keys_check(delta, batch->past);
-	return delta;
-}
+	if (derive_keys_can_check(delta, batch->past))
+		derive_keys_check(delta, rows, batch->past);
 #endif
+	return rows;
+}
 
 DeriveDelta *
 derive_batch_rows(DeriveBatch *batch, DeriveDelta *delta)
 {
-#ifdef USE_ASSERT_CHECKING
-	if (derive_keys_can_check(delta, batch->past))
-		return make_once(batch, &batch->resolved, delta, make_checked);
-#endif
-	if (delta->unknown || delta->ntouched == 0)
-		return delta;
+	bool		as_it_is = delta->unknown || delta->ntouched == 0;
 
-	return make_once(batch, &batch->resolved, delta, make_resolved);
+#ifdef USE_ASSERT_CHECKING
+	as_it_is = as_it_is && !derive_keys_can_check(delta, batch->past);
+#endif
+	return as_it_is ? delta : make_once(batch, &batch->resolved, delta, make_rows);
 }
 
 /* The row that was read last, as it goes into another delta. */

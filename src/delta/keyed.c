@@ -35,9 +35,8 @@
  * uniform, inserts into members with a key are touches as well (sink.c), and whole
  * rows are only those of members without one: there is nothing to be dropped.
  *
- * Where the log does have all rows (REPLICA IDENTITY FULL, or nothing but inserts) and
- * the table has a key as well, both ways lead to the same net effect.  Assertion builds
- * compare them.
+ * What the log says of rows, be it of new ones only or of all of them (REPLICA IDENTITY
+ * FULL), is what lookups under both sights would find.  Assertion builds compare them.
  *
  * Where the past cannot be read the delta becomes unknown: nothing holds it, the
  * table was altered since, or its index is younger (REINDEX CONCURRENTLY).
@@ -623,9 +622,9 @@ derive_keys_resolve(DeriveDelta *delta, DerivePast *past)
 bool
 derive_keys_can_check(const DeriveDelta *delta, const DerivePast *past)
 {
-	return past != NULL && delta->keys != NULL && delta->keys->uniform && delta->settled &&
-		!delta->unknown && delta->ntouched == 0 && delta->nrows > 0 && delta->nrows <= CHECK_UPTO_ROWS &&
-		!DERIVE_DEBUG_SKIPS("check-keys");
+	return past != NULL && delta->keys != NULL && delta->settled && !delta->unknown &&
+		(delta->keys->uniform || delta->ntouched > 0) &&
+		delta->nrows > 0 && delta->nrows <= CHECK_UPTO_ROWS && !DERIVE_DEBUG_SKIPS("check-keys");
 }
 
 /* Add the rows of a delta to another one, or take them from it. */
@@ -644,13 +643,30 @@ add_rows(DeriveDelta *to, DeriveDelta *from, int sign)
 	ExecDropSingleTupleTableSlot(slot);
 }
 
+/* The key of a row of the delta. */
+static void
+add_touches(DeriveDelta *touched, TupleTableSlot *row)
+{
+	int64		weight = DatumGetInt64(row->tts_values[touched->desc->natts - 1]);
+	ListCell   *lc;
+
+	if (derive_weight_is_touch(weight))
+		derive_delta_add_values(touched, row->tts_values, row->tts_isnull,
+								derive_touch_weight(DERIVE_TOUCH_SOMETHING, derive_touched_member(weight)));
+	else if (!touched->keys->uniform)
+		derive_delta_add_values(touched, row->tts_values, row->tts_isnull, weight);
+	else
+		foreach(lc, touched->keys->members)
+			derive_delta_add_values(touched, row->tts_values, row->tts_isnull,
+									derive_touch_weight(DERIVE_TOUCH_SOMETHING, ((DeriveMemberKey *) lfirst(lc))->relid));
+}
+
 /* As if the log had named only the keys of the rows. */
 static DeriveDelta *
 only_keys(DeriveDelta *delta, TupleDesc desc)
 {
 	DeriveDelta *touched = derive_delta_create(delta->relid, delta->inh, desc);
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(delta->desc, &TTSOpsMinimalTuple);
-	ListCell   *lc;
 
 	touched->columns = delta->columns;
 	touched->keys = delta->keys;
@@ -658,19 +674,14 @@ only_keys(DeriveDelta *delta, TupleDesc desc)
 	while (derive_delta_next(delta, slot))
 	{
 		slot_getallattrs(slot);
-		foreach(lc, delta->keys->members)
-		{
-			DeriveMemberKey *key = lfirst(lc);
-
-			derive_delta_add_values(touched, slot->tts_values, slot->tts_isnull, derive_touch_weight(DERIVE_TOUCH_SOMETHING, key->relid));
-		}
+		add_touches(touched, slot);
 	}
 	ExecDropSingleTupleTableSlot(slot);
 	return touched;
 }
 
 void
-derive_keys_check(DeriveDelta *delta, DerivePast *past)
+derive_keys_check(DeriveDelta *delta, DeriveDelta *rows, DerivePast *past)
 {
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "pg_derive check of rows by key",
 											  ALLOCSET_DEFAULT_SIZES);
@@ -681,16 +692,16 @@ derive_keys_check(DeriveDelta *delta, DerivePast *past)
 	for (int i = 1; i < delta->desc->natts; i++)
 		TupleDescCopyEntry(desc, i, delta->desc, i);
 	by_key = derive_keys_resolve(only_keys(delta, desc), past);
-	if (!by_key->unknown)
+	if (!rows->unknown && !by_key->unknown)
 	{
 		DeriveDelta *difference = derive_delta_create(delta->relid, delta->inh, desc);
 
-		add_rows(difference, delta, 1);
+		add_rows(difference, rows, 1);
 		add_rows(difference, by_key, -1);
 		difference = derive_delta_net(difference);
 		if (difference->nrows != 0)
 			elog(WARNING, "the log and old rows of relation %u do not agree: " INT64_FORMAT " rows, " INT64_FORMAT " by key",
-				 delta->relid, delta->nrows, by_key->nrows);
+				 delta->relid, rows->nrows, by_key->nrows);
 		Assert(difference->nrows == 0);
 	}
 	MemoryContextSwitchTo(old);

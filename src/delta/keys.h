@@ -66,12 +66,12 @@ extern DeriveDelta *derive_keys_resolve(DeriveDelta *delta, DerivePast *past);
 
 #ifdef USE_ASSERT_CHECKING
 /*
- * Where the log has whole rows, and the table has a key: do old rows say the same?
- * The process fails if not.  For small deltas, since it costs as much as resolving
- * them.
+ * Is what the log says of rows, together with what was made of that (rows; the delta
+ * itself where there was nothing to be resolved), what there is by their keys?  The
+ * process fails if not.  For small deltas, since it costs as much as resolving them.
  */
 extern bool derive_keys_can_check(const DeriveDelta *delta, const DerivePast *past);
-extern void derive_keys_check(DeriveDelta *delta, DerivePast *past);
+extern void derive_keys_check(DeriveDelta *delta, DeriveDelta *rows, DerivePast *past);
 #endif
 
 #endif							/* DERIVE_KEYS_H */

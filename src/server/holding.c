@@ -122,14 +122,6 @@ derive_worker_open_hold(const DerivePosition *since)
 		derive_worker.hold_moved_xid = ReadNextFullTransactionId();
 }
 
-void
-derive_worker_open_past(void)
-{
-	Assert(!derive_worker.hold_begun);
-	if (derive_old_rows_are_read() && derive_worker.position != NULL && is_holding())
-		derive_past_begin(derive_hold_xmin(), derive_worker.hold_since);
-}
-
 /*
  * The snapshot is live until the end of the transaction, so that a hold can begin
  * with it.
@@ -202,6 +194,44 @@ take_earlier(FullTransactionId *xmin, FullTransactionId other)
 		*xmin = other;
 }
 
+/* A view's own position, if it has one. */
+static const DerivePosition *
+own_position(WorkerView *view)
+{
+	if (derive_worker_stands_still(view))
+		return view->waiting->position;
+	if (view->row->state == DERIVE_VIEW_CATCHUP && view->row->epoch == derive_worker.epoch)
+		return view->row->position;
+	return NULL;
+}
+
+/*
+ * Only as far back as this batch reads, not to all that is held: an index with broken
+ * HOT chains cannot be used by transactions with an xmin from before it.
+ */
+void
+derive_worker_open_past(void)
+{
+	FullTransactionId xmin;
+	ListCell   *lc;
+
+	Assert(!derive_worker.hold_begun);
+	if (!derive_old_rows_are_read() || derive_worker.position == NULL || !is_holding())
+		return;
+	xmin = derive_widen_xid(derive_hold_xmin());
+	if (is_held(derive_worker.position))
+		xmin = derive_worker.position->xmin;
+	foreach(lc, derive_worker.views)
+	{
+		WorkerView *view = lfirst(lc);
+		const DerivePosition *position = own_position(view);
+
+		if (view->locked && position != NULL && is_held(position))
+			take_earlier(&xmin, position->xmin);
+	}
+	derive_past_begin(XidFromFullTransactionId(xmin), derive_worker.hold_since);
+}
+
 /* Can the view come back by old rows?  Where it cannot, people are told (cohort.c). */
 static void
 look_at_past(WorkerView *view)
@@ -222,8 +252,8 @@ add_view(FullTransactionId *xmin, WorkerView *view)
 		take_earlier(xmin, view->waiting->position->xmin);
 	if (view->builder != NULL && FullTransactionIdIsValid(view->build_xmin))
 		take_earlier(xmin, view->build_xmin);
-	else if (view->row->state == DERIVE_VIEW_CATCHUP && view->row->position != NULL &&
-			 view->row->epoch == derive_worker.epoch && is_held(view->row->position) &&
+	else if (view->row->state == DERIVE_VIEW_CATCHUP && own_position(view) != NULL &&
+			 is_held(view->row->position) &&
 			 !(view->waiting != NULL && is_too_old(view->row->position->xmax, view->waiting->since)))
 		take_earlier(xmin, view->row->position->xmin);
 }

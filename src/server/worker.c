@@ -728,7 +728,9 @@ run_batch(void)
 		wrote = true;
 	if (derive_worker_activate_journals())
 		wrote = true;
-	if (derive_worker_must_store_position() || derive_worker_confirm_hold())
+	if (derive_worker_confirm_hold())
+		wrote = true;
+	if (derive_worker_must_store_position())
 		wrote = true;
 	if (!wrote)
 		wrote = due = derive_worker_position_is_due(covered);

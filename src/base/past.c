@@ -441,7 +441,7 @@ derive_past_shows(DerivePast *past, Oid relid, bool inh)
 	answer->shown = true;
 	answer->family = NIL;
 	if (get_rel_relkind(relid) != RELKIND_MATVIEW)
-		answer->family = inh ? find_all_inheritors(relid, NoLock, NULL) : list_make1_oid(relid);
+		answer->family = inh && has_subclass(relid) ? find_all_inheritors(relid, NoLock, NULL) : list_make1_oid(relid);
 	foreach(lc, answer->family)
 		answer->shown = answer->shown && shows_one(past, lfirst_oid(lc));
 	past->answers = lappend(past->answers, answer);

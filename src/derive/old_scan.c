@@ -35,6 +35,7 @@
  *				positions have passed it.
  *	self joins	18 merges "t JOIN t old ON t.id = old.id" into one scan
  *	constraints	CHECK constraints may have been violated then
+ *	hooks		other extensions would add nodes that know nothing of this
  *	NOT NULL	base/past.c does not show such a relation
  *
  * Parallel workers would scan under the active snapshot.

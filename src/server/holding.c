@@ -152,6 +152,8 @@ void
 derive_worker_hold_committed(void)
 {
 	derive_worker.hold_begun = false;
+	if (derive_worker_hold_is_due())
+		derive_worker.hold_asked_at = GetCurrentTimestamp();
 	note_progress();
 }
 

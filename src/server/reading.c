@@ -297,16 +297,11 @@ bool
 derive_worker_position_is_due(XLogRecPtr covered)
 {
 	XLogRecPtr	stored = derive_worker.stored_lsn;
-	bool		hold = derive_worker_hold_is_due();
 	bool		long_ago;
 
-	if (hold)
-		derive_worker.hold_asked_at = GetCurrentTimestamp();
 	if (covered <= stored)
 		return false;
-	if (derive_worker.finishing)
-		return true;
-	if (hold)
+	if (derive_worker.finishing || derive_worker_hold_is_due())
 		return true;
 	if (covered - stored >= STORE_AFTER_SEGMENTS * (uint64) wal_segment_size)
 		return true;

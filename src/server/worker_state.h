@@ -175,7 +175,8 @@ typedef struct DeriveWorker
 
 	FullTransactionId stored_xmin;	/* of the position that is stored */
 	uint64		commits_stored; /* commits_seen of that batch */
-	TimestampTz hold_asked_at;	/* it was time to store a position for it */
+	TimestampTz hold_asked_at;	/* a batch ended to which it was due to store
+								 * its position for that */
 	DerivePosition *hold_since; /* what is held now, is held since then; in
 								 * cxt */
 	bool		hold_begun;		/* in this batch, which is not committed */

@@ -42,13 +42,37 @@
 
 #include "base/compat.h"
 #include "base/debug_point.h"
+#include "base/gucs.h"
 #include "capture/decoder.h"
 #include "capture/hold.h"
-#include "miscadmin.h"
 #include "replication/slot.h"
 #include "storage/lwlock.h"
 #include "storage/procarray.h"
 #include "storage/spin.h"
+#include "utils/timestamp.h"
+
+long
+derive_hold_remaining(int64 age, TimestampTz since)
+{
+	if (derive_max_hold_age > 0 && age > derive_max_hold_age)
+		return 0;
+	if (derive_max_hold == 0)
+		return DERIVE_HOLD_LOOK_MS;
+	return Min(DERIVE_HOLD_LOOK_MS,
+			   TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
+											   TimestampTzPlusMilliseconds(since, derive_max_hold)));
+}
+
+void
+derive_hold_report_end(const char *dbname, const char *detail)
+{
+	ereport(WARNING,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("old row versions are no longer kept for the maintained views of database \"%s\"",
+					dbname ? dbname : "?"),
+			 errdetail_internal("%s", detail),
+			 errhint("Views that need them will be computed anew. \"pg_derive.max_hold\" and \"pg_derive.max_hold_age\" say for how long they are kept.")));
+}
 
 static void
 set_stored_xmin(TransactionId xmin)

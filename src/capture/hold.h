@@ -4,9 +4,8 @@
  *	  Keeping old row versions: the xmin of the replication slot.
  *
  * For the process that has acquired the slot (capture/decoder.h), unless said
- * otherwise.  While the
- * slot holds an xmin, no row version is removed, anywhere in the cluster, that a
- * snapshot with this xmin or a later one sees.
+ * otherwise.  While the slot holds an xmin, no row version is removed, anywhere in the
+ * cluster, that a snapshot with this xmin or a later one sees.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,7 +13,24 @@
 #define DERIVE_HOLD_H
 
 #include "access/transam.h"
+#include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
+
+/* A limit in transactions must be looked at that often. */
+#define DERIVE_HOLD_LOOK_MS 60000
+
+/*
+ * For how many ms at least something may still be held that is so many transactions old
+ * and is held since then: at most DERIVE_HOLD_LOOK_MS, then ask again; 0: it is beyond
+ * pg_derive.max_hold or pg_derive.max_hold_age.  For any process.
+ */
+extern long derive_hold_remaining(int64 age, TimestampTz since);
+
+/*
+ * Tell, at level WARNING, that nothing is held any more for the views of a database
+ * (NULL: it has no name).  detail: why, a sentence.  For any process.
+ */
+extern void derive_hold_report_end(const char *dbname, const char *detail);
 
 /* What is held now; InvalidTransactionId: nothing. */
 extern TransactionId derive_hold_xmin(void);

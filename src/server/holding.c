@@ -66,9 +66,6 @@
 #define STORE_AFTER_LONG_MS		10000
 #define STORE_AFTER_FEW_XIDS	64
 
-/* A wait for a lock without which there is no batch is interrupted so often, to look at the limits. */
-#define LOCK_WAIT_MS			60000
-
 
 /* ----------------------------------------------------------------
  *		Beginning and ending
@@ -175,9 +172,7 @@ is_too_old(FullTransactionId xid, TimestampTz since)
 {
 	uint64		age = U64FromFullTransactionId(ReadNextFullTransactionId()) - U64FromFullTransactionId(xid);
 
-	if (derive_max_hold_age > 0 && age > (uint64) derive_max_hold_age)
-		return true;
-	return derive_max_hold > 0 && TimestampDifferenceExceeds(since, GetCurrentTimestamp(), derive_max_hold);
+	return derive_hold_remaining((int64) age, since) == 0;
 }
 
 /* Has all that the position sees been held ever since? */
@@ -336,8 +331,9 @@ derive_worker_hold_timeout(long timeout)
 int
 derive_worker_lock_wait_ms(void)
 {
-	return !is_holding() || (derive_max_hold == 0 && derive_max_hold_age == 0) ? 0 :
-		derive_max_hold == 0 ? LOCK_WAIT_MS : Min(LOCK_WAIT_MS, derive_max_hold);
+	if (!is_holding() || (derive_max_hold == 0 && derive_max_hold_age == 0))
+		return 0;
+	return derive_max_hold == 0 ? DERIVE_HOLD_LOOK_MS : Min(DERIVE_HOLD_LOOK_MS, derive_max_hold);
 }
 
 void
@@ -358,11 +354,7 @@ derive_worker_tend_hold(void)
 	moved_at = (TimestampTz) pg_atomic_read_u64(&derive_worker.db->hold_moved_at);
 	if (!is_too_old(derive_worker.hold_moved_xid, moved_at))
 		return;
-	ereport(WARNING,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("old row versions are no longer kept for the maintained views of database \"%s\"",
-					derive_worker.dbname),
-			 errdetail("No batch has succeeded since %s.", timestamptz_to_str(moved_at)),
-			 errhint("Views that need them will be computed anew. \"pg_derive.max_hold\" and \"pg_derive.max_hold_age\" say for how long they are kept.")));
+	derive_hold_report_end(derive_worker.dbname,
+						   psprintf("No batch has succeeded since %s.", timestamptz_to_str(moved_at)));
 	end_hold();
 }

@@ -9,7 +9,8 @@
  * them, too.  So the launcher looks at slots that nobody has acquired, as soon as a
  * worker ends and then once in a while, and lets go of those of which the hold has not
  * been found right for pg_derive.max_hold, or is older than pg_derive.max_hold_age.
- * Before the first batch since the server started, the time counts from that start.
+ * Before the first batch since the launcher started, with the server as a rule, the time
+ * counts from that start.
  *
  * The worker finds the slot without an xmin, and so without a past.  If it comes back
  * at this very moment it cannot acquire the slot, and tries again.
@@ -26,7 +27,6 @@
 
 #include "access/transam.h"
 #include "access/xact.h"
-#include "base/gucs.h"
 #include "capture/hold.h"
 #include "commands/dbcommands.h"
 #include "miscadmin.h"
@@ -37,52 +37,29 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-/* Transactions are counted that often, and an error is given so much time to go away. */
-#define LOOK_MS		60000
+/* An error is given so much time to go away. */
+#define RETRY_MS	60000
 
 /* When was the hold last found right? */
 static TimestampTz
 moved_at(const DeriveUnattendedHold *hold)
 {
-	static TimestampTz started_at = 0;
 	DeriveDatabase *db = NULL;
 
-	if (started_at == 0)
-		started_at = GetCurrentTimestamp();
 	if (strcmp(NameStr(hold->slot), derive_slot_name(hold->dboid)) == 0)
 		db = derive_database_find(hold->dboid);
-	return db == NULL ? started_at :
-		Max(started_at, (TimestampTz) pg_atomic_read_u64(&db->hold_moved_at));
-}
-
-/* In how many ms to look again; 0: let go now. */
-static long
-remaining(const DeriveUnattendedHold *hold, TimestampTz since)
-{
-	TimestampTz end = TimestampTzPlusMilliseconds(since, derive_max_hold);
-	int32		age = (int32) (XidFromFullTransactionId(ReadNextFullTransactionId()) - hold->xmin);
-
-	if (derive_max_hold_age > 0 && age > derive_max_hold_age)
-		return 0;
-	if (derive_max_hold == 0)
-		return LOOK_MS;
-	return Min(LOOK_MS, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end));
+	return db == NULL ? MyStartTimestamp :
+		Max(MyStartTimestamp, (TimestampTz) pg_atomic_read_u64(&db->hold_moved_at));
 }
 
 /* In a transaction. */
 static void
 let_go(const DeriveUnattendedHold *hold, TimestampTz since)
 {
-	char	   *dbname = get_database_name(hold->dboid);
-
 	derive_hold_end_unattended(NameStr(hold->slot));
-	ereport(WARNING,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("old row versions are no longer kept for the maintained views of database \"%s\"",
-					dbname ? dbname : "?"),
-			 errdetail("Replication slot \"%s\" has no worker process, and kept them since %s.",
-					   NameStr(hold->slot), timestamptz_to_str(since)),
-			 errhint("Views that need them will be computed anew. \"pg_derive.max_hold\" and \"pg_derive.max_hold_age\" say for how long they are kept.")));
+	derive_hold_report_end(get_database_name(hold->dboid),
+						   psprintf("Replication slot \"%s\" has no worker process, and kept them since %s.",
+									NameStr(hold->slot), timestamptz_to_str(since)));
 }
 
 long
@@ -99,7 +76,8 @@ derive_unattended_tend(void)
 		{
 			DeriveUnattendedHold *hold = lfirst(lc);
 			TimestampTz since = moved_at(hold);
-			long		ms = remaining(hold, since);
+			int32		age = (int32) (XidFromFullTransactionId(ReadNextFullTransactionId()) - hold->xmin);
+			long		ms = derive_hold_remaining(age, since);
 
 			if (ms == 0)
 				let_go(hold, since);
@@ -116,7 +94,7 @@ derive_unattended_tend(void)
 		AbortOutOfAnyTransaction();
 		LWLockReleaseAll();
 		RESUME_INTERRUPTS();
-		result = LOOK_MS;
+		result = RETRY_MS;
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(cxt);

@@ -256,23 +256,18 @@ derive_lock_at_end(Oid relid, LOCKMODE mode, pg_atomic_uint64 *blocked_on)
  * ----------------------------------------------------------------
  */
 
-List *
-derive_identity_missing(List *relids)
+/* Is it a table, still, and has another identity? */
+static bool
+lacks_identity_full(Oid relid)
 {
-	List	   *result = NIL;
-	ListCell   *lc;
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	bool		result = false;
 
-	foreach(lc, relids)
+	if (HeapTupleIsValid(tuple))
 	{
-		HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(lfirst_oid(lc)));
-		Form_pg_class form;
+		Form_pg_class form = (Form_pg_class) GETSTRUCT(tuple);
 
-		if (!HeapTupleIsValid(tuple))
-			continue;
-		form = (Form_pg_class) GETSTRUCT(tuple);
-		if (form->relkind == RELKIND_RELATION &&
-			form->relreplident != REPLICA_IDENTITY_FULL)
-			result = list_append_unique_oid(result, lfirst_oid(lc));
+		result = form->relkind == RELKIND_RELATION && form->relreplident != REPLICA_IDENTITY_FULL;
 		ReleaseSysCache(tuple);
 	}
 	return result;
@@ -312,7 +307,7 @@ set_identity_full(Oid relid, pg_atomic_uint64 *blocked_on)
 		derive_blocked_clear(blocked_on);
 
 		/* It may have been dropped, or set, meanwhile. */
-		if (derive_identity_missing(list_make1_oid(relid)) != NIL)
+		if (lacks_identity_full(relid))
 		{
 			PushActiveSnapshot(GetTransactionSnapshot());
 			identity = makeNode(ReplicaIdentityStmt);

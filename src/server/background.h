@@ -49,11 +49,8 @@ extern void derive_lock_wait(Oid relid, LOCKMODE mode, pg_atomic_uint64 *blocked
  */
 extern void derive_lock_at_end(Oid relid, LOCKMODE mode, pg_atomic_uint64 *blocked_on);
 
-/* Those of the relations that lack REPLICA IDENTITY FULL. */
-extern List *derive_identity_missing(List *relids);
-
 /*
- * Set it, each in a transaction of its own, waiting for the lock at most
+ * Set REPLICA IDENTITY FULL, each in a transaction of its own, waiting for the lock at most
  * pg_derive.lock_timeout.  False if some lock could not be had: try again
  * later.
  */

@@ -6,10 +6,12 @@
  * API (of a process that holds a replication slot whose xmin is not later than
  * the positions, see capture/hold.h)
  *
- *	derive_past_begin()		takes the first snapshot of a transaction
- *	derive_past_create()	the sight of one position; any number in a transaction
- *	derive_past_shows()		may this relation be read in it?
- *	derive_past_end()		before the commit
+ *	derive_past_begin()			takes the first snapshot of a transaction
+ *	derive_past_present()		once the batch's own snapshot is active
+ *	derive_past_create()		the sight of one position; any number in a transaction
+ *	derive_past_shows()			may this relation be read in it?
+ *	derive_past_was_shaken()	when all has been read
+ *	derive_past_end()			before the commit
  *
  * After an abort nothing need be done.  What derive_past_create() returned is
  * good until derive_past_end().

@@ -97,7 +97,6 @@ capture_begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 {
 	DeriveCapture *capture = ctx->output_plugin_private;
 	const DeriveSink *sink = capture->sink;
-
 	FullTransactionId xid = derive_widen_xid(txn->xid);
 
 	capture->oldest_snapshot = Min(capture->oldest_snapshot, txn->base_snapshot_lsn);

@@ -11,10 +11,10 @@
  *		rows with the key in the past		weight -1
  *		rows with the key now				weight +1
  *
- * A key that occurs once in the delta need not be looked up now: the log says what
- * has become of the row.  That is the net effect of whatever was done to rows with this key, in any number
- * of transactions; so inserted rows with it count no more, nor do old and new rows
- * that the log did have (the identity was FULL for a while).
+ * That is the net effect of whatever was done to rows with this key, in any number of
+ * transactions; so inserted rows with it count no more, nor do old and new rows that
+ * the log did have (the identity was FULL for a while).  A key that occurs only once in
+ * the delta is looked up in the past alone, unless the log lacks a part of the new row.
  *
  *		batch				delta			the past	now		resolved
  *		INSERT 1 a			+(1,a)			-			-		+(1,a)
@@ -47,7 +47,6 @@
 
 #include "access/genam.h"
 #include "access/htup_details.h"
-#include "access/relscan.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/transam.h"
@@ -281,7 +280,7 @@ look_up(Resolution *r, Lookup *lookup, TupleTableSlot *row)
 	MemoryContextReset(r->row_cxt);
 }
 
-/* The row says what there is now. */
+/* The row of the touch says what there is now, or that there is none. */
 static void
 look_up_past(Resolution *r, Lookup *lookup, TupleTableSlot *row, DeriveTouch touch)
 {
@@ -364,7 +363,7 @@ take_change(Resolution *r, TupleTableSlot *row)
 		derive_delta_add_values(r->result, row->tts_values, row->tts_isnull, weight);
 }
 
-/* A row of the delta that is alone in its group. */
+/* A row of the delta that is alone in its group: what the log says is what there is now. */
 static void
 take_single(Resolution *r, TupleTableSlot *row)
 {

@@ -10,6 +10,21 @@
  * source that the table is a member of.  Sources that are followed event by event
  * share the event log, where a change goes once.
  *
+ * Of an UPDATE or DELETE of a table with a key (keys.h) the log may have the old key
+ * only, and only if it changed.  Then the delta gets touches (delta.h), which keyed.c
+ * makes rows of.  With the key id, and t the table:
+ *
+ *		in the log							in the delta
+ *		UPDATE, no old columns, new (1,a)	touch of t, row (1,a)
+ *		UPDATE, old key 1, new (2,a)		touch of t, nothing at 1; touch of t, row (2,a)
+ *		UPDATE, new (1,out of line)			touch of t, something at 1
+ *		DELETE, old key 1					touch of t, nothing at 1
+ *		UPDATE, old (1,a), new (1,b)		-(1,a), +(1,b): the identity is FULL
+ *		INSERT (1,a)						+(1,a)
+ *
+ * Where members of the source have keys on different columns ("not uniform"), the last
+ * two are touches, too.
+ *
  * All of this runs inside decoding, with the catalog of the past: it copies tuples,
  * and runs no type's own code.
  *

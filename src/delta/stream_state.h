@@ -91,7 +91,7 @@ typedef struct Pending
 	bool		moving;			/* half of it may be in current already */
 } Pending;
 
-/* Subtransactions of a transaction that runs at a position in use; see derive_stream_past(). */
+/* Subtransactions of a transaction that runs at a position in use; see stream.c. */
 typedef struct Subtransactions
 {
 	FullTransactionId xid;		/* top-level */

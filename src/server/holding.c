@@ -41,7 +41,7 @@
  * A worker that does not come to the end of a batch for so long lets go altogether;
  * its views then do the same.  For a worker that is not there, the launcher does it
  * (unattended.c).  A builder's hold has no limit, since its own snapshot is as old; that
- * of a view which waits to be handed over has.
+ * of a view which waits to be handed over has one.
  * What is let go while somebody on disk still wants it is let go in the slot's file
  * first: see hold.c.
  *
@@ -97,7 +97,7 @@ end_hold(void)
 	set_since(NULL);
 }
 
-/* All is as it must be. */
+/* What is held is no more than what must be: the limits count from here on. */
 static void
 note_progress(void)
 {

@@ -1,5 +1,6 @@
 # Old row versions: they are kept for as long as the limits say and not longer, people can
-# see it, and views are exact whether they are there or not.
+# see it, and views are exact whether they are there or not.  A hold with a gap in it is
+# not taken for one.
 use strict;
 use warnings;
 use FindBin;
@@ -282,31 +283,95 @@ is_exact($node, 'after the wait');
 # A hold that begins with a batch that fails is none, even if the xmin is the same since a
 # transaction of another database runs.
 #
-setting(old_rows => 'log');
-becomes(q{xmin IS NULL FROM pg_replication_slots WHERE database = 'postgres'}, 'log: nothing is held');
-change();
-wait_derived($node, 'log');
-is_exact($node, 'log');
-is($node->safe_psql('postgres', q{SELECT count(*) FROM pg_class WHERE relname IN ('keyed', 'side') AND relreplident = 'f'}), 2, 'log: tables log old rows');
-$node->safe_psql('other', q{BEGIN; INSERT INTO busy VALUES (1); PREPARE TRANSACTION 'long'});
-change();
-wait_derived($node, 'beside a transaction elsewhere');
-without_worker(sub {
+sub only_after_a_failure
+{
+	my ($label, $meanwhile) = @_;
+	setting(old_rows => 'log');
+	becomes(q{xmin IS NULL FROM pg_replication_slots WHERE database = 'postgres'}, "$label: nothing is held");
 	change();
-	$node->safe_psql('postgres', q{UPDATE keyed SET v = v * 2; UPDATE side SET name = name || 'x'; DELETE FROM side WHERE g = 2});
-	vacuum();
-	setting(old_rows => 'auto', debug_point => 'batch-applied:once');
+	wait_derived($node, "$label: log");
+	is_exact($node, "$label: log");
+	is($node->safe_psql('postgres', q{SELECT count(*) FROM pg_class WHERE relname IN ('keyed', 'side') AND relreplident = 'f'}), 2, "$label: tables log old rows");
+	$node->safe_psql('other', q{BEGIN; INSERT INTO busy VALUES (1); PREPARE TRANSACTION 'long'});
+	change();
+	wait_derived($node, "$label: beside a transaction elsewhere");
+	$offset = -s $node->logfile;
+	$meanwhile->(sub {
+		change();
+		$node->safe_psql('postgres', q{UPDATE keyed SET v = v * 2; UPDATE side SET name = name || 'x'; DELETE FROM side WHERE g = 2});
+		vacuum();
+		setting(old_rows => 'auto', debug_point => 'batch-decoded:once,batch-applied:once');
+	});
+	wait_derived($node, "$label: a hold that began in vain");
+	is_exact($node, "$label: a hold that began in vain");
+	is(count_in_log('debug point "batch-(?:decoded|applied)" was reached', $offset), 2, "$label: twice");
+	set_debug_point($node, '');
+	$node->safe_psql('other', q{COMMIT PREPARED 'long'});
+	$node->safe_psql('postgres', q{INSERT INTO side VALUES (2, 'two')});
+	hold_moves("$label: auto again");
+	change();
+	wait_derived($node, "$label: auto");
+	is_exact($node, "$label: auto");
+	return;
+}
+only_after_a_failure('a new worker', \&without_worker);
+only_after_a_failure('the same worker', sub {
+	my ($code) = @_;
+	my $worker = stop_worker($node);
+	$code->();
+	let_go_on($worker);
 });
-wait_derived($node, 'a hold that began in vain');
-is_exact($node, 'a hold that began in vain');
-cmp_ok(count_in_log('a batch failed and is run again', $offset), '>', 0, 'and it was in vain');
-set_debug_point($node, '');
-$node->safe_psql('other', q{COMMIT PREPARED 'long'});
-$node->safe_psql('postgres', q{INSERT INTO side VALUES (2, 'two')});
-hold_moves('auto again');
+
+#
+# The same of a view that stands still at that xmin while the hold ends and begins again;
+# its lock goes on from an older to a younger transaction meanwhile.
+#
+reconnect();
+$node->safe_psql('postgres', q{
+CREATE TABLE pair_lock (g int);
+CREATE TABLE pair_x (k int, v int);
+CREATE TABLE pair_y (k int, w int);
+ALTER TABLE pair_lock REPLICA IDENTITY FULL;
+ALTER TABLE pair_x REPLICA IDENTITY FULL;
+ALTER TABLE pair_y REPLICA IDENTITY FULL;
+INSERT INTO pair_lock VALUES (1);
+INSERT INTO pair_x SELECT i, 1 FROM generate_series(1, 50) i;
+INSERT INTO pair_y SELECT i, i FROM generate_series(1, 50) i;
+SELECT derive.create_view('pairs', 'SELECT g, sum(v * w) AS s, count(*) AS n FROM pair_x JOIN pair_y USING (k) CROSS JOIN pair_lock GROUP BY g');
+});
+wait_derived($node, 'pairs');
+
+my $elsewhere = background($node, db => 'other');
+my $xid = $elsewhere->query_safe('BEGIN; SELECT pg_current_xact_id()::xid');
 change();
-wait_derived($node, 'auto');
-is_exact($node, 'auto');
+$node->safe_psql('postgres', q{SELECT derive.wait('other', timeout => '60s')});
+is($node->safe_psql('postgres', q{SELECT pg_snapshot_xmin(position) FROM derive.views WHERE view = 'other'::regclass}), $xid,
+	'the position has the xmin of the transaction elsewhere');
+$locker->query_safe('BEGIN; LOCK TABLE pair_lock IN ACCESS EXCLUSIVE MODE');
+$node->safe_psql('postgres', 'UPDATE pair_x SET v = v + 1; UPDATE pair_y SET w = w + 1000');
+derive_wait_state($node, 'pairs', 'waiting');
+is($node->safe_psql('postgres', q{SELECT pg_snapshot_xmin(position) FROM derive.views WHERE view = 'pairs'::regclass}), $xid,
+	'and so has that of the view');
+$holder->query_until(qr/begun/, "\\echo begun\nBEGIN; LOCK TABLE pair_lock IN ACCESS EXCLUSIVE MODE;\n");
+$node->poll_query_until('postgres', 'SELECT count(*) = 1 FROM pg_locks WHERE NOT granted') or die 'nobody waits for the lock';
+$locker->query_safe('ROLLBACK');
+setting(old_rows => 'log');
+becomes(q{xmin IS NULL FROM pg_replication_slots WHERE database = 'postgres'}, 'nothing is held');
+$node->safe_psql('postgres', 'VACUUM pair_x; VACUUM pair_y');
+setting(old_rows => 'auto');
+change();
+becomes(qq{xmin = '$xid'::xid FROM pg_replication_slots WHERE database = 'postgres'}, 'a hold begins with the same xmin');
+$holder->query_safe('ROLLBACK');
+wait_derived($node, 'back after a gap');
+is_exact($node, 'back after a gap');
+
+# From the same xmin on it is used again.
+$node->safe_psql('postgres', 'UPDATE pair_x SET v = v + 1 WHERE k < 5; UPDATE pair_y SET w = w + 1 WHERE k < 7');
+wait_derived($node, 'after the gap');
+is_exact($node, 'after the gap');
+$elsewhere->query_safe('ROLLBACK');
+$elsewhere->quit;
+hold_moves('after the gap');
 
 #
 # A build lasts longer than the limit.
@@ -378,7 +443,11 @@ becomes(qq{age(xmin) < age('$then'::xid) - 2000 FROM pg_replication_slots WHERE 
 # A worker that is not there: no process is left for it.
 #
 $node->safe_psql('postgres', q{SELECT pg_copy_logical_replication_slot(slot_name, 'copied') FROM pg_replication_slots WHERE database = 'postgres'});
+isnt($node->safe_psql('postgres', q{SELECT xmin FROM pg_replication_slots WHERE slot_name = 'copied'}), '', 'a copy of a slot holds what the slot holds');
 setting(max_hold => '3s');
+change();
+becomes(q{xmin IS NULL FROM pg_replication_slots WHERE slot_name = 'copied'}, 'but not for longer than others');
+becomes(q{bool_and(xmin IS NOT NULL) FROM pg_replication_slots WHERE slot_name <> 'copied'}, 'those that are used hold on');
 without_worker(sub {
 	like(slot_xmin(), qr/^\d+$/m, 'a slot holds across restarts');
 	change();

@@ -145,6 +145,11 @@ derive_worker_confirm_hold(void)
 	return derive_worker.hold_begun;
 }
 
+/*
+ * The batch's position is noted as the one to wait for, so that a hold that began with
+ * it cannot get into the slot's file before that is on disk.  If an error comes between
+ * the commit and this, the hold ends as that of a failed batch does.
+ */
 void
 derive_worker_hold_committed(void)
 {

@@ -763,7 +763,6 @@ run_batch(void)
 	MemoryContextSwitchTo(derive_worker.batch_cxt);
 	DERIVE_DEBUG_POINT("batch-committed");
 
-	derive_worker_hold_committed();
 	derive_worker_basis_checked();
 	derive_worker.commits_seen = commits;
 	derive_worker_plan_next_try();
@@ -781,6 +780,7 @@ run_batch(void)
 	/* confirm */
 	if (wrote)
 		derive_worker_position_stored(derive_worker.position, covered, due);
+	derive_worker_hold_committed();
 
 	if (!derive_worker.unfinished)
 		note_health();

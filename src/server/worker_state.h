@@ -262,7 +262,10 @@ extern void derive_worker_open_past(void);
 /* In a batch, right after its snapshot was taken: hold that for the next one. */
 extern void derive_worker_hold_present(const DerivePosition *to);
 
-/* At its end: must it store its position, since a hold begins with it?  And after its commit: */
+/*
+ * At its end: must it store its position, since a hold begins with it?  And after its
+ * commit, and after derive_worker_position_stored():
+ */
 extern bool derive_worker_confirm_hold(void);
 extern void derive_worker_hold_committed(void);
 

@@ -412,7 +412,7 @@ advance_carefully(Move *move)
 		return false;
 	if (derive_error_is_transient(edata->sqlerrcode))
 	{
-		derive_worker_hold_after_error(view, edata);
+		derive_worker_hold_back_after_error(view, edata);
 		return false;
 	}
 	/* what has just been built would be no better another time */

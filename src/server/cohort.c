@@ -34,7 +34,9 @@
  * next one reads it again: what the others' position covers goes to the backlog
  * only (FATE_WAITING).  If the log that is held for it exceeds
  * pg_derive.waiting_max_size its changes are given up, and it is computed anew when
- * it can be moved.
+ * it can be moved.  Its tables as they were where it stands are another matter: if
+ * their old row versions have been let go (holding.c, "past_gone"), it still comes back
+ * by its changes, except what needs them, which is computed anew then.
  *
  * What a view reads, its program says.  As long as that could not be loaded the
  * stream has not followed all of it.  So a view whose changes are not "kept" does not
@@ -48,7 +50,7 @@
  * When it is tried again.  With every batch; if there is none, after a pause that
  * grows, since a lock can be released by a transaction that changes nothing.  One
  * that was too slow, or that met an error of the system, is held back for a while
- * (derive_worker_hold()).
+ * (derive_worker_hold_back()).
  *
  * Rows of derive_state.waiting say why a view does not move.  Where the view has no
  * position of its own (it is to be filled, or computed anew) the row is just that.
@@ -333,7 +335,7 @@ derive_worker_lock_views(void)
 
 /* Do not try the view for a while. */
 void
-derive_worker_hold(WorkerView *view, const char *reason, int64 ms)
+derive_worker_hold_back(WorkerView *view, const char *reason, int64 ms)
 {
 	char	   *copy = MemoryContextStrdup(derive_worker.cxt, reason);
 
@@ -345,7 +347,7 @@ derive_worker_hold(WorkerView *view, const char *reason, int64 ms)
 
 /* After an error that says nothing about the view. */
 void
-derive_worker_hold_after_error(WorkerView *view, const ErrorData *edata)
+derive_worker_hold_back_after_error(WorkerView *view, const ErrorData *edata)
 {
 	int64		ms = Min((int64) FIRST_HOLD_MS << Min(view->transient_errors, 20), LAST_HOLD_MS);
 
@@ -354,7 +356,7 @@ derive_worker_hold_after_error(WorkerView *view, const ErrorData *edata)
 			 errmsg("view \"%s\" could not be moved and is tried again later: %s",
 					get_rel_name(view->relid), edata->message)));
 	view->transient_errors++;
-	derive_worker_hold(view, edata->message, ms);
+	derive_worker_hold_back(view, edata->message, ms);
 }
 
 /* Why it cannot be moved. */

@@ -141,8 +141,8 @@ look_after_builder(WorkerView *view)
 	if (view->idle_looks >= IDLE_LOOKS)
 	{
 		view->give_up = GIVE_UP;
-		derive_worker_hold(view, psprintf("a function that it calls, which waits (%s)",
-										  pgstat_get_wait_event(proc->wait_event_info)), 0);
+		derive_worker_hold_back(view, psprintf("a function that it calls, which waits (%s)",
+											   pgstat_get_wait_event(proc->wait_event_info)), 0);
 	}
 	else if (!derive_someone_waits(list_make1_oid(view->relid)))
 		return;

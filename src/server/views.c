@@ -234,7 +234,7 @@ load_program(WorkerView *view)
 	if (derive_error_is_transient(edata->sqlerrcode))
 	{
 		if (edata->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
-			derive_worker_hold_after_error(view, edata);
+			derive_worker_hold_back_after_error(view, edata);
 		load_later(view);
 		return;
 	}

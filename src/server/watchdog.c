@@ -197,7 +197,7 @@ decide(WorkerView *view, Bite how, int64 took_ms)
 	if (view->timeouts >= MAX_BITES || how == BITE_LARGE ||
 		(derive_worker_can_be_built(view) && (how == BITE_WAITS || derive_worker_needs_recompute(view))))
 		view->give_up = GIVE_TO_BUILDER;
-	derive_worker_hold(view, what, view->give_up != KEEP_TRYING ? 0 : took_ms * PAUSE_FACTOR);
+	derive_worker_hold_back(view, what, view->give_up != KEEP_TRYING ? 0 : took_ms * PAUSE_FACTOR);
 }
 
 /*

@@ -382,8 +382,8 @@ extern bool derive_worker_lock_to_load(WorkerView *view, List *relids);
 extern bool derive_worker_lock_views(void);
 
 /* Do not try the view for a while; reason: for people. */
-extern void derive_worker_hold(WorkerView *view, const char *reason, int64 ms);
-extern void derive_worker_hold_after_error(WorkerView *view, const ErrorData *edata);
+extern void derive_worker_hold_back(WorkerView *view, const char *reason, int64 ms);
+extern void derive_worker_hold_back_after_error(WorkerView *view, const ErrorData *edata);
 
 /* In a batch: the view should move and cannot.  True if something was written. */
 extern bool derive_worker_set_aside(WorkerView *view);

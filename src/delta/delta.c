@@ -377,6 +377,7 @@ derive_delta_net(DeriveDelta *delta)
 	DeriveConsolidator *consolidator;
 	DeriveDelta *net;
 
+	Assert(delta->ntouched == 0);
 	row = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
 	net = derive_delta_create(delta->relid, delta->inh, desc);
 	consolidator = derive_consolidate_begin(desc, 0, NULL, false);
@@ -487,6 +488,7 @@ make_narrow(DeriveDelta *delta, int nattrs, const AttrNumber *attrs)
 	int			which = 0;
 	DeriveDelta *narrow = derive_delta_create(delta->relid, delta->inh, row_desc(delta));
 
+	Assert(delta->ntouched == 0);
 	for (int i = 0; i < 2; i++)
 		slots[i] = MakeSingleTupleTableSlot(delta->desc, &TTSOpsMinimalTuple);
 	derive_delta_rewind(delta);

@@ -28,7 +28,7 @@ typedef struct DeriveMemberKey
 
 	/* all columns that the source follows */
 	int			ncolumns;
-	AttrNumber *from;			/* of the table, or 0 */
+	AttrNumber *from;			/* of the table */
 	AttrNumber *to;				/* of the source */
 } DeriveMemberKey;
 
@@ -54,6 +54,7 @@ extern void derive_keys_finish(DeriveKeys *keys, Oid source, int nmembers);
 /* Are rows by the one what they are by the other? */
 extern bool derive_keys_same(const DeriveKeys *a, const DeriveKeys *b);
 
+/* The key of a member; NULL: it has none, or is no member. */
 extern DeriveMemberKey *derive_keys_find(const DeriveKeys *keys, Oid member);
 
 /*

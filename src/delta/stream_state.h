@@ -68,7 +68,7 @@ typedef struct Route
 {
 	Source	   *source;
 	int			ncolumns;		/* tracked columns */
-	AttrNumber *from;			/* attribute of the member, or 0 */
+	AttrNumber *from;			/* attribute of the member */
 	AttrNumber *to;				/* attribute of the source */
 	DeriveMemberKey *key;		/* of the member; or NULL */
 } Route;

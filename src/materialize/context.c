@@ -810,6 +810,7 @@ next_from_deltas(DeriveContext *context, DeriveChange *change)
 			tables->delta = source->events ? NULL : derive_batch_find(program->run->batch, source->relid, source->inh);
 			if (tables->delta == NULL)
 				continue;
+			Assert(tables->delta->ntouched == 0);	/* views have no touches */
 			old = MemoryContextSwitchTo(tables->run_cxt);
 			tables->delta_slot = MakeSingleTupleTableSlot(tables->delta->desc, &TTSOpsMinimalTuple);
 			tables->view_row = MakeSingleTupleTableSlot(context->sources[tables->next_source - 1].desc, &TTSOpsVirtual);

@@ -419,8 +419,9 @@ typedef struct SortedKeys
 	SortSupport support;
 } SortedKeys;
 
+/* One of so many sorts at the same time. */
 static void
-begin_keys(SortedKeys *sorted, Resolution *r, DeriveMemberKey *key)
+begin_keys(SortedKeys *sorted, Resolution *r, DeriveMemberKey *key, int nsorts)
 {
 	int			n = key->nkeys;
 	AttrNumber *columns = palloc(sizeof(AttrNumber) * (n + 1));
@@ -444,7 +445,7 @@ begin_keys(SortedKeys *sorted, Resolution *r, DeriveMemberKey *key)
 	operators[n] = Int8LessOperator;
 	collations[n] = InvalidOid;
 	sorted->sort = tuplesort_begin_heap(r->delta->desc, n + 1, columns, operators, collations, nulls_first,
-										derive_work_mem, NULL, TUPLESORT_NONE);
+										derive_work_mem / nsorts, NULL, TUPLESORT_NONE);
 }
 
 static bool
@@ -519,7 +520,7 @@ resolve_uniform(Resolution *r)
 	}
 	else
 	{
-		begin_keys(&sorted, r, linitial(r->delta->keys->members));
+		begin_keys(&sorted, r, linitial(r->delta->keys->members), 1);
 		while (derive_delta_next(r->delta, slot))
 			tuplesort_puttupleslot(sorted.sort, slot);
 		resolve_sorted(r, &sorted);
@@ -563,7 +564,7 @@ resolve_each(Resolution *r)
 				break;
 			}
 			sorted = palloc(sizeof(SortedKeys));
-			begin_keys(sorted, r, key);
+			begin_keys(sorted, r, key, list_length(r->delta->keys->members));
 			sorts = lappend(sorts, sorted);
 		}
 		tuplesort_puttupleslot(sorted->sort, slot);

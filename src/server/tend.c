@@ -92,21 +92,27 @@ owns_build_slot(WorkerView *view)
 /*
  * Must the stream keep what the view may have to catch up with?  Once begun,
  * until the builder's process has ended and the registry was read after that:
- * the row that we have read may be older than what the builder committed.
+ * the row that we have read may be older than what the builder committed.  A view
+ * that was filled by a builder which we know nothing of, since it was released and is
+ * maintained again, has no backlog, whatever its row says.
  */
 bool
 derive_worker_wants_backlog(WorkerView *view)
 {
 	if (view->row->state == DERIVE_VIEW_CATCHUP)
-		return view->row->epoch == derive_worker.epoch;
+		return view->kept_since_asked && view->row->epoch == derive_worker.epoch;
 	if (view->row->state != DERIVE_VIEW_BUILDING || view->builder == NULL ||
 		view->build_epoch != derive_worker.epoch)
+	{
+		view->kept_since_asked = false;
 		return false;
+	}
 	if (!view->keeping)
 	{
 		LWLockAcquire(derive_shared()->lock, LW_SHARED);
 		view->keeping = owns_build_slot(view) && view->build->tracking_requested;
 		LWLockRelease(derive_shared()->lock);
+		view->kept_since_asked = view->keeping;
 	}
 	return view->keeping;
 }
@@ -328,7 +334,7 @@ derive_worker_tend_builds(void)
 		view->builder = derive_builder_start(view->build);
 		view->build_epoch = derive_worker.epoch;
 		view->build_xmin = InvalidFullTransactionId;
-		view->keeping = false;
+		view->keeping = view->kept_since_asked = false;
 		MemoryContextSwitchTo(oldcontext);
 		if (view->builder == NULL)
 		{

@@ -428,7 +428,10 @@ load_views(List *rows)
 			unload_program(view);
 	}
 
-	/* Forget what is gone.  A builder of such a view notices by itself. */
+	/*
+	 * Forget what is gone.  Its builder must not fill the view for somebody
+	 * who maintains it again, nor wait for ever for our answer.
+	 */
 	foreach(lc, derive_worker.views)
 	{
 		WorkerView *view = lfirst(lc);
@@ -437,6 +440,11 @@ load_views(List *rows)
 			kept = lappend(kept, view);
 		else
 		{
+			if (view->builder != NULL)
+			{
+				TerminateBackgroundWorker(view->builder);
+				pfree(view->builder);
+			}
 			derive_worker_drop_journal(view);
 			derive_worker_forget_view_state(view);
 			unload_program(view);

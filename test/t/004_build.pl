@@ -138,6 +138,23 @@ SKIP:
 		is_exact($node, "$point: kill -9");
 		$node->safe_psql('postgres', 'DROP MATERIALIZED VIEW stopped');
 
+		# released and maintained again half-way: the builder is none of this one
+		$holder->query_safe("SELECT pg_advisory_lock(hashtext('$point'))");
+		set_debug_point($node, "$point:wait");
+		$node->safe_psql('postgres', q{SELECT derive.create_view('stopped', 'SELECT g % 10 AS g, count(*) FROM big GROUP BY 1')});
+		waits_at($node, $point);
+		my $again = background($node);
+		$again->query_until(qr/go/, "\\echo go\nSELECT derive.release('stopped');\nSELECT pg_advisory_lock(1);\nSELECT derive.maintain('stopped');\n");
+		$node->poll_query_until('postgres', q{SELECT count(*) > 0 FROM pg_locks WHERE (locktype = 'advisory' AND objid = 1 AND granted) OR (relation = 'stopped'::regclass AND NOT granted)});
+		$node->safe_psql('postgres', q{UPDATE big SET g = g + 1 WHERE id % 70 = 0; INSERT INTO big VALUES (-2, 4, 4, 'meanwhile')});
+		set_debug_point($node, '');
+		$holder->query_safe('SELECT pg_advisory_unlock_all()');
+		$again->quit;
+		$node->safe_psql('postgres', q{UPDATE big SET g = g + 1 WHERE id % 90 = 0; DELETE FROM big WHERE id = -2});
+		wait_derived($node, "$point: built after it was released and maintained again");
+		is_exact($node, "$point: released and maintained again");
+		$node->safe_psql('postgres', 'DROP MATERIALIZED VIEW stopped');
+
 		# dropped half-way
 		$holder->query_safe("SELECT pg_advisory_lock(hashtext('$point'))");
 		set_debug_point($node, "$point:wait");

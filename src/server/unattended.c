@@ -27,6 +27,7 @@
 
 #include "access/transam.h"
 #include "access/xact.h"
+#include "base/guard.h"
 #include "capture/hold.h"
 #include "commands/dbcommands.h"
 #include "miscadmin.h"
@@ -52,14 +53,43 @@ moved_at(const DeriveUnattendedHold *hold)
 		Max(MyStartTimestamp, (TimestampTz) pg_atomic_read_u64(&db->hold_moved_at));
 }
 
-/* In a transaction. */
-static void
-let_go(const DeriveUnattendedHold *hold, TimestampTz since)
+/* A hold that is to end, as an argument for derive_guarded(). */
+typedef struct LetGo
 {
-	derive_hold_end_unattended(NameStr(hold->slot));
-	derive_hold_report_end(get_database_name(hold->dboid),
+	const DeriveUnattendedHold *hold;
+	TimestampTz since;
+} LetGo;
+
+static void
+let_go(void *arg)
+{
+	LetGo	   *letting = arg;
+
+	derive_hold_end_unattended(NameStr(letting->hold->slot));
+	derive_hold_report_end(get_database_name(letting->hold->dboid),
 						   psprintf("Replication slot \"%s\" has no worker process, and kept them since %s.",
-									NameStr(hold->slot), timestamptz_to_str(since)));
+									NameStr(letting->hold->slot), timestamptz_to_str(letting->since)));
+}
+
+/* In how many ms is the slot to be looked at again?  -1: never.  An error is its own, not that of others. */
+static long
+tend_slot(const DeriveUnattendedHold *hold)
+{
+	LetGo		letting = {hold, moved_at(hold)};
+	int32		age = (int32) (XidFromFullTransactionId(ReadNextFullTransactionId()) - hold->xmin);
+	long		ms = derive_hold_remaining(age, letting.since);
+	ErrorData  *edata;
+
+	if (ms > 0)
+		return ms;
+	edata = derive_guarded(let_go, &letting);
+	if (edata == NULL)
+		return -1;
+	ereport(LOG,
+			(errcode(edata->sqlerrcode),
+			 errmsg("could not let go of the old row versions of replication slot \"%s\": %s",
+					NameStr(hold->slot), edata->message)));
+	return RETRY_MS;
 }
 
 long
@@ -70,33 +100,14 @@ derive_unattended_tend(void)
 	ListCell   *lc;
 
 	StartTransactionCommand();
-	PG_TRY();
+	foreach(lc, derive_hold_unattended())
 	{
-		foreach(lc, derive_hold_unattended())
-		{
-			DeriveUnattendedHold *hold = lfirst(lc);
-			TimestampTz since = moved_at(hold);
-			int32		age = (int32) (XidFromFullTransactionId(ReadNextFullTransactionId()) - hold->xmin);
-			long		ms = derive_hold_remaining(age, since);
+		long		ms = tend_slot(lfirst(lc));
 
-			if (ms == 0)
-				let_go(hold, since);
-			else
-				result = result < 0 ? ms : Min(result, ms);
-		}
-		CommitTransactionCommand();
+		if (ms >= 0)
+			result = result < 0 ? ms : Min(result, ms);
 	}
-	PG_CATCH();
-	{
-		HOLD_INTERRUPTS();
-		EmitErrorReport();
-		FlushErrorState();
-		AbortOutOfAnyTransaction();
-		LWLockReleaseAll();
-		RESUME_INTERRUPTS();
-		result = RETRY_MS;
-	}
-	PG_END_TRY();
+	CommitTransactionCommand();
 	MemoryContextSwitchTo(cxt);
 	return result;
 }

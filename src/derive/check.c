@@ -233,25 +233,6 @@ check_setop(Node *node)
 	check_setop(op->rarg);
 }
 
-static bool
-has_outer_join(Node *node)
-{
-	ListCell   *lc;
-
-	if (node == NULL || IsA(node, RangeTblRef))
-		return false;
-	if (IsA(node, JoinExpr))
-	{
-		JoinExpr   *join = (JoinExpr *) node;
-
-		return join->jointype != JOIN_INNER || has_outer_join(join->larg) || has_outer_join(join->rarg);
-	}
-	foreach(lc, castNode(FromExpr, node)->fromlist)
-		if (has_outer_join(lfirst(lc)))
-		return true;
-	return false;
-}
-
 /* Does ORDER BY multiply rows by a set-returning function that only it needs? */
 static bool
 has_junk_sets(Query *query)
@@ -295,7 +276,7 @@ check_block(Query *query)
 		{query->rowMarks != NIL, "FOR UPDATE or FOR SHARE", NULL, NULL},
 		{query->hasTargetSRFs && has_junk_sets(query), "a set-returning function in ORDER BY", NULL,
 		"Leave it out, or put it into the select list."},
-		{has_outer_join((Node *) query->jointree), "an outer join", "No operator maintains it yet.",
+		{derive_query_has_outer_join(query), "an outer join", "No operator maintains it yet.",
 		"Declare the inner join as a view and the other table beside it, and join them when reading."},
 	};
 

@@ -153,25 +153,6 @@ static int	count_entries(Query *query);
  * -------------------------------------------------------------------------
  */
 
-static bool
-inner_joins_only(Node *node)
-{
-	ListCell   *lc;
-
-	if (IsA(node, RangeTblRef))
-		return true;
-	if (IsA(node, JoinExpr))
-	{
-		JoinExpr   *join = (JoinExpr *) node;
-
-		return join->jointype == JOIN_INNER && inner_joins_only(join->larg) && inner_joins_only(join->rarg);
-	}
-	foreach(lc, castNode(FromExpr, node)->fromlist)
-		if (!inner_joins_only(lfirst(lc)))
-		return false;
-	return true;
-}
-
 /* Can the planner, and can we, merge it with the query around it?  See is_simple_subquery() in prepjointree.c. */
 static bool
 can_be_merged(RangeTblEntry *rte)
@@ -179,11 +160,8 @@ can_be_merged(RangeTblEntry *rte)
 	Query	   *query = rte->subquery;
 
 	return rte->rtekind == RTE_SUBQUERY && !rte->security_barrier &&
-		derive_query_is_linear(query) && query->setOperations == NULL &&
-		query->groupingSets == NIL && query->sortClause == NIL && query->cteList == NIL &&
-		query->limitCount == NULL && query->limitOffset == NULL && query->rowMarks == NIL &&
-		!query->hasWindowFuncs && !query->hasTargetSRFs && !query->hasForUpdate &&
-		inner_joins_only((Node *) query->jointree) &&
+		derive_query_is_linear(query) && derive_query_is_plain(query) &&
+		query->setOperations == NULL && !query->hasTargetSRFs &&
 		!contain_volatile_functions((Node *) query->targetList);
 }
 
@@ -317,7 +295,8 @@ take_apart(Node *node, List **entries, List **conditions)
 	{
 		JoinExpr   *join = (JoinExpr *) node;
 
-		Assert(join->jointype == JOIN_INNER);
+		if (join->jointype != JOIN_INNER)
+			elog(ERROR, "unexpected join type: %d", (int) join->jointype);
 		take_apart(join->larg, entries, conditions);
 		take_apart(join->rarg, entries, conditions);
 		add_conditions(join->quals, conditions);

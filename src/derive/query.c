@@ -375,6 +375,40 @@ derive_query_is_linear(Query *query)
 		!removes_duplicates(query->setOperations);
 }
 
+static bool
+has_outer_join(Node *node)
+{
+	ListCell   *lc;
+
+	if (IsA(node, RangeTblRef))
+		return false;
+	if (IsA(node, JoinExpr))
+	{
+		JoinExpr   *join = (JoinExpr *) node;
+
+		return join->jointype != JOIN_INNER || has_outer_join(join->larg) || has_outer_join(join->rarg);
+	}
+	foreach(lc, castNode(FromExpr, node)->fromlist)
+		if (has_outer_join(lfirst(lc)))
+		return true;
+	return false;
+}
+
+bool
+derive_query_has_outer_join(Query *query)
+{
+	return has_outer_join((Node *) query->jointree);
+}
+
+bool
+derive_query_is_plain(Query *query)
+{
+	return query->commandType == CMD_SELECT && query->groupingSets == NIL && query->sortClause == NIL &&
+		query->cteList == NIL && query->limitCount == NULL && query->limitOffset == NULL &&
+		query->rowMarks == NIL && !query->hasWindowFuncs && !query->hasForUpdate &&
+		!derive_query_has_outer_join(query);
+}
+
 TupleDesc
 derive_query_desc(Query *query)
 {

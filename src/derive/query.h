@@ -46,6 +46,16 @@ extern Var *derive_query_plain_column(Node *node);
 /* Do these contain a set operation other than UNION ALL, an aggregate, GROUP BY, HAVING or DISTINCT? */
 extern bool derive_query_is_linear(Query *query);
 
+/* Is some join in FROM, those of sub-queries aside, no inner join? */
+extern bool derive_query_has_outer_join(Query *query);
+
+/*
+ * Has it none of the other things that a query can do with the rows of FROM: outer
+ * joins, windows, LIMIT, ORDER BY, WITH, locks and so on?  Set-returning functions in
+ * the select list are nothing special.
+ */
+extern bool derive_query_is_plain(Query *query);
+
 /* Drop ORDER BY and the columns that only it needs; number the rest from 1. */
 extern void derive_query_normalize(Query *query);
 

@@ -484,12 +484,38 @@ collect_occurrences(Query *query, int branch, List **occurrences)
 	}
 }
 
+/*
+ * What the product rule does not hold for must not come here: the result would be
+ * wrong, and nothing would say so.  check.c refuses it, or compile.c cuts there;
+ * this is for the day when one of them lets something new pass.  Sub-queries that
+ * read no relation may do anything; in expressions there are no others, since
+ * nothing here would rewrite them.
+ */
+static bool
+check_linear_walker(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, SubLink) && derive_query_reads_relations((Query *) ((SubLink *) node)->subselect))
+		elog(ERROR, "a sub-query in an expression reads relations");
+	if (!IsA(node, Query))
+		return expression_tree_walker(node, check_linear_walker, context);
+	if (!derive_query_reads_relations((Query *) node))
+		return false;
+	if (!derive_query_is_linear((Query *) node) || !derive_query_is_plain((Query *) node))
+		elog(ERROR, "a query is not linear");
+	return query_tree_walker((Query *) node, check_linear_walker, context, 0);
+}
+
 DeriveLinear *
 derive_linear_create(List *branches, bool parallel)
 {
 	DeriveLinear *linear = palloc0(sizeof(DeriveLinear));
 	List	   *occurrences = NIL;
 	ListCell   *lc;
+
+	foreach(lc, branches)
+		(void) check_linear_walker(lfirst(lc), NULL);
 
 	linear->cxt = CurrentMemoryContext;
 	linear->branches = branches;

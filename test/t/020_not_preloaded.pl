@@ -205,6 +205,7 @@ sql('UPDATE t SET v = v + 1');
 restart(0, 'immediate');
 sql('REFRESH MATERIALIZED VIEW plain; REFRESH MATERIALIZED VIEW per_g; UPDATE t SET v = v + 1');
 restart(1, 'immediate');
+sql(q{SELECT derive.wait('total', NULL, '60s')});	# the first batch, which decides about those that are ready
 sql(q{SELECT derive.resume('plain')});
 is_right('crashes on both sides');
 is(computed_anew(), 'over_plain per_g total', 'what had to be is computed anew after crashes');

@@ -14,18 +14,14 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tableam.h"
-#include "base/debug_point.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_namespace.h"
 #include "commands/defrem.h"
 #include "executor/executor.h"
 #include "nodes/parsenodes.h"
-#include "optimizer/cost.h"
 #include "optimizer/optimizer.h"
-#include "optimizer/paths.h"
 #include "optimizer/planmain.h"
-#include "optimizer/planner.h"
 #include "parser/parse_relation.h"
 #include "replication/message.h"
 #include "replication/reorderbuffer.h"
@@ -509,46 +505,19 @@ derive_compat_prunes_despite_slots(void)
 }
 
 /*
- * What the planner may not do where the same table is read as it is and as it was:
- * believe CHECK constraints, use other extensions' ways to scan and join, which take
- * snapshots as they like, or remove self joins, as 18 does (commit fc069a3a6).  The
- * variables themselves, since code of views may set the settings.
+ * 18 merges the self joins of a unique key into one scan (commit fc069a3a6).  Sets the
+ * variable itself, and returns what it was.
  */
-typedef struct DeriveOldPlannerSettings
+static inline bool
+derive_compat_eliminate_self_joins(bool eliminate)
 {
-	int			constraint_exclusion;
-	set_rel_pathlist_hook_type rel_pathlist_hook;
-	set_join_pathlist_hook_type join_pathlist_hook;
-	create_upper_paths_hook_type upper_paths_hook;
-	bool		self_join_elimination;
-} DeriveOldPlannerSettings;
-
-static inline void
-derive_compat_plan_two_sights(DeriveOldPlannerSettings *saved)
-{
-	saved->constraint_exclusion = constraint_exclusion;
-	constraint_exclusion = CONSTRAINT_EXCLUSION_OFF;
-	saved->rel_pathlist_hook = set_rel_pathlist_hook;
-	saved->join_pathlist_hook = set_join_pathlist_hook;
-	saved->upper_paths_hook = create_upper_paths_hook;
-	set_rel_pathlist_hook = NULL;
-	set_join_pathlist_hook = NULL;
-	create_upper_paths_hook = NULL;
 #if PG_VERSION_NUM >= 180000
-	saved->self_join_elimination = enable_self_join_elimination;
-	enable_self_join_elimination = DERIVE_DEBUG_SKIPS("self-joins");
-#endif
-}
+	bool		before = enable_self_join_elimination;
 
-static inline void
-derive_compat_plan_one_sight(const DeriveOldPlannerSettings *saved)
-{
-	constraint_exclusion = saved->constraint_exclusion;
-	set_rel_pathlist_hook = saved->rel_pathlist_hook;
-	set_join_pathlist_hook = saved->join_pathlist_hook;
-	create_upper_paths_hook = saved->upper_paths_hook;
-#if PG_VERSION_NUM >= 180000
-	enable_self_join_elimination = saved->self_join_elimination;
+	enable_self_join_elimination = eliminate;
+	return before;
+#else
+	return false;
 #endif
 }
 

@@ -53,7 +53,9 @@
 #include "nodes/nodeFuncs.h"
 #include "optimizer/cost.h"
 #include "optimizer/optimizer.h"
+#include "optimizer/paths.h"
 #include "optimizer/plancat.h"
+#include "optimizer/planner.h"
 #include "parser/parsetree.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
@@ -163,11 +165,46 @@ install_hook(void)
 	installed = true;
 }
 
+/* Of the planner's own variables, since code of views may set the settings. */
+typedef struct PlannerSettings
+{
+	int			constraint_exclusion;
+	bool		self_joins;
+	set_rel_pathlist_hook_type rel_hook;
+	set_join_pathlist_hook_type join_hook;
+	create_upper_paths_hook_type upper_hook;
+} PlannerSettings;
+
+/* See the head of the file. */
+static void
+restrict_planner(PlannerSettings *saved)
+{
+	saved->constraint_exclusion = constraint_exclusion;
+	saved->self_joins = derive_compat_eliminate_self_joins(DERIVE_DEBUG_SKIPS("self-joins"));
+	saved->rel_hook = set_rel_pathlist_hook;
+	saved->join_hook = set_join_pathlist_hook;
+	saved->upper_hook = create_upper_paths_hook;
+	constraint_exclusion = CONSTRAINT_EXCLUSION_OFF;
+	set_rel_pathlist_hook = NULL;
+	set_join_pathlist_hook = NULL;
+	create_upper_paths_hook = NULL;
+}
+
+static void
+restore_planner(const PlannerSettings *saved)
+{
+	constraint_exclusion = saved->constraint_exclusion;
+	(void) derive_compat_eliminate_self_joins(saved->self_joins);
+	set_rel_pathlist_hook = saved->rel_hook;
+	set_join_pathlist_hook = saved->join_hook;
+	create_upper_paths_hook = saved->upper_hook;
+}
+
 PlannedStmt *
 derive_old_plan(Query *query, int cursor_options, DerivePast *past, DeriveOldIndexes *indexes)
 {
 	PlannedStmt *stmt;
-	DeriveOldPlannerSettings saved;
+	PlannerSettings saved;
 
 	memset(indexes, 0, sizeof(DeriveOldIndexes));
 	if (past == NULL)
@@ -177,14 +214,14 @@ derive_old_plan(Query *query, int cursor_options, DerivePast *past, DeriveOldInd
 	install_hook();
 	planning_past = past;
 	planning_indexes = indexes;
-	derive_compat_plan_two_sights(&saved);
+	restrict_planner(&saved);
 	PG_TRY();
 	{
 		stmt = derive_join_plan(query, cursor_options & ~CURSOR_OPT_PARALLEL_OK);
 	}
 	PG_FINALLY();
 	{
-		derive_compat_plan_one_sight(&saved);
+		restore_planner(&saved);
 		planning_past = NULL;
 		planning_indexes = NULL;
 	}

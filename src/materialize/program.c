@@ -310,14 +310,17 @@ check_identity_of(Oid relid, bool key_would_do, bool pglogical)
 	const char *name = get_rel_name(relid);
 	const char *qualified = quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), name);
 
-	if (!derive_owns_relation(relid, GetUserId()))
+	if (!derive_owns_relation(relid, GetUserId()) && key_would_do)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 key_would_do ? errmsg("table \"%s\" has neither a usable replica identity nor replica identity FULL", name) :
+				 errmsg("table \"%s\" has neither a usable replica identity nor replica identity FULL", name),
+				 errdetail("The write-ahead log must tell which rows are updated or deleted, and only the owner of the table may have that logged."),
+				 errhint("Ask its owner to add a primary key, or to run ALTER TABLE %s REPLICA IDENTITY FULL.", qualified)));
+	else if (!derive_owns_relation(relid, GetUserId()))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("table \"%s\" does not have replica identity FULL", name),
-				 key_would_do ? errdetail("The write-ahead log must tell which rows are updated or deleted, and only the owner of the table may have that logged.") :
 				 errdetail("Old row images are needed to maintain a view, and only the owner of the table may have them logged."),
-				 key_would_do ? errhint("Ask its owner to add a primary key, or to run ALTER TABLE %s REPLICA IDENTITY FULL.", qualified) :
 				 errhint("Ask its owner to run ALTER TABLE %s REPLICA IDENTITY FULL.", qualified)));
 	if (pglogical)
 		ereport(NOTICE,

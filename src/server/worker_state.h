@@ -96,7 +96,8 @@ typedef struct WorkerView
 	bool		stuck;			/* in this batch: it should have moved, or be
 								 * compared, and could not */
 	bool		past_gone;		/* it stands still, and its old rows are no
-								 * longer held */
+								 * longer held: for people, and for what is
+								 * held; base/past.c decides by itself */
 	bool		past_announced; /* the log says that */
 	DeriveBatch *cohort;		/* in this batch: the deltas that it came back
 								 * with */

@@ -100,11 +100,11 @@ bool
 derive_worker_wants_backlog(WorkerView *view)
 {
 	if (view->row->state == DERIVE_VIEW_CATCHUP)
-		return view->kept_since_asked && view->row->epoch == derive_worker.epoch;
+		return view->keeping && view->row->epoch == derive_worker.epoch;
 	if (view->row->state != DERIVE_VIEW_BUILDING || view->builder == NULL ||
 		view->build_epoch != derive_worker.epoch)
 	{
-		view->kept_since_asked = false;
+		view->keeping = false;
 		return false;
 	}
 	if (!view->keeping)
@@ -112,7 +112,6 @@ derive_worker_wants_backlog(WorkerView *view)
 		LWLockAcquire(derive_shared()->lock, LW_SHARED);
 		view->keeping = owns_build_slot(view) && view->build->tracking_requested;
 		LWLockRelease(derive_shared()->lock);
-		view->kept_since_asked = view->keeping;
 	}
 	return view->keeping;
 }
@@ -179,7 +178,6 @@ tend_builder(WorkerView *view)
 		pfree(view->builder);
 		view->builder = NULL;
 		view->build = NULL;
-		view->keeping = false;
 		view->idle_looks = 0;
 		view->cancelled_at = 0;
 		view->waits_for = NULL; /* the builder has said it */
@@ -334,7 +332,7 @@ derive_worker_tend_builds(void)
 		view->builder = derive_builder_start(view->build);
 		view->build_epoch = derive_worker.epoch;
 		view->build_xmin = InvalidFullTransactionId;
-		view->keeping = view->kept_since_asked = false;
+		view->keeping = false;
 		MemoryContextSwitchTo(oldcontext);
 		if (view->builder == NULL)
 		{

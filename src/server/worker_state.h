@@ -116,9 +116,8 @@ typedef struct WorkerView
 	BackgroundWorkerHandle *builder;
 	int64		build_epoch;	/* our life when it was started */
 	bool		keeping;		/* its backlog has been kept ever since it
-								 * asked */
-	bool		kept_since_asked;	/* and goes on to be, until the view is
-									 * handed over */
+								 * asked, also after it has ended, until the
+								 * view is handed over */
 	TimestampTz looked_at;		/* when we last looked after the builder */
 	int			idle_looks;		/* in a row at which its query just waited */
 	TimestampTz cancelled_at;	/* when it was cancelled; 0: it was not */

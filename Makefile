@@ -38,6 +38,12 @@ OBJS = \
 	src/capture/json_text.o \
 	src/capture/lives.o \
 	src/capture/output_plugin.o \
+	src/compile/check.o \
+	src/compile/conversion.o \
+	src/compile/hidden.o \
+	src/compile/query.o \
+	src/compile/stable.o \
+	src/compile/unqualified.o \
 	src/delta/backlog.o \
 	src/delta/consolidate.o \
 	src/delta/delta.o \
@@ -66,23 +72,17 @@ OBJS = \
 	src/derive/aggredo.o \
 	src/derive/aggregate.o \
 	src/derive/aggstate.o \
-	src/derive/check.o \
 	src/derive/choice.o \
 	src/derive/compile.o \
-	src/derive/conversion.o \
 	src/derive/definition.o \
 	src/derive/exactsum.o \
 	src/derive/handlers.o \
-	src/derive/hidden.o \
 	src/derive/joinorder.o \
 	src/derive/old_scan.o \
 	src/derive/plan.o \
-	src/derive/query.o \
 	src/derive/select.o \
-	src/derive/stable.o \
 	src/derive/statetable.o \
 	src/derive/term.o \
-	src/derive/unqualified.o \
 	src/materialize/buffer.o \
 	src/materialize/context.o \
 	src/materialize/explain.o \

@@ -45,11 +45,11 @@
 #include "utils/typcache.h"
 
 #include "base/compat.h"
+#include "compile/check.h"
+#include "compile/hidden.h"
+#include "compile/query.h"
 #include "derive/aggregate.h"
-#include "derive/check.h"
 #include "derive/choice.h"
-#include "derive/hidden.h"
-#include "derive/query.h"
 
 typedef struct SplitContext
 {

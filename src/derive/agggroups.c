@@ -18,8 +18,8 @@
 
 #include "base/compat.h"
 #include "base/rowhash.h"
+#include "compile/hidden.h"
 #include "derive/aggrun.h"
-#include "derive/hidden.h"
 
 typedef struct GroupEntry
 {

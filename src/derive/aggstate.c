@@ -19,8 +19,8 @@
 #include "utils/memutils.h"
 
 #include "base/rowhash.h"
+#include "compile/hidden.h"
 #include "derive/aggrun.h"
-#include "derive/hidden.h"
 
 /* A copy that does not point into any table. */
 Datum

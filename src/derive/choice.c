@@ -68,11 +68,11 @@
 
 #include "base/compat.h"
 #include "base/registry.h"
+#include "compile/check.h"
+#include "compile/query.h"
 #include "delta/consolidate.h"
 #include "derive/aggclass.h"
-#include "derive/check.h"
 #include "derive/choice.h"
-#include "derive/query.h"
 #include "derive/term.h"
 
 PG_FUNCTION_INFO_V1(derive_first_add);

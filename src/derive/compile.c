@@ -46,13 +46,13 @@
 
 #include "base/compat.h"
 #include "base/registry.h"
+#include "compile/check.h"
+#include "compile/hidden.h"
+#include "compile/query.h"
 #include "derive/aggregate.h"
-#include "derive/check.h"
 #include "derive/choice.h"
 #include "derive/compile.h"
 #include "derive/exactsum.h"
-#include "derive/hidden.h"
-#include "derive/query.h"
 
 typedef struct Compiler
 {

@@ -83,8 +83,8 @@
 #include "utils/syscache.h"
 
 #include "base/compat.h"
+#include "compile/query.h"
 #include "derive/joinorder.h"
-#include "derive/query.h"
 
 /* What the planner compares all orders of by default. */
 #define MANY_RELATIONS	8

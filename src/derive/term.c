@@ -55,8 +55,8 @@
 
 #include "base/compat.h"
 #include "base/gucs.h"
+#include "compile/query.h"
 #include "derive/old_scan.h"
-#include "derive/query.h"
 #include "derive/term.h"
 
 /* Deltas of these sizes get plans of their own; the planner is told this many rows. */

@@ -23,8 +23,8 @@
 #include "utils/rel.h"
 
 #include "base/compat.h"
+#include "compile/query.h"
 #include "derive/aggregate.h"
-#include "derive/query.h"
 #include "materialize/body.h"
 #include "materialize/lookups.h"
 #include "materialize/program.h"

@@ -73,7 +73,7 @@
 #include "base/compat.h"
 #include "base/gucs.h"
 #include "base/registry.h"
-#include "derive/query.h"
+#include "compile/query.h"
 #include "materialize/internal.h"
 
 typedef struct SavedUser

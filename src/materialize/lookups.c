@@ -36,8 +36,8 @@
 #include "utils/lsyscache.h"
 
 #include "base/compat.h"
+#include "compile/query.h"
 #include "derive/aggregate.h"
-#include "derive/query.h"
 #include "materialize/internal.h"
 #include "materialize/lookups.h"
 

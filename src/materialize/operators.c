@@ -44,10 +44,10 @@
 
 #include "base/debug_point.h"
 #include "base/registry.h"
+#include "compile/query.h"
 #include "delta/fill.h"
 #include "derive/aggregate.h"
 #include "derive/compile.h"
-#include "derive/query.h"
 #include "materialize/body.h"
 #include "materialize/internal.h"
 #include "materialize/lookups.h"

@@ -26,7 +26,7 @@
 #include "utils/snapmgr.h"
 
 #include "base/registry.h"
-#include "derive/query.h"
+#include "compile/query.h"
 #include "materialize/body.h"
 #include "materialize/internal.h"
 

@@ -31,7 +31,7 @@
 #include "nodes/nodeFuncs.h"
 #include "utils/lsyscache.h"
 
-#include "derive/stable.h"
+#include "compile/stable.h"
 
 /* By name, in pg_catalog; a trailing '*' matches any rest. */
 static const struct

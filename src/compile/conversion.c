@@ -31,9 +31,9 @@
 #include "utils/typcache.h"
 
 #include "base/compat.h"
-#include "derive/check.h"
-#include "derive/conversion.h"
-#include "derive/stable.h"
+#include "compile/check.h"
+#include "compile/conversion.h"
+#include "compile/stable.h"
 
 static const char *const by_name =
 "The text of such a value is the name of an object, which may change without any change of the tables.";

@@ -52,10 +52,10 @@
 
 #include "base/compat.h"
 #include "base/registry.h"
-#include "derive/check.h"
-#include "derive/conversion.h"
-#include "derive/query.h"
-#include "derive/stable.h"
+#include "compile/check.h"
+#include "compile/conversion.h"
+#include "compile/query.h"
+#include "compile/stable.h"
 
 typedef struct CheckContext
 {

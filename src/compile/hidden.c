@@ -45,8 +45,8 @@
 #include "base/compat.h"
 #include "base/registry.h"
 #include "base/rowhash.h"
-#include "derive/hidden.h"
-#include "derive/query.h"
+#include "compile/hidden.h"
+#include "compile/query.h"
 
 PG_FUNCTION_INFO_V1(derive_row_image_sql);
 PG_FUNCTION_INFO_V1(derive_row_of_image_sql);

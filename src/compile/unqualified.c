@@ -41,7 +41,7 @@
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
-#include "derive/unqualified.h"
+#include "compile/unqualified.h"
 
 #define SEARCH_PATH "search_path="
 

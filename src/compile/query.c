@@ -34,8 +34,8 @@
 #include "utils/typcache.h"
 
 #include "base/compat.h"
-#include "derive/hidden.h"
-#include "derive/query.h"
+#include "compile/hidden.h"
+#include "compile/query.h"
 
 typedef struct InlineContext
 {

@@ -38,11 +38,18 @@ OBJS = \
 	src/capture/json_text.o \
 	src/capture/lives.o \
 	src/capture/output_plugin.o \
+	src/compile/carve.o \
 	src/compile/check.o \
 	src/compile/conversion.o \
+	src/compile/derivative.o \
 	src/compile/hidden.o \
+	src/compile/lower_joins.o \
+	src/compile/occurrence.o \
+	src/compile/place.o \
 	src/compile/query.o \
+	src/compile/restrict.o \
 	src/compile/stable.o \
+	src/compile/touched.o \
 	src/compile/unqualified.o \
 	src/delta/backlog.o \
 	src/delta/consolidate.o \

@@ -16,6 +16,7 @@
 #include "access/tableam.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_namespace.h"
 #include "commands/defrem.h"
 #include "executor/executor.h"
@@ -370,6 +371,46 @@ derive_compat_flatten_join_aliases(Query *query, Node *node)
 #else
 	return flatten_join_alias_vars(query, node);
 #endif
+}
+
+/*
+ * Since 16 a column names the outer joins that may make it NULL (commit 2489d76c4).
+ * Take these from it, or all others.
+ */
+static inline void
+derive_compat_not_nulled_by(Var *var, const Bitmapset *joins)
+{
+#if PG_VERSION_NUM >= 160000
+	var->varnullingrels = bms_difference(var->varnullingrels, joins);
+#endif
+}
+
+static inline void
+derive_compat_nulled_by_only(Var *var, const Bitmapset *joins)
+{
+#if PG_VERSION_NUM >= 160000
+	var->varnullingrels = bms_intersect(var->varnullingrels, joins);
+#endif
+}
+
+/*
+ * Is a column of a table, its partitions and children never NULL?  18 has NOT NULL
+ * constraints that were not validated (commit 14e87ffa5), and earlier ones do not pass
+ * on to every child.
+ */
+static inline bool
+derive_compat_column_is_not_null(Oid relid, bool inh, AttrNumber attno)
+{
+	Relation	rel = table_open(relid, NoLock);
+	TupleDesc	desc = RelationGetDescr(rel);
+	bool		result = attno > 0 && attno <= desc->natts && TupleDescAttr(desc, attno - 1)->attnotnull &&
+	(!inh || rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE || !has_subclass(relid));
+
+#if PG_VERSION_NUM >= 180000
+	result = result && TupleDescCompactAttr(desc, attno - 1)->attnullability == ATTNULLABLE_VALID;
+#endif
+	table_close(rel, NoLock);
+	return result;
 }
 
 /* 17 added transaction_timeout (commit 51efe38cb); no background process may have one. */

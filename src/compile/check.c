@@ -264,20 +264,14 @@ check_block(Query *query)
 	{
 		{query->hasRecursive, "WITH RECURSIVE", "No operator maintains it yet.", NULL},
 		{query->hasModifyingCTE, "a data-modifying WITH", NULL, NULL},
-		{query->hasWindowFuncs, "a window function", "No operator maintains it yet.",
-		"Apply it when reading the view instead."},
 		{query->limitCount || query->limitOffset, "LIMIT or OFFSET",
 			"No operator maintains it yet.",
 		"Leave it out and apply it when reading the view; an index on the view makes that fast."},
-		{query->hasDistinctOn, "DISTINCT ON", "No operator maintains it yet.",
-		"Use GROUP BY with min() or max() if that says the same."},
 		{query->groupingSets != NIL, "GROUPING SETS, ROLLUP or CUBE", "No operator maintains it yet.",
 		"Declare one view for each grouping."},
 		{query->rowMarks != NIL, "FOR UPDATE or FOR SHARE", NULL, NULL},
 		{query->hasTargetSRFs && has_junk_sets(query), "a set-returning function in ORDER BY", NULL,
 		"Leave it out, or put it into the select list."},
-		{derive_query_has_outer_join(query), "an outer join", "No operator maintains it yet.",
-		"Declare the inner join as a view and the other table beside it, and join them when reading."},
 	};
 
 	for (int i = 0; i < lengthof(refused); i++)
@@ -353,11 +347,6 @@ check_walker(Node *node, CheckContext *context)
 	{
 		case T_Query:
 			return check_node_query((Query *) node, context);
-		case T_SubLink:
-			if (derive_query_reads_relations((Query *) ((SubLink *) node)->subselect))
-				derive_refuse("a sub-query in an expression", "No operator maintains it yet.",
-							  "Write it as a join with a sub-query in FROM.");
-			break;
 		case T_Var:
 			check_var((Var *) node, context);
 			return false;

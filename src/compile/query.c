@@ -225,6 +225,47 @@ derive_query_used(Query *query)
 	return used;
 }
 
+Bitmapset *
+derive_from_members(Node *tree)
+{
+	Bitmapset  *members = NULL;
+
+	add_used(tree, &members);
+	return members;
+}
+
+/* Entries on the side of outer joins that may be missing. */
+static void
+add_nullable(Node *node, Bitmapset **nullable)
+{
+	ListCell   *lc;
+
+	if (IsA(node, FromExpr))
+	{
+		foreach(lc, ((FromExpr *) node)->fromlist)
+			add_nullable(lfirst(lc), nullable);
+	}
+	else if (IsA(node, JoinExpr))
+	{
+		JoinExpr   *join = (JoinExpr *) node;
+
+		add_nullable(join->larg, nullable);
+		if (join->jointype == JOIN_INNER)
+			add_nullable(join->rarg, nullable);
+		else
+			*nullable = bms_join(*nullable, derive_from_members(join->rarg));
+	}
+}
+
+Bitmapset *
+derive_query_nullable(Query *query)
+{
+	Bitmapset  *nullable = NULL;
+
+	add_nullable((Node *) query->jointree, &nullable);
+	return nullable;
+}
+
 static bool
 reads_relations_walker(Node *node, void *context)
 {
@@ -370,8 +411,9 @@ removes_duplicates(Node *setop)
 bool
 derive_query_is_linear(Query *query)
 {
-	return !query->hasAggs && query->groupClause == NIL &&
-		query->havingQual == NULL && query->distinctClause == NIL &&
+	return !query->hasAggs && query->groupClause == NIL && query->groupingSets == NIL &&
+		query->havingQual == NULL && query->distinctClause == NIL && !query->hasWindowFuncs &&
+		query->limitCount == NULL && query->limitOffset == NULL && query->cteList == NIL &&
 		!removes_duplicates(query->setOperations);
 }
 
@@ -527,6 +569,14 @@ coerce_columns(Query *query, SetOperationStmt *op)
 		typmod = lnext(op->colTypmods, typmod);
 		collation = lnext(op->colCollations, collation);
 	}
+}
+
+List *
+derive_query_one_target(void)
+{
+	Const	   *one = makeConst(INT4OID, -1, InvalidOid, sizeof(int32), Int32GetDatum(1), false, true);
+
+	return list_make1(makeTargetEntry((Expr *) one, 1, pstrdup("one"), false));
 }
 
 Query *

@@ -24,6 +24,12 @@ extern Query *derive_query_of_view(Oid view);
 /* Indexes of the range table entries that FROM (or a set operation) really uses. */
 extern Bitmapset *derive_query_used(Query *query);
 
+/* The same of a part of FROM. */
+extern Bitmapset *derive_from_members(Node *tree);
+
+/* Those that may be missing: on the right side of a LEFT JOIN.  Of a query in the form of lower.h. */
+extern Bitmapset *derive_query_nullable(Query *query);
+
 /* Does the query, at any depth, read a relation?  If not, it is a function of the row. */
 extern bool derive_query_reads_relations(Query *query);
 
@@ -43,7 +49,7 @@ extern List *derive_row_types_of(TupleDesc desc);
 /* The column that the expression is, a change of type that changes nothing aside; else NULL. */
 extern Var *derive_query_plain_column(Node *node);
 
-/* Do these contain a set operation other than UNION ALL, an aggregate, GROUP BY, HAVING or DISTINCT? */
+/* Is every row made of single rows of FROM?  Not by other set operations than UNION ALL, GROUP BY, DISTINCT, windows, LIMIT. */
 extern bool derive_query_is_linear(Query *query);
 
 /* Is some join in FROM, those of sub-queries aside, no inner join? */
@@ -58,6 +64,9 @@ extern bool derive_query_is_plain(Query *query);
 
 /* Drop ORDER BY and the columns that only it needs; number the rest from 1. */
 extern void derive_query_normalize(Query *query);
+
+/* The target list of a query of which nothing is asked but whether it has rows: "SELECT 1". */
+extern List *derive_query_one_target(void);
 
 /* "SELECT every column FROM (query)" */
 extern Query *derive_query_wrap(Query *inner);

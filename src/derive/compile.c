@@ -48,6 +48,7 @@
 #include "base/registry.h"
 #include "compile/check.h"
 #include "compile/hidden.h"
+#include "compile/lower.h"
 #include "compile/query.h"
 #include "derive/aggregate.h"
 #include "derive/choice.h"
@@ -145,6 +146,12 @@ hide_output(DeriveOperator *op)
 	op->desc = derive_query_desc(linitial_node(Query, branches));
 }
 
+static bool
+has_limit(Query *query)
+{
+	return query->limitCount != NULL || query->limitOffset != NULL;
+}
+
 /* Give an inner operator its derived table, and the query that reads it. */
 static Query *
 derived_scan(Compiler *compiler, DeriveOperator *op)
@@ -161,7 +168,42 @@ derived_scan(Compiler *compiler, DeriveOperator *op)
  * -------------------------------------------------------------------------
  */
 
-/* Make a query that is linear itself linear all the way down. */
+/* Does a sub-query have to be evaluated as a whole, again and again, if its rows are not kept? */
+static bool
+is_worth_keeping(Query *subquery)
+{
+	return !derive_query_is_linear(subquery) && !derive_query_refers_outside(subquery) &&
+		!has_limit(subquery);
+}
+
+/* Sub-queries in expressions. */
+static bool
+flatten_walker(Node *node, Compiler *compiler)
+{
+	if (node == NULL || IsA(node, Query))
+		return false;
+	if (IsA(node, SubLink))
+	{
+		SubLink    *sublink = (SubLink *) node;
+		Query	   *subquery = castNode(Query, sublink->subselect);
+
+		if (!derive_query_reads_relations(subquery))
+			return expression_tree_walker(sublink->testexpr, flatten_walker, compiler);
+
+		/*
+		 * the rows of ARRAY(..) may be in order, and those that are kept are
+		 * not
+		 */
+		if (sublink->subLinkType != ARRAY_SUBLINK && is_worth_keeping(subquery))
+			sublink->subselect = (Node *) derived_scan(compiler, compile_block(compiler, subquery));
+		else
+			flatten_from(compiler, subquery);
+		return flatten_walker(sublink->testexpr, compiler);
+	}
+	return expression_tree_walker(node, flatten_walker, compiler);
+}
+
+/* Make tables of all sub-queries, at any depth, that are worth it. */
 static void
 flatten_from(Compiler *compiler, Query *query)
 {
@@ -172,22 +214,25 @@ flatten_from(Compiler *compiler, Query *query)
 	{
 		RangeTblEntry *rte = rt_fetch(i, query->rtable);
 
-		if (rte->rtekind != RTE_SUBQUERY || !derive_query_reads_relations(rte->subquery))
-			continue;
-		if (derive_query_is_linear(rte->subquery))
+		if (rte->rtekind != RTE_SUBQUERY)
 		{
-			derive_query_normalize(rte->subquery);
+			(void) range_table_entry_walker(rte, flatten_walker, compiler, QTW_IGNORE_JOINALIASES);
+			continue;
+		}
+		if (!derive_query_reads_relations(rte->subquery))
+			continue;
+		if (!is_worth_keeping(rte->subquery))
+		{
+			if (derive_query_is_linear(rte->subquery))
+				derive_query_normalize(rte->subquery);
 			flatten_from(compiler, rte->subquery);
 			continue;
 		}
-		if (derive_query_refers_outside(rte->subquery))
-			derive_refuse("a LATERAL sub-query that groups or removes duplicates",
-						  "Its rows belong to one row of the outer query each; no operator maintains that yet.",
-						  "Group by the outer row's key in the sub-query and join on it.");
 		rte->subquery = derived_scan(compiler, compile_block(compiler, rte->subquery));
 		rte->lateral = false;
 		rte->security_barrier = false;
 	}
+	(void) query_tree_walker(query, flatten_walker, compiler, QTW_IGNORE_RANGE_TABLE);
 }
 
 /* -------------------------------------------------------------------------
@@ -253,6 +298,16 @@ select_label(Query *query)
 	return nrelations > 1 ? "join" : "select";
 }
 
+/* Window functions, DISTINCT ON. */
+static DeriveOperator *
+compile_partitioned(Compiler *compiler, Query *query)
+{
+	const char *label = query->hasDistinctOn ? "DISTINCT ON" : "window";
+
+	flatten_from(compiler, query);
+	return select_operator(compiler, list_make1(derive_query_wrap(query)), label);
+}
+
 static DeriveOperator *
 compile_block(Compiler *compiler, Query *query)
 {
@@ -260,6 +315,8 @@ compile_block(Compiler *compiler, Query *query)
 
 	if (query->setOperations)
 		return compile_union(compiler, query);
+	if (query->hasWindowFuncs || query->hasDistinctOn)
+		return compile_partitioned(compiler, query);
 	if (query->distinctClause != NIL)
 	{
 		query->distinctClause = NIL;
@@ -356,6 +413,15 @@ typedef struct JoinedTable
 	bool		determined;		/* by the result's key columns found so far */
 } JoinedTable;
 
+/* A condition of a join. */
+typedef struct JoinCondition
+{
+	OpExpr	   *clause;
+	const Bitmapset *determines;	/* NULL: it holds for every row; else for
+									 * rows in which these entries are not
+									 * missing */
+} JoinCondition;
+
 /*
  * The tables of a join, all of them with a primary key; NIL if there is
  * anything else in FROM that could multiply rows.
@@ -433,9 +499,10 @@ equated(List *conditions, List *tables, int varno, AttrNumber attno)
 
 	foreach(lc, conditions)
 	{
-		OpExpr	   *op = lfirst(lc);
+		JoinCondition *condition = lfirst(lc);
+		OpExpr	   *op = condition->clause;
 
-		if (!IsA(op, OpExpr) || list_length(op->args) != 2)
+		if (condition->determines != NULL && !bms_is_member(varno, condition->determines))
 			continue;
 		for (int side = 0; side < 2; side++)
 		{
@@ -465,26 +532,47 @@ key_is_equated(List *conditions, List *tables, JoinedTable *table)
 	return true;
 }
 
-/* All conditions that hold for every row of an inner join. */
-static List *
-join_conditions(Node *node)
+static void
+add_join_conditions(Node *quals, const Bitmapset *determines, List **conditions)
 {
-	List	   *conditions = NIL;
+	ListCell   *lc;
+
+	foreach(lc, make_ands_implicit((Expr *) quals))
+	{
+		OpExpr	   *op = lfirst(lc);
+		JoinCondition *condition;
+
+		if (!IsA(op, OpExpr) || list_length(op->args) != 2)
+			continue;
+		condition = palloc(sizeof(JoinCondition));
+		condition->clause = op;
+		condition->determines = determines;
+		*conditions = lappend(*conditions, condition);
+	}
+}
+
+/* All conditions of FROM.  That of an outer join says nothing of the rows that meet none on its right side. */
+static void
+join_conditions(Node *node, const Bitmapset *determines, List **conditions)
+{
 	ListCell   *lc;
 
 	if (IsA(node, JoinExpr))
 	{
 		JoinExpr   *join = (JoinExpr *) node;
 
-		return list_concat(make_ands_implicit((Expr *) join->quals),
-						   list_concat(join_conditions(join->larg), join_conditions(join->rarg)));
+		join_conditions(join->larg, determines, conditions);
+		if (join->jointype != JOIN_INNER)
+			determines = derive_from_members(join->rarg);
+		join_conditions(join->rarg, determines, conditions);
+		add_join_conditions(join->quals, determines, conditions);
 	}
-	if (!IsA(node, FromExpr))
-		return NIL;
-	conditions = make_ands_implicit((Expr *) ((FromExpr *) node)->quals);
-	foreach(lc, ((FromExpr *) node)->fromlist)
-		conditions = list_concat(conditions, join_conditions(lfirst(lc)));
-	return conditions;
+	else if (IsA(node, FromExpr))
+	{
+		foreach(lc, ((FromExpr *) node)->fromlist)
+			join_conditions(lfirst(lc), determines, conditions);
+		add_join_conditions(((FromExpr *) node)->quals, determines, conditions);
+	}
 }
 
 /*
@@ -496,8 +584,9 @@ join_key(DeriveOperator *op, List **constraints)
 {
 	List	   *branches = derive_linear_branches(op->input);
 	Query	   *query = linitial_node(Query, branches);
+	Bitmapset  *nullable;
 	List	   *tables;
-	List	   *conditions;
+	List	   *conditions = NIL;
 	List	   *attnos = NIL;
 	ListCell   *lc;
 	bool		progress = true;
@@ -505,17 +594,17 @@ join_key(DeriveOperator *op, List **constraints)
 	if (list_length(branches) != 1 || query->hasTargetSRFs)
 		return NIL;
 	tables = joined_tables(query);
+	nullable = derive_query_nullable(query);
 	foreach(lc, tables)
 	{
 		JoinedTable *table = lfirst(lc);
-		List	   *shown = shown_key(query, table);
+		List	   *shown = bms_is_member(table->varno, nullable) ? NIL : shown_key(query, table);
 
 		table->determined = shown != NIL;
 		attnos = list_concat_unique_int(attnos, shown);
 		*constraints = list_append_unique_oid(*constraints, table->constraint);
 	}
-	query = copyObject(query);
-	conditions = join_conditions(derive_compat_flatten_join_aliases(query, (Node *) query->jointree));
+	join_conditions((Node *) query->jointree, NULL, &conditions);
 	while (progress)
 	{
 		progress = false;
@@ -576,6 +665,7 @@ derive_compile(Oid view, Oid owner, DeriveTableResolver resolve, void *arg, Quer
 		derive_refuse("a view that reads no table", "Nothing in the log can change it.",
 					  "Use a plain view or table.");
 
+	derive_lower_joins(tree);
 	(void) compile_block(&compiler, tree);
 	foreach(lc, compiler.operators)
 		choose_locator(lfirst(lc));

@@ -54,7 +54,7 @@
  * like those that the planner makes itself for IN and EXISTS, in 15 to 18.
  *
  * Sub-queries that cannot be merged (a set-returning function in the select list,
- * UNION ALL, a security barrier) are ordered by themselves.  Where they are short,
+ * UNION ALL, a security barrier, an outer join) are ordered by themselves.  Where they are short,
  * their FROM becomes a plain list, which the planner orders as ever: the limit is
  * one for JOIN, and a list without sub-lists is one problem.
  *
@@ -219,7 +219,8 @@ entries_at_once(void)
 bool
 derive_join_is_long(Query *query)
 {
-	return query->setOperations == NULL && count_entries(query) > entries_at_once();
+	return query->setOperations == NULL && !derive_query_has_outer_join(query) &&
+		count_entries(query) > entries_at_once();
 }
 
 static int
@@ -824,7 +825,7 @@ order_query(Query *query)
 	Bitmapset  *used;
 	int			i = -1;
 
-	if (query->setOperations == NULL)
+	if (query->setOperations == NULL && !derive_query_has_outer_join(query))
 		query = merge_subqueries(query);
 	used = derive_query_used(query);
 	while ((i = bms_next_member(used, i)) >= 0)

@@ -62,10 +62,9 @@
 
 #include "base/compat.h"
 #include "base/debug_point.h"
+#include "compile/occurrence.h"
 #include "derive/joinorder.h"
 #include "derive/old_scan.h"
-
-#define MARK "a relation that is read as it was before the batch, by pg_derive only"
 
 /* Tables, and what the transaction itself writes. */
 typedef enum OldKind
@@ -78,21 +77,6 @@ typedef enum OldKind
 static DerivePast *planning_past = NULL;
 static DeriveOldIndexes *planning_indexes = NULL;
 static get_relation_info_hook_type next_hook = NULL;
-
-void
-derive_old_mark(RangeTblEntry *rte)
-{
-	StaticAssertStmt(sizeof(MARK) > NAMEDATALEN, "the mark must not be a possible alias");
-	Assert(rte->rtekind == RTE_RELATION && rte->relkind == get_rel_relkind(rte->relid));
-	rte->alias = NULL;
-	rte->eref = makeAlias(MARK, rte->eref->colnames);
-}
-
-static bool
-is_marked(const RangeTblEntry *rte)
-{
-	return rte->rtekind == RTE_RELATION && strcmp(rte->eref->aliasname, MARK) == 0;
-}
 
 static OldKind
 kind_of(const RangeTblEntry *rte)
@@ -144,7 +128,7 @@ hide_young_indexes(PlannerInfo *root, Oid relid, bool inhparent, RelOptInfo *rel
 
 	if (next_hook)
 		next_hook(root, relid, inhparent, rel);
-	if (planning_past == NULL || !is_marked(rte) || DERIVE_DEBUG_SKIPS("young-indexes"))
+	if (planning_past == NULL || !derive_occurrence_is_old(rte) || DERIVE_DEBUG_SKIPS("young-indexes"))
 		return;
 	foreach(lc, rel->indexlist)
 	{
@@ -281,7 +265,7 @@ set_old_scan(ScanState *scan, OldScans *scans)
 	RangeTblEntry *rte = rt_fetch(((Scan *) scan->ps.plan)->scanrelid, scans->range_table);
 	OldKind		kind;
 
-	if (!is_marked(rte))
+	if (!derive_occurrence_is_old(rte))
 		return;
 	kind = kind_of(rte);
 	if (scans->copies[kind] == NULL)

@@ -24,9 +24,6 @@ typedef struct DeriveOldIndexes
 	FullTransactionId left_out[2];
 } DeriveOldIndexes;
 
-/* Mark the entry of a relation, to be read as it was. */
-extern void derive_old_mark(RangeTblEntry *rte);
-
 /*
  * derive_join_plan() for a query with marked entries; past NULL: it has none.  Sets
  * *indexes.  Never parallel if there is a past.

@@ -1,19 +1,15 @@
 /*-------------------------------------------------------------------------
  *
  * term.c
- *	  Deltas of select-project-join queries.
+ *	  Deltas of what an operator reads.
  *
- * A linear query Q over the relations R1 .. Rn (the same table joined twice is
- * two of them, an "occurrence" each) has the delta
+ * The input of an operator is a query, or several in UNION ALL, of which compile/
+ * says that it has terms (derivative.c): its difference between two states is the sum of
+ * one query for each relation that has changed.  Those are made here when they are first
+ * needed, and run.
  *
- *	dQ = sum over k of  Q(R1', .., R(k-1)', dRk, R(k+1), .., Rn)
- *
- * where R' is the relation after the batch and R before it.  This is the
- * product rule, telescoped: n terms, each with one delta in it, whatever
- * changed together.  Weights multiply.
- *
- * Under the batch's snapshot the base table itself is R'.  R is never stored.
- * It is read in one of two ways:
+ * Under the batch's snapshot a table itself is R', the relation after the batch.  R, before
+ * it, is never stored.  It is read in one of two ways:
  *
  *	old versions	the table itself, under the snapshot of the position before the
  *				batch (old_scan.c).  So a term is a plain join, each relation in it
@@ -23,17 +19,12 @@
  *				them, or DDL changed the table since.  Where n relations of a join
  *				changed together, the term has 2^n combinations of these, and a
  *				key that is to be looked up in an Append reaches the index of only
- *				one of its halves.
+ *				one of its halves.  Good for inner joins only: where a row decides
+ *				together with others, it needs old versions, or the input is
+ *				computed anew.
  *
  * With old versions, all occurrences after k are read so, whether or not they
  * changed: it makes no difference then, and k alone decides which plan it is.
- *
- * A term is made by rewriting the query tree: occurrence k becomes a named
- * tuplestore, those after it are marked as old, or, from the log, those that
- * changed become the UNION ALL above.  Each replaced entry gains a weight column,
- * and the product of the weights becomes the last column of the result, passed up
- * through sub-queries.  In a sub-query that is a UNION ALL only the branch that
- * holds occurrence k stays.
  *
  * Plans are cached for (branch, k, how the others are read, size of the delta).
  *
@@ -55,7 +46,9 @@
 
 #include "base/compat.h"
 #include "base/gucs.h"
+#include "compile/derivative.h"
 #include "compile/query.h"
+#include "delta/consolidate.h"
 #include "derive/old_scan.h"
 #include "derive/term.h"
 
@@ -89,283 +82,12 @@ struct DeriveLinear
 	bool		parallel;		/* for the whole result */
 	TupleDesc	desc;
 	int			noccurrences;
-	DeriveOccurrence *occurrences;
+	DeriveOccurrence *occurrences;	/* the first has number 1 */
+	DeriveReach *reach;			/* of each of them */
+	bool	   *direct;			/* of each branch: of all of its occurrences? */
 	List	   *sources;		/* of DeriveSource *; made when first needed */
 	List	   *terms;			/* of CachedTerm * */
 };
-
-typedef struct TermContext
-{
-	int			next;			/* number of the next occurrence met */
-	int			delta;			/* the occurrence to replace by its delta */
-	Bitmapset  *old;			/* see CachedTerm */
-	Bitmapset  *undone;
-	double		ntuples;
-} TermContext;
-
-static AttrNumber rewrite_subquery(RangeTblEntry *rte, TermContext *context);
-static Expr *rewrite_query(Query *query, TermContext *context);
-static int	count_occurrences(Query *query);
-
-/* -------------------------------------------------------------------------
- * Rewriting a query to one of its terms
- * -------------------------------------------------------------------------
- */
-
-static char *
-delta_name(Oid relid, bool inh)
-{
-	return psprintf("delta_%u%s", relid, inh ? "" : "_only");
-}
-
-static Expr *
-constant_one(void)
-{
-	return (Expr *) makeConst(INT8OID, -1, InvalidOid, sizeof(int64), Int64GetDatum(1),
-							  false, FLOAT8PASSBYVAL);
-}
-
-static Expr *
-multiply(Expr *a, Expr *b)
-{
-	if (a == NULL || b == NULL)
-		return a ? a : b;
-	return (Expr *) makeFuncExpr(F_INT8MUL, INT8OID, list_make2(a, b),
-								 InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL);
-}
-
-/* Append the weight as the last column of a query and return its number. */
-static AttrNumber
-append_weight(Query *query, Expr *weight)
-{
-	AttrNumber	resno = list_length(query->targetList) + 1;
-
-	query->targetList = lappend(query->targetList,
-								makeTargetEntry(weight ? weight : constant_one(), resno,
-												pstrdup("weight"), false));
-	return resno;
-}
-
-/* "SELECT all columns FROM rte", keeping attribute numbers; desc names the columns. */
-static Query *
-scan_query(RangeTblEntry *rte, TupleDesc desc, int natts)
-{
-	Query	   *query = makeNode(Query);
-	RangeTblRef *ref = makeNode(RangeTblRef);
-
-	ref->rtindex = 1;
-	query->commandType = CMD_SELECT;
-	query->canSetTag = true;
-	query->rtable = list_make1(rte);
-	query->jointree = makeFromExpr(list_make1(ref), NULL);
-	derive_compat_strip_permissions(query);
-	for (int i = 0; i < natts; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(desc, i);
-		Expr	   *expr;
-
-		if (att->attisdropped)
-			expr = (Expr *) makeNullConst(INT4OID, -1, InvalidOid);
-		else
-			expr = (Expr *) makeVar(1, i + 1, att->atttypid, att->atttypmod, att->attcollation, 0);
-		query->targetList = lappend(query->targetList,
-									makeTargetEntry(expr, i + 1, pstrdup(NameStr(att->attname)), false));
-	}
-	return query;
-}
-
-/*
- * A relation as it was before the batch.
- */
-static RangeTblEntry *
-pre_state_rte(RangeTblEntry *rte, TupleDesc delta_desc, TermContext *context)
-{
-	int			natts = delta_desc->natts - 1;
-	Query	   *after = scan_query(rte, delta_desc, natts);
-	Query	   *undo = scan_query(derive_query_enr_rte(delta_name(rte->relid, rte->inh),
-													   delta_desc, context->ntuples),
-								  delta_desc, natts);
-	Var		   *weight = makeVar(1, natts + 1, INT8OID, -1, InvalidOid, 0);
-
-	append_weight(after, NULL);
-	append_weight(undo, (Expr *) makeFuncExpr(F_INT8UM, INT8OID, list_make1(weight),
-											  InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL));
-	return derive_query_subquery_rte(derive_query_union_all(list_make2(after, undo)), "before");
-}
-
-/* Rewrite one occurrence; the weight's attribute number, or 0 if it stays as it is. */
-static AttrNumber
-rewrite_relation(ListCell *cell, TermContext *context)
-{
-	RangeTblEntry *rte = lfirst_node(RangeTblEntry, cell);
-	int			number = context->next++;
-	Relation	rel;
-	TupleDesc	desc;
-
-	if (bms_is_member(number, context->old))
-		derive_old_mark(rte);
-	if (number != context->delta && !bms_is_member(number, context->undone))
-		return 0;
-
-	rel = table_open(rte->relid, AccessShareLock);
-	desc = derive_delta_desc(RelationGetDescr(rel));
-	table_close(rel, NoLock);
-
-	if (number == context->delta)
-		lfirst(cell) = derive_query_enr_rte(delta_name(rte->relid, rte->inh), desc,
-											context->ntuples);
-	else
-		lfirst(cell) = pre_state_rte(rte, desc, context);
-	return derive_delta_weight_attno(desc);
-}
-
-static int
-count_occurrences(Query *query)
-{
-	Bitmapset  *used = derive_query_used(query);
-	int			count = 0;
-	int			i = -1;
-
-	while ((i = bms_next_member(used, i)) >= 0)
-	{
-		RangeTblEntry *rte = rt_fetch(i, query->rtable);
-
-		if (rte->rtekind == RTE_RELATION)
-			count++;
-		else if (rte->rtekind == RTE_SUBQUERY && derive_query_reads_relations(rte->subquery))
-			count += count_occurrences(rte->subquery);
-	}
-	return count;
-}
-
-/* A UNION ALL in FROM, none of whose branches holds the delta. */
-static AttrNumber
-rewrite_union_before(RangeTblEntry *rte, TermContext *context)
-{
-	List	   *branches = derive_query_union_branches(rte->subquery, NULL, NULL);
-	AttrNumber	attno = 0;
-	ListCell   *lc;
-
-	foreach(lc, branches)
-	{
-		Query	   *branch = lfirst_node(Query, lc);
-
-		attno = append_weight(branch, rewrite_query(branch, context));
-
-		/*
-		 * a branch now lies one level below the place that the set operation
-		 * had
-		 */
-		IncrementVarSublevelsUp((Node *) branch, 1, 1);
-	}
-	rte->subquery = derive_query_union_all(branches);
-	return attno;
-}
-
-/* A UNION ALL in FROM, one of whose branches holds the delta: the others vanish. */
-static AttrNumber
-rewrite_union_delta(RangeTblEntry *rte, TermContext *context)
-{
-	List	   *branches = derive_query_union_branches(rte->subquery, NULL, NULL);
-	ListCell   *lc;
-	AttrNumber	attno = 0;
-
-	foreach(lc, branches)
-	{
-		Query	   *branch = lfirst_node(Query, lc);
-		int			count = count_occurrences(branch);
-
-		if (context->delta < context->next || context->delta >= context->next + count)
-		{
-			context->next += count;
-			continue;
-		}
-		attno = append_weight(branch, rewrite_query(branch, context));
-		rte->subquery = branch;
-	}
-	Assert(attno != 0);
-	return attno;
-}
-
-/* Only mark what is to be read as it was; no weights arise. */
-static void
-mark_old(Query *query, TermContext *context)
-{
-	Bitmapset  *used = derive_query_used(query);
-	int			i = -1;
-
-	while ((i = bms_next_member(used, i)) >= 0)
-	{
-		RangeTblEntry *rte = rt_fetch(i, query->rtable);
-
-		if (rte->rtekind == RTE_RELATION && bms_is_member(context->next++, context->old))
-			derive_old_mark(rte);
-		else if (rte->rtekind == RTE_SUBQUERY && derive_query_reads_relations(rte->subquery))
-			mark_old(rte->subquery, context);
-	}
-}
-
-static AttrNumber
-rewrite_subquery(RangeTblEntry *rte, TermContext *context)
-{
-	int			first = context->next;
-	int			count = count_occurrences(rte->subquery);
-	bool		has_delta = context->delta >= first && context->delta < first + count;
-	bool		has_old = false;
-	bool		has_undone = false;
-	AttrNumber	attno;
-
-	for (int i = first; i < first + count; i++)
-	{
-		has_old |= bms_is_member(i, context->old);
-		has_undone |= bms_is_member(i, context->undone);
-	}
-	if (!has_delta && !has_undone)
-	{
-		if (has_old)
-			mark_old(rte->subquery, context);
-		else
-			context->next += count;
-		return 0;
-	}
-	if (rte->subquery->setOperations == NULL)
-		attno = append_weight(rte->subquery, rewrite_query(rte->subquery, context));
-	else if (has_delta)
-		attno = rewrite_union_delta(rte, context);
-	else
-		attno = rewrite_union_before(rte, context);
-
-	/* columns may have been added to a view since its alias list was made */
-	while (list_length(rte->eref->colnames) < attno - 1)
-		rte->eref->colnames = lappend(rte->eref->colnames, makeString(pstrdup("?column?")));
-	rte->eref->colnames = lappend(rte->eref->colnames, makeString(pstrdup("weight")));
-	return attno;
-}
-
-/* Rewrite all occurrences in a query without set operation; its weight, or NULL for 1. */
-static Expr *
-rewrite_query(Query *query, TermContext *context)
-{
-	Bitmapset  *used = derive_query_used(query);
-	Expr	   *weight = NULL;
-	int			i = -1;
-
-	Assert(query->setOperations == NULL);
-	while ((i = bms_next_member(used, i)) >= 0)
-	{
-		ListCell   *cell = list_nth_cell(query->rtable, i - 1);
-		RangeTblEntry *rte = lfirst_node(RangeTblEntry, cell);
-		AttrNumber	attno = 0;
-
-		if (rte->rtekind == RTE_RELATION)
-			attno = rewrite_relation(cell, context);
-		else if (rte->rtekind == RTE_SUBQUERY && derive_query_reads_relations(rte->subquery))
-			attno = rewrite_subquery(rte, context);
-		if (attno != 0)
-			weight = multiply(weight, (Expr *) makeVar(i, attno, INT8OID, -1, InvalidOid, 0));
-	}
-	return weight;
-}
 
 /* -------------------------------------------------------------------------
  * What is read
@@ -460,53 +182,6 @@ derive_linear_sources(DeriveLinear *linear, List *sources)
  * -------------------------------------------------------------------------
  */
 
-static void
-collect_occurrences(Query *query, int branch, List **occurrences)
-{
-	Bitmapset  *used = derive_query_used(query);
-	int			i = -1;
-
-	while ((i = bms_next_member(used, i)) >= 0)
-	{
-		RangeTblEntry *rte = rt_fetch(i, query->rtable);
-
-		if (rte->rtekind == RTE_RELATION)
-		{
-			DeriveOccurrence *occurrence = palloc(sizeof(DeriveOccurrence));
-
-			occurrence->relid = rte->relid;
-			occurrence->inh = rte->inh;
-			occurrence->branch = branch;
-			*occurrences = lappend(*occurrences, occurrence);
-		}
-		else if (rte->rtekind == RTE_SUBQUERY && derive_query_reads_relations(rte->subquery))
-			collect_occurrences(rte->subquery, branch, occurrences);
-	}
-}
-
-/*
- * What the product rule does not hold for must not come here: the result would be
- * wrong, and nothing would say so.  check.c refuses it, or compile.c cuts there;
- * this is for the day when one of them lets something new pass.  Sub-queries that
- * read no relation may do anything; in expressions there are no others, since
- * nothing here would rewrite them.
- */
-static bool
-check_linear_walker(Node *node, void *context)
-{
-	if (node == NULL)
-		return false;
-	if (IsA(node, SubLink) && derive_query_reads_relations((Query *) ((SubLink *) node)->subselect))
-		elog(ERROR, "a sub-query in an expression reads relations");
-	if (!IsA(node, Query))
-		return expression_tree_walker(node, check_linear_walker, context);
-	if (!derive_query_reads_relations((Query *) node))
-		return false;
-	if (!derive_query_is_linear((Query *) node) || !derive_query_is_plain((Query *) node))
-		elog(ERROR, "a query is not linear");
-	return query_tree_walker((Query *) node, check_linear_walker, context, 0);
-}
-
 DeriveLinear *
 derive_linear_create(List *branches, bool parallel)
 {
@@ -514,20 +189,31 @@ derive_linear_create(List *branches, bool parallel)
 	List	   *occurrences = NIL;
 	ListCell   *lc;
 
-	foreach(lc, branches)
-		(void) check_linear_walker(lfirst(lc), NULL);
-
 	linear->cxt = CurrentMemoryContext;
 	linear->branches = branches;
 	linear->parallel = parallel;
 	linear->desc = derive_query_desc(linitial_node(Query, branches));
 	foreach(lc, branches)
-		collect_occurrences(lfirst_node(Query, lc), foreach_current_index(lc), &occurrences);
+		occurrences = derive_occurrences_number(lfirst_node(Query, lc), foreach_current_index(lc), occurrences);
 
 	linear->noccurrences = list_length(occurrences);
 	linear->occurrences = palloc0(sizeof(DeriveOccurrence) * Max(linear->noccurrences, 1));
+	linear->reach = palloc0(sizeof(DeriveReach) * Max(linear->noccurrences, 1));
+	linear->direct = palloc0(sizeof(bool) * list_length(branches));
+	memset(linear->direct, true, sizeof(bool) * list_length(branches));
 	foreach(lc, occurrences)
-		linear->occurrences[foreach_current_index(lc)] = *(DeriveOccurrence *) lfirst(lc);
+	{
+		int			i = foreach_current_index(lc);
+		DeriveOccurrence *occurrence = lfirst(lc);
+
+		linear->occurrences[i] = *occurrence;
+		linear->reach[i] = derive_query_reach(list_nth_node(Query, branches, occurrence->branch), i + 1);
+		linear->direct[occurrence->branch] &= linear->reach[i] == DERIVE_REACH_DIRECT;
+
+		/* the result would be wrong, and nothing would say so */
+		if (linear->reach[i] == DERIVE_REACH_NONE)
+			elog(ERROR, "a query that is to be maintained has no terms");
+	}
 	return linear;
 }
 
@@ -603,6 +289,36 @@ deltas_to_read(DeriveLinear *linear, DeriveBatch *batch)
 	return result;
 }
 
+static bool
+is_shown(DeriveLinear *linear, int i, DeriveBatch *batch)
+{
+	return batch->past != NULL && derive_past_shows(batch->past, linear->occurrences[i].relid, linear->occurrences[i].inh);
+}
+
+/*
+ * Can the terms be had?  Not if a relation has changed which some term reads as it was
+ * before, that cannot be read so, and undoing its changes would not do.
+ */
+static const char *
+missing_past(DeriveLinear *linear, DeriveBatch *batch)
+{
+	int			changed = -1;	/* the last one, in the same branch */
+
+	for (int i = 0; i < linear->noccurrences; i++)
+	{
+		DeriveOccurrence *o = &linear->occurrences[i];
+
+		if (linear->direct[o->branch] || occurrence_delta(linear, i, batch) == NULL)
+			continue;
+		if (!is_shown(linear, i, batch) &&
+			(linear->reach[i] != DERIVE_REACH_DIRECT ||
+			 (changed >= 0 && linear->occurrences[changed].branch == o->branch)))
+			return "a relation cannot be read as it was";
+		changed = i;
+	}
+	return NULL;
+}
+
 bool
 derive_linear_touched(DeriveLinear *linear, DeriveBatch *batch, const char **unknown)
 {
@@ -619,6 +335,8 @@ derive_linear_touched(DeriveLinear *linear, DeriveBatch *batch, const char **unk
 		if (delta->unknown)
 			*unknown = delta->reason;
 	}
+	if (*unknown == NULL && touched)
+		*unknown = missing_past(linear, batch);
 	return touched;
 }
 
@@ -627,6 +345,16 @@ derive_linear_touched(DeriveLinear *linear, DeriveBatch *batch, const char **unk
  * -------------------------------------------------------------------------
  */
 
+static TupleDesc
+describe_delta(Oid relid)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	TupleDesc	desc = derive_delta_desc(RelationGetDescr(rel));
+
+	table_close(rel, NoLock);
+	return desc;
+}
+
 /* The cached plan of a term, made when first needed. */
 static DerivePlan *
 find_term(DeriveLinear *linear, int branch, int occurrence, Bitmapset *old_ones, Bitmapset *undone,
@@ -634,7 +362,6 @@ find_term(DeriveLinear *linear, int branch, int occurrence, Bitmapset *old_ones,
 {
 	MemoryContext old;
 	CachedTerm *term;
-	TermContext context;
 	Query	   *query;
 	ListCell   *lc;
 	int			options = 0;
@@ -652,14 +379,15 @@ find_term(DeriveLinear *linear, int branch, int occurrence, Bitmapset *old_ones,
 		options = linear->parallel ? CURSOR_OPT_PARALLEL_OK : 0;
 	else
 	{
-		context.next = 0;
-		while (linear->occurrences[context.next].branch != branch)
-			context.next++;
-		context.delta = occurrence;
-		context.old = old_ones;
-		context.undone = undone;
-		context.ntuples = size_classes[size_class].planned_for;
-		append_weight(query, rewrite_query(query, &context));
+		DeriveTerm	derivative = {
+			.occurrence = occurrence + 1,
+			.old = old_ones,
+			.undone = undone,
+			.ntuples = size_classes[size_class].planned_for,
+			.describe = describe_delta
+		};
+
+		query = derive_query_term(query, &derivative);
 	}
 
 	old = MemoryContextSwitchTo(linear->cxt);
@@ -687,7 +415,7 @@ delta_environment(DeriveLinear *linear, DeriveDelta **deltas)
 
 		if (delta == NULL)
 			continue;
-		name = delta_name(delta->relid, delta->inh);
+		name = derive_delta_name(delta->relid, delta->inh);
 		if (get_visible_ENR_metadata(env, name) == NULL)
 			derive_env_register(env, name, delta->desc, delta->rows, delta->nrows);
 	}
@@ -708,6 +436,47 @@ check_layout(DeriveDelta *delta)
 				 errmsg("relation %u changed its columns during a batch", delta->relid)));
 }
 
+typedef struct NetSink
+{
+	DeriveRowSink sink;
+	void	   *arg;
+} NetSink;
+
+static void
+add_to_net(void *arg, TupleTableSlot *row, int64 weight)
+{
+	derive_consolidate_add(arg, row, weight);
+}
+
+static void
+pass_net(void *arg, TupleTableSlot *old, TupleTableSlot *new, int64 count)
+{
+	NetSink    *net = arg;
+
+	net->sink(net->arg, old ? old : new, old ? -count : count);
+}
+
+/*
+ * A term by key evaluates rows twice of which most may not have changed.  An aggregate
+ * would take each of them away and add it again.
+ */
+static void
+run_term(DeriveLinear *linear, int occurrence, DerivePlan *plan, QueryEnvironment *env, DerivePast *past,
+		 DeriveRowSink sink, void *arg)
+{
+	DeriveConsolidator *net;
+	NetSink		net_sink = {sink, arg};
+
+	if (linear->reach[occurrence] == DERIVE_REACH_DIRECT)
+	{
+		derive_plan_run(plan, env, past, true, sink, arg);
+		return;
+	}
+	net = derive_consolidate_begin(linear->desc, 0, NULL, false);
+	derive_plan_run(plan, env, past, true, add_to_net, net);
+	derive_consolidate_finish(net, pass_net, &net_sink);
+}
+
 void
 derive_linear_delta(DeriveLinear *linear, DeriveBatch *batch, DeriveRowSink sink, void *arg)
 {
@@ -725,27 +494,24 @@ derive_linear_delta(DeriveLinear *linear, DeriveBatch *batch, DeriveRowSink sink
 		if (delta == NULL)
 			continue;
 		check_layout(delta);
-		for (int j = i + 1; j < linear->noccurrences; j++)
+		for (int j = i + 1; j < linear->noccurrences && linear->occurrences[j].branch == branch; j++)
 		{
-			DeriveOccurrence *other = &linear->occurrences[j];
-
-			if (other->branch != branch)
-				break;
-			if (batch->past != NULL && derive_past_shows(batch->past, other->relid, other->inh))
-				old = bms_add_member(old, j);
+			if (is_shown(linear, j, batch))
+				old = bms_add_member(old, j + 1);
 			else if (deltas[j] != NULL)
 			{
-				undone = bms_add_member(undone, j);
+				Assert(linear->direct[branch]);
+				undone = bms_add_member(undone, j + 1);
 				if (derive_old_rows_are_read())
-					elog(DEBUG1, "reading relation %u as it was by its changes", other->relid);
+					elog(DEBUG1, "reading relation %u as it was by its changes", linear->occurrences[j].relid);
 			}
 		}
 		if (undone != NULL)
 			elog(DEBUG1, "undoing changes of a join, since relations cannot be read as they were");
 		while (delta->nrows > size_classes[size_class].up_to)
 			size_class++;
-		derive_plan_run(find_term(linear, branch, i, old, undone, size_class), env,
-						old != NULL ? batch->past : NULL, true, sink, arg);
+		run_term(linear, i, find_term(linear, branch, i, old, undone, size_class), env,
+				 old != NULL || linear->reach[i] != DERIVE_REACH_DIRECT ? batch->past : NULL, sink, arg);
 	}
 }
 
@@ -766,7 +532,7 @@ bool
 derive_linear_sorted(DeriveLinear *linear, int nkeys, DeriveRowSink sink, void *arg)
 {
 	Query	   *all = derive_linear_query(linear);
-	Query	   *query = scan_query(derive_query_subquery_rte(all, "input"), linear->desc, linear->desc->natts);
+	Query	   *query = derive_query_wrap(all);
 
 	for (int i = 0; i < nkeys; i++)
 	{

@@ -9,22 +9,15 @@
 #ifndef DERIVE_TERM_H
 #define DERIVE_TERM_H
 
+#include "compile/occurrence.h"
 #include "delta/delta.h"
 #include "derive/plan.h"
 #include "nodes/parsenodes.h"
 
 typedef struct DeriveLinear DeriveLinear;
 
-/* One place where a relation is read. */
-typedef struct DeriveOccurrence
-{
-	Oid			relid;
-	bool		inh;
-	int			branch;
-} DeriveOccurrence;
-
 /*
- * Prepare; branches (List of Query *, linear and normalized) and everything
+ * Prepare; branches (List of Query *, normalized and with terms, see derivative.h) and everything
  * else are kept in CurrentMemoryContext, which must outlive the result; deleting
  * it frees everything, cached plans included.  parallel: may the whole result be
  * computed in parallel?

@@ -1,0 +1,83 @@
+/*-------------------------------------------------------------------------
+ *
+ * derivative_internal.h
+ *	  The parts of derivatives, for derivative.c, place.c, touched.c and restrict.c only.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DERIVE_DERIVATIVE_INTERNAL_H
+#define DERIVE_DERIVATIVE_INTERNAL_H
+
+#include "compile/derivative.h"
+
+/* ---------- place.c ---------- */
+
+typedef enum PlaceKind
+{
+	PLACE_DIRECT,				/* entry is, or holds, the occurrence */
+	PLACE_LATERAL,				/* entry is a sub-query that is not linear */
+	PLACE_NULLABLE,				/* of the outer join */
+	PLACE_EXPRESSION			/* sublink has it */
+} PlaceKind;
+
+typedef struct Place
+{
+	PlaceKind	kind;
+	RangeTblEntry *entry;
+	JoinExpr   *join;
+	SubLink    *sublink;
+	bool		must_hold;		/* the sublink is a condition for the row */
+} Place;
+
+/* Does the query evaluate partitions of its rows: windows, DISTINCT ON? */
+extern bool derive_place_is_partitioned(Query *query);
+
+/*
+ * Where an occurrence stands in a query that is no set operation; ERROR, or false, if
+ * that is nowhere that we know of: WITH, the frame of a window.
+ */
+extern Place derive_find_place(Query *query, int occurrence);
+extern bool derive_try_find_place(Query *query, int occurrence, Place *place);
+
+/* ---------- touched.c ---------- */
+
+/* Equal values of an outer row and of a part. */
+typedef struct DeriveKeyPair
+{
+	Expr	   *outer;			/* at the level of the query that has the part */
+	Expr	   *inner;			/* at the part's level */
+	OpExpr	   *condition;		/* with the two, in their order */
+	bool		outer_first;
+	bool		nulls_too;		/* NULLs are equal */
+} DeriveKeyPair;
+
+/* The clauses (SortGroupClause *) by which all window functions of the query partition, or DISTINCT ON. */
+extern List *derive_partition_clauses(Query *query);
+
+/*
+ * The rows of the part of a query in which an occurrence, not in a direct place, has its
+ * say, of those that may have changed: a query one level below.  *pairs (DeriveKeyPair *)
+ * are its first columns; without pairs it refers to the query, or, with depth, to that
+ * many levels of queries around it.
+ */
+extern Query *derive_touched_rows(Query *query, const DeriveTerm *term, int depth, List **pairs);
+
+/* ---------- restrict.c ---------- */
+
+/* Conditions that all must hold, as a flat list, and as one expression, NULL for none. */
+extern List *derive_conditions_of(Node *quals);
+extern Node *derive_all_of(List *conditions);
+
+/*
+ * The query for those outer rows alone that have one of these rows: as queries of which
+ * each outer row is in one.  By keys, which are the first columns of rows, or, without
+ * pairs, where rows, which refer to the outer row, are not empty.
+ */
+extern List *derive_restrict_query(Query *query, Query *rows, List *pairs);
+
+/* ---------- derivative.c ---------- */
+
+/* derive_query_term() of a query in which what is old was marked. */
+extern Query *derive_term_of(Query *query, const DeriveTerm *term);
+
+#endif							/* DERIVE_DERIVATIVE_INTERNAL_H */

@@ -1,0 +1,222 @@
+/*-------------------------------------------------------------------------
+ *
+ * restrict.c
+ *	  A query for some of its outer rows only.
+ *
+ *	SELECT .. FROM f LEFT JOIN d ON d.id = f.d, for the rows of f that have keys of touched
+ *
+ *	SELECT .. FROM ((SELECT DISTINCT id FROM (rows)) touched JOIN f ON f.d = touched.id) LEFT JOIN d ON ..
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "parser/parse_oper.h"
+#include "rewrite/rewriteManip.h"
+
+#include "base/compat.h"
+#include "compile/derivative_internal.h"
+#include "compile/query.h"
+
+/* Conditions that all must hold, as a flat list. */
+List *
+derive_conditions_of(Node *quals)
+{
+	List	   *flat = NIL;
+	ListCell   *lc;
+
+	foreach(lc, make_ands_implicit((Expr *) quals))
+	{
+		if (is_andclause(lfirst(lc)))
+			flat = list_concat(flat, derive_conditions_of(lfirst(lc)));
+		else
+			flat = lappend(flat, lfirst(lc));
+	}
+	return flat;
+}
+
+Node *
+derive_all_of(List *conditions)
+{
+	return conditions ? (Node *) make_ands_explicit(conditions) : NULL;
+}
+
+static Expr *
+null_test(Expr *arg, NullTestType type)
+{
+	NullTest   *test = makeNode(NullTest);
+
+	test->arg = copyObject(arg);
+	test->nulltesttype = type;
+	test->location = -1;
+	return (Expr *) test;
+}
+
+static Node *
+exists(Query *subquery)
+{
+	SubLink    *sublink = makeNode(SubLink);
+
+	sublink->subLinkType = EXISTS_SUBLINK;
+	sublink->subselect = (Node *) subquery;
+	sublink->location = -1;
+	return (Node *) sublink;
+}
+
+static void
+add_condition(Query *query, Node *condition)
+{
+	query->jointree->quals = derive_all_of(lappend(derive_conditions_of(query->jointree->quals), condition));
+}
+
+/* "SELECT DISTINCT keys FROM (rows)", those without or with NULLs where these are equal, too. */
+static Query *
+distinct_keys(Query *rows, List *pairs, bool with_nulls)
+{
+	Query	   *query;
+	List	   *null_tests = NIL;
+	ListCell   *lc;
+
+	IncrementVarSublevelsUp((Node *) rows, 1, 1);
+	query = derive_query_wrap(rows);
+	query->targetList = list_truncate(query->targetList, list_length(pairs));
+	foreach(lc, query->targetList)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+		DeriveKeyPair *pair = list_nth(pairs, foreach_current_index(lc));
+		SortGroupClause *clause = makeNode(SortGroupClause);
+
+		get_sort_group_operators(exprType((Node *) tle->expr), true, true, false,
+								 &clause->sortop, &clause->eqop, NULL, &clause->hashable);
+		tle->ressortgroupref = clause->tleSortGroupRef = foreach_current_index(lc) + 1;
+		query->distinctClause = lappend(query->distinctClause, clause);
+		if (pair->nulls_too)
+			null_tests = lappend(null_tests, null_test(tle->expr, with_nulls ? IS_NULL : IS_NOT_NULL));
+	}
+	if (null_tests != NIL)
+		query->jointree->quals = (Node *) (with_nulls ? make_orclause(null_tests) : make_andclause(null_tests));
+	return query;
+}
+
+static Node *
+key_condition(DeriveKeyPair *pair, Var *touched, bool with_nulls)
+{
+	OpExpr	   *op = copyObject(pair->condition);
+	Expr	   *outer = copyObject(pair->outer);
+
+	op->args = pair->outer_first ? list_make2(outer, touched) : list_make2(touched, outer);
+	if (!with_nulls || !pair->nulls_too)
+		return (Node *) op;
+	return (Node *) make_orclause(list_make2(op, make_andclause(list_make2(null_test(outer, IS_NULL),
+																		   null_test((Expr *) touched, IS_NULL)))));
+}
+
+/*
+ * Put an entry beside the smallest part of FROM that has all of these columns and does
+ * not depend on an outer join around it: there it comes first even where FROM is long.
+ */
+static void
+join_beside(Node **node, const Bitmapset *columns, int rtindex, Node *condition)
+{
+	RangeTblRef *ref;
+	JoinExpr   *join;
+	ListCell   *lc;
+
+	if (IsA(*node, FromExpr))
+	{
+		foreach(lc, ((FromExpr *) *node)->fromlist)
+			if (bms_is_subset(columns, derive_from_members(lfirst(lc))))
+		{
+			join_beside((Node **) &lfirst(lc), columns, rtindex, condition);
+			return;
+		}
+	}
+	else if (IsA(*node, JoinExpr))
+	{
+		join = (JoinExpr *) *node;
+		if (bms_is_subset(columns, derive_from_members(join->larg)))
+		{
+			join_beside(&join->larg, columns, rtindex, condition);
+			return;
+		}
+		if (join->jointype == JOIN_INNER && bms_is_subset(columns, derive_from_members(join->rarg)))
+		{
+			join_beside(&join->rarg, columns, rtindex, condition);
+			return;
+		}
+	}
+	ref = makeNode(RangeTblRef);
+	ref->rtindex = rtindex;
+	if (IsA(*node, FromExpr))
+	{
+		FromExpr   *from = (FromExpr *) *node;
+
+		from->fromlist = lcons(ref, from->fromlist);
+		from->quals = derive_all_of(lappend(derive_conditions_of(from->quals), condition));
+		return;
+	}
+	join = makeNode(JoinExpr);
+	join->jointype = JOIN_INNER;
+	join->larg = (Node *) ref;
+	join->rarg = *node;
+	join->quals = condition;
+	*node = (Node *) join;
+}
+
+static Query *
+join_keys(Query *query, Query *rows, List *pairs, bool with_nulls)
+{
+	Query	   *keys = distinct_keys(copyObject(rows), pairs, with_nulls);
+	int			rtindex = list_length(query->rtable) + 1;
+	List	   *conditions = NIL;
+	Bitmapset  *columns = NULL;
+	Node	   *jointree;
+	ListCell   *lc;
+
+	query = copyObject(query);
+	if (with_nulls)
+		add_condition(query, exists(copyObject(keys)));
+	query->hasSubLinks |= with_nulls;
+	query->rtable = lappend(query->rtable, derive_query_subquery_rte(keys, "touched"));
+	foreach(lc, pairs)
+	{
+		DeriveKeyPair *pair = lfirst(lc);
+		TargetEntry *tle = list_nth_node(TargetEntry, keys->targetList, foreach_current_index(lc));
+
+		conditions = lappend(conditions, key_condition(pair, makeVarFromTargetEntry(rtindex, tle), with_nulls));
+		columns = bms_join(columns, pull_varnos(NULL, (Node *) pair->outer));
+	}
+	jointree = (Node *) query->jointree;
+	join_beside(&jointree, columns, rtindex, derive_all_of(conditions));
+	Assert(jointree == (Node *) query->jointree);
+	derive_compat_strip_permissions(query);
+	return query;
+}
+
+/*
+ * The query for those outer rows alone that have one of these rows: as queries of which
+ * each outer row is in one.  By keys, which are the first columns of rows, or, without
+ * pairs, where rows, which refer to the outer row, are not empty.
+ */
+List *
+derive_restrict_query(Query *query, Query *rows, List *pairs)
+{
+	bool		nulls = false;
+	ListCell   *lc;
+
+	if (pairs == NIL)
+	{
+		query = copyObject(query);
+		add_condition(query, exists(rows));
+		query->hasSubLinks = true;
+		return list_make1(query);
+	}
+	foreach(lc, pairs)
+		nulls |= ((DeriveKeyPair *) lfirst(lc))->nulls_too;
+	if (nulls)
+		return list_make2(join_keys(query, rows, pairs, false), join_keys(query, rows, pairs, true));
+	return list_make1(join_keys(query, rows, pairs, false));
+}

@@ -48,6 +48,7 @@ OBJS = \
 	src/compile/place.o \
 	src/compile/query.o \
 	src/compile/restrict.o \
+	src/compile/split_groups.o \
 	src/compile/stable.o \
 	src/compile/touched.o \
 	src/compile/unqualified.o \

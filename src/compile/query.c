@@ -295,6 +295,12 @@ derive_query_reads_relations(Query *query)
 	return reads_relations_walker((Node *) query, NULL);
 }
 
+bool
+derive_sublinks_read_relations(Node *expr)
+{
+	return reads_relations_walker(expr, NULL);
+}
+
 static bool
 outer_reference_walker(Node *node, int *depth)
 {

@@ -33,6 +33,9 @@ extern Bitmapset *derive_query_nullable(Query *query);
 /* Does the query, at any depth, read a relation?  If not, it is a function of the row. */
 extern bool derive_query_reads_relations(Query *query);
 
+/* Does a sub-query in this expression? */
+extern bool derive_sublinks_read_relations(Node *expr);
+
 /* Does the query, at any depth, use columns of a query around it? */
 extern bool derive_query_refers_outside(Query *query);
 

@@ -107,9 +107,6 @@ split_mutator(Node *node, SplitContext *context)
 		return context->collecting ? node :
 			group_column(list_length(context->keys) + position, node);
 	}
-	if (IsA(node, SubLink))
-		derive_refuse("a sub-query in the select list or HAVING of a grouped query",
-					  "No operator maintains it yet.", NULL);
 	if (IsA(node, GroupingFunc))
 		derive_refuse("GROUPING()", "No operator maintains it yet.", NULL);
 	return expression_tree_mutator(node, split_mutator, context);

@@ -176,6 +176,19 @@ is_worth_keeping(Query *subquery)
 		!has_limit(subquery);
 }
 
+/*
+ * Is the sub-query all that the query reads?  Then its partitions are evaluated when they
+ * change, and at no other time.
+ */
+static bool
+is_all_of_from(Query *query, Query *subquery)
+{
+	return (subquery->hasWindowFuncs || subquery->hasDistinctOn) && derive_query_is_linear(query) &&
+		bms_membership(derive_query_used(query)) == BMS_SINGLETON &&
+		!derive_sublinks_read_relations((Node *) query->targetList) &&
+		!derive_sublinks_read_relations(query->jointree->quals);
+}
+
 /* Sub-queries in expressions. */
 static bool
 flatten_walker(Node *node, Compiler *compiler)
@@ -221,7 +234,7 @@ flatten_from(Compiler *compiler, Query *query)
 		}
 		if (!derive_query_reads_relations(rte->subquery))
 			continue;
-		if (!is_worth_keeping(rte->subquery))
+		if (!is_worth_keeping(rte->subquery) || is_all_of_from(query, rte->subquery))
 		{
 			if (derive_query_is_linear(rte->subquery))
 				derive_query_normalize(rte->subquery);
@@ -304,6 +317,8 @@ compile_partitioned(Compiler *compiler, Query *query)
 {
 	const char *label = query->hasDistinctOn ? "DISTINCT ON" : "window";
 
+	if (query->hasDistinctOn && query->hasWindowFuncs)
+		query = derive_split_windows(query);
 	flatten_from(compiler, query);
 	return select_operator(compiler, list_make1(derive_query_wrap(query)), label);
 }
@@ -311,22 +326,28 @@ compile_partitioned(Compiler *compiler, Query *query)
 static DeriveOperator *
 compile_block(Compiler *compiler, Query *query)
 {
-	bool		grouped = query->hasAggs || query->groupClause != NIL || query->havingQual != NULL;
+	bool		grouped;
 
 	if (query->setOperations)
 		return compile_union(compiler, query);
-	if (query->hasWindowFuncs || query->hasDistinctOn)
-		return compile_partitioned(compiler, query);
-	if (query->distinctClause != NIL)
+	if (derive_must_split_groups(query))
+		query = derive_split_groups(query);
+	grouped = query->hasAggs || query->groupClause != NIL || query->havingQual != NULL;
+	if (query->distinctClause != NIL && !query->hasDistinctOn)
 	{
 		query->distinctClause = NIL;
 		if (grouped)
 			query = derived_scan(compiler, compile_grouping(compiler, query));
 		else
 			flatten_from(compiler, query);
-		derive_query_normalize(query);
+		if (query->hasWindowFuncs)
+			query = derive_query_wrap(query);
+		else
+			derive_query_normalize(query);
 		return distinct_operator(compiler, list_make1(query), "DISTINCT");
 	}
+	if (query->hasWindowFuncs || query->hasDistinctOn)
+		return compile_partitioned(compiler, query);
 	if (grouped)
 		return compile_grouping(compiler, query);
 	derive_query_normalize(query);

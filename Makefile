@@ -48,10 +48,11 @@ OBJS = \
 	src/compile/place.o \
 	src/compile/query.o \
 	src/compile/restrict.o \
-	src/compile/split_groups.o \
 	src/compile/stable.o \
+	src/compile/stages.o \
 	src/compile/touched.o \
 	src/compile/unqualified.o \
+	src/compile/verdict.o \
 	src/delta/backlog.o \
 	src/delta/consolidate.o \
 	src/delta/delta.o \
@@ -91,6 +92,7 @@ OBJS = \
 	src/derive/select.o \
 	src/derive/statetable.o \
 	src/derive/term.o \
+	src/derive/whole.o \
 	src/materialize/buffer.o \
 	src/materialize/context.o \
 	src/materialize/explain.o \
@@ -146,6 +148,8 @@ REGRESS = \
 	aggregates \
 	blocks \
 	choices \
+	whole \
+	limits \
 	lookups \
 	types \
 	tables \

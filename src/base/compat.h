@@ -126,6 +126,15 @@ derive_compat_flatten_groups(Query *query)
 #endif
 }
 
+/* The same entry of a query that groups no more, and whose range table is another one. */
+static inline void
+derive_compat_forget_groups(Query *query)
+{
+#if PG_VERSION_NUM >= 180000
+	query->hasGroupRTE = false;
+#endif
+}
+
 /* 18 dropped ExecutorRun()'s execute_once (commit 3eea7a0c9). */
 static inline void
 derive_compat_executor_run(QueryDesc *desc)

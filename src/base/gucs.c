@@ -21,6 +21,7 @@
 #include "base/compat.h"
 #include "base/gucs.h"
 
+bool		derive_allow_recompute = true;
 int			derive_batch_interval = 5;
 int			derive_cleanup_interval = 60 * 1000;
 char	   *derive_debug_point = NULL;
@@ -90,6 +91,13 @@ void
 derive_define_gucs(void)
 {
 	define_debug_gucs();
+	DefineCustomBoolVariable("pg_derive.allow_recompute",
+							 "Allows new views to have parts that are computed anew with every change.",
+							 "If it is off, a view that cannot be maintained incrementally as a whole is refused.",
+							 &derive_allow_recompute,
+							 true,
+							 PGC_USERSET, 0,
+							 NULL, NULL, NULL);
 	DefineCustomIntVariable("pg_derive.batch_interval",
 							"Sets the time from the start of one batch to that of the next while nobody waits for it.",
 							"Under load, batches of more than one transaction cost less; a commit after a pause is never delayed.",

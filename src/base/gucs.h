@@ -8,6 +8,8 @@
 #ifndef DERIVE_GUCS_H
 #define DERIVE_GUCS_H
 
+extern bool derive_allow_recompute; /* new views may have parts that are
+									 * computed as a whole */
 extern int	derive_batch_interval;	/* ms; from one batch to the next, while
 									 * nobody waits */
 extern int	derive_cleanup_interval;	/* ms; from one removal of what is too

@@ -15,6 +15,7 @@
 #define DERIVE_ROWHASH_H
 
 #include "access/tupdesc.h"
+#include "common/hashfn.h"
 #include "executor/tuptable.h"
 
 /*
@@ -43,5 +44,12 @@ extern int	derive_datum_compare(Form_pg_attribute att, Datum a, Datum b);
  * In CurrentMemoryContext, may be the argument itself.
  */
 extern Datum derive_datum_image(Oid type, Datum value);
+
+/* Digests of definitions: one more number, in order.  The same in every server. */
+static inline uint64
+derive_digest_add(uint64 digest, uint32 value)
+{
+	return hash_combine64(digest, hash_bytes_uint32_extended(value, 0));
+}
 
 #endif							/* DERIVE_ROWHASH_H */

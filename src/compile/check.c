@@ -1,18 +1,18 @@
 /*-------------------------------------------------------------------------
  *
  * check.c
- *	  Which SELECTs are maintained, and how the others are refused.
+ *	  Which SELECTs can be maintained at all, and how the others are refused.
  *
  * A view is either maintained exactly or refused when it is declared: what is
  * refused here names the construct, the reason and a way around it.  There
- * are three kinds of reasons:
+ * are two kinds of reasons:
  *
  *	- the result may change without any change in the log: volatile functions,
  *	  now(), functions that look elsewhere, temporary and foreign tables, row
  *	  security;
- *	- the log does not carry what is asked for: system columns, TABLESAMPLE;
- *	- no operator maintains it yet: outer joins, sub-queries in expressions,
- *	  window functions, LIMIT and so on.
+ *	- the log does not carry what is asked for: system columns, TABLESAMPLE.
+ *
+ * Everything else is maintained, if need be by computing it anew (verdict.c).
  *
  * A sub-query that reads no relation is just a function of the row it stands
  * in, and may do anything deterministic.
@@ -209,7 +209,9 @@ check_relation(RangeTblEntry *rte, CheckContext *context)
 		rte->inh = false;		/* it has no children: ONLY makes no
 								 * difference */
 	if (rte->tablesample != NULL)
-		derive_refuse("TABLESAMPLE", "Its result is random.", NULL);
+		derive_refuse("TABLESAMPLE",
+					  "Which rows it takes depends on chance, or with REPEATABLE on where they are stored, which CLUSTER changes without a trace in the log.",
+					  "Take rows by a hash of their key.");
 	if (rte->securityQuals != NIL)
 		derive_refuse(psprintf("a view over %s, which has row-level security,", get_rel_name(rte->relid)), NULL, NULL);
 }
@@ -218,37 +220,6 @@ check_relation(RangeTblEntry *rte, CheckContext *context)
  * Queries
  * -------------------------------------------------------------------------
  */
-
-static void
-check_setop(Node *node)
-{
-	SetOperationStmt *op = (SetOperationStmt *) node;
-
-	if (node == NULL || !IsA(node, SetOperationStmt))
-		return;
-	if (op->op != SETOP_UNION)
-		derive_refuse(op->op == SETOP_INTERSECT ? "INTERSECT" : "EXCEPT",
-					  "No operator maintains it yet.", NULL);
-	check_setop(op->larg);
-	check_setop(op->rarg);
-}
-
-/* Does ORDER BY multiply rows by a set-returning function that only it needs? */
-static bool
-has_junk_sets(Query *query)
-{
-	ListCell   *lc;
-
-	foreach(lc, query->targetList)
-	{
-		TargetEntry *tle = lfirst_node(TargetEntry, lc);
-
-		if (tle->resjunk && expression_returns_set((Node *) tle->expr) &&
-			get_sortgroupref_clause_noerr(tle->ressortgroupref, query->groupClause) == NULL)
-			return true;
-	}
-	return false;
-}
 
 /* What a query that reads tables may not contain. */
 static void
@@ -262,22 +233,13 @@ check_block(Query *query)
 		const char *hint;
 	}			refused[] =
 	{
-		{query->hasRecursive, "WITH RECURSIVE", "No operator maintains it yet.", NULL},
 		{query->hasModifyingCTE, "a data-modifying WITH", NULL, NULL},
-		{query->limitCount || query->limitOffset, "LIMIT or OFFSET",
-			"No operator maintains it yet.",
-		"Leave it out and apply it when reading the view; an index on the view makes that fast."},
-		{query->groupingSets != NIL, "GROUPING SETS, ROLLUP or CUBE", "No operator maintains it yet.",
-		"Declare one view for each grouping."},
 		{query->rowMarks != NIL, "FOR UPDATE or FOR SHARE", NULL, NULL},
-		{query->hasTargetSRFs && has_junk_sets(query), "a set-returning function in ORDER BY", NULL,
-		"Leave it out, or put it into the select list."},
 	};
 
 	for (int i = 0; i < lengthof(refused); i++)
 		if (refused[i].present)
 			derive_refuse(refused[i].construct, refused[i].detail, refused[i].hint);
-	check_setop(query->setOperations);
 }
 
 static void
@@ -292,8 +254,6 @@ check_range_table(Query *query, CheckContext *context)
 
 		if (rte->rtekind == RTE_RELATION)
 			check_relation(rte, context);
-		if (rte->rtekind == RTE_CTE)
-			derive_refuse("WITH RECURSIVE", "No operator maintains it yet.", NULL);
 		derive_check_converted_rows(rte);
 	}
 }

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * check.h
- *	  Which SELECTs are maintained, and how the others are refused.
+ *	  Which SELECTs can be maintained at all, and how the others are refused.
  *
  *-------------------------------------------------------------------------
  */

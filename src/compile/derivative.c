@@ -230,6 +230,8 @@ weigh_subquery(RangeTblEntry *rte, const DeriveTerm *term)
 {
 	AttrNumber	attno;
 
+	if (derive_query_is_linear(rte->subquery))
+		derive_query_normalize(rte->subquery);	/* changes have no order */
 	if (rte->subquery->setOperations != NULL)
 		rte->subquery = term_of_union(rte->subquery, term);
 	else if (derive_holds_occurrence((Node *) rte->subquery, term->occurrence))

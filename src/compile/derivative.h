@@ -49,6 +49,9 @@ extern DeriveReach derive_query_reach(Query *query, int occurrence);
  */
 extern Query *derive_query_term(Query *query, const DeriveTerm *term);
 
+/* The clauses (SortGroupClause *) by which all window functions of the query partition, or DISTINCT ON. */
+extern List *derive_partition_clauses(Query *query);
+
 /* The name of the tuplestore that has a relation's changes. */
 extern char *derive_delta_name(Oid relid, bool inh);
 

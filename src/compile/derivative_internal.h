@@ -51,9 +51,6 @@ typedef struct DeriveKeyPair
 	bool		nulls_too;		/* NULLs are equal */
 } DeriveKeyPair;
 
-/* The clauses (SortGroupClause *) by which all window functions of the query partition, or DISTINCT ON. */
-extern List *derive_partition_clauses(Query *query);
-
 /*
  * The rows of the part of a query in which an occurrence, not in a direct place, has its
  * say, of those that may have changed: a query one level below.  *pairs (DeriveKeyPair *)

@@ -110,6 +110,24 @@ derive_show(Expr *image, Oid type)
 								 InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL);
 }
 
+bool
+derive_hide_targets(List *targets)
+{
+	bool		hidden = false;
+	ListCell   *lc;
+
+	foreach(lc, targets)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+
+		if (!derive_is_row_type(exprType((Node *) tle->expr)))
+			continue;
+		tle->expr = derive_hide(tle->expr);
+		hidden = true;
+	}
+	return hidden;
+}
+
 /* derive_state.row_image("any") returns bytea */
 Datum
 derive_row_image_sql(PG_FUNCTION_ARGS)

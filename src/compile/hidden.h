@@ -24,4 +24,7 @@ extern Datum derive_hidden_value(Datum image);
 extern Expr *derive_hide(Expr *value);
 extern Expr *derive_show(Expr *image, Oid type);
 
+/* Hide the values of row types among these (List of TargetEntry *, changed in place); false if there are none. */
+extern bool derive_hide_targets(List *targets);
+
 #endif							/* DERIVE_HIDDEN_H */

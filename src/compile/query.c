@@ -48,7 +48,7 @@ static void inline_ctes(Query *query);
 static bool inline_ctes_walker(Node *node, void *context);
 static bool inline_cte_walker(Node *node, InlineContext *context);
 static bool strip_permissions_walker(Node *node, void *context);
-static bool reads_relations_walker(Node *node, void *context);
+static bool reads_relations_walker(Node *node, int *depth);
 static bool outer_reference_walker(Node *node, int *depth);
 static bool row_types_walker(Node *node, List **relids);
 
@@ -88,7 +88,8 @@ derive_query_of_view(Oid view)
 
 /*
  * Put the query of each WITH entry where it is used.  Only deterministic
- * queries reach us, so evaluating one twice makes no difference.
+ * queries reach us, so evaluating one twice makes no difference.  A WITH RECURSIVE
+ * stays, with all its entries.
  */
 static void
 inline_ctes(Query *query)
@@ -113,7 +114,7 @@ inline_ctes(Query *query)
 		}
 		query->cteList = NIL;
 	}
-	(void) query_tree_walker(query, inline_ctes_walker, NULL, QTW_IGNORE_CTE_SUBQUERIES);
+	(void) query_tree_walker(query, inline_ctes_walker, NULL, 0);
 }
 
 static bool
@@ -267,7 +268,7 @@ derive_query_nullable(Query *query)
 }
 
 static bool
-reads_relations_walker(Node *node, void *context)
+reads_relations_walker(Node *node, int *depth)
 {
 	if (node == NULL)
 		return false;
@@ -275,24 +276,31 @@ reads_relations_walker(Node *node, void *context)
 	{
 		Query	   *query = (Query *) node;
 		Bitmapset  *used = derive_query_used(query);
+		bool		result;
 		int			i = -1;
 
+		(*depth)++;
 		while ((i = bms_next_member(used, i)) >= 0)
 		{
 			RangeTblEntry *rte = rt_fetch(i, query->rtable);
 
-			if (rte->rtekind == RTE_RELATION)
+			if (rte->rtekind == RTE_RELATION ||
+				(rte->rtekind == RTE_CTE && (int) rte->ctelevelsup > *depth))
 				return true;
 		}
-		return query_tree_walker(query, reads_relations_walker, context, 0);
+		result = query_tree_walker(query, reads_relations_walker, depth, 0);
+		(*depth)--;
+		return result;
 	}
-	return expression_tree_walker(node, reads_relations_walker, context);
+	return expression_tree_walker(node, reads_relations_walker, depth);
 }
 
 bool
 derive_query_reads_relations(Query *query)
 {
-	return reads_relations_walker((Node *) query, NULL);
+	int			depth = -1;
+
+	return reads_relations_walker((Node *) query, &depth);
 }
 
 bool
@@ -311,10 +319,13 @@ outer_reference_walker(Node *node, int *depth)
 		bool		result;
 
 		(*depth)++;
-		result = query_tree_walker((Query *) node, outer_reference_walker, depth, 0);
+		result = query_tree_walker((Query *) node, outer_reference_walker, depth, QTW_EXAMINE_RTES_BEFORE);
 		(*depth)--;
 		return result;
 	}
+	if (IsA(node, RangeTblEntry))
+		return ((RangeTblEntry *) node)->rtekind == RTE_CTE &&
+			(int) ((RangeTblEntry *) node)->ctelevelsup > *depth;
 	if (IsA(node, Var) && ((Var *) node)->varlevelsup > *depth)
 		return true;
 	return expression_tree_walker(node, outer_reference_walker, depth);
@@ -403,6 +414,22 @@ derive_query_plain_column(Node *node)
 	return node && IsA(node, Var) && ((Var *) node)->varattno > 0 ? (Var *) node : NULL;
 }
 
+AttrNumber
+derive_query_find_output(List *targets, int varno, AttrNumber varattno)
+{
+	ListCell   *lc;
+
+	foreach(lc, targets)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+		Var		   *var = (Var *) tle->expr;
+
+		if (IsA(var, Var) && var->varno == varno && var->varattno == varattno && var->varlevelsup == 0)
+			return tle->resno;
+	}
+	return 0;
+}
+
 static bool
 removes_duplicates(Node *setop)
 {
@@ -415,12 +442,32 @@ removes_duplicates(Node *setop)
 }
 
 bool
+derive_query_is_grouped(Query *query)
+{
+	return query->hasAggs || query->groupClause != NIL || query->groupingSets != NIL || query->havingQual != NULL;
+}
+
+bool
 derive_query_is_linear(Query *query)
 {
-	return !query->hasAggs && query->groupClause == NIL && query->groupingSets == NIL &&
-		query->havingQual == NULL && query->distinctClause == NIL && !query->hasWindowFuncs &&
+	return !derive_query_is_grouped(query) && query->distinctClause == NIL && !query->hasWindowFuncs &&
 		query->limitCount == NULL && query->limitOffset == NULL && query->cteList == NIL &&
 		!removes_duplicates(query->setOperations);
+}
+
+static bool
+has_other_setop(Node *node)
+{
+	SetOperationStmt *op = (SetOperationStmt *) node;
+
+	return node != NULL && IsA(node, SetOperationStmt) &&
+		(op->op != SETOP_UNION || has_other_setop(op->larg) || has_other_setop(op->rarg));
+}
+
+bool
+derive_query_has_other_setop(Query *query)
+{
+	return has_other_setop(query->setOperations);
 }
 
 static bool

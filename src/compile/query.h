@@ -30,13 +30,16 @@ extern Bitmapset *derive_from_members(Node *tree);
 /* Those that may be missing: on the right side of a LEFT JOIN.  Of a query in the form of lower.h. */
 extern Bitmapset *derive_query_nullable(Query *query);
 
-/* Does the query, at any depth, read a relation?  If not, it is a function of the row. */
+/*
+ * Does the query, at any depth, read a relation, or a WITH RECURSIVE around it?  If
+ * not, it is a function of the row.
+ */
 extern bool derive_query_reads_relations(Query *query);
 
 /* Does a sub-query in this expression? */
 extern bool derive_sublinks_read_relations(Node *expr);
 
-/* Does the query, at any depth, use columns of a query around it? */
+/* Does the query, at any depth, use columns of a query around it, or its WITH? */
 extern bool derive_query_refers_outside(Query *query);
 
 /*
@@ -52,11 +55,20 @@ extern List *derive_row_types_of(TupleDesc desc);
 /* The column that the expression is, a change of type that changes nothing aside; else NULL. */
 extern Var *derive_query_plain_column(Node *node);
 
+/* The output column that shows a column of the input unchanged, or 0. */
+extern AttrNumber derive_query_find_output(List *targets, int varno, AttrNumber varattno);
+
 /* Is every row made of single rows of FROM?  Not by other set operations than UNION ALL, GROUP BY, DISTINCT, windows, LIMIT. */
 extern bool derive_query_is_linear(Query *query);
 
+/* Has it GROUP BY, aggregates or HAVING? */
+extern bool derive_query_is_grouped(Query *query);
+
 /* Is some join in FROM, those of sub-queries aside, no inner join? */
 extern bool derive_query_has_outer_join(Query *query);
+
+/* Is some set operation of it, those of sub-queries aside, no UNION? */
+extern bool derive_query_has_other_setop(Query *query);
 
 /*
  * Has it none of the other things that a query can do with the rows of FROM: outer
@@ -71,7 +83,7 @@ extern void derive_query_normalize(Query *query);
 /* The target list of a query of which nothing is asked but whether it has rows: "SELECT 1". */
 extern List *derive_query_one_target(void);
 
-/* "SELECT every column FROM (query)" */
+/* "SELECT every column FROM (query)", where the query does not refer to anything outside */
 extern Query *derive_query_wrap(Query *inner);
 
 /* "a UNION ALL b UNION ALL ..": branches with the same column types; a single one is returned as it is. */

@@ -13,8 +13,11 @@
 
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
+#include "optimizer/clauses.h"
 #include "optimizer/optimizer.h"
+#include "optimizer/tlist.h"
 #include "parser/parse_oper.h"
+#include "parser/parsetree.h"
 #include "rewrite/rewriteManip.h"
 
 #include "base/compat.h"
@@ -197,6 +200,98 @@ join_keys(Query *query, Query *rows, List *pairs, bool with_nulls)
 }
 
 /*
+ * Rows that come in an order, or of whose partitions come others, come from a sub-query, which the
+ * planner does not look into (choice.c): it has to be restricted itself, where the keys
+ * are its own.
+ */
+typedef struct ReplaceContext
+{
+	Query	   *subquery;
+	bool		failed;
+} ReplaceContext;
+
+static Node *
+replace_mutator(Node *node, ReplaceContext *context)
+{
+	TargetEntry *tle;
+
+	if (node == NULL)
+		return NULL;
+	if (!IsA(node, Var) || ((Var *) node)->varlevelsup > 0)
+		return expression_tree_mutator(node, replace_mutator, context);
+	tle = get_tle_by_resno(context->subquery->targetList, ((Var *) node)->varattno);
+	if (tle == NULL || expression_returns_set((Node *) tle->expr) || contain_window_function((Node *) tle->expr))
+	{
+		context->failed = true;
+		return node;
+	}
+	return copyObject((Node *) tle->expr);
+}
+
+static bool
+is_partition_key(Query *query, Expr *expr)
+{
+	ListCell   *lc;
+
+	foreach(lc, derive_partition_clauses(query))
+	{
+		if (equal(get_sortgroupclause_expr(lfirst(lc), query->targetList), expr))
+			return true;
+	}
+	return false;
+}
+
+/* The pairs for a sub-query that is all of FROM and that has to be restricted itself; NIL if it has not, or cannot. */
+static List *
+pairs_for_subquery(Query *query, List *pairs)
+{
+	RangeTblRef *ref = linitial(query->jointree->fromlist);
+	List	   *inner = NIL;
+	Query	   *subquery;
+	ListCell   *lc;
+
+	if (list_length(query->jointree->fromlist) != 1 || !IsA(ref, RangeTblRef) ||
+		rt_fetch(ref->rtindex, query->rtable)->rtekind != RTE_SUBQUERY)
+		return NIL;
+	subquery = rt_fetch(ref->rtindex, query->rtable)->subquery;
+	if (subquery->setOperations != NULL ||
+		!(derive_place_is_partitioned(subquery) || (derive_query_is_linear(subquery) && subquery->sortClause != NIL)))
+		return NIL;
+	foreach(lc, pairs)
+	{
+		DeriveKeyPair *pair = palloc(sizeof(DeriveKeyPair));
+		ReplaceContext context = {subquery, false};
+
+		*pair = *(DeriveKeyPair *) lfirst(lc);
+		pair->outer = (Expr *) replace_mutator((Node *) pair->outer, &context);
+		if (context.failed || checkExprHasSubLink((Node *) pair->outer) ||
+			(derive_place_is_partitioned(subquery) && !is_partition_key(subquery, pair->outer)))
+			return NIL;
+		inner = lappend(inner, pair);
+	}
+	return inner;
+}
+
+static List *
+restrict_subquery(Query *query, Query *rows, List *pairs)
+{
+	int			rtindex = linitial_node(RangeTblRef, query->jointree->fromlist)->rtindex;
+	List	   *queries = NIL;
+	ListCell   *lc;
+
+	rows = copyObject(rows);
+	IncrementVarSublevelsUp((Node *) rows, 1, 1);
+	foreach(lc, derive_restrict_query(rt_fetch(rtindex, query->rtable)->subquery, rows, pairs))
+	{
+		Query	   *restricted = copyObject(query);
+
+		rt_fetch(rtindex, restricted->rtable)->subquery = lfirst_node(Query, lc);
+		queries = lappend(queries, restricted);
+	}
+	return queries;
+}
+
+/*
  * The query for those outer rows alone that have one of these rows: as queries of which
  * each outer row is in one.  By keys, which are the first columns of rows, or, without
  * pairs, where rows, which refer to the outer row, are not empty.
@@ -205,8 +300,11 @@ List *
 derive_restrict_query(Query *query, Query *rows, List *pairs)
 {
 	bool		nulls = false;
+	List	   *inner = pairs != NIL ? pairs_for_subquery(query, pairs) : NIL;
 	ListCell   *lc;
 
+	if (inner != NIL)
+		return restrict_subquery(query, rows, inner);
 	if (pairs == NIL)
 	{
 		query = copyObject(query);

@@ -107,6 +107,7 @@ split_mutator(Node *node, SplitContext *context)
 		return context->collecting ? node :
 			group_column(list_length(context->keys) + position, node);
 	}
+	Assert(!IsA(node, SubLink));	/* see stages.c */
 	if (IsA(node, GroupingFunc))
 		derive_refuse("GROUPING()", "No operator maintains it yet.", NULL);
 	return expression_tree_mutator(node, split_mutator, context);
@@ -203,7 +204,7 @@ add_attribute(TupleDesc desc, AttrNumber attno, const char *name, Oid type, int3
 }
 
 static void
-describe(DeriveAggregation *agg)
+describe(DeriveOperator *op, DeriveAggregation *agg)
 {
 	int			nstate = 2 + agg->nkeys;
 	AttrNumber	attno = DERIVE_STATE_FIRST_KEY;
@@ -221,9 +222,9 @@ describe(DeriveAggregation *agg)
 		agg->same_attno = ++nstate;
 
 	agg->group_desc = CreateTemplateTupleDesc(agg->nkeys + agg->ncalls);
-	agg->state_desc = CreateTemplateTupleDesc(nstate);
-	add_attribute(agg->state_desc, DERIVE_STATE_HASH, "h", INT4OID, -1, InvalidOid);
-	add_attribute(agg->state_desc, DERIVE_STATE_ROWS, "n", INT8OID, -1, InvalidOid);
+	op->state_desc = CreateTemplateTupleDesc(nstate);
+	add_attribute(op->state_desc, DERIVE_STATE_HASH, "h", INT4OID, -1, InvalidOid);
+	add_attribute(op->state_desc, DERIVE_STATE_ROWS, "n", INT8OID, -1, InvalidOid);
 	for (int i = 0; i < agg->nkeys; i++)
 	{
 		DeriveKey  *key = &agg->keys[i];
@@ -231,7 +232,7 @@ describe(DeriveAggregation *agg)
 
 		key->hidden = derive_is_row_type(key->type);
 		agg->hidden_keys |= key->hidden;
-		derive_hidden_column(agg->state_desc, attno++, name, key->type, key->typmod, key->collation);
+		derive_hidden_column(op->state_desc, attno++, name, key->type, key->typmod, key->collation);
 		add_attribute(agg->group_desc, i + 1, name, key->type, key->typmod, key->collation);
 	}
 	for (int i = 0; i < agg->ncalls; i++)
@@ -240,20 +241,20 @@ describe(DeriveAggregation *agg)
 		DeriveAggFunction *f = call->function;
 
 		if (call->count_attno)
-			add_attribute(agg->state_desc, call->count_attno, psprintf("c%d", i + 1), INT8OID, -1, InvalidOid);
+			add_attribute(op->state_desc, call->count_attno, psprintf("c%d", i + 1), INT8OID, -1, InvalidOid);
 		if (call->value_attno)
 		{
 			Oid			type = agg->recompute ? f->result_type : f->stored_type;
 
 			call->hidden = derive_is_row_type(type);
-			derive_hidden_column(agg->state_desc, call->value_attno, psprintf("s%d", i + 1), type, -1,
+			derive_hidden_column(op->state_desc, call->value_attno, psprintf("s%d", i + 1), type, -1,
 								 agg->recompute ? f->result_collation : get_typcollation(type));
 		}
 		add_attribute(agg->group_desc, agg->nkeys + i + 1, psprintf("a%d", i + 1),
 					  f->result_type, f->result_typmod, f->result_collation);
 	}
 	if (agg->same_attno)
-		add_attribute(agg->state_desc, agg->same_attno, "r", INT8OID, -1, InvalidOid);
+		add_attribute(op->state_desc, agg->same_attno, "r", INT8OID, -1, InvalidOid);
 }
 
 TupleDesc
@@ -276,7 +277,7 @@ finish(DeriveOperator *op, DeriveAggregation *agg, List *branches,
 	agg->loose = agg->nidentity < agg->nkeys;
 	for (int i = 0; i < agg->nidentity; i++)
 		agg->loose |= derive_type_is_loose(agg->keys[i].type, agg->keys[i].typmod, agg->keys[i].collation);
-	describe(agg);
+	describe(op, agg);
 	op->routine = &derive_aggregate_routine;
 	op->aggregation = agg;
 
@@ -293,7 +294,7 @@ finish(DeriveOperator *op, DeriveAggregation *agg, List *branches,
 	if (agg->recompute)
 		(void) derive_aggregation_block(agg, false, false); /* refuse now what would
 															 * fail later */
-	agg->state_table = resolve(arg, op->number, 's', agg->state_desc);
+	op->state = resolve(arg, op->number, 's', op->state_desc);
 }
 
 void
@@ -361,9 +362,7 @@ derive_aggregation_compile(DeriveOperator *op, Query *block, DeriveStateResolver
 		tle->resno = foreach_current_index(lc) + 1;
 		tle->ressortgroupref = 0;
 	}
-	if (expression_returns_set((Node *) agg->targets))
-		derive_refuse("a set-returning function over aggregates", "No operator maintains it yet.",
-					  "Put the grouped query in FROM and call the function in the select list around it.");
+	Assert(!expression_returns_set((Node *) agg->targets));
 
 	/* the input: same FROM and WHERE, other columns */
 	input = block;

@@ -42,8 +42,80 @@
 
 #include "base/gucs.h"
 #include "base/rowhash.h"
+#include "compile/hidden.h"
+#include "compile/query.h"
 #include "delta/fill.h"
 #include "derive/aggrun.h"
+
+/* -------------------------------------------------------------------------
+ * The inside, for others
+ * -------------------------------------------------------------------------
+ */
+
+/* The columns that identify a group, where the output shows them all. */
+static List *
+aggregate_key(DeriveOperator *op, List **constraints)
+{
+	List	   *attnos = NIL;
+
+	for (int i = 0; i < op->aggregation->nidentity; i++)
+	{
+		AttrNumber	attno = derive_query_find_output(op->aggregation->targets, 1, i + 1);
+
+		if (attno == 0)
+			return NIL;
+		attnos = lappend_int(attnos, attno);
+	}
+	return attnos;
+}
+
+static void
+aggregate_hide(DeriveOperator *op)
+{
+	if (derive_hide_targets(op->aggregation->targets))
+		op->desc = derive_aggregation_desc(op->aggregation);
+}
+
+static List *
+aggregate_sources(DeriveOperator *op, List *sources)
+{
+	return derive_linear_sources(op->input, sources);
+}
+
+/* Groups that may have to be computed afresh are found by their keys. */
+static List *
+aggregate_queries(DeriveOperator *op, Query **by_key)
+{
+	DeriveAggregation *agg = op->aggregation;
+	bool		redo = agg->recompute;
+
+	for (int i = 0; i < agg->ncalls; i++)
+		redo |= agg->calls[i].function->cls == DERIVE_AGG_EXTREMUM;
+	*by_key = redo && agg->grouped ? agg->core : NULL;
+	return derive_linear_branches(op->input);
+}
+
+static uint64
+aggregate_digest(DeriveOperator *op, uint64 digest)
+{
+	DeriveAggregation *agg = op->aggregation;
+
+	digest = derive_digest_add(digest, agg->nidentity);
+	for (int i = 0; i < agg->nkeys; i++)
+	{
+		digest = derive_digest_add(digest, agg->keys[i].eqop);
+		digest = derive_digest_add(digest, agg->keys[i].hash.fn_oid);
+	}
+	for (int i = 0; i < agg->ncalls; i++)
+		digest = derive_digest_add(digest, agg->calls[i].function->cls);
+	return digest;
+}
+
+static bool
+aggregate_touched(DeriveOperator *op, DeriveBatch *batch, const char **unknown)
+{
+	return derive_linear_touched(op->input, batch, unknown);
+}
 
 /* -------------------------------------------------------------------------
  * A run
@@ -67,7 +139,7 @@ begin_run(DeriveOperator *op, bool fresh)
 	run->tmp = AllocSetContextCreate(CurrentMemoryContext, "pg_derive row", ALLOCSET_DEFAULT_SIZES);
 	derive_agg_groups_create(run);
 	if (!fresh)
-		run->state = derive_state_open(agg->state_table);
+		run->state = derive_state_open(op->state);
 
 	for (int i = 1; i <= input_desc->natts; i++)
 		TupleDescCopyEntry(removal_desc, i, input_desc, i);
@@ -76,7 +148,7 @@ begin_run(DeriveOperator *op, bool fresh)
 	run->removals = tuplestore_begin_heap(false, false, derive_work_mem);
 	run->removal_slot = MakeSingleTupleTableSlot(removal_desc, &TTSOpsVirtual);
 	run->group_slot = MakeSingleTupleTableSlot(agg->group_desc, &TTSOpsVirtual);
-	run->state_slot = MakeSingleTupleTableSlot(agg->state_desc, &TTSOpsVirtual);
+	run->state_slot = MakeSingleTupleTableSlot(op->state_desc, &TTSOpsVirtual);
 	run->before_slot = MakeSingleTupleTableSlot(op->desc, &TTSOpsVirtual);
 	run->after_slot = MakeSingleTupleTableSlot(op->desc, &TTSOpsVirtual);
 
@@ -221,7 +293,7 @@ write_group(AggRun *run, TouchedGroup *group, void *arg)
 		ereport(ERROR,
 				(errcode(DERIVE_ERRCODE_DIVERGED),
 				 errmsg("a group of state table \"%s\" has %lld rows",
-						get_rel_name(run->agg->state_table), (long long) group->nrows)));
+						get_rel_name(run->op->state), (long long) group->nrows)));
 	write_state(run, group);
 	write_output(run, group);
 }
@@ -440,7 +512,7 @@ aggregate_produce(DeriveOperator *op, DeriveRowSink sink, void *arg)
 
 	run->sink = sink;
 	run->sink_arg = arg;
-	run->fill = derive_fill_begin(op->aggregation->state_table);
+	run->fill = derive_fill_begin(op->state);
 	if (op->aggregation->recompute)
 		produce_results(run);
 	else
@@ -467,12 +539,18 @@ aggregate_explain(DeriveOperator *op, List *lines)
 										derive_aggregate_class_name(agg->recompute ? DERIVE_AGG_RECOMPUTE
 																	: call->function->cls)));
 	}
-	lines = lappend(lines, psprintf("State: %s", get_rel_name(agg->state_table)));
+	lines = lappend(lines, psprintf("State: %s", get_rel_name(op->state)));
 	return lines;
 }
 
 const DeriveOperatorRoutine derive_aggregate_routine = {
 	.name = "aggregate",
+	.key = aggregate_key,
+	.hide = aggregate_hide,
+	.sources = aggregate_sources,
+	.queries = aggregate_queries,
+	.digest = aggregate_digest,
+	.touched = aggregate_touched,
 	.apply = aggregate_apply,
 	.produce = aggregate_produce,
 	.explain = aggregate_explain,

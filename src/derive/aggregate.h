@@ -74,10 +74,8 @@ typedef struct DeriveAggregation
 	List	   *targets;		/* of TargetEntry * */
 	Node	   *having;			/* or NULL */
 	TupleDesc	group_desc;		/* keys, then results */
-	TupleDesc	state_desc;
 	AttrNumber	same_attno;		/* in the state table: number of rows with the
 								 * very key that is shown, 0 if not kept */
-	Oid			state_table;
 	Query	   *core;			/* the input as a query, or NULL if it is
 								 * never needed */
 

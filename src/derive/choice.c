@@ -48,7 +48,11 @@
  */
 #include "postgres.h"
 
+#include "access/sysattr.h"
 #include "catalog/pg_aggregate.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_constraint.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_operator_d.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
@@ -70,6 +74,7 @@
 #include "base/registry.h"
 #include "compile/check.h"
 #include "compile/query.h"
+#include "compile/stages.h"
 #include "delta/consolidate.h"
 #include "derive/aggclass.h"
 #include "derive/choice.h"
@@ -174,30 +179,30 @@ is_loose(Expr *expr)
 								exprCollation((Node *) expr));
 }
 
-/* Sort the input by one more column, NULLs last. */
+/* Sort by one more of these columns, NULLs last. */
 static void
-add_order(Aggref *aggref, TargetEntry *tle, Oid sortop)
+add_order(List **order, List *targets, TargetEntry *tle, Oid sortop)
 {
 	SortGroupClause *clause = makeNode(SortGroupClause);
 	bool		reverse;
 
-	clause->tleSortGroupRef = assignSortGroupRef(tle, aggref->args);
+	clause->tleSortGroupRef = assignSortGroupRef(tle, targets);
 	clause->sortop = sortop;
 	clause->eqop = get_equality_op_for_ordering_op(sortop, &reverse);
 	derive_compat_set_reverse_sort(clause, reverse);
 	clause->hashable = op_hashjoinable(clause->eqop, exprType((Node *) tle->expr));
-	aggref->aggorder = lappend(aggref->aggorder, clause);
+	*order = lappend(*order, clause);
 }
 
 static void
-add_image_order(Aggref *aggref, Expr *expr)
+add_image_order(List **order, List **targets, Expr *expr)
 {
 	FuncExpr   *image = makeFuncExpr(state_function("image", ANYOID), BYTEAOID, list_make1(copyObject(expr)),
 									 InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL);
-	TargetEntry *tle = makeTargetEntry((Expr *) image, list_length(aggref->args) + 1, NULL, true);
+	TargetEntry *tle = makeTargetEntry((Expr *) image, list_length(*targets) + 1, NULL, true);
 
-	aggref->args = lappend(aggref->args, tle);
-	add_order(aggref, tle, ByteaLessOperator);
+	*targets = lappend(*targets, tle);
+	add_order(order, *targets, tle, ByteaLessOperator);
 }
 
 Aggref *
@@ -207,7 +212,7 @@ derive_value_of_least(Expr *expr, List *by)
 	ListCell   *lc;
 
 	foreach(lc, by)
-		add_image_order(first, lfirst(lc));
+		add_image_order(&first->aggorder, &first->args, lfirst(lc));
 	return first;
 }
 
@@ -223,14 +228,14 @@ ordering_operator(Oid type)
 	return sortop;
 }
 
-/* Sort by all arguments, after what is asked for. */
+/* Sort by all columns, after what is asked for. */
 static void
-break_ties(Aggref *aggref)
+break_ties(List **order, List **targets)
 {
-	List	   *arguments = list_copy(aggref->args);
+	List	   *columns = list_copy(*targets);
 	ListCell   *lc;
 
-	foreach(lc, arguments)
+	foreach(lc, columns)
 	{
 		TargetEntry *tle = lfirst_node(TargetEntry, lc);
 		Oid			sortop;
@@ -239,10 +244,10 @@ break_ties(Aggref *aggref)
 			continue;
 		sortop = ordering_operator(exprType((Node *) tle->expr));
 		if (OidIsValid(sortop) &&
-			get_sortgroupref_clause_noerr(tle->ressortgroupref, aggref->aggorder) == NULL)
-			add_order(aggref, tle, sortop);
+			get_sortgroupref_clause_noerr(tle->ressortgroupref, *order) == NULL)
+			add_order(order, *targets, tle, sortop);
 		if (!OidIsValid(sortop) || is_loose(tle->expr))
-			add_image_order(aggref, tle->expr);
+			add_image_order(order, targets, tle->expr);
 	}
 }
 
@@ -276,8 +281,9 @@ first_of_extrema(Aggref *aggref, Expr *expr)
 		expr = (Expr *) makeRelabelType(expr, aggref->aggtype, -1, aggref->aggcollid, COERCE_IMPLICIT_CAST);
 	first = make_first(expr);
 	first->aggfilter = aggref->aggfilter;
-	add_order(first, linitial_node(TargetEntry, first->args), derive_aggregate_sort_operator(aggref->aggfnoid));
-	add_image_order(first, expr);
+	add_order(&first->aggorder, first->args, linitial_node(TargetEntry, first->args),
+			  derive_aggregate_sort_operator(aggref->aggfnoid));
+	add_image_order(&first->aggorder, &first->args, expr);
 	return first;
 }
 
@@ -297,7 +303,7 @@ derive_aggref_choose(Aggref *aggref)
 			if (aggref->aggdistinct != NIL)
 				check_distinct(aggref);
 			else
-				break_ties(aggref);
+				break_ties(&aggref->aggorder, &aggref->args);
 			return aggref;
 		default:
 			return aggref;		/* the order makes no difference */
@@ -308,12 +314,6 @@ derive_aggref_choose(Aggref *aggref)
  * What a group shows
  * -------------------------------------------------------------------------
  */
-
-typedef struct PushDownContext
-{
-	List	   *keys;
-	List	   *columns;		/* of TargetEntry * */
-} PushDownContext;
 
 typedef struct UngroupedContext
 {
@@ -328,7 +328,7 @@ ungrouped_walker(Node *node, UngroupedContext *context)
 		return false;
 	if (IsA(node, Var))
 	{
-		if (!list_member(context->columns, node))
+		if (((Var *) node)->varlevelsup == 0 && !list_member(context->columns, node))
 			context->columns = lappend(context->columns, node);
 		return false;
 	}
@@ -377,50 +377,27 @@ undecided_columns(Query *query, List *targets)
 	return loose || ungrouped != NIL ? list_concat(keys, ungrouped) : NIL;
 }
 
-/* Columns of a sub-query for grouping expressions and all other columns. */
-static Node *
-push_down_mutator(Node *node, PushDownContext *context)
-{
-	ListCell   *lc;
-
-	if (node == NULL)
-		return NULL;
-	if (!IsA(node, Var) && !list_member(context->keys, node))
-		return expression_tree_mutator(node, push_down_mutator, context);
-	foreach(lc, context->columns)
-		if (equal(lfirst_node(TargetEntry, lc)->expr, node))
-		return (Node *) makeVarFromTargetEntry(1, lfirst(lc));
-	context->columns = lappend(context->columns,
-							   makeTargetEntry(copyObject((Expr *) node), list_length(context->columns) + 1,
-											   pstrdup("pushed"), false));
-	return (Node *) makeVarFromTargetEntry(1, llast(context->columns));
-}
-
 /* An aggregate cannot be given a set, so a grouping expression that returns one goes into a sub-query. */
 static void
 push_down_sets(Query *query)
 {
-	PushDownContext context = {NIL, NIL};
+	DerivePushDown push = {0};
 	Query	   *inner = makeNode(Query);
-	Query	   *outer;
 	ListCell   *lc;
 
 	foreach(lc, query->groupClause)
-		context.keys = lappend(context.keys, get_sortgroupclause_expr(lfirst(lc), query->targetList));
-	if (!expression_returns_set((Node *) context.keys))
+		push.wholes = lappend(push.wholes, get_sortgroupclause_expr(lfirst(lc), query->targetList));
+	if (!expression_returns_set((Node *) push.wholes))
 		return;
 	*inner = *query;
-	query->targetList = (List *) push_down_mutator((Node *) query->targetList, &context);
-	query->havingQual = push_down_mutator(query->havingQual, &context);
-	inner->targetList = context.columns;
+	query->targetList = (List *) derive_push_down((Node *) query->targetList, &push);
+	query->havingQual = derive_push_down(query->havingQual, &push);
+	inner->targetList = push.columns;
 	inner->groupClause = NIL;
 	inner->havingQual = NULL;
 	inner->hasAggs = false;
-	outer = derive_query_wrap(inner);
-	query->rtable = outer->rtable;
-	query->jointree = outer->jointree;
-	query->hasTargetSRFs = query->hasSubLinks = false;
-	derive_compat_strip_permissions(query);
+	derive_query_read_from(query, inner);
+	query->hasTargetSRFs = false;
 }
 
 /* A block with GROUP BY or aggregates. */
@@ -461,10 +438,36 @@ choose_in_group(Query *query)
 	query->hasAggs |= shown != NIL;
 }
 
-static bool
-is_grouped(Query *query)
+/* -------------------------------------------------------------------------
+ * What cannot be told
+ * -------------------------------------------------------------------------
+ */
+
+static void
+refuse_loose(const char *construct, Oid type)
 {
-	return query->hasAggs || query->groupClause != NIL || query->havingQual != NULL;
+	derive_refuse(psprintf("%s over type %s", construct, format_type_be(type)),
+				  "Values of that type may be equal without being the same, and the result may have any of them.",
+				  "Cast the column to text, or to numeric with a scale.");
+}
+
+/* Rows are removed one step at a time, and which of two equal ones came first is not known. */
+static void
+check_loose_setop(Node *node, const char *construct)
+{
+	SetOperationStmt *op = (SetOperationStmt *) node;
+	ListCell   *lc,
+			   *lc2,
+			   *lc3;
+
+	if (node == NULL || !IsA(node, SetOperationStmt))
+		return;
+	forthree(lc, op->colTypes, lc2, op->colTypmods, lc3, op->colCollations)
+		if ((op->op != SETOP_UNION || !op->all) &&
+			derive_type_is_loose(lfirst_oid(lc), lfirst_int(lc2), lfirst_oid(lc3)))
+		refuse_loose(construct, lfirst_oid(lc));
+	check_loose_setop(op->larg, construct);
+	check_loose_setop(op->rarg, construct);
 }
 
 /* -------------------------------------------------------------------------
@@ -472,10 +475,18 @@ is_grouped(Query *query)
  * -------------------------------------------------------------------------
  */
 
+/* "SELECT every column FROM (query)", in its place. */
+static Query *
+wrap(Query *inner)
+{
+	IncrementVarSublevelsUp((Node *) inner, 1, 1);
+	return derive_query_wrap(inner);
+}
+
 static Query *
 without_duplicates(Query *inner)
 {
-	Query	   *query = derive_query_wrap(inner);
+	Query	   *query = wrap(inner);
 	ListCell   *lc;
 
 	foreach(lc, query->targetList)
@@ -501,15 +512,13 @@ choose_distinct(Query *query)
 
 	foreach(lc, query->targetList)
 		loose |= !lfirst_node(TargetEntry, lc)->resjunk && is_loose(lfirst_node(TargetEntry, lc)->expr);
-	if (!loose && !is_grouped(query))
+	Assert(!derive_query_is_grouped(query));
+	if (!loose)
 		return;
 	inner = makeNode(Query);
 	*inner = *query;
 	inner->distinctClause = NIL;
-	if (is_grouped(inner))
-		choose_in_group(inner);
-	else
-		derive_query_normalize(inner);
+	derive_query_normalize(inner);
 	*query = *without_duplicates(inner);
 }
 
@@ -530,11 +539,22 @@ unites_loosely(Node *node)
 	return unites_loosely(op->larg) || unites_loosely(op->rarg);
 }
 
+static Query *
+unite_all(List *branches)
+{
+	ListCell   *lc;
+
+	/* a branch lies one level below the place that the set operation has */
+	foreach(lc, list_length(branches) > 1 ? branches : NIL)
+		IncrementVarSublevelsUp(lfirst(lc), 1, 1);
+	return derive_query_union_all(branches);
+}
+
 /* Without the columns that only GROUP BY needs: it will be a branch itself. */
 static Query *
 unite(void *arg, List *branches)
 {
-	return derive_query_wrap(without_duplicates(derive_query_union_all(branches)));
+	return wrap(without_duplicates(unite_all(branches)));
 }
 
 static void
@@ -543,10 +563,235 @@ choose_union(Query *query)
 	SetOperationStmt *op = castNode(SetOperationStmt, query->setOperations);
 	List	   *branches;
 
-	if (!unites_loosely((Node *) op))
+	if (derive_query_has_other_setop(query))
+		check_loose_setop((Node *) op, "INTERSECT or EXCEPT");
+	if (derive_query_has_other_setop(query) || !unites_loosely((Node *) op))
 		return;
+	if (query->cteList != NIL)
+	{
+		choose_union(derive_query_split(query, false));
+		return;
+	}
 	branches = derive_query_union_branches(query, unite, NULL);
-	*query = op->all ? *derive_query_union_all(branches) : *unite(NULL, branches);
+	*query = op->all ? *unite_all(branches) : *unite(NULL, branches);
+}
+
+/* -------------------------------------------------------------------------
+ * The order of rows: LIMIT, DISTINCT ON, ARRAY(SELECT ..), windows
+ * -------------------------------------------------------------------------
+ */
+
+/* Which rows there are in a result, or their order, depends on ORDER BY: let it be total. */
+static void
+complete_order(Query *query)
+{
+	ListCell   *lc;
+
+	foreach(lc, query->hasDistinctOn ? query->distinctClause : NIL)
+	{
+		SortGroupClause *clause = lfirst_node(SortGroupClause, lc);
+
+		if (get_sortgroupref_clause_noerr(clause->tleSortGroupRef, query->sortClause) == NULL)
+			query->sortClause = lappend(query->sortClause, copyObject(clause));
+	}
+	break_ties(&query->sortClause, &query->targetList);
+}
+
+/*
+ * WITH TIES takes all ties, so that there is nothing to decide; but OFFSET leaves out
+ * some of them.  They come in the order of a sub-query, which the planner knows to be
+ * sorted as the limit wants it.
+ */
+static void
+choose_limited(Query *query)
+{
+	Query	   *inner;
+
+	if (query->limitOption != LIMIT_OPTION_WITH_TIES)
+		complete_order(query);
+	else if (query->limitOffset != NULL)
+	{
+		inner = derive_query_split(query, false);
+		inner->sortClause = copyObject(query->sortClause);
+		complete_order(inner);
+	}
+}
+
+static void
+choose_array(Query *query)
+{
+	if (query->limitCount != NULL || query->limitOffset != NULL)
+		return;					/* done */
+	if (query->setOperations != NULL || query->distinctClause != NIL || query->hasWindowFuncs ||
+		query->hasTargetSRFs || derive_query_is_grouped(query))
+		(void) derive_query_split(query, false);
+	complete_order(query);
+}
+
+static bool
+set_winref_walker(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, WindowFunc))
+		((WindowFunc *) node)->winref = 1;
+	return expression_tree_walker(node, set_winref_walker, context);
+}
+
+/* Does the order matter in which an aggregate is given the rows of a frame? */
+static bool
+aggregate_has_order(WindowFunc *function)
+{
+	Aggref	   *aggref = makeNode(Aggref);
+	ListCell   *lc;
+
+	aggref->aggfnoid = function->winfnoid;
+	aggref->aggtype = function->wintype;
+	aggref->aggcollid = function->wincollid;
+	aggref->inputcollid = function->inputcollid;
+	aggref->aggstar = function->winstar;
+	aggref->aggkind = AGGKIND_NORMAL;
+	foreach(lc, function->args)
+	{
+		aggref->aggargtypes = lappend_oid(aggref->aggargtypes, exprType(lfirst(lc)));
+		aggref->args = lappend(aggref->args, makeTargetEntry(lfirst(lc), foreach_current_index(lc) + 1, NULL, false));
+	}
+	switch (derive_aggregate_class(aggref))
+	{
+		case DERIVE_AGG_EXTREMUM:
+			return is_loose(linitial(function->args));
+		case DERIVE_AGG_RECOMPUTE:
+			return aggref->aggfnoid != F_COUNT_ANY;
+		default:
+			return false;
+	}
+}
+
+/* Does a window function give another result where the peers of a row come in another order? */
+static bool
+has_order_walker(Node *node, List *windows)
+{
+	WindowFunc *function = (WindowFunc *) node;
+	WindowClause *window;
+
+	if (node == NULL)
+		return false;
+	if (!IsA(node, WindowFunc))
+		return expression_tree_walker(node, has_order_walker, windows);
+	if (!function->winagg)
+		return !(function->winfnoid == F_RANK_ || function->winfnoid == F_DENSE_RANK_ ||
+				 function->winfnoid == F_PERCENT_RANK_ || function->winfnoid == F_CUME_DIST_) ||
+			expression_tree_walker(node, has_order_walker, windows);
+	window = list_nth_node(WindowClause, windows, function->winref - 1);
+	return (window->frameOptions & FRAMEOPTION_ROWS) != 0 || aggregate_has_order(function) ||
+		expression_tree_walker(node, has_order_walker, windows);
+}
+
+/* Do the columns that the window sorts by name one row each: have they the primary key of the one table in FROM? */
+static bool
+has_total_order(Query *query, WindowClause *window)
+{
+	RangeTblRef *ref = linitial(query->jointree->fromlist);
+	Bitmapset  *columns = NULL;
+	RangeTblEntry *rte;
+	Bitmapset  *key;
+	Oid			constraint;
+	ListCell   *lc;
+
+	if (list_length(query->jointree->fromlist) != 1 || !IsA(ref, RangeTblRef))
+		return false;
+	rte = rt_fetch(ref->rtindex, query->rtable);
+	if (rte->rtekind != RTE_RELATION || (rte->relkind == RELKIND_RELATION && rte->inh && has_subclass(rte->relid)))
+		return false;
+	foreach(lc, list_concat_copy(window->partitionClause, window->orderClause))
+	{
+		Var		   *var = derive_query_plain_column(get_sortgroupclause_expr(lfirst(lc), query->targetList));
+
+		if (var != NULL && var->varlevelsup == 0)
+			columns = bms_add_member(columns, var->varattno - FirstLowInvalidHeapAttributeNumber);
+	}
+	key = get_primary_key_attnos(rte->relid, false, &constraint);
+	return key != NULL && bms_is_subset(key, columns);
+}
+
+/* Does the order of peers matter? */
+static bool
+has_peers(Query *query)
+{
+	ListCell   *lc;
+
+	if (!has_order_walker((Node *) query->targetList, query->windowClause))
+		return false;
+	foreach(lc, query->windowClause)
+	{
+		if (!has_total_order(query, lfirst_node(WindowClause, lc)))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * A window's peers are what ORDER BY makes them, so nothing can be added to that.  The
+ * rows come in a total order from a sub-query, one for each window.  The planner
+ * knows that they are sorted as the window wants it, and sorts no more; and sorting
+ * what is sorted changes nothing.
+ */
+static void
+choose_windows(Query *query)
+{
+	WindowClause *window = llast_node(WindowClause, query->windowClause);
+	DerivePushDown push = {.windows = window->winref};
+	Query	   *inner = makeNode(Query);
+	ListCell   *lc,
+			   *lc2;
+
+	*inner = *query;
+	foreach(lc, query->windowClause)
+	{
+		WindowClause *w = lfirst_node(WindowClause, lc);
+
+		foreach(lc2, w->partitionClause)
+			derive_push_down_sorted(lfirst(lc2), query, &push);
+		foreach(lc2, w->orderClause)
+			derive_push_down_sorted(lfirst(lc2), query, &push);
+	}
+	query->targetList = (List *) derive_push_down((Node *) query->targetList, &push);
+	(void) set_winref_walker((Node *) query->targetList, NULL);
+	inner->targetList = push.columns;
+	inner->hasTargetSRFs = expression_returns_set((Node *) inner->targetList);
+	inner->windowClause = list_copy(query->windowClause);
+	inner->windowClause = list_delete_last(inner->windowClause);
+	inner->hasWindowFuncs = inner->windowClause != NIL;
+	derive_query_read_from(query, inner);
+	inner->sortClause = list_concat_copy(window->partitionClause, window->orderClause);
+	break_ties(&inner->sortClause, &inner->targetList);
+
+	query->windowClause = list_make1(window);
+	window->winref = 1;
+	if (inner->hasWindowFuncs)
+		choose_windows(inner);
+}
+
+/* -------------------------------------------------------------------------
+ * GROUPING SETS
+ * -------------------------------------------------------------------------
+ */
+
+/* Of a group for each of several sets of columns. */
+static void
+choose_in_sets(Query *query)
+{
+	ListCell   *lc;
+
+	foreach(lc, query->groupClause)
+	{
+		Expr	   *key = (Expr *) get_sortgroupclause_expr(lfirst_node(SortGroupClause, lc), query->targetList);
+
+		if (is_loose(key))
+			refuse_loose("GROUPING SETS, ROLLUP or CUBE", exprType((Node *) key));
+	}
+	query->targetList = (List *) choose_mutator((Node *) query->targetList, NIL);
+	query->havingQual = choose_mutator(query->havingQual, NIL);
 }
 
 /* -------------------------------------------------------------------------
@@ -554,23 +799,61 @@ choose_union(Query *query)
  * -------------------------------------------------------------------------
  */
 
+static bool
+choose_walker(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+	{
+		if (derive_query_reads_relations((Query *) node))
+			derive_query_choose((Query *) node);
+		return false;
+	}
+	if (IsA(node, CommonTableExpr) && ((CommonTableExpr *) node)->cterecursive)
+	{
+		Query	   *query = (Query *) ((CommonTableExpr *) node)->ctequery;
+
+		/* the executor takes its two branches apart, so it stays what it is */
+		check_loose_setop(query->setOperations, "WITH RECURSIVE with UNION");
+		return query_tree_walker(query, choose_walker, context, QTW_IGNORE_JOINALIASES);
+	}
+	if (IsA(node, SubLink) && ((SubLink *) node)->subLinkType == ARRAY_SUBLINK)
+	{
+		Query	   *query = (Query *) ((SubLink *) node)->subselect;
+
+		if (derive_query_reads_relations(query))
+		{
+			derive_query_choose(query);
+			choose_array(query);
+		}
+		return false;
+	}
+	return expression_tree_walker(node, choose_walker, context);
+}
+
+void
+derive_query_choose_inside(Query *query)
+{
+	(void) query_tree_walker(query, choose_walker, NULL, QTW_IGNORE_JOINALIASES);
+}
+
 void
 derive_query_choose(Query *query)
 {
-	Bitmapset  *used = derive_query_used(query);
-	int			i = -1;
-
-	while ((i = bms_next_member(used, i)) >= 0)
-	{
-		RangeTblEntry *rte = rt_fetch(i, query->rtable);
-
-		if (rte->rtekind == RTE_SUBQUERY && derive_query_reads_relations(rte->subquery))
-			derive_query_choose(rte->subquery);
-	}
+	derive_query_choose_inside(query);
 	if (query->setOperations != NULL)
 		choose_union(query);
+	else if (query->hasDistinctOn)
+		complete_order(query);
 	else if (query->distinctClause != NIL)
 		choose_distinct(query);
-	else if (is_grouped(query))
+	else if (query->groupingSets != NIL)
+		choose_in_sets(query);
+	else if (derive_query_is_grouped(query))
 		choose_in_group(query);
+	else if (query->hasWindowFuncs && has_peers(query))
+		choose_windows(query);
+	else if (query->limitCount != NULL || query->limitOffset != NULL)
+		choose_limited(query);
 }

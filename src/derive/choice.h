@@ -21,6 +21,9 @@ extern bool derive_type_is_loose(Oid type, int32 typmod, Oid collation);
  */
 extern void derive_query_choose(Query *query);
 
+/* Only its sub-queries, those in expressions included. */
+extern void derive_query_choose_inside(Query *query);
+
 /* The same for one aggregate, which is changed or replaced. */
 extern Aggref *derive_aggref_choose(Aggref *aggref);
 

@@ -22,8 +22,16 @@
  *
  * Linear sub-queries stay where they are, term.c looks into them.
  *
- * To add a kind of operator (an outer join, a window): take the construct out
- * of check.c, cut at it in compile_block(), and give it a routine.
+ * A block of which some part has no incremental operator (compile/verdict.c) is
+ * evaluated as a whole.  What its sub-queries in FROM do on their own is still
+ * maintained as above:
+ *
+ *	SELECT .. FROM (SELECT k, count(*) AS n FROM a GROUP BY k) s ORDER BY n LIMIT 10
+ *		operator 0	aggregate	a			--> derived table 0
+ *		operator 1	whole		table 0		--> the view
+ *
+ * To add a kind of operator (an outer join, a window): take the construct out of
+ * that table, cut at it in compile_block(), and give it a routine.
  *
  *-------------------------------------------------------------------------
  */
@@ -50,10 +58,12 @@
 #include "compile/hidden.h"
 #include "compile/lower.h"
 #include "compile/query.h"
+#include "compile/stages.h"
 #include "derive/aggregate.h"
 #include "derive/choice.h"
 #include "derive/compile.h"
 #include "derive/exactsum.h"
+#include "derive/whole.h"
 
 typedef struct Compiler
 {
@@ -88,7 +98,10 @@ static DeriveOperator *
 select_operator(Compiler *compiler, List *branches, const char *label)
 {
 	DeriveOperator *op = new_operator(compiler, label);
+	ListCell   *lc;
 
+	foreach(lc, branches)
+		derive_query_choose_inside(lfirst_node(Query, lc));
 	op->routine = &derive_select_routine;
 	op->input = derive_linear_create(branches, true);
 	op->desc = derive_query_desc(linitial_node(Query, branches));
@@ -99,57 +112,12 @@ static DeriveOperator *
 distinct_operator(Compiler *compiler, List *branches, const char *label)
 {
 	DeriveOperator *op = new_operator(compiler, label);
+	ListCell   *lc;
 
+	foreach(lc, branches)
+		derive_query_choose_inside(lfirst_node(Query, lc));
 	derive_aggregation_distinct(op, branches, compiler->resolve, compiler->arg);
 	return add_operator(compiler, op);
-}
-
-/* True if some of these were values of row types, which are images now. */
-static bool
-hide_rows(List *targets)
-{
-	bool		hidden = false;
-	ListCell   *lc;
-
-	foreach(lc, targets)
-	{
-		TargetEntry *tle = lfirst_node(TargetEntry, lc);
-
-		if (!derive_is_row_type(exprType((Node *) tle->expr)))
-			continue;
-		tle->expr = derive_hide(tle->expr);
-		hidden = true;
-	}
-	return hidden;
-}
-
-/* What an inner operator returns is what its derived table stores; see hidden.c. */
-static void
-hide_output(DeriveOperator *op)
-{
-	bool		hidden = false;
-	List	   *branches;
-	ListCell   *lc;
-
-	if (op->aggregation)
-	{
-		if (hide_rows(op->aggregation->targets))
-			op->desc = derive_aggregation_desc(op->aggregation);
-		return;
-	}
-	branches = derive_linear_branches(op->input);
-	foreach(lc, branches)
-		hidden |= hide_rows(lfirst_node(Query, lc)->targetList);
-	if (!hidden)
-		return;
-	op->input = derive_linear_create(branches, true);
-	op->desc = derive_query_desc(linitial_node(Query, branches));
-}
-
-static bool
-has_limit(Query *query)
-{
-	return query->limitCount != NULL || query->limitOffset != NULL;
 }
 
 /* Give an inner operator its derived table, and the query that reads it. */
@@ -158,7 +126,7 @@ derived_scan(Compiler *compiler, DeriveOperator *op)
 {
 	TupleDesc	shown = op->desc;
 
-	hide_output(op);
+	op->routine->hide(op);
 	op->table = compiler->resolve(compiler->arg, op->number, 'd', op->desc);
 	return derive_query_scan(op->table, op->desc, shown);
 }
@@ -167,14 +135,6 @@ derived_scan(Compiler *compiler, DeriveOperator *op)
  * FROM
  * -------------------------------------------------------------------------
  */
-
-/* Does a sub-query have to be evaluated as a whole, again and again, if its rows are not kept? */
-static bool
-is_worth_keeping(Query *subquery)
-{
-	return !derive_query_is_linear(subquery) && !derive_query_refers_outside(subquery) &&
-		!has_limit(subquery);
-}
 
 /*
  * Is the sub-query all that the query reads?  Then its partitions are evaluated when they
@@ -186,7 +146,15 @@ is_all_of_from(Query *query, Query *subquery)
 	return (subquery->hasWindowFuncs || subquery->hasDistinctOn) && derive_query_is_linear(query) &&
 		bms_membership(derive_query_used(query)) == BMS_SINGLETON &&
 		!derive_sublinks_read_relations((Node *) query->targetList) &&
-		!derive_sublinks_read_relations(query->jointree->quals);
+		!derive_sublinks_read_relations(query->jointree->quals) &&
+		derive_query_verdict(subquery) == NULL;
+}
+
+/* Would the sub-query have to be evaluated as a whole, again and again, if its rows were not kept? */
+static bool
+is_worth_keeping(Query *subquery)
+{
+	return !derive_query_is_linear(subquery) && !derive_query_refers_outside(subquery);
 }
 
 /* Sub-queries in expressions. */
@@ -293,6 +261,7 @@ compile_grouping(Compiler *compiler, Query *query)
 	const char *label = query->groupClause ? "GROUP BY" : "aggregate";
 
 	flatten_from(compiler, query);
+	derive_query_choose_inside(query);
 	op = new_operator(compiler, label);
 	derive_aggregation_compile(op, query, compiler->resolve, compiler->arg);
 	return add_operator(compiler, op);
@@ -317,38 +286,42 @@ compile_partitioned(Compiler *compiler, Query *query)
 {
 	const char *label = query->hasDistinctOn ? "DISTINCT ON" : "window";
 
-	if (query->hasDistinctOn && query->hasWindowFuncs)
-		query = derive_split_windows(query);
+	Assert(!query->hasDistinctOn || !query->hasWindowFuncs);	/* see stages.c */
 	flatten_from(compiler, query);
 	return select_operator(compiler, list_make1(derive_query_wrap(query)), label);
 }
 
 static DeriveOperator *
+compile_whole(Compiler *compiler, Query *query, const DeriveVerdict *verdict)
+{
+	DeriveOperator *op;
+
+	flatten_from(compiler, query);
+	op = new_operator(compiler, verdict->construct);
+	op->verdict = verdict;
+	derive_whole_compile(op, query);
+	return add_operator(compiler, op);
+}
+
+static DeriveOperator *
 compile_block(Compiler *compiler, Query *query)
 {
-	bool		grouped;
+	const DeriveVerdict *verdict = derive_query_verdict(query);
 
+	if (verdict != NULL)
+		return compile_whole(compiler, query, verdict);
 	if (query->setOperations)
 		return compile_union(compiler, query);
-	if (derive_must_split_groups(query))
-		query = derive_split_groups(query);
-	grouped = query->hasAggs || query->groupClause != NIL || query->havingQual != NULL;
 	if (query->distinctClause != NIL && !query->hasDistinctOn)
 	{
 		query->distinctClause = NIL;
-		if (grouped)
-			query = derived_scan(compiler, compile_grouping(compiler, query));
-		else
-			flatten_from(compiler, query);
-		if (query->hasWindowFuncs)
-			query = derive_query_wrap(query);
-		else
-			derive_query_normalize(query);
+		derive_query_normalize(query);
+		flatten_from(compiler, query);
 		return distinct_operator(compiler, list_make1(query), "DISTINCT");
 	}
 	if (query->hasWindowFuncs || query->hasDistinctOn)
 		return compile_partitioned(compiler, query);
-	if (grouped)
+	if (derive_query_is_grouped(query))
 		return compile_grouping(compiler, query);
 	derive_query_normalize(query);
 	flatten_from(compiler, query);
@@ -376,40 +349,6 @@ indexable(TupleDesc desc, List *attnos)
 			return false;
 	}
 	return true;
-}
-
-/* The output column that shows a column of the input unchanged, or 0. */
-static AttrNumber
-find_output(List *targets, int varno, AttrNumber varattno)
-{
-	ListCell   *lc;
-
-	foreach(lc, targets)
-	{
-		TargetEntry *tle = lfirst_node(TargetEntry, lc);
-		Var		   *var = (Var *) tle->expr;
-
-		if (IsA(var, Var) && var->varno == varno && var->varattno == varattno && var->varlevelsup == 0)
-			return tle->resno;
-	}
-	return 0;
-}
-
-/* The columns that identify a group, where the output shows them all. */
-static List *
-group_key(DeriveOperator *op)
-{
-	List	   *attnos = NIL;
-
-	for (int i = 0; i < op->aggregation->nidentity; i++)
-	{
-		AttrNumber	attno = find_output(op->aggregation->targets, 1, i + 1);
-
-		if (attno == 0)
-			return NIL;
-		attnos = lappend_int(attnos, attno);
-	}
-	return attnos;
 }
 
 /* The columns of a table's primary key that is enforced at once, or NIL. */
@@ -488,7 +427,7 @@ shown_key(Query *query, JoinedTable *table)
 
 	foreach(lc, table->key)
 	{
-		AttrNumber	attno = find_output(query->targetList, table->varno, lfirst_int(lc));
+		AttrNumber	attno = derive_query_find_output(query->targetList, table->varno, lfirst_int(lc));
 
 		if (attno == 0)
 			return NIL;
@@ -600,11 +539,9 @@ join_conditions(Node *node, const Bitmapset *determines, List **conditions)
  * A key of a join's result: primary keys that the output shows, such that every
  * other table joins by its whole primary key to tables that these determine.
  */
-static List *
-join_key(DeriveOperator *op, List **constraints)
+List *
+derive_join_key(Query *query, List **constraints)
 {
-	List	   *branches = derive_linear_branches(op->input);
-	Query	   *query = linitial_node(Query, branches);
 	Bitmapset  *nullable;
 	List	   *tables;
 	List	   *conditions = NIL;
@@ -612,7 +549,7 @@ join_key(DeriveOperator *op, List **constraints)
 	ListCell   *lc;
 	bool		progress = true;
 
-	if (list_length(branches) != 1 || query->hasTargetSRFs)
+	if (query->hasTargetSRFs)
 		return NIL;
 	tables = joined_tables(query);
 	nullable = derive_query_nullable(query);
@@ -647,16 +584,16 @@ static void
 choose_locator(DeriveOperator *op)
 {
 	List	   *constraints = NIL;
-	List	   *key = op->aggregation ? group_key(op) : join_key(op, &constraints);
+	List	   *key = op->routine->key(op, &constraints);
 	ListCell   *lc;
 
 	op->locator.unique = indexable(op->desc, key);
 
 	/*
-	 * a key of other types is found by its hash; for a join, so is the whole
-	 * row
+	 * a key of other types is found by its hash; where it may cease to be
+	 * one, so is the whole row
 	 */
-	if (!op->locator.unique && !op->aggregation)
+	if (!op->locator.unique && constraints != NIL)
 		key = NIL;
 	if (op->locator.unique)
 		op->constraints = constraints;
@@ -679,12 +616,13 @@ derive_compile(Oid view, Oid owner, DeriveTableResolver resolve, void *arg, Quer
 	ListCell   *lc;
 
 	derive_check_query(tree, owner);
-	derive_query_exact_floats(tree);
-	*query = copyObject(tree);
-	derive_query_choose(*query);
 	if (!derive_query_reads_relations(tree))
 		derive_refuse("a view that reads no table", "Nothing in the log can change it.",
 					  "Use a plain view or table.");
+	derive_query_exact_floats(tree);
+	derive_query_stage(tree);
+	*query = copyObject(tree);
+	derive_query_choose(*query);
 
 	derive_lower_joins(tree);
 	(void) compile_block(&compiler, tree);

@@ -4,16 +4,21 @@
  *	  One node of a view's program.
  *
  * An operator reads relations (base tables, other views, derived tables of
- * earlier operators) through its linear input and keeps the rows of one
- * table: a derived table of the program or, for the last operator, the view.
- * What it does beyond its linear input is behind DeriveOperatorRoutine; a new
- * kind of operator is a new routine and a place in compile.c that makes it.
+ * earlier operators) and keeps the rows of one table: a derived table of the
+ * program or, for the last operator, the view.  What is inside of it only its
+ * routine knows; everyone else asks through DeriveOperatorRoutine.  A new kind of
+ * operator is a new routine and a place in compile.c that makes it.
+ *
+ *	select		a linear query: joins, UNION ALL			select.c
+ *	aggregate	groups over a linear query, DISTINCT		aggregate.c
+ *	whole		any query, evaluated anew					whole.c
  *
  *-------------------------------------------------------------------------
  */
 #ifndef DERIVE_OPERATOR_H
 #define DERIVE_OPERATOR_H
 
+#include "compile/verdict.h"
 #include "delta/target.h"
 #include "derive/term.h"
 
@@ -22,6 +27,43 @@ typedef struct DeriveOperator DeriveOperator;
 typedef struct DeriveOperatorRoutine
 {
 	const char *name;
+
+	/*
+	 * Compiling.  The columns that identify a row of the output (List of
+	 * int), or NIL; *constraints (of Oid): primary keys that this relies on.
+	 */
+	List	   *(*key) (DeriveOperator *op, List **constraints);
+
+	/*
+	 * The output is to be stored: let values of row types be images
+	 * (hidden.h), and set op->desc accordingly.
+	 */
+	void		(*hide) (DeriveOperator *op);
+
+	/*
+	 * What is read.  Add it, with its columns, to a list of DeriveSource *,
+	 * in the order of the query.
+	 */
+	List	   *(*sources) (DeriveOperator *op, List *sources);
+
+	/*
+	 * The queries (List of Query *) of which single rows are looked up when
+	 * something changes.  *by_key: one of which rows are looked up by the
+	 * first column, or NULL.
+	 */
+	List	   *(*queries) (DeriveOperator *op, Query **by_key);
+
+	/*
+	 * Add to a digest what the rows of op->state depend on besides its
+	 * columns.
+	 */
+	uint64		(*digest) (DeriveOperator *op, uint64 digest);
+
+	/*
+	 * Has anything that is read changed in the batch?  *unknown: the reason
+	 * why apply() cannot do, but produce() must; or NULL.
+	 */
+	bool		(*touched) (DeriveOperator *op, DeriveBatch *batch, const char **unknown);
 
 	/*
 	 * Turn the batch's deltas into changes of the target (the operator's
@@ -45,11 +87,16 @@ struct DeriveOperator
 	const DeriveOperatorRoutine *routine;
 	const char *label;			/* for people: "join", "GROUP BY", "DISTINCT"
 								 * ... */
-	DeriveLinear *input;
-	struct DeriveAggregation *aggregation;	/* of the aggregate operator, else
-											 * NULL */
+	const DeriveVerdict *verdict;	/* why it is evaluated as a whole, or NULL */
 	TupleDesc	desc;			/* the rows of table */
 
+	/* the inside, for the routine alone */
+	DeriveLinear *input;		/* of select and aggregate */
+	struct DeriveAggregation *aggregation;
+	struct DeriveWhole *whole;
+
+	Oid			state;			/* its state table, or InvalidOid */
+	TupleDesc	state_desc;		/* NULL: it has none */
 	Oid			table;			/* the view, or a derived table */
 	Oid			index;			/* of the locator */
 	DeriveLocator locator;
@@ -59,5 +106,6 @@ struct DeriveOperator
 
 extern const DeriveOperatorRoutine derive_select_routine;
 extern const DeriveOperatorRoutine derive_aggregate_routine;
+extern const DeriveOperatorRoutine derive_whole_routine;
 
 #endif							/* DERIVE_OPERATOR_H */

@@ -10,7 +10,59 @@
  */
 #include "postgres.h"
 
+#include "compile/hidden.h"
+#include "compile/query.h"
+#include "derive/compile.h"
 #include "derive/operator.h"
+
+/* A UNION ALL may have the same row from several branches. */
+static List *
+select_key(DeriveOperator *op, List **constraints)
+{
+	List	   *branches = derive_linear_branches(op->input);
+
+	return list_length(branches) == 1 ? derive_join_key(linitial_node(Query, branches), constraints) : NIL;
+}
+
+static void
+select_hide(DeriveOperator *op)
+{
+	List	   *branches = derive_linear_branches(op->input);
+	bool		hidden = false;
+	ListCell   *lc;
+
+	foreach(lc, branches)
+		hidden |= derive_hide_targets(lfirst_node(Query, lc)->targetList);
+	if (!hidden)
+		return;
+	op->input = derive_linear_create(branches, true);
+	op->desc = derive_query_desc(linitial_node(Query, branches));
+}
+
+static List *
+select_sources(DeriveOperator *op, List *sources)
+{
+	return derive_linear_sources(op->input, sources);
+}
+
+static List *
+select_queries(DeriveOperator *op, Query **by_key)
+{
+	*by_key = NULL;
+	return derive_linear_branches(op->input);
+}
+
+static uint64
+select_digest(DeriveOperator *op, uint64 digest)
+{
+	return digest;
+}
+
+static bool
+select_touched(DeriveOperator *op, DeriveBatch *batch, const char **unknown)
+{
+	return derive_linear_touched(op->input, batch, unknown);
+}
 
 static void
 receive(void *arg, TupleTableSlot *row, int64 weight)
@@ -38,6 +90,12 @@ select_explain(DeriveOperator *op, List *lines)
 
 const DeriveOperatorRoutine derive_select_routine = {
 	.name = "select",
+	.key = select_key,
+	.hide = select_hide,
+	.sources = select_sources,
+	.queries = select_queries,
+	.digest = select_digest,
+	.touched = select_touched,
 	.apply = select_apply,
 	.produce = select_produce,
 	.explain = select_explain,

@@ -126,13 +126,24 @@ sources_walker(Node *node, SourcesContext *context)
 		return false;
 	if (IsA(node, Query))
 	{
+		Query	   *query = (Query *) node;
+		Bitmapset  *used = derive_query_used(query);
+		int			i = -1;
+
 		context->queries = lcons(node, context->queries);
+		while ((i = bms_next_member(used, i)) >= 0)
+		{
+			RangeTblEntry *rte = rt_fetch(i, query->rtable);
+
+			if (rte->rtekind == RTE_RELATION)
+				(void) find_source(&context->sources, rte->relid, rte->inh);
+		}
 
 		/*
 		 * a join's column list names every column; we want those that are
 		 * used
 		 */
-		(void) query_tree_walker((Query *) node, sources_walker, context, QTW_IGNORE_JOINALIASES);
+		(void) query_tree_walker(query, sources_walker, context, QTW_IGNORE_JOINALIASES);
 		context->queries = list_delete_first(context->queries);
 		return false;
 	}
@@ -162,6 +173,15 @@ sources_walker(Node *node, SourcesContext *context)
 		return false;
 	}
 	return expression_tree_walker(node, sources_walker, context);
+}
+
+List *
+derive_query_sources(Query *query, List *sources)
+{
+	SourcesContext context = {NIL, sources};
+
+	(void) sources_walker((Node *) query, &context);
+	return context.sources;
 }
 
 List *
@@ -227,13 +247,6 @@ List *
 derive_linear_branches(DeriveLinear *linear)
 {
 	return linear->branches;
-}
-
-int
-derive_linear_occurrences(DeriveLinear *linear, DeriveOccurrence **occurrences)
-{
-	*occurrences = linear->occurrences;
-	return linear->noccurrences;
 }
 
 static DeriveDelta *

@@ -26,10 +26,12 @@ extern DeriveLinear *derive_linear_create(List *branches, bool parallel);
 
 extern TupleDesc derive_linear_desc(DeriveLinear *linear);
 extern List *derive_linear_branches(DeriveLinear *linear);
-extern int	derive_linear_occurrences(DeriveLinear *linear, DeriveOccurrence **occurrences);
 
 /* The whole result as one query, to be a sub-query. */
 extern Query *derive_linear_query(DeriveLinear *linear);
+
+/* Add what any query reads, at any depth, to a list of DeriveSource *. */
+extern List *derive_query_sources(Query *query, List *sources);
 
 /* Add what is read, with its columns, to a list of DeriveSource *. */
 extern List *derive_linear_sources(DeriveLinear *linear, List *sources);

@@ -24,7 +24,6 @@
 
 #include "base/compat.h"
 #include "compile/query.h"
-#include "derive/aggregate.h"
 #include "materialize/body.h"
 #include "materialize/lookups.h"
 #include "materialize/program.h"
@@ -160,10 +159,9 @@ locator_text(DeriveOperator *op)
 static List *
 explain_operator(DeriveProgram *program, DeriveOperator *op, int depth, List *lines)
 {
-	DeriveOccurrence *occurrences;
-	int			noccurrences = derive_linear_occurrences(op->input, &occurrences);
 	AdviceContext advice = {NIL, NIL};
-	ListCell   *lc;
+	ListCell   *lc,
+			   *lc2;
 	List	   *seen = NIL;
 
 	lines = indented(lines, depth, psprintf("%s%s (%s) -> %s %s", depth > 0 ? "<- " : "",
@@ -180,9 +178,9 @@ explain_operator(DeriveProgram *program, DeriveOperator *op, int depth, List *li
 	foreach(lc, strings(advice.advice))
 		lines = indented(lines, depth + 2, psprintf("Would help: %s", (char *) lfirst(lc)));
 
-	for (int i = 0; i < noccurrences; i++)
+	foreach(lc2, op->routine->sources(op, NIL))
 	{
-		Oid			relid = occurrences[i].relid;
+		Oid			relid = ((DeriveSource *) lfirst(lc2))->relid;
 		DeriveOperator *inner = NULL;
 
 		if (list_member_oid(seen, relid))

@@ -9,7 +9,7 @@
 #define DERIVE_INTERNAL_H
 
 #include "access/tupdesc.h"
-#include "common/hashfn.h"
+#include "base/rowhash.h"
 #include "delta/target.h"
 
 /*
@@ -34,12 +34,6 @@ extern uint64 derive_internal_digest(uint64 digest, TupleDesc desc, const Derive
 
 /* Only the dropped columns of composite types. */
 extern uint64 derive_internal_digest_types(uint64 digest, TupleDesc desc);
-
-static inline uint64
-derive_digest_add(uint64 digest, uint32 value)
-{
-	return hash_combine64(digest, hash_bytes_uint32_extended(value, 0));
-}
 
 /* Its index on the hash column (state tables), or its locator index. */
 extern void derive_internal_index_state(Oid relid);

@@ -37,7 +37,6 @@
 
 #include "base/compat.h"
 #include "compile/query.h"
-#include "derive/aggregate.h"
 #include "materialize/internal.h"
 #include "materialize/lookups.h"
 
@@ -167,20 +166,14 @@ lookup_walker(Node *node, LookupContext *context)
 	return expression_tree_walker(node, lookup_walker, context);
 }
 
-/* Groups that may have to be recomputed are found by their keys. */
+/* Rows of a query are looked up by its first column. */
 static void
-consider_group_key(LookupContext *context, DeriveAggregation *agg)
+consider_key(LookupContext *context, Query *query)
 {
-	bool		redo = agg->recompute;
-	Node	   *key;
+	Node	   *key = (Node *) linitial_node(TargetEntry, query->targetList)->expr;
 
-	for (int i = 0; i < agg->ncalls; i++)
-		redo |= agg->calls[i].function->cls == DERIVE_AGG_EXTREMUM;
-	if (!redo || agg->core == NULL || !agg->grouped)
-		return;
-	context->queries = list_make1(agg->core);
-	key = (Node *) linitial_node(TargetEntry, agg->core->targetList)->expr;
-	consider_side(context, derive_compat_flatten_join_aliases(agg->core, key), NULL);
+	context->queries = list_make1(query);
+	consider_side(context, derive_compat_flatten_join_aliases(query, key), NULL);
 	context->queries = NIL;
 }
 
@@ -188,12 +181,13 @@ List *
 derive_operator_lookups(DeriveOperator *op)
 {
 	LookupContext context = {NIL, NIL, NIL};
+	Query	   *by_key;
 	ListCell   *lc;
 
-	foreach(lc, derive_linear_branches(op->input))
+	foreach(lc, op->routine->queries(op, &by_key))
 		(void) lookup_walker(lfirst(lc), &context);
-	if (op->aggregation)
-		consider_group_key(&context, op->aggregation);
+	if (by_key != NULL)
+		consider_key(&context, by_key);
 	return context.lookups;
 }
 

@@ -46,7 +46,6 @@
 #include "base/registry.h"
 #include "compile/query.h"
 #include "delta/fill.h"
-#include "derive/aggregate.h"
 #include "derive/compile.h"
 #include "materialize/body.h"
 #include "materialize/internal.h"
@@ -118,9 +117,9 @@ collect_sources(DeriveProgram *program)
 	{
 		DeriveOperator *op = lfirst(lc);
 
-		program->sources = derive_linear_sources(op->input, program->sources);
-		if (op->aggregation && OidIsValid(op->aggregation->state_table))
-			program->internal = lappend_oid(program->internal, op->aggregation->state_table);
+		program->sources = op->routine->sources(op, program->sources);
+		if (OidIsValid(op->state))
+			program->internal = lappend_oid(program->internal, op->state);
 		if (OidIsValid(op->table))
 			program->internal = lappend_oid(program->internal, op->table);
 	}
@@ -159,8 +158,7 @@ depend_on_constraints(DeriveProgram *program)
 static void
 keep_hash(DeriveProgram *program, DeriveOperator *op)
 {
-	if (op->aggregation == NULL && op->locator.unique &&
-		derive_internal_located_by_hash(program->view, op->number))
+	if (op->constraints != NIL && derive_internal_located_by_hash(program->view, op->number))
 	{
 		op->locator.unique = false;
 		op->locator.nattrs = 0;
@@ -180,17 +178,9 @@ digest_of(List *operators)
 		DeriveOperator *op = lfirst(lc);
 
 		digest = derive_internal_digest(digest, op->desc, &op->locator);
-		if (op->aggregation == NULL)
-			continue;
-		digest = derive_internal_digest(digest, op->aggregation->state_desc, NULL);
-		digest = derive_digest_add(digest, op->aggregation->nidentity);
-		for (int i = 0; i < op->aggregation->nkeys; i++)
-		{
-			digest = derive_digest_add(digest, op->aggregation->keys[i].eqop);
-			digest = derive_digest_add(digest, op->aggregation->keys[i].hash.fn_oid);
-		}
-		for (int i = 0; i < op->aggregation->ncalls; i++)
-			digest = derive_digest_add(digest, op->aggregation->calls[i].function->cls);
+		if (op->state_desc != NULL)
+			digest = derive_internal_digest(digest, op->state_desc, NULL);
+		digest = op->routine->digest(op, digest);
 	}
 	return digest;
 }
@@ -214,6 +204,8 @@ declare(DeriveContext *context)
 	{
 		DeriveOperator *op = lfirst(lc);
 
+		if (op->verdict != NULL && program->whole == NULL)
+			program->whole = op->verdict->construct;
 		if (!program->creating)
 			keep_hash(program, op);
 		else if (op != last || !derive_view_populated(program->view))
@@ -301,7 +293,7 @@ run_operators(DeriveProgram *program, bool afresh)
 		const char *unknown = NULL;
 
 		CHECK_FOR_INTERRUPTS();
-		if (!afresh && !derive_linear_touched(op->input, program->run->batch, &unknown))
+		if (!afresh && !op->routine->touched(op, program->run->batch, &unknown))
 			continue;
 		if (unknown)
 			elog(DEBUG1, "recomputing an operator of view %u: %s", program->view, unknown);

@@ -875,6 +875,22 @@ derive_program_explain(DeriveProgram *program)
 }
 
 List *
+derive_program_verdicts(DeriveProgram *program)
+{
+	List	   *verdicts = NIL;
+	ListCell   *lc;
+
+	foreach(lc, program->operators != NULL ? program->operators->list : NIL)
+	{
+		DeriveOperator *op = lfirst(lc);
+
+		if (op->verdict != NULL)
+			verdicts = lappend(verdicts, unconstify(DeriveVerdict *, op->verdict));
+	}
+	return verdicts;
+}
+
+List *
 derive_program_index_advice(DeriveProgram *program)
 {
 	return program->operators != NULL ? derive_operators_advice(program) : NIL;

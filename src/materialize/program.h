@@ -57,6 +57,9 @@ typedef struct DeriveProgram
 								 * fit; it cannot run */
 	bool		unfilled;		/* its internal tables have nothing to do with
 								 * the view's contents yet */
+	const char *whole;			/* not NULL: what of it has no incremental
+								 * operator ("LIMIT or OFFSET"), so that a
+								 * change may cost as much as the whole */
 	bool		exported;		/* set by the worker: another view reads this
 								 * one */
 	bool		expire;			/* set by the worker: the next apply() shall
@@ -171,6 +174,9 @@ extern bool derive_view_is_topic(Oid view);
 
 /* Compare the view's table with its definition, as multisets. */
 extern void derive_program_compare(DeriveProgram *program, int64 *missing, int64 *extra);
+
+/* Why parts of it are computed as a whole, in the order in which they are; List of const DeriveVerdict *. */
+extern List *derive_program_verdicts(DeriveProgram *program);
 
 /* List of char *, one line each. */
 extern List *derive_program_explain(DeriveProgram *program);

@@ -18,6 +18,7 @@
 #include "base/registry.h"
 #include "catalog/namespace.h"
 #include "compile/unqualified.h"
+#include "compile/verdict.h"
 #include "derive/handlers.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -56,6 +57,20 @@ warn_of_call(DeriveUnqualifiedCall *call)
 					 format_procedure(call->caller))));
 }
 
+/* A part that costs as much as the whole is told of, or refused. */
+static void
+announce_recompute(Oid view, const DeriveVerdict *verdict)
+{
+	const char *refused = derive_allow_recompute ? NULL : "Setting \"pg_derive.allow_recompute\" is off.";
+
+	ereport(refused ? ERROR : NOTICE,
+			(errcode(refused ? ERRCODE_FEATURE_NOT_SUPPORTED : ERRCODE_SUCCESSFUL_COMPLETION),
+			 errmsg("view \"%s\" has a part that is computed anew as a whole with every change: %s",
+					get_rel_name(view), verdict->construct),
+			 errdetail("%s%s%s", verdict->detail, refused ? " " : "", refused ? refused : ""),
+			 verdict->hint ? errhint("%s", verdict->hint) : 0));
+}
+
 /*
  * Put a materialized view, on which we hold AccessExclusiveLock, under
  * maintenance.
@@ -83,6 +98,8 @@ derive_declare_view(Oid view)
 	program = derive_program_create(view);
 	row.program = (int64) program->digest;
 	derive_registry_update(&row);
+	foreach(lc, derive_program_verdicts(program))
+		announce_recompute(view, lfirst(lc));
 	advice = derive_program_index_advice(program);
 	foreach(lc, advice)
 		ereport(NOTICE,

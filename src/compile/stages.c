@@ -1,0 +1,359 @@
+/*-------------------------------------------------------------------------
+ *
+ * stages.c
+ *	  One query, one thing: the steps of a SELECT as sub-queries of each other.
+ *
+ * A SELECT is evaluated in steps: FROM and WHERE, GROUP BY and HAVING, window
+ * functions and the select list, DISTINCT, ORDER BY and LIMIT.  Here each of them
+ * that is there becomes a query of its own:
+ *
+ *	SELECT k, count(*) AS n, rank() OVER (ORDER BY count(*)) FROM t GROUP BY k ORDER BY n LIMIT 10
+ *
+ *		SELECT k, n, r FROM (
+ *			SELECT k, n, rank() OVER (ORDER BY n) AS r FROM (
+ *				SELECT k, count(*) AS n FROM t GROUP BY k))
+ *		ORDER BY n LIMIT 10
+ *
+ * So each operator has one thing to do, and what cannot be done incrementally reads
+ * the result of what can.  Sub-queries and set-returning functions over groups go
+ * the same way; they are evaluated for each row of the grouped sub-query.
+ *
+ * Sub-queries that read no relation are functions of a row and left alone.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/tlist.h"
+#include "parser/parsetree.h"
+#include "rewrite/rewriteManip.h"
+
+#include "base/compat.h"
+#include "compile/query.h"
+#include "compile/stages.h"
+
+/* -------------------------------------------------------------------------
+ * Pushing down
+ * -------------------------------------------------------------------------
+ */
+
+typedef struct PushContext
+{
+	DerivePushDown *push;
+	int			depth;			/* of sub-queries in the expression */
+} PushContext;
+
+/* Does the node belong to the query itself, from this many levels below, and is it pushed down as it is? */
+static bool
+is_pushed(Node *node, PushContext *context)
+{
+	Index		depth = context->depth;
+	DerivePushDown *push = context->push;
+
+	if (IsA(node, Var))
+		return ((Var *) node)->varlevelsup == depth;
+	if (IsA(node, Aggref))
+		return push->aggregates && ((Aggref *) node)->agglevelsup == depth;
+	if (IsA(node, GroupingFunc))
+		return push->aggregates && ((GroupingFunc *) node)->agglevelsup == depth;
+	if (IsA(node, WindowFunc))
+		return push->windows != 0 && depth == 0 && ((WindowFunc *) node)->winref != push->windows;
+	return depth == 0 && list_member(push->wholes, node);
+}
+
+static Node *
+push_mutator(Node *node, PushContext *context)
+{
+	DerivePushDown *push = context->push;
+	TargetEntry *column = NULL;
+	Var		   *var;
+	ListCell   *lc;
+
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, Query))
+	{
+		Query	   *query;
+
+		context->depth++;
+		query = query_tree_mutator((Query *) node, push_mutator, context, 0);
+		context->depth--;
+		return (Node *) query;
+	}
+	if (!is_pushed(node, context))
+		return expression_tree_mutator(node, push_mutator, context);
+
+	node = copyObject(node);
+	IncrementVarSublevelsUp(node, -context->depth, 0);
+	foreach(lc, push->columns)
+		if (equal(lfirst_node(TargetEntry, lc)->expr, node))
+		column = lfirst(lc);
+	if (column == NULL)
+	{
+		AttrNumber	resno = list_length(push->columns) + 1;
+
+		column = makeTargetEntry((Expr *) node, resno, psprintf("c%d", resno), false);
+		push->columns = lappend(push->columns, column);
+	}
+	var = makeVarFromTargetEntry(1, column);
+	var->varlevelsup = context->depth;
+	return (Node *) var;
+}
+
+Node *
+derive_push_down(Node *node, DerivePushDown *push)
+{
+	PushContext context = {push, 0};
+
+	return push_mutator(node, &context);
+}
+
+void
+derive_push_down_sorted(SortGroupClause *clause, Query *query, DerivePushDown *push)
+{
+	Node	   *expr = get_sortgroupclause_expr(clause, query->targetList);
+	TargetEntry *column;
+
+	push->wholes = lappend(push->wholes, expr);
+	column = list_nth(push->columns, castNode(Var, derive_push_down(expr, push))->varattno - 1);
+	if (column->ressortgroupref != 0 && column->ressortgroupref != clause->tleSortGroupRef)
+	{
+		/* the same expression once more */
+		column = flatCopyTargetEntry(column);
+		push->columns = lappend(push->columns, column);
+		column->resno = list_length(push->columns);
+	}
+	column->ressortgroupref = clause->tleSortGroupRef;
+}
+
+/* References to a query's WITH, which is one level further away now. */
+static bool
+raise_ctes_walker(Node *node, Index *depth)
+{
+	bool		result;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, RangeTblEntry))
+	{
+		RangeTblEntry *rte = (RangeTblEntry *) node;
+
+		if (rte->rtekind == RTE_CTE && rte->ctelevelsup == *depth)
+			rte->ctelevelsup++;
+		return false;
+	}
+	if (!IsA(node, Query))
+		return expression_tree_walker(node, raise_ctes_walker, depth);
+	(*depth)++;
+	result = query_tree_walker((Query *) node, raise_ctes_walker, depth, QTW_EXAMINE_RTES_BEFORE);
+	(*depth)--;
+	return result;
+}
+
+void
+derive_query_read_from(Query *query, Query *inner)
+{
+	RangeTblRef *ref = makeNode(RangeTblRef);
+	Index		depth = 0;
+
+	inner->cteList = NIL;
+	inner->hasRecursive = false;
+	inner->sortClause = NIL;
+	inner->limitCount = inner->limitOffset = NULL;
+	inner->limitOption = LIMIT_OPTION_DEFAULT;
+	IncrementVarSublevelsUp((Node *) inner, 1, 1);
+	if (query->cteList != NIL)
+		(void) query_tree_walker(inner, raise_ctes_walker, &depth, QTW_EXAMINE_RTES_BEFORE);
+
+	ref->rtindex = 1;
+	query->rtable = list_make1(derive_query_subquery_rte(inner, "inner"));
+	query->jointree = makeFromExpr(list_make1(ref), NULL);
+	query->setOperations = NULL;
+	derive_compat_strip_permissions(query);
+}
+
+/* -------------------------------------------------------------------------
+ * The steps
+ * -------------------------------------------------------------------------
+ */
+
+static void
+clear_grouping(Query *query)
+{
+	query->groupClause = NIL;
+	query->groupDistinct = false;
+	query->groupingSets = NIL;
+	query->havingQual = NULL;
+	query->hasAggs = false;
+	derive_compat_forget_groups(query);
+}
+
+static void
+clear_distinct(Query *query)
+{
+	query->distinctClause = NIL;
+	query->hasDistinctOn = false;
+}
+
+static void
+clear_windows(Query *query)
+{
+	query->windowClause = NIL;
+	query->hasWindowFuncs = false;
+}
+
+static bool
+is_limited(Query *query)
+{
+	return query->limitCount != NULL || query->limitOffset != NULL;
+}
+
+Query *
+derive_query_split(Query *query, bool distinct)
+{
+	Query	   *inner = makeNode(Query);
+	List	   *needed = list_concat_copy(query->sortClause, distinct ? query->distinctClause : NIL);
+	List	   *columns = NIL;
+	List	   *junk = NIL;
+	ListCell   *lc;
+
+	*inner = *query;
+	query->targetList = NIL;
+	foreach(lc, inner->targetList)
+	{
+		TargetEntry *tle = flatCopyTargetEntry(lfirst_node(TargetEntry, lc));
+		TargetEntry *outer = flatCopyTargetEntry(tle);
+
+		if (tle->resjunk && get_sortgroupref_clause_noerr(tle->ressortgroupref, needed) == NULL)
+		{
+			junk = lappend(junk, tle);
+			continue;
+		}
+		columns = lappend(columns, tle);
+		tle->resjunk = false;
+		tle->resno = outer->resno = list_length(columns);
+		outer->expr = (Expr *) makeVarFromTargetEntry(1, tle);
+		query->targetList = lappend(query->targetList, outer);
+	}
+	inner->targetList = list_concat(columns, junk);
+	foreach(lc, junk)
+		lfirst_node(TargetEntry, lc)->resno = list_length(columns) - list_length(junk) + foreach_current_index(lc) + 1;
+	derive_query_read_from(query, inner);
+	if (distinct)
+		clear_distinct(inner);
+	else
+	{
+		/* the order in which it takes rows is a matter of its own */
+		if (inner->hasDistinctOn)
+			inner->sortClause = copyObject(query->sortClause);
+		clear_distinct(query);
+	}
+	clear_grouping(query);
+	clear_windows(query);
+	query->hasTargetSRFs = false;
+	return inner;
+}
+
+/* "SELECT expressions over groups FROM (SELECT keys, aggregates GROUP BY ..) WHERE having" */
+static void
+split_after_group(Query *query)
+{
+	Query	   *inner = makeNode(Query);
+	DerivePushDown push = {.aggregates = true};
+	Node	   *having;
+	ListCell   *lc;
+
+	*inner = *query;
+	foreach(lc, query->groupClause)
+		derive_push_down_sorted(lfirst(lc), query, &push);
+	query->targetList = (List *) derive_push_down((Node *) query->targetList, &push);
+	having = derive_push_down(query->havingQual, &push);
+	inner->targetList = push.columns;
+	inner->havingQual = NULL;
+	inner->hasTargetSRFs = expression_returns_set((Node *) inner->targetList);
+	derive_query_read_from(query, inner);
+	query->jointree->quals = having;
+	query->hasTargetSRFs = expression_returns_set((Node *) query->targetList);
+	clear_windows(inner);
+	clear_distinct(inner);
+	clear_grouping(query);
+}
+
+/* Is there something in an expression over groups that an expression over one row of them would not have? */
+static bool
+over_groups_walker(Node *node, List *keys)
+{
+	if (node == NULL || IsA(node, Aggref) || list_member(keys, node))
+		return false;
+	if (IsA(node, SubLink) || IsA(node, WindowFunc) ||
+		(IsA(node, FuncExpr) && ((FuncExpr *) node)->funcretset) ||
+		(IsA(node, OpExpr) && ((OpExpr *) node)->opretset))
+		return true;
+	return expression_tree_walker(node, over_groups_walker, keys);
+}
+
+static bool
+does_more_with_groups(Query *query)
+{
+	List	   *keys = NIL;
+	ListCell   *lc;
+
+	foreach(lc, query->groupClause)
+		keys = lappend(keys, get_sortgroupclause_expr(lfirst(lc), query->targetList));
+	return over_groups_walker((Node *) query->targetList, keys) || over_groups_walker(query->havingQual, keys);
+}
+
+/* Does ORDER BY multiply rows by a set-returning function that only it needs? */
+static bool
+has_junk_sets(Query *query)
+{
+	ListCell   *lc;
+
+	foreach(lc, query->hasTargetSRFs ? query->targetList : NIL)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+
+		if (tle->resjunk && expression_returns_set((Node *) tle->expr) &&
+			get_sortgroupref_clause_noerr(tle->ressortgroupref, query->groupClause) == NULL)
+			return true;
+	}
+	return false;
+}
+
+static void
+stage_block(Query *query)
+{
+	bool		grouped = derive_query_is_grouped(query);
+	bool		selects = grouped || query->hasWindowFuncs || query->hasTargetSRFs || query->setOperations != NULL;
+
+	if ((is_limited(query) && (selects || query->distinctClause != NIL)) || has_junk_sets(query))
+		(void) derive_query_split(query, false);
+	else if (query->distinctClause != NIL && (grouped || query->hasWindowFuncs || (query->hasDistinctOn && selects)))
+		(void) derive_query_split(query, true);
+	else if (grouped && does_more_with_groups(query))
+		split_after_group(query);
+	else
+		return;
+	stage_block(linitial_node(RangeTblEntry, query->rtable)->subquery);
+}
+
+static bool
+stage_walker(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (!IsA(node, Query))
+		return expression_tree_walker(node, stage_walker, context);
+	if (derive_query_reads_relations((Query *) node))
+		derive_query_stage((Query *) node);
+	return false;
+}
+
+void
+derive_query_stage(Query *query)
+{
+	(void) query_tree_walker(query, stage_walker, NULL, 0);
+	stage_block(query);
+}

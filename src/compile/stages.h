@@ -1,0 +1,55 @@
+/*-------------------------------------------------------------------------
+ *
+ * stages.h
+ *	  One query, one thing: the steps of a SELECT as sub-queries of each other.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DERIVE_STAGES_H
+#define DERIVE_STAGES_H
+
+#include "nodes/parsenodes.h"
+
+/*
+ * Rewrite a query and all its sub-queries in place, so that each of them groups, or
+ * has windows, or removes duplicates, or limits.  See stages.c.
+ */
+extern void derive_query_stage(Query *query);
+
+/* Which parts of an expression become columns of a sub-query, besides single columns. */
+typedef struct DerivePushDown
+{
+	List	   *wholes;			/* expressions, as they are at the level of
+								 * the query */
+	bool		aggregates;		/* aggregates and GROUPING() */
+	Index		windows;		/* window functions, but for those of this
+								 * window; 0: none */
+
+	List	   *columns;		/* of TargetEntry *: the sub-query's columns
+								 * so far, which it has with their positions
+								 * here */
+} DerivePushDown;
+
+/*
+ * Replace such parts of an expression of a query, and all other columns in it, by
+ * columns of a sub-query that becomes the first entry of its range table.
+ */
+extern Node *derive_push_down(Node *node, DerivePushDown *push);
+
+/* The same for what a query sorts or groups by: the sub-query's column has the clause's number as well. */
+extern void derive_push_down_sorted(SortGroupClause *clause, Query *query, DerivePushDown *push);
+
+/*
+ * Make the query "SELECT .. FROM (inner)", where inner was a shallow copy of it, but
+ * for its target list: with FROM, WHERE and WITH.  Grouping, windows and what comes
+ * after them are left as they are in both.
+ */
+extern void derive_query_read_from(Query *query, Query *inner);
+
+/*
+ * Make the query "SELECT the same columns FROM (inner) ORDER BY LIMIT", where inner,
+ * which is returned, does all the rest; distinct: but for DISTINCT.
+ */
+extern Query *derive_query_split(Query *query, bool distinct);
+
+#endif							/* DERIVE_STAGES_H */

@@ -1,0 +1,91 @@
+/*-------------------------------------------------------------------------
+ *
+ * verdict.c
+ *	  Which parts of a query have no incremental operator.
+ *
+ * Everything that is a function of the rows that the log tells about is
+ * maintained (check.c refuses the rest).  Most blocks are by what changed in
+ * their input; a block that does one of the things below is evaluated anew, as
+ * a whole, when anything that it reads has changed, and its table is made equal
+ * by difference.  Who declares such a view is told, in these words.
+ *
+ * The table is the one place that decides.  A construct that gets an operator
+ * leaves it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "nodes/nodeFuncs.h"
+#include "parser/parsetree.h"
+
+#include "compile/derivative.h"
+#include "compile/query.h"
+#include "compile/verdict.h"
+
+/* -------------------------------------------------------------------------
+ * Questions
+ * -------------------------------------------------------------------------
+ */
+
+static bool
+recursive(Query *query)
+{
+	return query->cteList != NIL;
+}
+
+static bool
+limits(Query *query)
+{
+	return query->limitCount != NULL || query->limitOffset != NULL;
+}
+
+/* Is there no partition of rows that all of its windows have in common? */
+static bool
+has_one_window(Query *query)
+{
+	return query->hasWindowFuncs && derive_partition_clauses(query) == NIL;
+}
+
+static bool
+groups_by_sets(Query *query)
+{
+	return query->groupingSets != NIL;
+}
+
+/* -------------------------------------------------------------------------
+ * The table
+ * -------------------------------------------------------------------------
+ */
+
+static const struct
+{
+	bool		(*present) (Query *query);
+	DeriveVerdict verdict;
+}			constructs[] =
+
+{
+	{recursive, {"WITH RECURSIVE",
+			"A row may follow from others over any number of steps.",
+	"Derivation \"reachability\" keeps the transitive closure of a graph incrementally."}},
+	{limits, {"LIMIT or OFFSET",
+			"Which rows are within the limit depends on all the others.",
+	"Leave it out and apply it when reading the view; an index on the view makes that fast."}},
+	{has_one_window, {"a window function without PARTITION BY",
+			"Each row may count for all the others.",
+	"Add PARTITION BY, the same to all windows, or apply it when reading the view."}},
+	{groups_by_sets, {"GROUPING SETS, ROLLUP or CUBE",
+			"No operator maintains it yet.",
+	"Declare one view for each grouping."}},
+	{derive_query_has_other_setop, {"INTERSECT or EXCEPT",
+	"No operator maintains it yet.", NULL}},
+};
+
+const DeriveVerdict *
+derive_query_verdict(Query *query)
+{
+	for (int i = 0; i < lengthof(constructs); i++)
+		if (constructs[i].present(query))
+			return &constructs[i].verdict;
+	return NULL;
+}

@@ -1,0 +1,27 @@
+/*-------------------------------------------------------------------------
+ *
+ * verdict.h
+ *	  Which parts of a query have no incremental operator.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DERIVE_VERDICT_H
+#define DERIVE_VERDICT_H
+
+#include "nodes/parsenodes.h"
+
+/* Why a block is evaluated as a whole. */
+typedef struct DeriveVerdict
+{
+	const char *construct;		/* "LIMIT or OFFSET" */
+	const char *detail;			/* why, a sentence */
+	const char *hint;			/* what would be incremental, or NULL */
+} DeriveVerdict;
+
+/*
+ * Of a block that reads relations; what its sub-queries in FROM do is their own
+ * affair, unless they depend on its rows.  NULL: some operator maintains it.
+ */
+extern const DeriveVerdict *derive_query_verdict(Query *query);
+
+#endif							/* DERIVE_VERDICT_H */

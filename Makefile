@@ -20,6 +20,7 @@ PGFILEDESC = "pg_derive - materialized views maintained from the write-ahead log
 # In pipeline order: a table of contents (see src/README.md).
 OBJS = \
 	src/base/debug_point.o \
+	src/base/error_context.o \
 	src/base/eval_settings.o \
 	src/base/guard.o \
 	src/base/gucs.o \

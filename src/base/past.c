@@ -74,6 +74,7 @@
 #include "access/xact.h"
 #include "base/compat.h"
 #include "base/debug_point.h"
+#include "base/error_context.h"
 #include "base/past.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_attribute.h"
@@ -404,7 +405,7 @@ shows_one(DerivePast *past, Oid relid)
 	entry->stale = true;		/* also if it fails, and while it is looked at */
 	if (!is_same(relid, past->snapshot))
 	{
-		elog(DEBUG1, "relation %u cannot be read as it was: it was altered since", relid);
+		elog(DEBUG1, "relation \"%s\" cannot be read as it was: it was altered since", derive_relation_name(relid));
 		return false;
 	}
 

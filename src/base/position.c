@@ -131,6 +131,32 @@ derive_position_includes(const DerivePosition *position, const DerivePosition *o
 	return true;
 }
 
+bool
+derive_position_range(const DerivePosition *from, const DerivePosition *to,
+					  FullTransactionId *first, FullTransactionId *last)
+{
+	int			n;
+
+	/* between its xmin and xmax a position lists what it lacks */
+	*last = to->xmax;
+	for (n = to->nxip;; n--)
+	{
+		FullTransactionIdRetreat(last);
+		if (n == 0 || !FullTransactionIdEquals(*last, to->xip[n - 1]))
+			break;
+	}
+	for (n = 0; n < from->nxip; n++)
+	{
+		*first = from->xip[n];
+		if (derive_position_covers(to, *first))
+			return true;
+	}
+	*first = from->xmax;
+	while (FullTransactionIdPrecedes(*first, to->xmax) && !derive_position_covers(to, *first))
+		FullTransactionIdAdvance(first);
+	return FullTransactionIdPrecedesOrEquals(*first, *last);
+}
+
 char *
 derive_position_out(const DerivePosition *position)
 {

@@ -44,6 +44,13 @@ extern bool derive_position_covers(const DerivePosition *position, FullTransacti
 extern bool derive_position_includes(const DerivePosition *position, const DerivePosition *other);
 
 /*
+ * The first and the last transaction that "to" covers and "from" does not, of those
+ * that have been given a number; false if there is none.  Neither may be NULL.
+ */
+extern bool derive_position_range(const DerivePosition *from, const DerivePosition *to,
+								  FullTransactionId *first, FullTransactionId *last);
+
+/*
  * To and from the external form of pg_snapshot ("xmin:xmax:xip,xip").
  * derive_position_in raises ERROR (invalid_text_representation) on bad input.
  */

@@ -30,6 +30,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "base/compat.h"
+#include "base/error_context.h"
 #include "base/registry.h"
 #include "catalog/dependency.h"
 #include "catalog/indexing.h"
@@ -370,7 +371,7 @@ derive_registry_update(const DeriveViewRow *row)
 	views = open_table(names.views, RowExclusiveLock);
 	old = find_view_tuple(names, views, row->relid, NULL);
 	if (!HeapTupleIsValid(old))
-		elog(ERROR, "relation %u is not in the registry of maintained views", row->relid);
+		elog(ERROR, "relation \"%s\" is not in the registry of maintained views", derive_relation_name(row->relid));
 	new = form_view_tuple(RelationGetDescr(views), row);
 	CatalogTupleUpdate(views, &old->t_self, new);
 	heap_freetuple(new);

@@ -438,12 +438,32 @@ read_record(DeriveDecoder *decoder)
 	CHECK_FOR_INTERRUPTS();
 }
 
+/* Where in the log; the server adds the slot, and the place of the change. */
+static void
+add_context(void *arg)
+{
+	DeriveDecoder *decoder = arg;
+	XLogRecPtr	lsn = decoder->ctx->reader->ReadRecPtr;
+
+	if (decoder->capture.relation != NULL)
+		errcontext("reading a change of table \"%s\" by transaction %u, committed at %X/%X",
+				   decoder->capture.relation, decoder->capture.xid, LSN_FORMAT_ARGS(lsn));
+	else if (TransactionIdIsValid(decoder->capture.xid))
+		errcontext("reading transaction %u, committed at %X/%X", decoder->capture.xid, LSN_FORMAT_ARGS(lsn));
+	else
+		errcontext("reading the write-ahead log at %X/%X", LSN_FORMAT_ARGS(lsn));
+}
+
 static void
 read_until(DeriveDecoder *decoder, XLogRecPtr upto)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
+	ErrorContextCallback callback = {error_context_stack, add_context, decoder};
 
+	decoder->capture.xid = InvalidTransactionId;
+	decoder->capture.relation = NULL;
+	error_context_stack = &callback;
 	decoder->broken = true;
 	PG_TRY();
 	{
@@ -459,6 +479,7 @@ read_until(DeriveDecoder *decoder, XLogRecPtr upto)
 	}
 	PG_END_TRY();
 	decoder->broken = false;
+	error_context_stack = callback.previous;
 
 	CurrentResourceOwner = owner;
 	MemoryContextSwitchTo(caller);

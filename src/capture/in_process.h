@@ -16,6 +16,9 @@ typedef struct DeriveCapture
 	const DeriveSink *sink;
 	MemoryContext row_cxt;		/* reset for each row that has to be rebuilt */
 	bool		skipping;		/* the sink does not want this transaction */
+	TransactionId xid;			/* being replayed, or invalid; for messages */
+	const char *relation;		/* whose change is being handed over, or NULL;
+								 * likewise */
 	XLogRecPtr	oldest_snapshot;	/* least base snapshot of those replayed;
 									 * the decoder sets it to PG_UINT64_MAX */
 } DeriveCapture;

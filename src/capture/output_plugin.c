@@ -41,6 +41,7 @@
 #include "utils/rel.h"
 
 #include "base/compat.h"
+#include "base/debug_point.h"
 #include "base/position.h"
 #include "capture/in_process.h"
 #include "capture/json_stream.h"
@@ -99,6 +100,7 @@ capture_begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 	const DeriveSink *sink = capture->sink;
 	FullTransactionId xid = derive_widen_xid(txn->xid);
 
+	capture->xid = txn->xid;
 	capture->oldest_snapshot = Min(capture->oldest_snapshot, txn->base_snapshot_lsn);
 	send_subtransactions(sink, txn, xid);
 	capture->skipping = !sink->begin(sink->arg, xid, txn->final_lsn, txn->xact_time.commit_time);
@@ -112,6 +114,7 @@ capture_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr co
 
 	capture->skipping = false;
 	sink->commit(sink->arg, txn->end_lsn);
+	capture->xid = InvalidTransactionId;
 }
 
 /*
@@ -160,6 +163,7 @@ send_row(DeriveCapture *capture, Relation relation, DeriveChangeKind kind,
 	bool		new_complete = newrow != NULL;
 	MemoryContext caller = NULL;
 
+	DERIVE_DEBUG_POINT("decode-change");
 	if (newrow != NULL && HeapTupleHasExternal(newrow))
 	{
 		MemoryContextReset(capture->row_cxt);
@@ -181,6 +185,7 @@ capture_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 	if (capture->skipping || !sink->wants(sink->arg, RelationGetRelid(relation)))
 		return;
 
+	capture->relation = RelationGetRelationName(relation);
 	switch (change->action)
 	{
 		case REORDER_BUFFER_CHANGE_INSERT:
@@ -198,6 +203,7 @@ capture_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 		default:
 			elog(ERROR, "unexpected change action %d", (int) change->action);
 	}
+	capture->relation = NULL;
 }
 
 static void

@@ -51,6 +51,7 @@
 #include "utils/syscache.h"
 
 #include "base/compat.h"
+#include "base/error_context.h"
 #include "base/registry.h"
 #include "compile/check.h"
 #include "compile/conversion.h"
@@ -137,8 +138,7 @@ check_aggregate(Oid aggregate)
 static void
 check_logged(Oid relid)
 {
-	const char *name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
-												  get_rel_name(relid));
+	const char *name = derive_relation_name(relid);
 
 	if (get_rel_relkind(relid) == RELKIND_FOREIGN_TABLE)
 		derive_refuse(psprintf("a view over foreign table %s", name),

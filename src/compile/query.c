@@ -34,6 +34,7 @@
 #include "utils/typcache.h"
 
 #include "base/compat.h"
+#include "base/error_context.h"
 #include "compile/hidden.h"
 #include "compile/query.h"
 
@@ -78,7 +79,7 @@ derive_query_of_view(Oid view)
 	AcquireRewriteLocks(query, true, false);
 	rewritten = QueryRewrite(query);
 	if (list_length(rewritten) != 1)
-		elog(ERROR, "unexpected rewrite result for materialized view %u", view);
+		elog(ERROR, "unexpected rewrite result for materialized view \"%s\"", derive_relation_name(view));
 	query = linitial_node(Query, rewritten);
 
 	inline_ctes(query);

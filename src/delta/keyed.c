@@ -52,6 +52,7 @@
 #include "access/transam.h"
 #include "base/compat.h"
 #include "base/debug_point.h"
+#include "base/error_context.h"
 #include "base/gucs.h"
 #include "catalog/pg_operator_d.h"
 #include "delta/keys.h"
@@ -144,7 +145,7 @@ open_lookup(Resolution *r, DeriveMemberKey *key)
 	index = index_open(key->index, AccessShareLock);
 	if (!index_serves(index, r->past))
 	{
-		elog(DEBUG1, "index %u cannot be read as it was: it is younger", key->index);
+		elog(DEBUG1, "index \"%s\" cannot be read as it was: it is younger", derive_relation_name(key->index));
 		index_close(index, NoLock);
 		table_close(heap, NoLock);
 		return NULL;
@@ -700,8 +701,8 @@ derive_keys_check(DeriveDelta *delta, DeriveDelta *rows, DerivePast *past)
 		add_rows(difference, by_key, -1);
 		difference = derive_delta_net(difference);
 		if (difference->nrows != 0)
-			elog(WARNING, "the log and old rows of relation %u do not agree: " INT64_FORMAT " rows, " INT64_FORMAT " by key",
-				 delta->relid, rows->nrows, by_key->nrows);
+			elog(WARNING, "the log and old rows of relation \"%s\" do not agree: " INT64_FORMAT " rows, " INT64_FORMAT " by key",
+				 derive_relation_name(delta->relid), rows->nrows, by_key->nrows);
 		Assert(difference->nrows == 0);
 	}
 	MemoryContextSwitchTo(old);

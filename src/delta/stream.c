@@ -56,6 +56,7 @@
  */
 #include "postgres.h"
 
+#include "base/error_context.h"
 #include "catalog/pg_class.h"
 #include "delta/stream.h"
 #include "delta/stream_state.h"
@@ -443,7 +444,7 @@ derive_stream_batch_since(DeriveStream *stream, List *sources, const DerivePosit
 		if (wanted->events)
 		{
 			if (source == NULL || !source->keep)
-				elog(ERROR, "no events are kept of relation %u", wanted->relid);
+				elog(ERROR, "no events are kept of relation \"%s\"", derive_relation_name(wanted->relid));
 			continue;
 		}
 
@@ -453,7 +454,7 @@ derive_stream_batch_since(DeriveStream *stream, List *sources, const DerivePosit
 		if (derive_batch_find(batch, wanted->relid, wanted->inh) != NULL)
 			continue;
 		if (source == NULL || source->backlog == NULL)
-			elog(ERROR, "no backlog is kept of relation %u", wanted->relid);
+			elog(ERROR, "no backlog is kept of relation \"%s\"", derive_relation_name(wanted->relid));
 
 		delta = derive_stream_create_delta(stream->views_cxt, source);
 		derive_backlog_copy(source->backlog, since, delta, NULL);

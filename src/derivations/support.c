@@ -214,7 +214,7 @@ derive_support_equals(Oid type)
 	char	   *text;
 
 	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "type %u has no equality operator", type);
+		elog(ERROR, "type %s has no equality operator", format_type_be(type));
 	operator = (Form_pg_operator) GETSTRUCT(tuple);
 	text = psprintf("OPERATOR(%s.%s)", quote_identifier(get_namespace_name(operator->oprnamespace)),
 					NameStr(operator->oprname));

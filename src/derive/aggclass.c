@@ -200,7 +200,7 @@ setup_invertible(DeriveAggFunction *f, Aggref *aggref, const AggCatalog *catalog
 	lookup(&f->transfn, form->aggmtransfn, transexpr);
 	lookup(&f->invtransfn, form->aggminvtransfn, invexpr);
 	if (f->transfn.fn_strict != f->invtransfn.fn_strict)
-		elog(ERROR, "transition functions of aggregate %u disagree in strictness", aggref->aggfnoid);
+		elog(ERROR, "transition functions of aggregate \"%s\" disagree in strictness", get_func_name(aggref->aggfnoid));
 	f->strict = f->transfn.fn_strict;
 	if (OidIsValid(form->aggmfinalfn))
 	{

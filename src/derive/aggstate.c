@@ -292,7 +292,7 @@ call_with_state(AggRun *run, FmgrInfo *function, NullableDatum *args, int nargs)
 		fcinfo->args[i] = args[i];
 	result = FunctionCallInvoke(fcinfo);
 	if (fcinfo->isnull)
-		elog(ERROR, "function %u returned NULL for an aggregate state", function->fn_oid);
+		elog(ERROR, "function \"%s\" returned NULL for an aggregate state", get_func_name(function->fn_oid));
 	return result;
 }
 

@@ -30,6 +30,7 @@
 #include "utils/syscache.h"
 
 #include "base/compat.h"
+#include "base/error_context.h"
 #include "derive/definition.h"
 
 /* derive.apply(text, regclass[], text[], jsonb), or InvalidOid. */
@@ -245,8 +246,7 @@ derive_definition_query(DeriveDefinition *definition, const char *columns)
 	appendStringInfo(&query, "SELECT * FROM derive.apply(%s, ARRAY[", quote_literal_cstr(definition->derivation));
 	foreach(lc, definition->sources)
 		appendStringInfo(&query, "%s%s::pg_catalog.regclass", lc == list_head(definition->sources) ? "" : ", ",
-						 quote_literal_cstr(quote_qualified_identifier(get_namespace_name(get_rel_namespace(lfirst_oid(lc))),
-																	   get_rel_name(lfirst_oid(lc)))));
+						 quote_literal_cstr(derive_relation_name(lfirst_oid(lc))));
 	appendStringInfoString(&query, "]::pg_catalog.regclass[], ARRAY[");
 	foreach(lc, definition->keys)
 		appendStringInfo(&query, "%s%s", lc == list_head(definition->keys) ? "" : ", ", quote_literal_cstr(lfirst(lc)));

@@ -62,6 +62,7 @@
 
 #include "base/compat.h"
 #include "base/debug_point.h"
+#include "base/error_context.h"
 #include "compile/occurrence.h"
 #include "derive/joinorder.h"
 #include "derive/old_scan.h"
@@ -113,7 +114,7 @@ is_old_enough(Oid index, OldKind kind)
 	ReleaseSysCache(tuple);
 	lacks = derive_past_lacks(snapshot_of(planning_past, kind), xmin);
 	if (lacks)
-		elog(DEBUG1, "index %u is younger than what is read: planning without it", index);
+		elog(DEBUG1, "index \"%s\" is younger than what is read: planning without it", derive_relation_name(index));
 	if (TransactionIdIsNormal(xmin))
 		note_later(lacks ? &planning_indexes->left_out[kind] : &planning_indexes->youngest[kind],
 				   derive_widen_xid(xmin));

@@ -40,6 +40,7 @@
 #include "parser/parsetree.h"
 #include "rewrite/rewriteManip.h"
 #include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/queryenvironment.h"
 #include "utils/rel.h"
@@ -446,7 +447,7 @@ check_layout(DeriveDelta *delta)
 	if (natts + 1 != delta->desc->natts)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("relation %u changed its columns during a batch", delta->relid)));
+				 errmsg("relation \"%s\" changed its columns during a batch", get_rel_name(delta->relid))));
 }
 
 typedef struct NetSink

@@ -23,16 +23,11 @@
 #include "utils/rel.h"
 
 #include "base/compat.h"
+#include "base/error_context.h"
 #include "compile/query.h"
 #include "materialize/body.h"
 #include "materialize/lookups.h"
 #include "materialize/program.h"
-
-static char *
-relation_name(Oid relid)
-{
-	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid));
-}
 
 /* -------------------------------------------------------------------------
  * Index advice
@@ -90,11 +85,11 @@ consider_lookup(AdviceContext *context, DeriveLookup *lookup, List *known)
 
 	if (OidIsValid(index))
 	{
-		line = psprintf("%s by index %s", relation_name(lookup->relid), quote_identifier(get_rel_name(index)));
+		line = psprintf("%s by index %s", derive_relation_name(lookup->relid), quote_identifier(get_rel_name(index)));
 		context->used = list_append_unique(context->used, makeString(line));
 		return;
 	}
-	line = psprintf("CREATE INDEX ON %s (%s);", relation_name(lookup->relid),
+	line = psprintf("CREATE INDEX ON %s (%s);", derive_relation_name(lookup->relid),
 					quote_identifier(get_attname(lookup->relid, lookup->attno, false)));
 	context->advice = list_append_unique(context->advice, makeString(line));
 }
@@ -167,7 +162,7 @@ explain_operator(DeriveProgram *program, DeriveOperator *op, int depth, List *li
 	lines = indented(lines, depth, psprintf("%s%s (%s) -> %s %s", depth > 0 ? "<- " : "",
 											op->label, op->routine->name,
 											op->table == program->view ? "view" : "derived table",
-											relation_name(op->table)));
+											derive_relation_name(op->table)));
 	foreach(lc, op->routine->explain(op, NIL))
 		lines = indented(lines, depth + 2, lfirst(lc));
 	lines = indented(lines, depth + 2, locator_text(op));
@@ -194,7 +189,7 @@ explain_operator(DeriveProgram *program, DeriveOperator *op, int depth, List *li
 		else
 			lines = indented(lines, depth + 1,
 							 psprintf("<- %s %s", get_rel_relkind(relid) == RELKIND_MATVIEW ? "changes of view" : "changes of",
-									  relation_name(relid)));
+									  derive_relation_name(relid)));
 	}
 	return lines;
 }

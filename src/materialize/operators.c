@@ -43,6 +43,7 @@
 #include "utils/snapmgr.h"
 
 #include "base/debug_point.h"
+#include "base/error_context.h"
 #include "base/registry.h"
 #include "compile/query.h"
 #include "delta/fill.h"
@@ -296,7 +297,8 @@ run_operators(DeriveProgram *program, bool afresh)
 		if (!afresh && !op->routine->touched(op, program->run->batch, &unknown))
 			continue;
 		if (unknown)
-			elog(DEBUG1, "recomputing an operator of view %u: %s", program->view, unknown);
+			elog(DEBUG1, "recomputing an operator of view \"%s\": %s",
+				 derive_relation_name(program->view), unknown);
 		run_operator(program, op, afresh || unknown);
 	}
 }

@@ -55,6 +55,7 @@
 #include "utils/typcache.h"
 
 #include "base/compat.h"
+#include "base/error_context.h"
 #include "base/eval_settings.h"
 #include "base/gucs.h"
 #include "base/registry.h"
@@ -258,7 +259,13 @@ program_of_view(Oid view, MemoryContext parent, bool creating)
 DeriveProgram *
 derive_program_load(Oid view, MemoryContext parent)
 {
-	return program_of_view(view, parent, false);
+	DeriveErrorContext context;
+	DeriveProgram *program;
+
+	derive_error_context_enter(&context, DERIVE_DOING_LOAD, view, NULL, NULL, InvalidXLogRecPtr);
+	program = program_of_view(view, parent, false);
+	derive_error_context_leave(&context);
+	return program;
 }
 
 DeriveProgram *
@@ -308,7 +315,7 @@ static void
 check_identity_of(Oid relid, bool key_would_do, bool pglogical)
 {
 	const char *name = get_rel_name(relid);
-	const char *qualified = quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), name);
+	const char *qualified = derive_relation_name(relid);
 
 	if (!derive_owns_relation(relid, GetUserId()) && key_would_do)
 		ereport(ERROR,
@@ -568,7 +575,7 @@ apply(DeriveProgram *program)
 		derive_context_run(program, program->routine->apply);
 	else if (unknown || (truncated && !(program->routine->flags & DERIVE_TAKES_TRUNCATE)))
 	{
-		elog(DEBUG1, "recomputing view %u: %s", program->view,
+		elog(DEBUG1, "recomputing view \"%s\": %s", derive_relation_name(program->view),
 			 truncated ? "a source was truncated" : "changes of its sources are not known");
 		resync(program);
 	}
@@ -645,19 +652,43 @@ build(DeriveProgram *program)
 		derive_scratch_fill(program);
 }
 
+/* Who calls derive.apply() without a view knows what he does. */
+static void
+enter_error_context(DeriveProgram *program, DeriveErrorContext *context, DeriveDoing doing, DeriveBatch *batch,
+					XLogRecPtr lsn)
+{
+	if (!OidIsValid(program->view))
+		return;
+	if (batch != NULL && batch->from != NULL)
+		derive_error_context_enter(context, doing, program->view, batch->from, batch->to, lsn);
+	else
+		derive_error_context_enter(context, doing, program->view, NULL,
+								   derive_position_from_snapshot(GetActiveSnapshot()), lsn);
+}
+
+static void
+leave_error_context(DeriveProgram *program, DeriveErrorContext *context)
+{
+	if (OidIsValid(program->view))
+		derive_error_context_leave(context);
+}
+
 /* All ways to run a program: as the view's owner. */
 static void
-run_as_owner(DeriveProgram *program, DeriveProgramRun *run, void (*what) (DeriveProgram *program))
+run_as_owner(DeriveProgram *program, DeriveProgramRun *run, DeriveDoing doing, void (*what) (DeriveProgram *program))
 {
 	DeriveOwnerContext saved;
+	DeriveErrorContext context;
 
 	if (program->outdated != NULL)
-		elog(ERROR, "the program of view %u does not fit its internal tables: %s", program->view, program->outdated);
+		elog(ERROR, "the program of view \"%s\" does not fit its internal tables: %s",
+			 derive_relation_name(program->view), program->outdated);
 	program->run = run;
 	program->context->building = program->context->emptied = false;
 	program->context->lsn = run->batch && run->batch->lsn ? run->batch->lsn : GetXLogInsertRecPtr();
 	program->context->covered = run->batch ? run->batch->covered : InvalidXLogRecPtr;
 	program->context->time = run->batch && run->batch->time ? run->batch->time : GetCurrentTimestamp();
+	enter_error_context(program, &context, doing, run->batch, program->context->lsn);
 	derive_owner_enter(program, &saved);
 	PG_TRY();
 	{
@@ -669,6 +700,7 @@ run_as_owner(DeriveProgram *program, DeriveProgramRun *run, void (*what) (Derive
 	}
 	PG_END_TRY();
 	derive_owner_leave(&saved);
+	leave_error_context(program, &context);
 }
 
 int64
@@ -676,7 +708,7 @@ derive_program_apply(DeriveProgram *program, DeriveBatch *batch, DeriveTargetCou
 {
 	DeriveProgramRun run = {.batch = batch,.counts = counts};
 
-	run_as_owner(program, &run, apply);
+	run_as_owner(program, &run, DERIVE_DOING_CHANGE, apply);
 	return run.changes;
 }
 
@@ -685,7 +717,7 @@ derive_program_recompute(DeriveProgram *program, DeriveBatch *batch, DeriveTarge
 {
 	DeriveProgramRun run = {.batch = batch,.counts = counts};
 
-	run_as_owner(program, &run, resync);
+	run_as_owner(program, &run, DERIVE_DOING_RECOMPUTE, resync);
 }
 
 void
@@ -701,7 +733,7 @@ derive_program_build(DeriveProgram *program, DeriveProgress progress, DeriveTake
 {
 	DeriveProgramRun run = {.progress = progress,.take_lock = take_lock,.build_arg = arg};
 
-	run_as_owner(program, &run, build);
+	run_as_owner(program, &run, DERIVE_DOING_FILL, build);
 	return run.rows;
 }
 
@@ -716,7 +748,7 @@ derive_program_rows(DeriveProgram *program)
 {
 	DeriveProgramRun run = {0};
 
-	run_as_owner(program, &run, compute_contents);
+	run_as_owner(program, &run, DERIVE_DOING_FILL, compute_contents);
 	return run.contents;
 }
 
@@ -771,6 +803,7 @@ void
 derive_program_compare(DeriveProgram *program, int64 *missing, int64 *extra)
 {
 	DeriveOwnerContext saved;
+	DeriveErrorContext context;
 	Relation	rel;
 	TupleTableSlot *slot;
 	TableScanDesc scan;
@@ -782,6 +815,7 @@ derive_program_compare(DeriveProgram *program, int64 *missing, int64 *extra)
 				 errmsg("view \"%s\" cannot be verified", get_rel_name(program->view)),
 				 errdetail("By derivation \"%s\" it is not a function of the rows that its sources have now.",
 						   program->context->name)));
+	enter_error_context(program, &context, DERIVE_DOING_COMPARE, NULL, GetXLogInsertRecPtr());
 	derive_owner_enter(program, &saved);
 	derive_see_own_changes();
 	rel = table_open(program->view, AccessShareLock);
@@ -802,6 +836,7 @@ derive_program_compare(DeriveProgram *program, int64 *missing, int64 *extra)
 	table_close(rel, NoLock);
 	PopActiveSnapshot();
 	derive_owner_leave(&saved);
+	leave_error_context(program, &context);
 	*missing = comparison.missing;
 	*extra = comparison.extra;
 }
@@ -843,15 +878,12 @@ derive_program_explain(DeriveProgram *program)
 
 	if (program->outdated != NULL)
 		return list_make1(psprintf("view %s is about to be built anew: %s",
-								   quote_qualified_identifier(get_namespace_name(get_rel_namespace(program->view)),
-															  get_rel_name(program->view)),
-								   program->outdated));
+								   derive_relation_name(program->view), program->outdated));
 	if (program->operators != NULL)
 		return explain_settings(program, derive_operators_explain(program));
 
 	lines = lappend(lines, psprintf("derivation %s -> view %s", program->context->name,
-									quote_qualified_identifier(get_namespace_name(get_rel_namespace(program->view)),
-															   get_rel_name(program->view))));
+									derive_relation_name(program->view)));
 	initStringInfo(&text);
 	if (program->routine->explain != NULL)
 	{
@@ -868,8 +900,7 @@ derive_program_explain(DeriveProgram *program)
 		Oid			relid = ((DeriveSource *) lfirst(lc))->relid;
 
 		lines = lappend(lines, psprintf("  <- %s %s", get_rel_relkind(relid) == RELKIND_MATVIEW ? "changes of view" : "changes of",
-										quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
-																   get_rel_name(relid))));
+										derive_relation_name(relid)));
 	}
 	return explain_settings(program, lines);
 }

@@ -46,6 +46,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "base/compat.h"
+#include "base/error_context.h"
 #include "base/gucs.h"
 #include "base/registry.h"
 #include "miscadmin.h"
@@ -199,7 +200,7 @@ change_journal(Oid view, const DeriveJournalRow *row)
 	else if (HeapTupleIsValid(old))
 		CatalogTupleDelete(journals, &old->t_self);
 	else if (row != NULL)
-		elog(ERROR, "view %u has no journal", view);
+		elog(ERROR, "view \"%s\" has no journal", derive_relation_name(view));
 	table_close(journals, NoLock);
 	CommandCounterIncrement();
 }

@@ -29,6 +29,7 @@
 
 #include "access/xact.h"
 #include "base/debug_point.h"
+#include "base/error_context.h"
 #include "base/guard.h"
 #include "base/gucs.h"
 #include "base/registry.h"
@@ -165,7 +166,7 @@ derive_worker_rebuild_view(WorkerView *view, const char *reason)
  * A view can go no further: write down why, in the current transaction.
  */
 bool
-derive_worker_fail_view(WorkerView *view, const char *message, int sqlerrcode)
+derive_worker_fail_view(WorkerView *view, const char *message, const ErrorData *error)
 {
 	bool		gone;
 
@@ -173,9 +174,10 @@ derive_worker_fail_view(WorkerView *view, const char *message, int sqlerrcode)
 		return gone;
 
 	ereport(WARNING,
-			(errcode(sqlerrcode),
+			(errcode(error->sqlerrcode),
 			 errmsg("maintenance of view \"%s\" has failed: %s", get_rel_name(view->relid), message),
-			 errhint("Remove the cause, then call derive.repair() for the view.")));
+			 errhint("Remove the cause, then call derive.repair() for the view."),
+			 error->context ? errcontext("%s", error->context) : 0));
 
 	view->row->error = pstrdup(message);
 	view->row->error_at = GetCurrentTimestamp();
@@ -292,7 +294,7 @@ advance(void *arg)
 	}
 	else if (derive_worker_needs_recompute(view) || derive_worker_stands_still(view))
 	{
-		elog(DEBUG1, "recomputing view %u", view->relid);
+		elog(DEBUG1, "recomputing view \"%s\"", derive_relation_name(view->relid));
 		derive_program_recompute(program, move->batch, &counts);
 		if (row.state == DERIVE_VIEW_CATCHUP)
 			export_unknown(view, move->batch);
@@ -393,12 +395,14 @@ advance_carefully(Move *move)
 			ereport(WARNING,
 					(errcode(edata->sqlerrcode),
 					 errmsg("view \"%s\" is computed anew because its contents were not as expected: %s",
-							get_rel_name(view->relid), edata->message)));
+							get_rel_name(view->relid), edata->message),
+					 edata->context ? errcontext("%s", edata->context) : 0));
 		else
 			ereport(LOG,
 					(errcode(edata->sqlerrcode),
 					 errmsg("view \"%s\" is computed anew because its changes could not be computed: %s",
-							get_rel_name(view->relid), edata->message)));
+							get_rel_name(view->relid), edata->message),
+					 edata->context ? errcontext("%s", edata->context) : 0));
 		take_back(move, &start);
 		view->diverged = true;
 		edata = derive_guarded(advance, move);
@@ -424,7 +428,7 @@ advance_carefully(Move *move)
 		derive_worker_answer_repairs(view, NULL);
 		return false;
 	}
-	(void) derive_worker_fail_view(view, derive_error_text(edata), edata->sqlerrcode);
+	(void) derive_worker_fail_view(view, derive_error_text(edata), edata);
 	derive_worker_answer_repairs(view, edata);
 	derive_worker.reload = true;
 	return false;
@@ -487,7 +491,7 @@ give_up(WorkerView *view)
 	else
 	{
 		edata.message = psprintf("it would need %s", view->hold_reason);
-		(void) derive_worker_fail_view(view, edata.message, edata.sqlerrcode);
+		(void) derive_worker_fail_view(view, edata.message, &edata);
 		derive_worker.reload = true;
 	}
 	derive_worker_answer_repairs(view, &edata);

@@ -61,6 +61,7 @@
 
 #include "access/xact.h"
 #include "base/compat.h"
+#include "base/error_context.h"
 #include "base/gucs.h"
 #include "base/waiting.h"
 #include "delta/stream.h"
@@ -263,13 +264,9 @@ lock_holders(Oid relid, LOCKMODE mode)
 static char *
 lock_reason(Oid relid, LOCKMODE mode)
 {
-	char	   *name = get_rel_name(relid);
-
-	if (name == NULL)
+	if (get_rel_name(relid) == NULL)
 		return pstrdup("a relation that is being dropped");
-	return psprintf("lock on %s%s",
-					quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), name),
-					lock_holders(relid, mode));
+	return psprintf("lock on %s%s", derive_relation_name(relid), lock_holders(relid, mode));
 }
 
 /* Note what a view lacks, to be found in view->busy and view->busy_mode. */
@@ -354,7 +351,8 @@ derive_worker_hold_back_after_error(WorkerView *view, const ErrorData *edata)
 	ereport(LOG,
 			(errcode(edata->sqlerrcode),
 			 errmsg("view \"%s\" could not be moved and is tried again later: %s",
-					get_rel_name(view->relid), edata->message)));
+					get_rel_name(view->relid), edata->message),
+			 edata->context ? errcontext("%s", edata->context) : 0));
 	view->transient_errors++;
 	derive_worker_hold_back(view, edata->message, ms);
 }
@@ -376,9 +374,7 @@ cause_of(WorkerView *view)
 		WorkerView *source = derive_worker_find_view(lfirst_oid(lc));
 
 		if (source != NULL && !source->fresh)
-			return psprintf("view %s, which it reads",
-							quote_qualified_identifier(get_namespace_name(get_rel_namespace(source->relid)),
-													   get_rel_name(source->relid)));
+			return psprintf("view %s, which it reads", derive_relation_name(source->relid));
 	}
 	return pstrdup("a lock on something that it reads");
 }

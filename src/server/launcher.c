@@ -36,6 +36,7 @@
 #include "base/compat.h"
 #include "capture/lives.h"
 #include "catalog/pg_database.h"
+#include "commands/dbcommands.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -49,6 +50,7 @@
 #include "storage/ipc.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
@@ -397,6 +399,21 @@ tend(int slot)
 }
 
 static void
+warn_no_process(Oid dboid)
+{
+	char	   *name;
+
+	StartTransactionCommand();
+	name = get_database_name(dboid);
+	if (name != NULL)			/* else it was dropped meanwhile */
+		ereport(WARNING,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("pg_derive cannot start a worker process for database \"%s\"", name),
+				 errhint("Increase \"max_worker_processes\".")));
+	CommitTransactionCommand();
+}
+
+static void
 start_worker(int slot)
 {
 	DeriveShared *shared = derive_shared();
@@ -428,10 +445,7 @@ start_worker(int slot)
 	{
 		child->handle = NULL;
 		if (child->failures++ == 0)
-			ereport(WARNING,
-					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-					 errmsg("pg_derive cannot start a worker process for database %u", child->dboid),
-					 errhint("Increase \"max_worker_processes\".")));
+			warn_no_process(child->dboid);
 		LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 		db->start_failures = child->failures;
 		db->no_process = true;

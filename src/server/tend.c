@@ -247,7 +247,7 @@ tend_internal(WorkerView *view)
 	if (edata != NULL && !derive_error_is_transient(edata->sqlerrcode))
 	{
 		PushActiveSnapshot(GetTransactionSnapshot());
-		(void) derive_worker_fail_view(view, edata->message, edata->sqlerrcode);
+		(void) derive_worker_fail_view(view, edata->message, edata);
 		PopActiveSnapshot();
 	}
 	if (renewal.done || edata != NULL)

@@ -59,6 +59,7 @@
 #include "access/xact.h"
 #include "base/compat.h"
 #include "base/debug_point.h"
+#include "base/error_context.h"
 #include "base/guard.h"
 #include "base/gucs.h"
 #include "base/registry.h"
@@ -126,6 +127,9 @@ typedef struct Verification
 
 static DeriveDatabase *database = NULL;
 static DeriveVerifier *self = NULL;
+
+/* Of the view that is being verified, as far as it is known; for messages. */
+static char view_name[4 * NAMEDATALEN + 8];
 
 /* What the program of this attempt was made for may have changed; set in callbacks. */
 static volatile bool changed = false;
@@ -268,7 +272,8 @@ set_phase(const char *phase)
 	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
 	strlcpy(self->phase, phase, DERIVE_PHASE_LENGTH);
 	LWLockRelease(derive_shared()->lock);
-	pgstat_report_activity(STATE_RUNNING, psprintf("verifying view %u: %s", self->view, phase));
+	pgstat_report_activity(STATE_RUNNING, view_name[0] == '\0' ? phase :
+						   psprintf("verifying view %s: %s", view_name, phase));
 }
 
 
@@ -301,6 +306,7 @@ take_request(Verification *v)
 		oldest->status = DERIVE_REQUEST_RUNNING;
 		v->request = oldest;
 		v->view = self->view = oldest->view;
+		view_name[0] = '\0';
 		self->running = oldest->number;
 		if (oldest->lives >= MAX_LIVES)
 		{
@@ -411,6 +417,10 @@ handle_error(Verification *v, MemoryContext context, bool *spurious)
 	}
 	v->sqlerrcode = edata->sqlerrcode;
 	v->error = derive_error_text(edata);
+	ereport(LOG,
+			(errcode(edata->sqlerrcode),
+			 errmsg("view \"%s\" could not be verified: %s", view_name, v->error),
+			 edata->context ? errcontext("%s", edata->context) : 0));
 	return ANSWERED;
 }
 
@@ -606,6 +616,7 @@ look(Verification *v)
 	if (check_state(v) && lock_definition(v->view, &v->busy))
 	{
 		PushActiveSnapshot(GetTransactionSnapshot());
+		strlcpy(view_name, derive_relation_name(v->view), sizeof(view_name));
 		changed = false;
 		v->program = derive_program_load(v->view, context);
 		MemoryContextSwitchTo(context);

@@ -246,7 +246,7 @@ load_program(WorkerView *view)
 	if (view->row->state == DERIVE_VIEW_FAILED && view->row->error != NULL &&
 		strcmp(view->row->error, derive_error_text(edata)) == 0)
 		unload_program(view);
-	else if (derive_worker_fail_view(view, derive_error_text(edata), edata->sqlerrcode))
+	else if (derive_worker_fail_view(view, derive_error_text(edata), edata))
 		unload_program(view);
 	else
 		load_later(view);
@@ -354,12 +354,13 @@ static void
 fail_stubborn_view(void)
 {
 	WorkerView *view = derive_worker_find_view(derive_worker.db->stubborn_view);
+	ErrorData	error = {.sqlerrcode = ERRCODE_QUERY_CANCELED};
 
 	if (!OidIsValid(derive_worker.db->stubborn_view))
 		return;
 	if (view != NULL && view->row->state == DERIVE_VIEW_READY &&
 		!derive_worker_fail_view(view, "a function that it calls did not stop when it was cancelled",
-								 ERRCODE_QUERY_CANCELED))
+								 &error))
 		return;					/* try again with the next look */
 	derive_worker.db->stubborn_view = InvalidOid;
 }
@@ -500,6 +501,7 @@ can_fill_here(WorkerView *view)
 	foreach(lc, view->program->view_sources)
 	{
 		WorkerView *source = derive_worker_find_view(lfirst_oid(lc));
+		ErrorData	error = {.sqlerrcode = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE};
 
 		if (source == NULL)
 			continue;
@@ -507,7 +509,7 @@ can_fill_here(WorkerView *view)
 		{
 			derive_worker_fail_view(view, psprintf("it reads view \"%s\", which could not be built",
 												   get_rel_name(source->relid)),
-									ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE);
+									&error);
 			return false;
 		}
 		if (source->row->state == DERIVE_VIEW_BUILDING ||

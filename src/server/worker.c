@@ -373,13 +373,15 @@ handle_error(void)
 	{
 		FlushErrorState();
 		ereport(LOG,
-				(errmsg("a batch failed and is run again, view by view: %s", edata->message)));
+				(errmsg("a batch failed and is run again, view by view: %s", edata->message),
+				 edata->context ? errcontext("%s", edata->context) : 0));
 	}
 	else if (edata->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
 	{
 		FlushErrorState();
 		ereport(LOG,
-				(errmsg("maintenance of views is waiting for a lock: %s", edata->message)));
+				(errmsg("maintenance of views is waiting for a lock: %s", edata->message),
+				 edata->context ? errcontext("%s", edata->context) : 0));
 	}
 	else
 	{

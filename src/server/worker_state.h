@@ -351,10 +351,11 @@ extern void derive_worker_report_stats(List *stats);
 extern bool derive_worker_rebuild_view(WorkerView *view, const char *reason);
 
 /*
- * A view can go no further: write down why, in the current transaction.  False if
- * its row may not be changed now, because a session has locked the view.
+ * A view can go no further: write down why, in the current transaction; of the error
+ * only code and context are looked at.  False if its row may not be changed now,
+ * because a session has locked the view.
  */
-extern bool derive_worker_fail_view(WorkerView *view, const char *message, int sqlerrcode);
+extern bool derive_worker_fail_view(WorkerView *view, const char *message, const ErrorData *error);
 
 
 /*

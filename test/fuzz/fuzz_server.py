@@ -25,7 +25,7 @@ FS = '\x1f'
 
 
 # what the log tells of a worker that cannot do its work by old and new rows
-NOTES = re.compile(r'DEBUG:  (recomputing [a-z ]+) [0-9]+: (.*)|DEBUG:  (reading [a-z ]+) [0-9]+(.*)|'
+NOTES = re.compile(r'DEBUG:  (recomputing [a-z ]+) ".*?": (.*)|DEBUG:  (reading [a-z ]+) (?:[0-9]+|".*?")(.*)|'
                    r'(?:LOG|WARNING):  (old row versions are no longer kept|view .* is computed anew because.*)|'
                    r'LOG:  (view .* is built anew)')
 

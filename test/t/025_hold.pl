@@ -143,8 +143,7 @@ sub count_in_log
 sub recomputed
 {
 	my ($view) = @_;
-	my $oid = $node->safe_psql('postgres', "SELECT '$view'::regclass::oid");
-	return count_in_log("recomputing an operator of view $oid: its old rows could not be read", $offset);
+	return count_in_log("recomputing an operator of view \"public[.]$view\": its old rows could not be read", $offset);
 }
 
 #

@@ -181,7 +181,7 @@ $node->safe_psql('postgres', 'CREATE INDEX CONCURRENTLY b_k ON b (k)');
 $node->safe_psql('postgres', 'ANALYZE b');
 let_go_on($worker);
 wait_derived($node, 'young index');
-like(slurp_file($node->logfile, $offset), qr/index \d+ is younger than what is read/, 'a young index is left out');
+like(slurp_file($node->logfile, $offset), qr/index "public[.]b_k" is younger than what is read/, 'a young index is left out');
 ok($node->poll_query_until('postgres', q{WITH u AS (UPDATE a SET v = v + 1 WHERE id = 7)
 	SELECT idx_scan > 0 FROM pg_stat_user_indexes WHERE indexrelid = 'b_k'::regclass}), 'and used later');
 wait_derived($node, 'older index');

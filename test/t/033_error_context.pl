@@ -1,0 +1,142 @@
+# Where an error happened: whoever reads the server's log must be told the view, the
+# transactions and the place in the log, in every process and at every stage.
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+use DeriveTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = derive_node('context');
+my $lsn = qr{([0-9A-F]+/[0-9A-F]+)};
+my ($rc, $out, $err);
+
+# The log from there on, once it has what is looked for.
+sub log_has
+{
+	my ($pattern, $offset, $label) = @_;
+	eval { $node->wait_for_log($pattern, $offset) };
+	my $log = slurp_file($node->logfile, $offset);
+	like($log, $pattern, $label);
+	return $log;
+}
+
+# Does the log say that of a batch that has this transaction?
+sub is_of_batch
+{
+	my ($log, $phrase, $xid, $committed, $label) = @_;
+	if ($log !~ /CONTEXT:  (?:[^\n]*\n\t)*?$phrase for transactions? (\d+)(?: to (\d+))?, committed before $lsn/)
+	{
+		fail("$label: context of a batch");
+		diag($log);
+		return;
+	}
+	my ($first, $last, $before) = ($1, $2 // $1, $3);
+	ok($first <= $xid && $xid <= $last, "$label: transaction $xid is among $first to $last");
+	is($node->safe_psql('postgres', "SELECT '$before'::pg_lsn >= '$committed'::pg_lsn"), 't', "$label: it committed before $before");
+	return;
+}
+
+# Run it in one transaction: its number, and an LSN that its commit record is behind.
+sub run
+{
+	my ($sql) = @_;
+	return split /\|/, $node->safe_psql('postgres', "BEGIN; $sql; SELECT pg_current_xact_id(), pg_current_wal_insert_lsn(); COMMIT;");
+}
+
+$node->safe_psql('postgres', q{
+CREATE SCHEMA "My App";
+CREATE TABLE numbers (id int PRIMARY KEY, d int);
+INSERT INTO numbers VALUES (1, 1), (2, 2);
+SELECT derive.create_view('"My App".quotients', 'SELECT id, 100 / d AS q FROM numbers');
+SELECT derive.create_view('counted', 'SELECT count(*) FROM numbers');
+});
+wait_derived($node);
+is_exact($node, 'before the errors');
+
+# ---- the worker: by deltas, and then computing it anew
+
+my $quotients = qr/view ""My App"\.quotients"/;
+my $offset = -s $node->logfile;
+my ($xid, $committed) = run('INSERT INTO numbers VALUES (3, 0)');
+derive_wait_state($node, '"My App".quotients', 'failed');
+my $log = log_has(qr/has failed: division by zero/, $offset, 'a view failed');
+my ($batch) = $log =~ /(LOG:  a batch failed and is run again.*?)LOG:  view "quotients"/s;
+is_of_batch($batch // '', qr/changing $quotients/, $xid, $committed, 'batch');
+my ($anew) = $log =~ /(LOG:  view "quotients" is computed anew because its changes.*?)WARNING/s;
+is_of_batch($anew // '', qr/changing $quotients/, $xid, $committed, 'why it is computed anew');
+my ($failed) = $log =~ /(WARNING:  maintenance of view "quotients" has failed.*)/s;
+is_of_batch($failed // '', qr/computing $quotients anew/, $xid, $committed, 'why it failed');
+is($node->safe_psql('postgres', q{SELECT last_error FROM derive.stats WHERE view = '"My App".quotients'::regclass}),
+	'division by zero', 'the message itself stays what it is');
+$node->safe_psql('postgres', q{DELETE FROM numbers WHERE d = 0; SELECT derive.resume('"My App".quotients')});
+wait_derived($node, 'resumed');
+
+# ---- the builder
+
+$offset = -s $node->logfile;
+$node->safe_psql('postgres', q{SELECT derive.create_view('unbuildable', 'SELECT 1 / (d - 2) AS x FROM numbers')});
+derive_wait_state($node, 'unbuildable', 'failed');
+log_has(qr/WARNING:  could not build view "unbuildable": division by zero\n.*?filling view "public\.unbuildable" as of snapshot \d+:\d+:[\d,]*, at $lsn/s,
+	$offset, 'builder');
+$node->safe_psql('postgres', 'DROP MATERIALIZED VIEW unbuildable');
+
+# ---- the verifier
+
+$node->safe_psql('postgres', q{
+CREATE TABLE mood (bad boolean);
+CREATE FUNCTION moody(i int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS
+$$BEGIN IF EXISTS (SELECT FROM public.mood) THEN RAISE 'not today'; END IF; RETURN i; END$$;
+SELECT derive.create_view('moods', 'SELECT moody(id) FROM numbers')});
+wait_derived($node);
+$offset = -s $node->logfile;
+$node->safe_psql('postgres', 'INSERT INTO mood VALUES (true)');
+($rc, $out, $err) = $node->psql('postgres', q{SELECT * FROM derive.verify('moods')});
+isnt($rc, 0, 'the comparison fails');
+like($err, qr/not today/, 'with its message');
+log_has(qr/LOG:  view "public\.moods" could not be verified: not today\n.*?comparing view "public\.moods" with its definition as of snapshot \d+:\d+:[\d,]*, at $lsn/s,
+	$offset, 'verifier');
+$node->safe_psql('postgres', 'DELETE FROM mood');
+
+# ---- loading
+
+$node->safe_psql('postgres', q{
+CREATE ROLE reader;
+GRANT CREATE ON SCHEMA public TO reader;
+GRANT SELECT ON numbers TO reader;
+ALTER TABLE numbers REPLICA IDENTITY FULL;
+SET ROLE reader;
+SELECT derive.create_view('read', 'SELECT d FROM numbers')});
+wait_derived($node);
+$offset = -s $node->logfile;
+$node->safe_psql('postgres', q{REVOKE SELECT ON numbers FROM reader});
+derive_wait_state($node, 'read', 'failed');
+log_has(qr/WARNING:  maintenance of view "read" has failed: permission denied for table numbers\n.*?CONTEXT:  loading view "public\.read"/s,
+	$offset, 'loading');
+$node->safe_psql('postgres', q{GRANT SELECT ON numbers TO reader; SELECT derive.resume('read')});
+wait_derived($node);
+
+# ---- reading the log
+
+SKIP:
+{
+	skip 'debug points are not compiled in', 1 unless has_debug_points($node);
+	set_debug_point($node, 'decode-change:once');
+	$offset = -s $node->logfile;
+	($xid) = run('INSERT INTO numbers VALUES (5, 5)');
+	$log = log_has(qr/ERROR:  debug point "decode-change" was reached\n.*?reading a change of table "numbers" by transaction \d+, committed at $lsn/s,
+		$offset, 'decoder');
+	like($log, qr/associated LSN $lsn.*by transaction $xid,/s, 'which transaction, and the LSN of the change');
+	set_debug_point($node, '');
+}
+
+# ---- nothing shows numbers in place of names
+
+wait_derived($node, 'at the end');
+is_exact($node, 'at the end');
+unlike(slurp_file($node->logfile), qr/(?:relation|view|table|index) \d/, 'no OID in the log');
+log_is_clean($node);
+$node->stop;
+done_testing();

@@ -43,6 +43,7 @@ OBJS = \
 	src/compile/check.o \
 	src/compile/conversion.o \
 	src/compile/derivative.o \
+	src/compile/digest.o \
 	src/compile/hidden.o \
 	src/compile/lower_joins.o \
 	src/compile/occurrence.o \
@@ -87,6 +88,7 @@ OBJS = \
 	src/derive/definition.o \
 	src/derive/exactsum.o \
 	src/derive/handlers.o \
+	src/derive/identity.o \
 	src/derive/joinorder.o \
 	src/derive/old_scan.o \
 	src/derive/plan.o \

@@ -57,7 +57,7 @@ COMMENT ON COLUMN derive_state.views.basis IS
 COMMENT ON COLUMN derive_state.views.settings IS
 	'settings that it is evaluated under, as its declaration had them';
 COMMENT ON COLUMN derive_state.views.program IS
-	'digest of what its internal relations were made for';
+	'digest of the program that its internal relations were made for, and filled by';
 
 CREATE MATERIALIZED VIEW derive_state.relations AS SELECT
 	NULL::oid AS view,

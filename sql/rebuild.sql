@@ -164,6 +164,82 @@ SELECT * FROM settled();
 INSERT INTO t VALUES (52, 1, 1);
 SELECT * FROM settled();
 
+-- What is stored is known by all that it follows from, and not by its columns alone.
+CREATE TABLE d (k int PRIMARY KEY, g int, v int, unused text);
+CREATE TABLE links (a int, b int);
+INSERT INTO links VALUES (1, 2), (2, 3);
+CREATE TABLE names_of_g (g int PRIMARY KEY, name text, unused text);
+INSERT INTO d SELECT i, i % 4, i FROM generate_series(1, 20) i;
+INSERT INTO names_of_g SELECT i, 'name ' || i FROM generate_series(0, 3) i;
+SELECT derive.create_view('of_d', 'SELECT k, v FROM d WHERE v > 1');
+SELECT derive.create_view('of_d2', 'SELECT k, v FROM d WHERE v > 2');
+SELECT derive.create_view('of_d3', 'SELECT k AS key, v AS value FROM d x WHERE v > 1');
+SELECT derive.create_view('sum_d', 'SELECT g, count(*), sum(v) FROM d GROUP BY g');
+SELECT derive.create_view('sum_d2', 'SELECT g, count(*), sum(k) FROM d GROUP BY g');
+SELECT derive.create_view('inner_d', 'SELECT n.name, s.n FROM names_of_g n JOIN (SELECT g, sum(v) AS n FROM d GROUP BY g) s USING (g)');
+SELECT derive.create_view('inner_d2', 'SELECT n.name, s.n FROM names_of_g n JOIN (SELECT g, sum(k) AS n FROM d GROUP BY g) s USING (g)');
+SELECT derive.create_view('reach_d', derivation => 'reachability', sources => '{links}');
+SELECT * FROM settled();
+SELECT a.relid::regclass AS one, b.relid::regclass AS other
+FROM derive_state.views a JOIN derive_state.views b ON b.program = a.program AND b.relid::regclass::text > a.relid::regclass::text
+WHERE a.relid::regclass::text LIKE '%\_d%' ORDER BY 1, 2;
+-- Everything that is stored for a view, by files and OIDs.
+CREATE FUNCTION stored() RETURNS TABLE (view text, files text) LANGUAGE sql AS $$
+	SELECT v.view::text, pg_relation_filenode(v.view) || coalesce(' ' || string_agg(r.relid::text, ' ' ORDER BY operator, role), '')
+	FROM derive.views v LEFT JOIN derive_state.relations r ON r.view = v.view AND r.role IN ('s', 'd')
+	WHERE v.view::text LIKE '%\_d%' GROUP BY v.view $$;
+CREATE FUNCTION restart_worker() RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+	old int := pid FROM pg_stat_activity WHERE backend_type = 'pg_derive worker' AND datname = current_database();
+BEGIN
+	PERFORM pg_terminate_backend(old, 60000);
+END $$;
+CREATE TABLE before AS SELECT * FROM stored();
+-- other names, statistics, indexes, columns that nobody reads, and a restart: nothing is built anew
+ALTER TABLE d RENAME TO d_renamed;
+ALTER TABLE links RENAME TO links_renamed;
+ALTER TABLE d_renamed RENAME COLUMN v TO val;
+ALTER TABLE d_renamed RENAME COLUMN g TO grp;
+ALTER TABLE names_of_g RENAME COLUMN name TO label;
+ALTER TABLE names_of_g DROP COLUMN unused;
+ALTER TABLE d_renamed DROP COLUMN unused;
+ALTER TABLE names_of_g ADD COLUMN more int;
+ALTER TABLE names_of_g ENABLE ROW LEVEL SECURITY;
+CREATE INDEX ON d_renamed (grp);
+ANALYZE d_renamed, names_of_g;
+INSERT INTO d_renamed VALUES (30, 1, 30);
+SELECT * FROM settled();
+SELECT restart_worker();
+INSERT INTO d_renamed VALUES (31, 2, 31);
+SELECT * FROM settled();
+SELECT view FROM stored() NATURAL FULL JOIN before GROUP BY view HAVING count(*) <> 1 ORDER BY 1;
+-- a library that compiled them in another way
+CREATE FUNCTION store_program(view regclass, digest bigint) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM set_config('allow_system_table_mods', 'on', true);
+	UPDATE pg_class SET relkind = 'r', relhasrules = false WHERE oid = 'derive_state.views'::regclass;
+	UPDATE derive_state.views SET program = digest WHERE relid = view;
+	UPDATE pg_class SET relkind = 'm', relhasrules = true WHERE oid = 'derive_state.views'::regclass;
+END $$;
+SELECT store_program(v, 42) FROM unnest('{of_d, inner_d, reach_d}'::regclass[]) v;
+SELECT store_program('sum_d', NULL);
+SELECT restart_worker();
+INSERT INTO d_renamed VALUES (32, 3, 32);
+INSERT INTO links_renamed VALUES (3, 4);
+SELECT * FROM settled();
+SELECT view FROM stored() NATURAL FULL JOIN before GROUP BY view HAVING count(*) <> 1 ORDER BY 1;
+SELECT count(*) FROM derive_state.views WHERE program = 42 OR program IS NULL;
+TRUNCATE before;
+INSERT INTO before SELECT * FROM stored();
+-- and that is all
+SELECT restart_worker();
+UPDATE d_renamed SET val = val + 1, grp = grp - 1 WHERE k < 9;
+SELECT * FROM settled();
+SELECT view FROM stored() NATURAL FULL JOIN before GROUP BY view HAVING count(*) <> 1 ORDER BY 1;
+DROP TABLE d_renamed, names_of_g, links_renamed CASCADE;
+DROP TABLE before;
+DROP FUNCTION stored(), restart_worker(), store_program(regclass, bigint);
+
 -- A failed view is mended by repair() and resume(), whatever happened meanwhile.
 CREATE FUNCTION once(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 10 / $1';
 SELECT derive.create_view('calls', 'SELECT id, once(v) FROM t');

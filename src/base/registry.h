@@ -22,8 +22,8 @@
  *											its contents rest on
  *				settings text[]				what it is evaluated under, see
  *											eval_settings.h
- *				program int8				digest of what its internal relations
- *											were made for
+ *				program int8				digest of the program that its internal
+ *											relations were made for, and filled by
  *	relations	view oid, operator int4, role "char", relid oid
  *				primary key (view, operator, role), index on relid
  *				role: 's' state table, 'd' derived table, 'i' locator index

@@ -45,11 +45,4 @@ extern int	derive_datum_compare(Form_pg_attribute att, Datum a, Datum b);
  */
 extern Datum derive_datum_image(Oid type, Datum value);
 
-/* Digests of definitions: one more number, in order.  The same in every server. */
-static inline uint64
-derive_digest_add(uint64 digest, uint32 value)
-{
-	return hash_combine64(digest, hash_bytes_uint32_extended(value, 0));
-}
-
 #endif							/* DERIVE_ROWHASH_H */

@@ -42,6 +42,7 @@
 
 #include "base/gucs.h"
 #include "base/rowhash.h"
+#include "compile/digest.h"
 #include "compile/hidden.h"
 #include "compile/query.h"
 #include "delta/fill.h"
@@ -96,19 +97,10 @@ aggregate_queries(DeriveOperator *op, Query **by_key)
 }
 
 static uint64
-aggregate_digest(DeriveOperator *op, uint64 digest)
+aggregate_digest(DeriveOperator *op, uint64 digest, List *own)
 {
-	DeriveAggregation *agg = op->aggregation;
-
-	digest = derive_digest_add(digest, agg->nidentity);
-	for (int i = 0; i < agg->nkeys; i++)
-	{
-		digest = derive_digest_add(digest, agg->keys[i].eqop);
-		digest = derive_digest_add(digest, agg->keys[i].hash.fn_oid);
-	}
-	for (int i = 0; i < agg->ncalls; i++)
-		digest = derive_digest_add(digest, agg->calls[i].function->cls);
-	return digest;
+	digest = derive_digest_tree(digest, derive_linear_branches(op->input), own);
+	return derive_aggregation_digest(digest, op->aggregation, own);
 }
 
 static bool

@@ -107,6 +107,9 @@ extern Query *derive_aggregation_block(DeriveAggregation *agg, bool restricted, 
 extern Query *derive_aggregation_extrema(DeriveAggregation *agg, bool with_nulls);
 extern TupleDesc derive_aggregation_key_desc(DeriveAggregation *agg);
 
+/* Add to a digest what the states and what is shown of them follow from; identity.c.  own: as for operators. */
+extern uint64 derive_aggregation_digest(uint64 digest, const DeriveAggregation *agg, List *own);
+
 #define DERIVE_KEYS_ENR "derive_keys"
 
 #endif							/* DERIVE_AGGREGATE_H */

@@ -53,11 +53,8 @@ typedef struct DeriveOperatorRoutine
 	 */
 	List	   *(*queries) (DeriveOperator *op, Query **by_key);
 
-	/*
-	 * Add to a digest what the rows of op->state depend on besides its
-	 * columns.
-	 */
-	uint64		(*digest) (DeriveOperator *op, uint64 digest);
+	/* See derive_operator_digest(). */
+	uint64		(*digest) (DeriveOperator *op, uint64 digest, List *own);
 
 	/*
 	 * Has anything that is read changed in the batch?  *unknown: the reason
@@ -103,6 +100,12 @@ struct DeriveOperator
 	List	   *constraints;	/* of Oid: primary keys that the locator
 								 * relies on */
 };
+
+/*
+ * Add to a digest what the rows in the operator's tables follow from; identity.c.  own:
+ * List of Oid, the derived tables of the program in the order of their operators.
+ */
+extern uint64 derive_operator_digest(uint64 digest, DeriveOperator *op, List *own);
 
 extern const DeriveOperatorRoutine derive_select_routine;
 extern const DeriveOperatorRoutine derive_aggregate_routine;

@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "compile/digest.h"
 #include "compile/hidden.h"
 #include "compile/query.h"
 #include "derive/compile.h"
@@ -53,9 +54,9 @@ select_queries(DeriveOperator *op, Query **by_key)
 }
 
 static uint64
-select_digest(DeriveOperator *op, uint64 digest)
+select_digest(DeriveOperator *op, uint64 digest, List *own)
 {
-	return digest;
+	return derive_digest_tree(digest, derive_linear_branches(op->input), own);
 }
 
 static bool

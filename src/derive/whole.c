@@ -28,6 +28,7 @@
 #include "utils/memutils.h"
 
 #include "base/rowhash.h"
+#include "compile/digest.h"
 #include "compile/hidden.h"
 #include "compile/query.h"
 #include "derive/choice.h"
@@ -91,9 +92,9 @@ whole_queries(DeriveOperator *op, Query **by_key)
 }
 
 static uint64
-whole_digest(DeriveOperator *op, uint64 digest)
+whole_digest(DeriveOperator *op, uint64 digest, List *own)
 {
-	return derive_digest_add(digest, T_Query);	/* not a select operator */
+	return derive_digest_tree(digest, op->whole->query, own);
 }
 
 /* -------------------------------------------------------------------------

@@ -73,6 +73,7 @@
 #include "base/compat.h"
 #include "base/gucs.h"
 #include "base/registry.h"
+#include "compile/digest.h"
 #include "compile/query.h"
 #include "materialize/internal.h"
 

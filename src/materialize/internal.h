@@ -9,7 +9,6 @@
 #define DERIVE_INTERNAL_H
 
 #include "access/tupdesc.h"
-#include "base/rowhash.h"
 #include "delta/target.h"
 
 /*

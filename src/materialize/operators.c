@@ -21,9 +21,10 @@
  * writes new tables instead.
  *
  * Compiling the same view can give another program than it did: a child makes a
- * key worthless, CREATE OR REPLACE AGGREGATE changes what is kept of a group.
- * Internal tables that do not fit are not an ERROR; the program is then outdated
- * (program.c) and good for nothing but to say what it reads.
+ * key worthless, CREATE OR REPLACE AGGREGATE changes what is kept of a group, a new
+ * version of the compiler keeps something else.  Internal tables that do not fit, or
+ * that were filled by another program (digest_of()), are not an ERROR; the program is
+ * then outdated (program.c) and good for nothing but to say what it reads.
  *
  *-------------------------------------------------------------------------
  */
@@ -172,16 +173,19 @@ static uint64
 digest_of(List *operators)
 {
 	uint64		digest = 0;
+	List	   *tables = NIL;
 	ListCell   *lc;
 
+	foreach(lc, operators)
+		tables = lappend_oid(tables, ((DeriveOperator *) lfirst(lc))->table);
 	foreach(lc, operators)
 	{
 		DeriveOperator *op = lfirst(lc);
 
+		digest = derive_operator_digest(digest, op, tables);
 		digest = derive_internal_digest(digest, op->desc, &op->locator);
 		if (op->state_desc != NULL)
 			digest = derive_internal_digest(digest, op->state_desc, NULL);
-		digest = op->routine->digest(op, digest);
 	}
 	return digest;
 }

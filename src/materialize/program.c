@@ -13,14 +13,17 @@
  * a fixed search_path, as in REFRESH MATERIALIZED VIEW, and under the settings
  * that were recorded when the view was declared (base/eval_settings.c).
  *
- * Outdated programs.  The registry remembers a digest of what a view's internal
- * tables were made for: columns, equality, how rows are found.  A program whose
- * own digest is another one, or whose tables are not there, is outdated:
+ * Outdated programs.  The registry remembers a digest of the program that a view's
+ * internal tables were made for: everything that their rows follow from, see
+ * derive/identity.c.  A program whose own digest is another one, or whose tables are
+ * not there, is outdated:
  *
  *	CREATE TABLE child () INHERITS (parent)		rows of "SELECT .. FROM parent" are
  *												no longer found by the primary key
  *	ALTER TYPE pair DROP ATTRIBUTE b			rows of the view that differ in b
  *												alone are equal now
+ *	a library with another compiler				its trees, or DERIVE_COMPILER_VERSION,
+ *												are not those of the tables
  *
  * Such a view goes back to the state "building".  Its internal tables are made
  * anew, it is filled like a new one, and readers see its old contents until then.

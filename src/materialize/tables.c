@@ -26,6 +26,7 @@
 #include "utils/snapmgr.h"
 
 #include "base/registry.h"
+#include "compile/digest.h"
 #include "compile/query.h"
 #include "materialize/body.h"
 #include "materialize/internal.h"
@@ -137,6 +138,10 @@ derive_tables_describe(DeriveProgram *program)
 	/* what others keep cannot be had again: the less they look at, the better */
 	if (!recomputable && program->routine->resync == NULL)
 		return;
+	if (recomputable)
+		program->digest = derive_digest_add(program->digest, DERIVE_COMPILER_VERSION);
+	if (recomputable && OidIsValid(program->view))
+		program->digest = derive_digest_tree(program->digest, derive_definition_tree(program->view), NIL);
 	for (int i = 0; i < program->tables->ntables; i++)
 	{
 		DeriveTable *table = program->tables->tables[i];

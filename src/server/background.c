@@ -375,6 +375,9 @@ derive_renew_view(Oid view, Oid *busy)
 	program = derive_program_load(view, CurrentMemoryContext);
 	derive_program_check_stable(program);
 	outdated = program->outdated != NULL;
+	if (outdated)
+		ereport(LOG,
+				(errmsg("internal tables of view \"%s\" are made anew: %s", get_rel_name(view), program->outdated)));
 	derive_program_free(program);
 	if (outdated)
 	{

@@ -1,5 +1,6 @@
-# Where an error happened: whoever reads the server's log must be told the view, the
-# transactions and the place in the log, in every process and at every stage.
+# The server's log.  Whoever reads of an error must be told the view, the transactions
+# and the place in the write-ahead log, in every process and at every stage; and what is
+# done without being asked for is written down.
 use strict;
 use warnings;
 use FindBin;
@@ -9,7 +10,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = derive_node('context');
+my $node = derive_node('log');
 my $lsn = qr{([0-9A-F]+/[0-9A-F]+)};
 my ($rc, $out, $err);
 
@@ -131,6 +132,26 @@ SKIP:
 	like($log, qr/associated LSN $lsn.*by transaction $xid,/s, 'which transaction, and the LSN of the change');
 	set_debug_point($node, '');
 }
+
+# ---- internal tables that another library has filled (sql/rebuild.sql looks at the rest)
+
+wait_derived($node);
+$offset = -s $node->logfile;
+$node->safe_psql('postgres', q{
+SET allow_system_table_mods = on;
+BEGIN;
+UPDATE pg_class SET relkind = 'r', relhasrules = false WHERE oid = 'derive_state.views'::regclass;
+UPDATE derive_state.views SET program = 42 WHERE relid = 'counted'::regclass;
+UPDATE pg_class SET relkind = 'm', relhasrules = true WHERE oid = 'derive_state.views'::regclass;
+COMMIT});
+$node->restart;
+comes_back($node);
+wait_derived($node, 'built anew');
+is_exact($node, 'built anew');
+$log = slurp_file($node->logfile, $offset);
+my @anew = $log =~ /LOG:  view "(.*?)" is built anew: its internal tables were made to maintain it in another way/g;
+is("@anew", 'counted', 'the view is built anew by itself, and no other one');
+like($log, qr/LOG:  internal tables of view "counted" are made anew/, 'with other internal tables');
 
 # ---- nothing shows numbers in place of names
 

@@ -150,16 +150,20 @@ REGRESS = \
 	long_joins \
 	aggregates \
 	blocks \
+	subqueries \
 	choices \
 	whole \
 	limits \
+	keys \
 	lookups \
+	indexes \
 	types \
 	tables \
 	silent \
 	key_later \
 	generated \
 	refusals \
+	errors \
 	stable \
 	settings \
 	names \
@@ -169,9 +173,6 @@ REGRESS = \
 	leftovers \
 	rights \
 	large \
-	found \
-	found2 \
-	found3 \
 	rebuild \
 	row_types \
 	sessionize \
@@ -179,6 +180,7 @@ REGRESS = \
 	reachability \
 	approx_distinct \
 	history \
+	sources \
 	topics \
 	subscriptions \
 	user_code \

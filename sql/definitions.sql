@@ -66,3 +66,28 @@ SELECT * FROM oracle_all();
 SELECT * FROM e_json ORDER BY id;
 DROP TABLE moods CASCADE;
 DROP TYPE mood;
+
+-- An aggregate that is maintained in another way from now on, a function that may not be called any more.
+CREATE TABLE t (id int PRIMARY KEY, g int, v int);
+INSERT INTO t SELECT i, i % 4, i % 7 FROM generate_series(1, 20) i;
+CREATE FUNCTION add(int, int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT coalesce($1, 0) + $2';
+CREATE FUNCTION take(int, int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 - $2';
+CREATE FUNCTION twice(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 * 2';
+CREATE AGGREGATE isum(int) (sfunc = add, stype = int, initcond = '0');
+SELECT derive.create_view('redefined', 'SELECT g, isum(v), count(*) FROM t GROUP BY g');
+SELECT derive.create_view('called', 'SELECT twice(v) FROM t');
+SELECT * FROM oracle_all();
+CREATE OR REPLACE AGGREGATE isum(int) (sfunc = add, stype = int, initcond = '0', combinefunc = add, msfunc = add, minvfunc = take, mstype = int, minitcond = '0');
+ALTER FUNCTION twice(int) VOLATILE;
+UPDATE t SET v = v + 1;
+SELECT derive.wait('redefined', timeout => '60 s');
+SELECT derive.wait('called', timeout => '60 s');
+SELECT derive.release('redefined');
+SELECT derive.maintain('redefined');
+ALTER FUNCTION twice(int) IMMUTABLE;
+SELECT derive.repair('called');
+UPDATE t SET v = v + 1 WHERE id < 5;
+SELECT * FROM oracle_all();
+DROP TABLE t CASCADE;
+DROP AGGREGATE isum(int);
+DROP FUNCTION add(int, int), take(int, int), twice(int);

@@ -119,3 +119,27 @@ SELECT oracle('m.v'), (SELECT count(*) FROM derive.verify() WHERE missing + extr
 DROP SCHEMA m, c, trap CASCADE;
 DROP FUNCTION ran();
 DROP ROLE regress_owner, regress_caller;
+
+-- Arguments of a definition are computed by whoever works with the view, so they must not run code of its author's.
+RESET client_min_messages;
+CREATE ROLE regress_derive_author;
+CREATE SCHEMA author AUTHORIZATION regress_derive_author;
+SET ROLE regress_derive_author;
+CREATE TABLE author.t (a int);
+ALTER TABLE author.t REPLICA IDENTITY FULL;
+CREATE FUNCTION author.options() RETURNS jsonb LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+	RAISE NOTICE 'computed by %', CASE current_user WHEN 'regress_derive_author' THEN 'the author' ELSE 'somebody else' END;
+	RETURN '{"value": "a"}';
+END $$;
+CREATE MATERIALIZED VIEW author.v AS
+	SELECT * FROM derive.apply('approx_distinct', ARRAY['author.t'::regclass], NULL, author.options()) AS t(estimate bigint) WITH NO DATA;
+CREATE MATERIALIZED VIEW author.w AS
+	SELECT * FROM derive.apply('approx_distinct', ARRAY['author.t'::regclass], NULL, (SELECT author.options())) AS t(estimate bigint) WITH NO DATA;
+RESET ROLE;
+SELECT derive.maintain('author.v');
+SELECT derive.maintain('author.w');
+SET client_min_messages = warning;
+DROP SCHEMA author CASCADE;
+RESET client_min_messages;
+DROP ROLE regress_derive_author;

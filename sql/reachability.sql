@@ -216,3 +216,13 @@ DROP PROCEDURE stress_paths;
 DROP TABLE edges, "Links", follows, float_edges, json_edges, one_column;
 REVOKE CREATE ON SCHEMA public FROM path_user;
 DROP ROLE path_user;
+
+-- A derivation that was run from nothing leaves nothing behind in the transaction.
+CREATE TABLE edges (a int, b int);
+INSERT INTO edges VALUES (1, 2), (2, 3);
+BEGIN;
+SELECT count(*) FROM derive.apply('reachability', '{edges}', NULL, NULL) AS t(a int, b int);
+PREPARE TRANSACTION 'derived';
+COMMIT PREPARED 'derived';
+SELECT relname FROM pg_class WHERE relname LIKE 'derive_scratch%';
+DROP TABLE edges;

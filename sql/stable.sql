@@ -120,3 +120,9 @@ DROP FUNCTION tell;
 DROP AGGREGATE total(int), who(int);
 DROP FUNCTION step, final;
 DROP TYPE mood;
+
+-- Functions that tell what day it is, or who asks.
+CREATE TABLE t (id int PRIMARY KEY, at time);
+SELECT derive.create_view('today', 'SELECT at::timetz FROM t');
+SELECT derive.create_view('who', 'SELECT id, getpgusername() FROM t');
+DROP TABLE t;

@@ -147,3 +147,51 @@ DROP TABLE u2;
 \set VERBOSITY default
 DROP TABLE d, u2 CASCADE;
 SELECT count(*) FROM derive.views;
+
+-- Partitions and children that are not in the log.
+CREATE TABLE p (id int, x int) PARTITION BY LIST (x);
+CREATE TABLE p1 PARTITION OF p FOR VALUES IN (1);
+INSERT INTO p VALUES (1, 1), (2, 1);
+SELECT derive.create_view('logged', 'SELECT x, count(*) FROM p GROUP BY x');
+SELECT * FROM oracle_all();
+CREATE UNLOGGED TABLE p2 PARTITION OF p FOR VALUES IN (2);
+SELECT derive.create_view('unlogged', 'SELECT x, count(*) FROM p GROUP BY x');
+INSERT INTO p VALUES (3, 2);
+SELECT derive.wait('logged', timeout => '60 s');
+SELECT view, state, error FROM derive.views;
+DROP TABLE p2;
+SELECT derive.repair('logged');
+INSERT INTO p VALUES (4, 1);
+SELECT * FROM oracle_all();
+DROP TABLE p CASCADE;
+
+-- Changes of columns that only another view reads
+CREATE TABLE wide_reader (id int PRIMARY KEY, a int, b int, c text);
+CREATE TABLE partner (a int, d int);
+INSERT INTO wide_reader SELECT i, i % 5, i, 'c' FROM generate_series(1, 20) i;
+INSERT INTO partner SELECT i % 5, i FROM generate_series(1, 10) i;
+SELECT derive.create_view('reads_a', 'SELECT a, count(*), max(id) FROM wide_reader GROUP BY a');
+SELECT derive.create_view('reads_all', 'SELECT * FROM wide_reader');
+SELECT derive.create_view('reads_joined', 'SELECT w.a, p.d FROM wide_reader w JOIN partner p USING (a)');
+SELECT derive.create_view('reads_none', 'SELECT count(*) FROM wide_reader');
+SELECT * FROM oracle_all();
+UPDATE wide_reader SET b = b + 1;
+UPDATE wide_reader SET b = b + 1, a = a + 1 WHERE id % 3 = 0;
+SELECT * FROM oracle_all();
+BEGIN;
+UPDATE wide_reader SET c = 'd' WHERE id < 10;
+DELETE FROM wide_reader WHERE id = 5;
+INSERT INTO wide_reader VALUES (5, 0, 6, 'd');
+UPDATE wide_reader SET b = 0 WHERE id = 5;
+DELETE FROM wide_reader WHERE id = 6;
+DELETE FROM partner WHERE d = 3;
+INSERT INTO wide_reader VALUES (100, 1, 1, NULL), (101, 1, 1, NULL);
+UPDATE wide_reader SET c = 'x' WHERE c IS NULL;
+COMMIT;
+SELECT * FROM oracle_all();
+DROP MATERIALIZED VIEW reads_all;
+UPDATE wide_reader SET b = 7, c = 'y';
+SELECT derive.create_view('reads_b', 'SELECT b, count(*) FROM wide_reader GROUP BY b');
+UPDATE wide_reader SET b = 8 WHERE id % 2 = 0;
+SELECT * FROM oracle_all();
+DROP TABLE wide_reader, partner CASCADE;

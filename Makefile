@@ -3,7 +3,7 @@
 #	make, make install		the extension, by PostgreSQL's PGXS
 #	make installcheck		its tests, against the server you run (see CONTRIBUTING.md)
 #	make test				every test, against private temporary servers; installs what is missing
-#	make fuzz				the random differential tester; FUZZ_SECONDS, FUZZ_SEED, FUZZ_ROUND
+#	make fuzz				the random differential tester; FUZZ_SECONDS, FUZZ_SEED, FUZZ_ROUND, FUZZ_ONLY
 #	make lint				layers, formatting, exported symbols, lists that must agree
 #	make indent				format the sources
 #
@@ -207,6 +207,8 @@ PROVE_TESTS = test/t/*.pl
 FUZZ_SECONDS = 600
 FUZZ_SEED =
 FUZZ_ROUND =
+# Families of constructs that its queries are limited to (test/fuzz/fuzz_sql.py); empty: all.
+FUZZ_ONLY =
 
 PG_CPPFLAGS = -I$(srcdir)/src -I$(srcdir)/include
 EXTRA_CLEAN = $(OBJS:.o=.d) build output_iso tmp_check
@@ -254,7 +256,7 @@ clean:
 endif
 
 # Tests and checks.  tools/test says what it does; its lists come from here.
-export REGRESS ISOLATION MODULE_TESTS PROVE_TESTS FUZZ_SECONDS FUZZ_SEED FUZZ_ROUND PG_CONFIG
+export REGRESS ISOLATION MODULE_TESTS PROVE_TESTS FUZZ_SECONDS FUZZ_SEED FUZZ_ROUND FUZZ_ONLY PG_CONFIG
 
 .PHONY: assert-build test fuzz lint indent dist
 assert-build:

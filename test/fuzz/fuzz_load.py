@@ -53,8 +53,9 @@ def tolerated(result):
 class Writer:
     """One session's stream of transactions."""
 
-    def __init__(self, rng, session, schema, topics, tag, prepared):
+    def __init__(self, rng, session, schema, topics, tag, prepared, patient):
         self.rng = rng
+        self.patience = 3 if patient else 0     # it waits for views, until that took too long so often
         self.session = session
         self.schema = schema
         self.topics = topics
@@ -141,6 +142,48 @@ class Writer:
                                  'INSERT INTO %s (%s) VALUES %s%s' % (t.name, t.names(), t.row(self.rng),
                                                                      ' ON CONFLICT DO NOTHING' if t.unique else '')])
                 for t in self.schema.tables]
+
+    def single(self, t):
+        """One row, whichever it is."""
+        r = self.rng
+        row = '(tableoid, ctid) = (SELECT tableoid, ctid FROM %s ORDER BY k %% 7, k, tableoid, ctid OFFSET %d LIMIT 1)' % (
+            t.name, r.choice([0, 1, 3, 8, 20, 40]))
+        return r.choice(['INSERT INTO %s (%s) VALUES %s%s' % (t.name, t.names(), t.row(r), ' ON CONFLICT DO NOTHING' if t.unique else ''),
+                         'UPDATE %s SET %s WHERE %s' % (t.name, self.assignments(t), row),
+                         'UPDATE %s SET k = %s WHERE %s' % (t.name, r.choice(['k + 1', 'k - 1', str(r.randint(0, 30))]), row),
+                         'DELETE FROM %s WHERE %s' % (t.name, row)])
+
+    def few(self):
+        """A change or three, which take other plans than many."""
+        tables = self.schema.tables
+        same = self.rng.choice(tables) if self.rng.random() < 0.3 else None
+        return [self.single(same or self.rng.choice(tables)) for _ in range(self.rng.choice([1, 1, 2, 2, 3]))]
+
+    def both_sides(self):
+        """What met in a join, in one transaction: both gone, one of them changed, both new."""
+        r = self.rng
+        a, b = r.choice(self.schema.tables), r.choice(self.schema.tables)
+        k = r.randint(0, 30)
+        gone = ['DELETE FROM %s WHERE k = %d' % (a.name, k)]
+        other = r.choice(['DELETE FROM %s WHERE k = %d' % (b.name, k), 'DELETE FROM %s WHERE k = %d' % (b.name, k),
+                          'UPDATE %s SET k = %d WHERE k = %d' % (b.name, r.randint(0, 30), k),
+                          'UPDATE %s SET %s WHERE k = %d' % (b.name, self.assignments(b), k)])
+        back = ['INSERT INTO %s (%s) VALUES %s%s' % (t.name, t.names(), t.row(r, k), ' ON CONFLICT DO NOTHING' if t.unique else '')
+                for t in (a, b)]
+        return r.choice([gone + [other], [other] + gone, gone + [other] + back[:r.randint(1, 2)], back, back[:1] + gone + [other]])
+
+    def move(self):
+        """Rows from one table to another, or back to where they are from."""
+        r = self.rng
+        a, b = r.choice(self.schema.tables), r.choice(self.schema.tables)
+        have = [c.name for c in a.columns if c.name in ('k', 'id')]
+        values = [c.name if c.name in have else str(r.randint(0, 250)) if c.name == 'id' else self.value(c) for c in b.writable()]
+        k = r.randint(0, 30)
+        conflict = ' ON CONFLICT DO NOTHING' if b.unique else ''
+        insert = 'INSERT INTO %s (%s) SELECT %s FROM ' % (b.name, b.names(), ', '.join(values))
+        if r.random() < 0.5:
+            return ['WITH gone AS (DELETE FROM %s WHERE k = %d RETURNING *) %sgone%s' % (a.name, k, insert, conflict)]
+        return ['%s%s WHERE k = %d%s' % (insert, a.name, k, conflict), 'DELETE FROM %s WHERE k = %d' % (a.name, k)]
 
     def frozen(self, t):
         """Rows that look as if everybody saw them."""
@@ -239,8 +282,11 @@ class Writer:
         """A transaction as a list of statements."""
         r = self.rng
         c = r.random()
-        if c < 0.45:
+        if c < 0.36:
             return [self.statement()]
+        if c < 0.6:
+            body = self.few() if c < 0.46 else self.both_sides() if c < 0.54 else self.move()
+            return body if len(body) == 1 else ['BEGIN'] + body + [r.choice(['COMMIT'] * 9 + ['ROLLBACK'])]
         body = ['BEGIN']
         if r.random() < 0.1:
             body[0] += ' ISOLATION LEVEL REPEATABLE READ'
@@ -267,7 +313,9 @@ class Writer:
                 body += self.swap(r.choice(with_id))
             elif x < 0.60:
                 body += self.everywhere()
-            elif x < 0.61:
+            elif x < 0.67:
+                body += r.choice([self.few, self.both_sides, self.move])()
+            elif x < 0.68:
                 body += self.frozen(r.choice(self.schema.tables))
             else:
                 body.append(self.statement())
@@ -303,6 +351,16 @@ class Writer:
                 self.sql('ROLLBACK')
                 if 'PREPARED' in body[-1]:
                     self.sql("ROLLBACK PREPARED '%s'" % self.open_gids[-1])
+            if self.patience:
+                self.wait()
+
+    def wait(self):
+        """Until the views have it, so that a batch is one transaction."""
+        try:
+            result = self.session.run("SELECT derive.wait(NULL, NULL, '1s')")
+            self.patience -= not result.ok or result.value() != 't'
+        except Lost:
+            self.session.connect()
 
 
 class Locker:

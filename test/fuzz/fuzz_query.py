@@ -43,13 +43,14 @@ class Query:
         self.relations = relations
         self.aliases = 0
         self.ctes = []
+        self.recursive = False          # one of them is
         self.columns = []
         self.reads = set()
         self.degree = 0
         self.sql = None
         sql, columns = self.block(depth, top=True)
         if self.ctes:
-            sql = 'WITH %s %s' % (', '.join(text for text, _ in self.ctes), sql)
+            sql = 'WITH %s%s %s' % ('RECURSIVE ' if self.recursive else '', ', '.join(text for text, _ in self.ctes), sql)
         self.sql = sql
         self.columns = columns
 
@@ -341,22 +342,29 @@ class Query:
         if scope and c < 0.28:
             return self.lateral(a, scope)
         if depth > 0 and c < 0.34:
-            # those it reads are complete, so they stand before it
-            sql, columns = self.block(depth - 1)
-            name = 'w%d' % len(self.ctes)
-            hint = r.choice(['', '', ' MATERIALIZED', ' NOT MATERIALIZED'])
-            self.ctes.append(('%s AS%s (%s)' % (name, hint, sql), columns))
+            name, columns = self.cte(depth - 1)
             return '%s AS %s' % (name, a), usable(columns), a, False
         if self.ctes and c < 0.40:
             text, columns = r.choice(self.ctes)
             return '%s AS %s' % (text.split(' ', 1)[0], a), usable(columns), a, False
-        relation = r.choice(self.relations)
+        return self.relation(r.choice(self.relations), a)
+
+    def relation(self, relation, a):
+        """The same of a table or view by its name."""
         self.reads.add(relation.name)
         self.degree += relation.degree
         if relation.pk:
             self.keyed[a] = relation
         only = 'ONLY ' if relation.kind == 'table' and self.chance(0.01) else ''
         return '%s%s AS %s' % (only, relation.name, a), usable(relation.columns), a, False
+
+    def cte(self, depth):
+        """A new one at the top of the query; those it reads are complete, so they stand before it."""
+        sql, columns = self.block(depth)
+        name = 'w%d' % len(self.ctes)
+        hint = self.rng.choice(['', '', ' MATERIALIZED', ' NOT MATERIALIZED'])
+        self.ctes.append(('%s AS%s (%s)' % (name, hint, sql), columns))
+        return name, columns
 
     def lateral(self, a, scope):
         r = self.rng
@@ -380,9 +388,10 @@ class Query:
         high = 'abs(%s %% 4)' % ints if ints else '3'
         return 'generate_series(%d, %s) AS %s(gi)' % (low, high, a), [('gi', 'int4')], a, True
 
-    def from_clause(self, depth):
+    def from_clause(self, depth, n=None):
+        """Returns (SQL, scope, conditions for WHERE)."""
         r = self.rng
-        n = r.choice([1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 3, 3, 4, 5, 6])
+        n = n or r.choice([1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 3, 3, 4, 5, 6])
         sql, columns, alias, _ = self.from_item(depth, [])
         scope = [('%s.%s' % (alias, c), k) for c, k in columns]
         where = []
@@ -480,13 +489,18 @@ class Query:
             where.append(self.boolean(scope, 2))
         where_sql = ' WHERE ' + ' AND '.join(where) if where else ''
         tail = ' FROM %s%s' % (from_sql, where_sql)
-        c = r.random()
         if want:
             outputs = [(self.expr(scope, k, 1), k) for k in want]
             distinct = 'DISTINCT ' if self.chance(0.15) else ''
             cast = ['%s::%s' % (e, TYPES[k][0]) if k != 'enum' else e for e, k in outputs]
             sql = 'SELECT %s%s%s' % (distinct, ', '.join('%s AS %s' % p for p in zip(cast, names)), tail)
             return sql, list(zip(names, want))
+        return self.project(scope, tail)
+
+    def project(self, scope, tail):
+        """Groups, one group, DISTINCT or the rows as they are."""
+        r = self.rng
+        c = r.random()
         if c < 0.5:
             return self.grouped(scope, tail)
         if c < 0.58:

@@ -204,7 +204,7 @@ class Server:
                 elif 'its contents were not as expected' in line:
                     problems.append(line)
                 elif 'its changes could not be computed' in line and \
-                        not re.search('division by zero|a mirror without a key cannot take TRUNCATE', line):
+                        not re.search('division by zero|more than one row returned|a mirror without a key cannot take TRUNCATE', line):
                     problems.append(line)
                 elif 'FATAL:' in line and 'derive' in line and \
                         not re.search(r'due to administrator command|database system is|'

@@ -112,8 +112,8 @@ class Joins:
             return 'true'
         if c < 0.06:
             return r.choice(['true', 'false', 'NULL', '1 = 1'])
-        if c < 0.14:
-            return self.boolean(r.choice([a.scope, b.scope]) or both)
+        if c < 0.14 or ('sublink' in self.families and c < 0.25):
+            return self.boolean(r.choice([a.scope, b.scope, both]) or both)
         made = self.condition(a.scope, b.scope)
         if made is None:
             return self.boolean(both) if both else 'true'
@@ -159,11 +159,11 @@ class Joins:
                         ', '.join(self.total(s)), r.choice([1, 1, 2, 3]), r.choice(['', '', ' OFFSET 1'])))
                 elif c < 0.7:
                     sql, columns = self.finish(outputs, 'DISTINCT ', tail, '')
-                elif c < 0.8:
+                elif c < 0.8 and 'distinct' in self.families:
                     on = self.pick(s)
                     order = [on] + [e for e in self.total(s) if e.split(' ')[0] != on]
                     sql, columns = self.finish(outputs, 'DISTINCT ON (%s) ' % on, tail, ' ORDER BY ' + ', '.join(order))
-                elif c < 0.9:
+                elif c < 0.9 and 'window' in self.families:
                     sql, columns = self.finish(outputs + [('row_number() OVER (ORDER BY %s)' % ', '.join(self.total(s)), 'int8'),
                                                           ('count(*) OVER ()', 'int8')], '', tail, '')
                 else:

@@ -71,11 +71,11 @@ class Windows:
             if c < 0.25:
                 order = ''
                 frame = self.frame('RANGE', None, 0.1, plain=True)
-            elif c < 0.55 and ranges:
+            elif c < 0.6 and ranges:
                 e, k = r.choice(ranges)
                 order = 'ORDER BY ' + e + self.direction()
                 frame = self.frame('RANGE', k, 0.8)
-            elif c < 0.75:
+            elif c < 0.85:
                 order = 'ORDER BY ' + ', '.join(e + self.direction() for e, _ in r.sample(scope, min(len(scope), r.choice([1, 1, 2]))))
                 frame = self.frame('GROUPS', None, 0.7) if self.chance(0.6) else self.frame('RANGE', None, 0.3, plain=True)
             else:

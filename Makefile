@@ -46,6 +46,7 @@ OBJS = \
 	src/compile/digest.o \
 	src/compile/hidden.o \
 	src/compile/lower_joins.o \
+	src/compile/missing_rows.o \
 	src/compile/occurrence.o \
 	src/compile/place.o \
 	src/compile/query.o \

@@ -32,6 +32,7 @@
 #include "access/table.h"
 #include "access/transam.h"
 #include "catalog/catalog.h"
+#include "catalog/heap.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_aggregate.h"
 #include "catalog/pg_class.h"
@@ -42,6 +43,7 @@
 #include "nodes/nodeFuncs.h"
 #include "optimizer/tlist.h"
 #include "parser/parse_relation.h"
+#include "parser/parse_type.h"
 #include "parser/parsetree.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -49,12 +51,14 @@
 #include "utils/rel.h"
 #include "utils/rls.h"
 #include "utils/syscache.h"
+#include "utils/typcache.h"
 
 #include "base/compat.h"
 #include "base/error_context.h"
 #include "base/registry.h"
 #include "compile/check.h"
 #include "compile/conversion.h"
+#include "compile/missing_rows.h"
 #include "compile/query.h"
 #include "compile/stable.h"
 
@@ -280,9 +284,9 @@ check_var(Var *var, CheckContext *context)
 	Query	   *query = list_nth(context->queries, var->varlevelsup);
 	RangeTblEntry *rte = rt_fetch(var->varno, query->rtable);
 
-	if (rte->rtekind == RTE_RELATION && var->varattno < 0)
+	if (var->varattno < 0)
 		derive_refuse(psprintf("a view that uses system column \"%s\"",
-							   get_attname(rte->relid, var->varattno, false)),
+							   NameStr(SystemAttributeDefinition(var->varattno)->attname)),
 					  "System columns are not part of the rows that the write-ahead log carries.", NULL);
 
 	/* the rows of a function, say, as an anonymous row */
@@ -348,7 +352,8 @@ check_walker(Node *node, CheckContext *context)
  * A tuplestore of changes has no row type of its own and one column more than
  * the relation, so "t" and "t.*" as a value become ROW(t.a, t.b, ...)::t.
  * Virtual columns are not part of the rows that the log carries either; they
- * become the expressions that they stand for.  A LIMIT that limits nothing goes,
+ * become the expressions that they stand for.  (Where an outer join may leave the
+ * whole out, see missing_rows.c.)  A LIMIT that limits nothing goes,
  * whose only effect is to keep the planner from looking into the sub-query.
  * -------------------------------------------------------------------------
  */
@@ -374,17 +379,17 @@ limits_nothing(Node *limit, bool offset)
 
 static Node *expand_mutator(Node *node, ExpandContext *context);
 
-/* The relation that a whole-row reference is to, or NULL. */
-static RangeTblEntry *
-whole_row_of(Node *node, ExpandContext *context)
+/* Is it the row of a relation, by a whole-row reference or as missing_rows.c keeps it? */
+static bool
+is_row_of_relation(Node *node, ExpandContext *context)
 {
 	Var		   *var = (Var *) node;
 	RangeTblEntry *rte;
 
-	if (node == NULL || !IsA(node, Var) || var->varattno != InvalidAttrNumber)
-		return NULL;
+	if (node == NULL || !IsA(node, Var) || !OidIsValid(typeidTypeRelid(var->vartype)))
+		return false;
 	rte = rt_fetch(var->varno, ((Query *) list_nth(context->queries, var->varlevelsup))->rtable);
-	return rte->rtekind == RTE_RELATION ? rte : NULL;
+	return rte->rtekind == (var->varattno == InvalidAttrNumber ? RTE_RELATION : RTE_SUBQUERY);
 }
 
 /*
@@ -392,29 +397,31 @@ whole_row_of(Node *node, ExpandContext *context)
  * any other, so name the columns that there are.
  */
 static Node *
-expand_null_test(NullTest *test, RangeTblEntry *rte, ExpandContext *context)
+expand_null_test(NullTest *test, ExpandContext *context)
 {
-	RowExpr    *row = castNode(RowExpr, expand_mutator((Node *) test->arg, context));
+	Node	   *row = expand_mutator((Node *) test->arg, context);
+	TupleDesc	desc = lookup_rowtype_tupdesc(exprType(row), -1);
 	List	   *tests = NIL;
-	ListCell   *lc;
 
-	foreach(lc, row->args)
+	for (int i = 0; i < desc->natts; i++)
 	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
 		FieldSelect *field = makeNode(FieldSelect);
 		NullTest   *one = makeNode(NullTest);
 
-		if (get_rte_attribute_is_dropped(rte, foreach_current_index(lc) + 1))
+		if (att->attisdropped)
 			continue;
 		field->arg = copyObject((Expr *) row);
-		field->fieldnum = foreach_current_index(lc) + 1;
-		field->resulttype = exprType(lfirst(lc));
-		field->resulttypmod = exprTypmod(lfirst(lc));
-		field->resultcollid = exprCollation(lfirst(lc));
+		field->fieldnum = i + 1;
+		field->resulttype = att->atttypid;
+		field->resulttypmod = att->atttypmod;
+		field->resultcollid = att->attcollation;
 		one->arg = (Expr *) field;
 		one->nulltesttype = test->nulltesttype;
 		one->location = -1;
 		tests = lappend(tests, one);
 	}
+	ReleaseTupleDesc(desc);
 	return (Node *) make_ands_explicit(tests);
 }
 
@@ -437,13 +444,9 @@ expand_mutator(Node *node, ExpandContext *context)
 		context->queries = list_delete_first(context->queries);
 		return node;
 	}
-	if (IsA(node, NullTest) && ((NullTest *) node)->argisrow)
-	{
-		RangeTblEntry *rte = whole_row_of((Node *) ((NullTest *) node)->arg, context);
-
-		if (rte != NULL)
-			return expand_null_test((NullTest *) node, rte, context);
-	}
+	if (IsA(node, NullTest) && ((NullTest *) node)->argisrow &&
+		is_row_of_relation((Node *) ((NullTest *) node)->arg, context))
+		return expand_null_test((NullTest *) node, context);
 	if (IsA(node, Var) && ((Var *) node)->varattno > 0)
 	{
 		Var		   *var = (Var *) node;
@@ -482,6 +485,7 @@ derive_query_expand(Query *query)
 {
 	ExpandContext expand = {NIL};
 
+	derive_keep_missing_rows(query);
 	(void) expand_mutator((Node *) query, &expand);
 }
 

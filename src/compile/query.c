@@ -252,10 +252,11 @@ add_nullable(Node *node, Bitmapset **nullable)
 		JoinExpr   *join = (JoinExpr *) node;
 
 		add_nullable(join->larg, nullable);
-		if (join->jointype == JOIN_INNER)
-			add_nullable(join->rarg, nullable);
-		else
+		add_nullable(join->rarg, nullable);
+		if (join->jointype == JOIN_LEFT || join->jointype == JOIN_FULL)
 			*nullable = bms_join(*nullable, derive_from_members(join->rarg));
+		if (join->jointype == JOIN_RIGHT || join->jointype == JOIN_FULL)
+			*nullable = bms_join(*nullable, derive_from_members(join->larg));
 	}
 }
 

@@ -27,7 +27,7 @@ extern Bitmapset *derive_query_used(Query *query);
 /* The same of a part of FROM. */
 extern Bitmapset *derive_from_members(Node *tree);
 
-/* Those that may be missing: on the right side of a LEFT JOIN.  Of a query in the form of lower.h. */
+/* Those that an outer join may make NULL. */
 extern Bitmapset *derive_query_nullable(Query *query);
 
 /*

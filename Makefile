@@ -149,6 +149,11 @@ REGRESS = \
 	basic \
 	joins \
 	long_joins \
+	outer_joins \
+	subqueries_in_from \
+	laterals \
+	windows \
+	distinct_on \
 	aggregates \
 	blocks \
 	subqueries \

@@ -1,8 +1,12 @@
 """Window functions.
 
 Some results depend on the order of all rows (row_number, lag, anything over a
-frame in ROWS): these have a total order.  The others look at peers as one
-(rank, aggregates over frames in RANGE and GROUPS), and have any order or none.
+frame in ROWS): these have a total order.  Of equal rows, one comes first in it,
+and which one does not show; but with another such order beside it, it would:
+two rows numbered 1, 2 by both, or 1, 2 by one and 2, 1 by the other.  So all of
+these in one block have the same partition and order.  The others look at peers
+as one (rank, aggregates over frames in RANGE and GROUPS), and have any order or
+none.
 """
 
 from fuzz_query import EQ, MINMAX, NUMBERS, RESULT_OF_MINMAX
@@ -31,10 +35,11 @@ class Windows:
                    [r.choice([k for _, k in scope]) for _ in range(r.randint(1, 3))]]
         plain = len(outputs)
         partition = self.partition(scope, 0.75)
+        place = 'w1' if named else ' '.join(x for x in (partition, 'ORDER BY ' + ', '.join(self.total(scope))) if x)
         for _ in range(r.choice([1, 1, 2, 3])):
             if self.chance(0.3):
                 partition = self.partition(scope, 0.75)
-            outputs.append(self.window(scope, partition, named))
+            outputs.append(self.window(scope, partition, place, named))
         distinct = 'DISTINCT ' if self.chance(0.07) and all(k in EQ for _, k in outputs) else ''
         sql, columns = self.finish(outputs, distinct, tail, ' WINDOW ' + ', '.join(named) if named else '')
         ranks = [n for n, k in columns[plain:] if k == 'int8']
@@ -54,33 +59,31 @@ class Windows:
 
     # ---- (SQL, type key)
 
-    def window(self, scope, partition, named):
+    def window(self, scope, partition, place, named):
+        """place: the partition and order, or the name of both, of all that depends on each row's place."""
         r = self.rng
         if self.chance(0.5):
             sql, key = self.by_order(scope)
-            if named and self.chance(0.6):
-                return '%s OVER %s' % (sql, r.choice(['w1', 'w1', '(w1 ROWS 2 PRECEDING)'])), key
             frame = self.frame('ROWS', None, 0.4) if self.chance(0.7) else self.frame('GROUPS', None, 0.5)
-            order = 'ORDER BY ' + ', '.join(self.total(scope))
+            return '%s OVER %s' % (sql, place if named and not frame else '(%s)' % ' '.join(x for x in (place, frame) if x)), key
+        sql, key = self.by_peers(scope)
+        if named and self.chance(0.4):
+            return '%s OVER %s' % (sql, r.choice(['w0', 'w1'])), key
+        c = r.random()
+        ranges = [(e, k) for e, k in scope if k in DISTANCE]
+        if c < 0.25:
+            order = ''
+            frame = self.frame('RANGE', None, 0.1, plain=True)
+        elif c < 0.6 and ranges:
+            e, k = r.choice(ranges)
+            order = 'ORDER BY ' + e + self.direction()
+            frame = self.frame('RANGE', k, 0.8)
+        elif c < 0.85:
+            order = 'ORDER BY ' + ', '.join(e + self.direction() for e, _ in r.sample(scope, min(len(scope), r.choice([1, 1, 2]))))
+            frame = self.frame('GROUPS', None, 0.7) if self.chance(0.6) else self.frame('RANGE', None, 0.3, plain=True)
         else:
-            sql, key = self.by_peers(scope)
-            if named and self.chance(0.4):
-                return '%s OVER %s' % (sql, r.choice(['w0', 'w1', '(w1 ROWS BETWEEN 1 PRECEDING AND 1 FOLLOWING)'])), key
-            c = r.random()
-            ranges = [(e, k) for e, k in scope if k in DISTANCE]
-            if c < 0.25:
-                order = ''
-                frame = self.frame('RANGE', None, 0.1, plain=True)
-            elif c < 0.6 and ranges:
-                e, k = r.choice(ranges)
-                order = 'ORDER BY ' + e + self.direction()
-                frame = self.frame('RANGE', k, 0.8)
-            elif c < 0.85:
-                order = 'ORDER BY ' + ', '.join(e + self.direction() for e, _ in r.sample(scope, min(len(scope), r.choice([1, 1, 2]))))
-                frame = self.frame('GROUPS', None, 0.7) if self.chance(0.6) else self.frame('RANGE', None, 0.3, plain=True)
-            else:
-                order = 'ORDER BY ' + ', '.join(self.total(scope))
-                frame = self.frame('ROWS', None, 0.8)
+            partition, order = '', place
+            frame = self.frame('ROWS', None, 0.8)
         return '%s OVER (%s)' % (sql, ' '.join(x for x in (partition, order, frame) if x)), key
 
     def frame(self, mode, key, p, plain=False):

@@ -11,6 +11,7 @@ use warnings;
 BEGIN { $ENV{PG_TEST_TIMEOUT_DEFAULT} //= 60; }
 
 use Exporter 'import';
+use File::Basename;
 use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -26,22 +27,9 @@ our @EXPORT = qw(
 
 my $timeout = $PostgreSQL::Test::Utils::timeout_default;
 
-# The oracle, from outside: the view minus its query and the query minus the
-# view, both as multisets, columns without an equality operator as text.
-my $oracle = q{
-CREATE FUNCTION oracle(v regclass) RETURNS bigint LANGUAGE plpgsql AS $$
-DECLARE
-	def text := rtrim(pg_get_viewdef(v), ';');
-	cols text;
-	n bigint;
-BEGIN
-	SELECT string_agg(quote_ident(attname) ||
-					  CASE WHEN atttypid IN ('json'::regtype, 'xml'::regtype, 'point'::regtype) THEN '::text' ELSE '' END, ', ' ORDER BY attnum)
-	  INTO cols FROM pg_attribute WHERE attrelid = v AND attnum > 0 AND NOT attisdropped;
-	EXECUTE format('SELECT count(*) FROM ((SELECT %1$s FROM %2$s EXCEPT ALL SELECT %1$s FROM (%3$s) q)
-					 UNION ALL (SELECT %1$s FROM (%3$s) q EXCEPT ALL SELECT %1$s FROM %2$s)) d', cols, v, def) INTO n;
-	RETURN n;
-END $$;
+# The oracle that the regression tests have, by the name that it has here.
+my $oracle = slurp_file(dirname(__FILE__) . '/../oracle.sql') . q{
+CREATE FUNCTION oracle(v regclass) RETURNS bigint LANGUAGE sql AS 'SELECT rows_that_differ(v)';
 };
 
 # A started server with the extension in database postgres.  Options:

@@ -45,8 +45,10 @@ OBJS = \
 	src/compile/derivative.o \
 	src/compile/digest.o \
 	src/compile/hidden.o \
+	src/compile/lower.o \
 	src/compile/lower_joins.o \
 	src/compile/missing_rows.o \
+	src/compile/lower_setops.o \
 	src/compile/occurrence.o \
 	src/compile/place.o \
 	src/compile/query.o \
@@ -157,6 +159,7 @@ REGRESS = \
 	aggregates \
 	blocks \
 	subqueries \
+	set_operations \
 	choices \
 	whole \
 	limits \

@@ -22,6 +22,9 @@
  *
  *	FROM f LEFT JOIN d ON d.id = f.d, change of f:		FROM delta_f LEFT JOIN d ON d.id = f.d
  *
+ * An entry that only repeats the rows beside it (derive_lower_series()) is a factor of the
+ * weight, too, so that a row that is there a thousand times costs no more than another.
+ *
  *
  * By key.  Elsewhere (on the other side of an outer join, in a sub-query of an
  * expression, in a LATERAL sub-query that groups or limits) Rk decides, together with
@@ -87,6 +90,7 @@
 
 #include "base/compat.h"
 #include "compile/derivative_internal.h"
+#include "compile/lower.h"
 #include "compile/query.h"
 
 static void weigh(Query *query, const DeriveTerm *term, Expr **weight);
@@ -100,13 +104,6 @@ char *
 derive_delta_name(Oid relid, bool inh)
 {
 	return psprintf("delta_%u%s", relid, inh ? "" : "_only");
-}
-
-static Expr *
-constant_weight(int64 weight)
-{
-	return (Expr *) makeConst(INT8OID, -1, InvalidOid, sizeof(int64), Int64GetDatum(weight),
-							  false, FLOAT8PASSBYVAL);
 }
 
 static Expr *
@@ -125,7 +122,7 @@ with_weight(Query *query, Expr *weight)
 	AttrNumber	resno = list_length(query->targetList) + 1;
 
 	query->targetList = lappend(query->targetList,
-								makeTargetEntry(weight ? weight : constant_weight(1), resno,
+								makeTargetEntry(weight ? weight : derive_lower_number(1), resno,
 												pstrdup("weight"), false));
 	return query;
 }
@@ -267,7 +264,10 @@ weigh(Query *query, const DeriveTerm *term, Expr **weight)
 		AttrNumber	attno;
 
 		if (rte->rtekind == RTE_JOIN || !concerns((Node *) rte, term))
+		{
+			*weight = multiply(*weight, derive_lower_take_copies(rte));
 			continue;
+		}
 		attno = rte->rtekind == RTE_RELATION ? weigh_relation(cell, term) : weigh_subquery(rte, term);
 		*weight = multiply(*weight, (Expr *) makeVar(i, attno, INT8OID, -1, InvalidOid, 0));
 	}
@@ -311,8 +311,8 @@ term_by_key(Query *query, const DeriveTerm *term)
 		}
 		before = copyObject(after);
 		derive_occurrences_mark_old((Node *) before, changed);
-		branches = lappend(branches, with_weight(after, constant_weight(1)));
-		branches = lappend(branches, with_weight(before, constant_weight(-1)));
+		branches = lappend(branches, with_weight(after, derive_lower_number(1)));
+		branches = lappend(branches, with_weight(before, derive_lower_number(-1)));
 	}
 	foreach(lc, branches)
 		IncrementVarSublevelsUp(lfirst(lc), 1, 1);

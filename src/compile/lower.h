@@ -19,4 +19,34 @@
  */
 extern void derive_lower_joins(Query *query);
 
+/*
+ * Without INTERSECT and EXCEPT.  Equal as the types' "=" says: which of several equal
+ * values a row shows (1.0 or 1.00) is decided by the groups that come out; therefore a
+ * comparison whose types leave that open must be lowered in the same way
+ * (derive/choice.c).  What WITH RECURSIVE is made of stays as it is.
+ */
+extern void derive_lower_query(Query *query);
+
+/* The same for this block alone. */
+extern void derive_lower_block(Query *query);
+
+/* The parts.  Each takes one block that has the construct. */
+extern void derive_lower_setops(Query *query);
+
+/*
+ * "generate_series(1, copies)" as an entry in FROM, where a row shall be there that
+ * often; copies is an int8 over the entries before it, at least 0.
+ */
+extern RangeTblEntry *derive_lower_series(Expr *copies);
+
+/*
+ * Have such an entry repeat rows no more; returns copies, which is how often it did,
+ * and is never negative or NULL.  NULL if it is another kind of entry.  For deltas,
+ * where a weight says that cheaper: of 1000 copies of which one goes, one row is left.
+ */
+extern Expr *derive_lower_take_copies(RangeTblEntry *rte);
+
+/* An int8 constant. */
+extern Expr *derive_lower_number(int64 number);
+
 #endif							/* DERIVE_LOWER_H */

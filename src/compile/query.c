@@ -23,12 +23,14 @@
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/prep.h"
+#include "parser/parse_clause.h"
 #include "parser/parse_coerce.h"
 #include "parser/parse_oper.h"
 #include "parser/parse_relation.h"
 #include "parser/parsetree.h"
 #include "rewrite/rewriteHandler.h"
 #include "rewrite/rewriteManip.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/typcache.h"
@@ -457,19 +459,19 @@ derive_query_is_linear(Query *query)
 		!removes_duplicates(query->setOperations);
 }
 
-static bool
-has_other_setop(Node *node)
+bool
+derive_has_other_setop(Node *node)
 {
 	SetOperationStmt *op = (SetOperationStmt *) node;
 
 	return node != NULL && IsA(node, SetOperationStmt) &&
-		(op->op != SETOP_UNION || has_other_setop(op->larg) || has_other_setop(op->rarg));
+		(op->op != SETOP_UNION || derive_has_other_setop(op->larg) || derive_has_other_setop(op->rarg));
 }
 
 bool
 derive_query_has_other_setop(Query *query)
 {
-	return has_other_setop(query->setOperations);
+	return derive_has_other_setop(query->setOperations);
 }
 
 static bool
@@ -593,9 +595,8 @@ derive_query_scan(Oid relid, TupleDesc stored, TupleDesc shown)
 	return query;
 }
 
-/* Coerce the columns of one leaf to the set operation's types. */
-static void
-coerce_columns(Query *query, SetOperationStmt *op)
+void
+derive_query_coerce_columns(Query *query, SetOperationStmt *op)
 {
 	ListCell   *lc;
 	ListCell   *type = list_head(op->colTypes);
@@ -614,7 +615,7 @@ coerce_columns(Query *query, SetOperationStmt *op)
 										 lfirst_oid(type), -1,
 										 COERCION_IMPLICIT, COERCE_IMPLICIT_CAST, -1);
 			if (expr == NULL)
-				elog(ERROR, "could not coerce a column of UNION");
+				elog(ERROR, "could not coerce a column of a set operation");
 		}
 		if (exprTypmod(expr) != lfirst_int(typmod) || exprCollation(expr) != lfirst_oid(collation))
 			expr = applyRelabelType(expr, lfirst_oid(type), lfirst_int(typmod),
@@ -666,6 +667,38 @@ derive_query_wrap(Query *inner)
 	return query;
 }
 
+void
+derive_query_group_by_columns(Query *query)
+{
+	ListCell   *lc;
+
+	Assert(query->groupClause == NIL);
+	foreach(lc, query->targetList)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+		SortGroupClause *clause = makeNode(SortGroupClause);
+
+		get_sort_group_operators(exprType((Node *) tle->expr), false, true, false,
+								 &clause->sortop, &clause->eqop, NULL, &clause->hashable);
+		clause->tleSortGroupRef = assignSortGroupRef(tle, query->targetList);
+		query->groupClause = lappend(query->groupClause, clause);
+	}
+}
+
+Aggref *
+derive_query_count_rows(void)
+{
+	Aggref	   *aggref = makeNode(Aggref);
+
+	aggref->aggfnoid = F_COUNT_;
+	aggref->aggtype = INT8OID;
+	aggref->aggstar = true;
+	aggref->aggkind = AGGKIND_NORMAL;
+	aggref->aggno = aggref->aggtransno = -1;
+	aggref->location = -1;
+	return aggref;
+}
+
 static bool
 same_columns(SetOperationStmt *a, SetOperationStmt *b)
 {
@@ -706,7 +739,7 @@ union_branches(Query *query, SetOperationStmt *op, bool distinct_around,
 		}
 		if (!coerced)
 			foreach(lc, parts)
-				coerce_columns(lfirst_node(Query, lc), op);
+				derive_query_coerce_columns(lfirst_node(Query, lc), op);
 		branches = branches == NIL ? parts : list_concat(branches, parts);
 	}
 	if (!op->all && !distinct_around)

@@ -69,6 +69,7 @@ extern bool derive_query_has_outer_join(Query *query);
 
 /* Is some set operation of it, those of sub-queries aside, no UNION? */
 extern bool derive_query_has_other_setop(Query *query);
+extern bool derive_has_other_setop(Node *setop);
 
 /*
  * Has it none of the other things that a query can do with the rows of FROM: outer
@@ -85,6 +86,15 @@ extern List *derive_query_one_target(void);
 
 /* "SELECT every column FROM (query)", where the query does not refer to anything outside */
 extern Query *derive_query_wrap(Query *inner);
+
+/* Coerce the columns of a leaf of a set operation to the types of the latter. */
+extern void derive_query_coerce_columns(Query *query, SetOperationStmt *op);
+
+/* Let a query without GROUP BY group by all its columns. */
+extern void derive_query_group_by_columns(Query *query);
+
+/* "count(*)" */
+extern Aggref *derive_query_count_rows(void);
 
 /* "a UNION ALL b UNION ALL ..": branches with the same column types; a single one is returned as it is. */
 extern Query *derive_query_union_all(List *branches);

@@ -121,6 +121,12 @@ derive_equality_is_image(Oid typid, Oid collation)
 	TypeCacheEntry *type = lookup_type_cache(typid, TYPECACHE_EQ_OPR | TYPECACHE_BTREE_OPFAMILY);
 	Oid			proc;
 
+	/*
+	 * these can only be hashed, so that nobody asks them; their "=" compares
+	 * all bytes
+	 */
+	if (typid == XIDOID || typid == CIDOID || typid == ACLITEMOID)
+		return true;
 	if (!OidIsValid(type->btree_opf))
 		return false;
 	if (type->eq_opr != get_opfamily_member(type->btree_opf, type->btree_opintype,

@@ -513,20 +513,6 @@ input_var(DeriveAggregation *agg, int column)
 	return makeVarFromTargetEntry(1, list_nth_node(TargetEntry, agg->core->targetList, column));
 }
 
-static Aggref *
-count_rows(void)
-{
-	Aggref	   *aggref = makeNode(Aggref);
-
-	aggref->aggfnoid = F_COUNT_;
-	aggref->aggtype = INT8OID;
-	aggref->aggstar = true;
-	aggref->aggkind = AGGKIND_NORMAL;
-	aggref->aggno = aggref->aggtransno = -1;
-	aggref->location = -1;
-	return aggref;
-}
-
 typedef struct DirectContext
 {
 	DeriveAggregation *agg;
@@ -592,7 +578,7 @@ derive_aggregation_block(DeriveAggregation *agg, bool restricted, bool with_null
 			grouped = lappend(grouped, agg->loose ? makeTargetEntry(key, 0, NULL, true) : llast(query->targetList));
 	}
 	query->targetList = lappend(query->targetList,
-								makeTargetEntry((Expr *) count_rows(), ++resno, pstrdup("n"), false));
+								makeTargetEntry((Expr *) derive_query_count_rows(), ++resno, pstrdup("n"), false));
 	for (int i = 0; i < agg->ncalls; i++)
 		query->targetList = lappend(query->targetList,
 									makeTargetEntry((Expr *) derive_aggref_choose(aggref_over_input(agg, &agg->calls[i])),

@@ -73,6 +73,7 @@
 #include "base/compat.h"
 #include "base/registry.h"
 #include "compile/check.h"
+#include "compile/lower.h"
 #include "compile/query.h"
 #include "compile/stages.h"
 #include "delta/consolidate.h"
@@ -487,18 +488,8 @@ static Query *
 without_duplicates(Query *inner)
 {
 	Query	   *query = wrap(inner);
-	ListCell   *lc;
 
-	foreach(lc, query->targetList)
-	{
-		TargetEntry *tle = lfirst_node(TargetEntry, lc);
-		SortGroupClause *clause = makeNode(SortGroupClause);
-
-		get_sort_group_operators(exprType((Node *) tle->expr), false, true, false,
-								 &clause->sortop, &clause->eqop, NULL, &clause->hashable);
-		clause->tleSortGroupRef = assignSortGroupRef(tle, query->targetList);
-		query->groupClause = lappend(query->groupClause, clause);
-	}
+	derive_query_group_by_columns(query);
 	choose_in_group(query);
 	return query;
 }
@@ -522,7 +513,7 @@ choose_distinct(Query *query)
 	*query = *without_duplicates(inner);
 }
 
-/* Does a UNION of this tree remove rows that are equal without being the same? */
+/* Does this tree remove rows that are equal without being the same? */
 static bool
 unites_loosely(Node *node)
 {
@@ -534,7 +525,8 @@ unites_loosely(Node *node)
 	if (!IsA(node, SetOperationStmt))
 		return false;
 	forthree(lc, op->colTypes, lc2, op->colTypmods, lc3, op->colCollations)
-		if (!op->all && derive_type_is_loose(lfirst_oid(lc), lfirst_int(lc2), lfirst_oid(lc3)))
+		if ((op->op != SETOP_UNION || !op->all) &&
+			derive_type_is_loose(lfirst_oid(lc), lfirst_int(lc2), lfirst_oid(lc3)))
 		return true;
 	return unites_loosely(op->larg) || unites_loosely(op->rarg);
 }
@@ -838,9 +830,21 @@ derive_query_choose_inside(Query *query)
 	(void) query_tree_walker(query, choose_walker, NULL, QTW_IGNORE_JOINALIASES);
 }
 
+/*
+ * Is this a block that the program has in another form (lower.h), and which leaves a
+ * choice?  Then it is the groups of that form that choose.
+ */
+static bool
+is_loose_when_lowered(Query *query)
+{
+	return derive_query_has_other_setop(query) && unites_loosely(query->setOperations);
+}
+
 void
 derive_query_choose(Query *query)
 {
+	if (is_loose_when_lowered(query))
+		derive_lower_block(query);
 	derive_query_choose_inside(query);
 	if (query->setOperations != NULL)
 		choose_union(query);

@@ -624,6 +624,7 @@ derive_compile(Oid view, Oid owner, DeriveTableResolver resolve, void *arg, Quer
 	*query = copyObject(tree);
 	derive_query_choose(*query);
 
+	derive_lower_query(tree);
 	derive_lower_joins(tree);
 	(void) compile_block(&compiler, tree);
 	foreach(lc, compiler.operators)

@@ -478,7 +478,7 @@ class Query:
             parts.append(sql)
         text = parts[0]
         for i, part in enumerate(parts[1:]):
-            op = r.choice(['UNION', 'UNION ALL', 'UNION ALL'])
+            op = r.choice(['UNION', 'UNION ALL', 'UNION ALL', 'INTERSECT', 'INTERSECT ALL', 'EXCEPT', 'EXCEPT ALL'])
             text = '(%s) %s (%s)' % (text, op, part)
         return text, list(zip(names, want))
 

@@ -46,6 +46,7 @@ OBJS = \
 	src/compile/digest.o \
 	src/compile/hidden.o \
 	src/compile/lower.o \
+	src/compile/lower_grouping.o \
 	src/compile/lower_joins.o \
 	src/compile/missing_rows.o \
 	src/compile/lower_setops.o \
@@ -160,6 +161,7 @@ REGRESS = \
 	blocks \
 	subqueries \
 	set_operations \
+	grouping_sets \
 	choices \
 	whole \
 	limits \

@@ -74,6 +74,8 @@ derive_lower_block(Query *query)
 {
 	if (derive_query_has_other_setop(query))
 		derive_lower_setops(query);
+	if (query->groupingSets != NIL)
+		derive_lower_grouping(query);
 }
 
 static bool

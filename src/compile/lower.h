@@ -20,7 +20,7 @@
 extern void derive_lower_joins(Query *query);
 
 /*
- * Without INTERSECT and EXCEPT.  Equal as the types' "=" says: which of several equal
+ * Without INTERSECT, EXCEPT and grouping sets.  Equal as the types' "=" says: which of several equal
  * values a row shows (1.0 or 1.00) is decided by the groups that come out; therefore a
  * comparison whose types leave that open must be lowered in the same way
  * (derive/choice.c).  What WITH RECURSIVE is made of stays as it is.
@@ -32,6 +32,7 @@ extern void derive_lower_block(Query *query);
 
 /* The parts.  Each takes one block that has the construct. */
 extern void derive_lower_setops(Query *query);
+extern void derive_lower_grouping(Query *query);
 
 /*
  * "generate_series(1, copies)" as an entry in FROM, where a row shall be there that

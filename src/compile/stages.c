@@ -174,6 +174,29 @@ derive_query_read_from(Query *query, Query *inner)
 	derive_compat_strip_permissions(query);
 }
 
+void
+derive_push_down_sets(Query *query)
+{
+	DerivePushDown push = {0};
+	Query	   *inner = makeNode(Query);
+	ListCell   *lc;
+
+	foreach(lc, query->groupClause)
+		push.wholes = lappend(push.wholes, get_sortgroupclause_expr(lfirst(lc), query->targetList));
+	if (!expression_returns_set((Node *) push.wholes))
+		return;
+	*inner = *query;
+	query->targetList = (List *) derive_push_down((Node *) query->targetList, &push);
+	query->havingQual = derive_push_down(query->havingQual, &push);
+	inner->targetList = push.columns;
+	inner->groupClause = inner->groupingSets = NIL;
+	inner->groupDistinct = false;
+	inner->havingQual = NULL;
+	inner->hasAggs = false;
+	derive_query_read_from(query, inner);
+	query->hasTargetSRFs = false;
+}
+
 /* -------------------------------------------------------------------------
  * The steps
  * -------------------------------------------------------------------------

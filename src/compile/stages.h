@@ -47,6 +47,12 @@ extern void derive_push_down_sorted(SortGroupClause *clause, Query *query, Deriv
 extern void derive_query_read_from(Query *query, Query *inner);
 
 /*
+ * An aggregate cannot be given a set: if a grouping expression of the query returns one,
+ * FROM and WHERE go into a sub-query that has the grouping expressions as columns.
+ */
+extern void derive_push_down_sets(Query *query);
+
+/*
  * Make the query "SELECT the same columns FROM (inner) ORDER BY LIMIT", where inner,
  * which is returned, does all the rest; distinct: but for DISTINCT.
  */

@@ -108,8 +108,6 @@ split_mutator(Node *node, SplitContext *context)
 			group_column(list_length(context->keys) + position, node);
 	}
 	Assert(!IsA(node, SubLink));	/* see stages.c */
-	if (IsA(node, GroupingFunc))
-		derive_refuse("GROUPING()", "No operator maintains it yet.", NULL);
 	return expression_tree_mutator(node, split_mutator, context);
 }
 

@@ -378,29 +378,6 @@ undecided_columns(Query *query, List *targets)
 	return loose || ungrouped != NIL ? list_concat(keys, ungrouped) : NIL;
 }
 
-/* An aggregate cannot be given a set, so a grouping expression that returns one goes into a sub-query. */
-static void
-push_down_sets(Query *query)
-{
-	DerivePushDown push = {0};
-	Query	   *inner = makeNode(Query);
-	ListCell   *lc;
-
-	foreach(lc, query->groupClause)
-		push.wholes = lappend(push.wholes, get_sortgroupclause_expr(lfirst(lc), query->targetList));
-	if (!expression_returns_set((Node *) push.wholes))
-		return;
-	*inner = *query;
-	query->targetList = (List *) derive_push_down((Node *) query->targetList, &push);
-	query->havingQual = derive_push_down(query->havingQual, &push);
-	inner->targetList = push.columns;
-	inner->groupClause = NIL;
-	inner->havingQual = NULL;
-	inner->hasAggs = false;
-	derive_query_read_from(query, inner);
-	query->hasTargetSRFs = false;
-}
-
 /* A block with GROUP BY or aggregates. */
 static void
 choose_in_group(Query *query)
@@ -412,7 +389,7 @@ choose_in_group(Query *query)
 
 	derive_compat_flatten_groups(query);
 	query->sortClause = NIL;
-	push_down_sets(query);
+	derive_push_down_sets(query);
 	foreach(lc, query->targetList)
 	{
 		TargetEntry *tle = lfirst_node(TargetEntry, lc);
@@ -830,6 +807,14 @@ derive_query_choose_inside(Query *query)
 	(void) query_tree_walker(query, choose_walker, NULL, QTW_IGNORE_JOINALIASES);
 }
 
+/* Do grouping sets leave a choice of what a group shows?  Takes the query apart. */
+static bool
+groups_loosely(Query *query)
+{
+	derive_compat_flatten_groups(query);
+	return undecided_columns(query, query->targetList) != NIL;
+}
+
 /*
  * Is this a block that the program has in another form (lower.h), and which leaves a
  * choice?  Then it is the groups of that form that choose.
@@ -837,6 +822,8 @@ derive_query_choose_inside(Query *query)
 static bool
 is_loose_when_lowered(Query *query)
 {
+	if (query->groupingSets != NIL)
+		return groups_loosely(copyObject(query));
 	return derive_query_has_other_setop(query) && unites_loosely(query->setOperations);
 }
 

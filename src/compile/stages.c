@@ -162,7 +162,7 @@ derive_query_read_from(Query *query, Query *inner)
 	inner->hasRecursive = false;
 	inner->sortClause = NIL;
 	inner->limitCount = inner->limitOffset = NULL;
-	inner->limitOption = LIMIT_OPTION_DEFAULT;
+	inner->limitOption = LIMIT_OPTION_COUNT;
 	IncrementVarSublevelsUp((Node *) inner, 1, 1);
 	if (query->cteList != NIL)
 		(void) query_tree_walker(inner, raise_ctes_walker, &depth, QTW_EXAMINE_RTES_BEFORE);

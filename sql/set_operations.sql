@@ -145,6 +145,7 @@ SELECT count(derive.create_view(name, query)) FROM (VALUES
 	('z_shown', 'SELECT q.n::text, q.f::text FROM (SELECT n, f FROM x INTERSECT SELECT n, f FROM y) q'),
 	('z_shown_all', 'SELECT q.s COLLATE "C" AS s, q.i::text, count(*) FROM (SELECT s, i FROM x EXCEPT ALL SELECT s, i FROM y WHERE id % 3 = 0) q GROUP BY 1, 2'),
 	('z_tree', 'SELECT q.n::text FROM (SELECT n FROM x UNION ALL (SELECT n FROM y INTERSECT SELECT n FROM x) UNION ALL SELECT id FROM y) q'),
+	('z_first', 'SELECT n FROM x EXCEPT ALL SELECT n FROM y UNION ALL SELECT id FROM y'),
 	('z_nested', 'SELECT q.n::text FROM ((SELECT n FROM x UNION SELECT f FROM y) EXCEPT (SELECT id FROM y INTERSECT SELECT n FROM x)) q'),
 	('z_partly', 'SELECT q.k, q.n::text FROM (SELECT n, count(*) AS k FROM x GROUP BY n INTERSECT SELECT n, count(*) FROM y GROUP BY n) q'),
 	('z_scaled', 'SELECT n::numeric(8,2) AS n FROM x EXCEPT SELECT n::numeric(8,2) FROM y WHERE id < 5')) AS v(name, query);

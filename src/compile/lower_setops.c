@@ -423,12 +423,30 @@ lower_branches(Query *query, SetOperationStmt *op)
 	}
 }
 
+/* The columns of a set operation are those of its first leaf, which may be another one now. */
+static void
+read_first_leaf(Query *query)
+{
+	Node	   *leaf = query->setOperations;
+	ListCell   *lc;
+
+	while (IsA(leaf, SetOperationStmt))
+		leaf = ((SetOperationStmt *) leaf)->larg;
+	foreach(lc, query->targetList)
+	{
+		castNode(Var, lfirst_node(TargetEntry, lc)->expr)->varno = castNode(RangeTblRef, leaf)->rtindex;
+	}
+}
+
 void
 derive_lower_setops(Query *query)
 {
 	Assert(derive_has_other_setop(query->setOperations));
 	if (is_bag_union(query->setOperations))
+	{
 		lower_branches(query, (SetOperationStmt *) query->setOperations);
+		read_first_leaf(query);
+	}
 	else
 		count_rows_of(query);
 }

@@ -35,7 +35,8 @@ CREATE MATERIALIZED VIEW derive_state.views AS SELECT
 	NULL::int8 AS members,
 	NULL::int8 AS basis,
 	NULL::text[] AS settings,
-	NULL::int8 AS program
+	NULL::int8 AS program,
+	NULL::"char" AS maintained
 	WHERE derive_state.is_written_by_us();
 CREATE UNIQUE INDEX views_pkey ON derive_state.views (relid);
 COMMENT ON MATERIALIZED VIEW derive_state.views IS 'the maintained views';
@@ -58,6 +59,8 @@ COMMENT ON COLUMN derive_state.views.settings IS
 	'settings that it is evaluated under, as its declaration had them';
 COMMENT ON COLUMN derive_state.views.program IS
 	'digest of the program that its internal relations were made for, and filled by';
+COMMENT ON COLUMN derive_state.views.maintained IS
+	'i = incrementally, w = some part of it as a whole';
 
 CREATE MATERIALIZED VIEW derive_state.relations AS SELECT
 	NULL::oid AS view,
@@ -423,7 +426,8 @@ CREATE VIEW derive.views AS
 		CASE WHEN m.may_see THEN v.error END AS error,
 		v.error_at,
 		v.created_at,
-		CASE WHEN m.may_see THEN v.settings END AS settings
+		CASE WHEN m.may_see THEN v.settings END AS settings,
+		CASE v.maintained WHEN 'w' THEN 'as a whole' ELSE 'incrementally' END AS maintained
 	FROM derive_state.views v
 		JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) v.relid
 		JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
@@ -451,6 +455,8 @@ COMMENT ON COLUMN derive.views.error_at IS 'when it failed';
 COMMENT ON COLUMN derive.views.created_at IS 'when it was put under maintenance';
 COMMENT ON COLUMN derive.views.settings IS
 	'settings that it is evaluated under, as its declaration had them; NULL unless one has the rights of its owner or of pg_read_all_stats';
+COMMENT ON COLUMN derive.views.maintained IS
+	'incrementally, or as a whole, if a change may cost as much as all of it; derive.explain() tells which parts';
 
 CREATE VIEW derive.stats AS
 	SELECT v.view,

@@ -8,7 +8,7 @@ DO $$
 BEGIN
 	EXECUTE format('CREATE TABLE g (id integer PRIMARY KEY, a integer,
 					s integer GENERATED ALWAYS AS (a * 3) STORED,
-					w integer GENERATED ALWAYS AS (a * 2) %s, note text)',
+					w integer GENERATED ALWAYS AS (a * 2) %1$s, z integer GENERATED ALWAYS AS (coalesce(a, -1)) %1$s, note text)',
 				   CASE WHEN current_setting('server_version_num')::integer >= 180000 THEN 'VIRTUAL' ELSE 'STORED' END);
 END $$;
 CREATE TABLE names (w integer, name text);
@@ -27,6 +27,7 @@ SELECT derive.create_view('g_join', 'SELECT g.id, names.name FROM g JOIN names U
 SELECT derive.create_view('g_using', 'SELECT w, j.id FROM (g NATURAL JOIN names) j');
 SELECT derive.create_view('g_row', 'SELECT g::text AS r FROM g');
 SELECT derive.create_view('g_join_row', 'SELECT g::text AS r, name FROM g JOIN names ON names.w = g.a');
+SELECT derive.create_view('g_outer', 'SELECT name, z, g.w, g IS NULL AS missing, g::text AS r FROM names LEFT JOIN g ON g.id = names.w + 40');
 SELECT derive.create_view('g_sub', 'SELECT q.w, q.note FROM (SELECT * FROM g) q UNION ALL SELECT s, NULL FROM parts');
 SELECT derive.create_view('p_group', 'SELECT s, count(*) FROM parts GROUP BY s');
 SELECT derive.create_view('p_view', 'SELECT max(count) FROM p_group');

@@ -22,13 +22,14 @@ SET pg_derive.allow_recompute = off;
 SELECT derive.create_view('r', 'SELECT id FROM t ORDER BY id LIMIT 3');
 SELECT derive.create_view('fine', 'SELECT k, count(*) FROM t GROUP BY k');
 RESET pg_derive.allow_recompute;
-SELECT name FROM derive.views ORDER BY name;
+SELECT name, maintained FROM derive.views ORDER BY name;
 
 SET client_min_messages = warning;
 -- outer joins
 SELECT derive.create_view('left_join', 'SELECT t.id, u.v, u.k FROM t LEFT JOIN u ON u.k = t.k AND u.v > 3');
 SELECT derive.create_view('full_join', 'SELECT t.id, u.id AS uid, k FROM t FULL JOIN u USING (k)');
 SELECT derive.create_view('left_group', 'SELECT t.id, g.c FROM t LEFT JOIN (SELECT k, count(*) AS c FROM u GROUP BY k) g ON g.k = t.id');
+SELECT derive.create_view('left_row', 'SELECT t.id, u AS r, u IS NULL AS missing, u IS NOT NULL AS there, to_json(q) AS s, (SELECT to_json(u) FROM t o WHERE o.id = u.id) AS c, to_json(l) AS m FROM t LEFT JOIN u ON u.k = t.k LEFT JOIN (SELECT k, min(v) FROM u GROUP BY k) q ON q.k = t.id LEFT JOIN LATERAL (SELECT v FROM u o WHERE o.k = t.k AND o.id = q.k) l ON true');
 -- sub-queries in expressions
 SELECT derive.create_view('exist', 'SELECT id FROM t WHERE EXISTS (SELECT FROM u WHERE u.k = t.k AND v > 5)');
 SELECT derive.create_view('not_in', 'SELECT id FROM t WHERE k NOT IN (SELECT k FROM u WHERE v > 5)');
@@ -42,6 +43,11 @@ SELECT derive.create_view('case_when', 'SELECT id, CASE WHEN k IN (SELECT k FROM
 SELECT derive.create_view('windows', 'SELECT id, row_number() OVER (PARTITION BY k ORDER BY n, id) AS r, rank() OVER w, sum(n) OVER (w ROWS 2 PRECEDING EXCLUDE CURRENT ROW), lag(x) OVER (ORDER BY id) FROM t WINDOW w AS (ORDER BY n DESC, id)');
 SELECT derive.create_view('over_groups', 'SELECT k, count(*) AS c, rank() OVER (ORDER BY count(*) DESC) AS r, sum(sum(n)) OVER (ORDER BY k) AS running FROM t GROUP BY k');
 SELECT derive.create_view('top_two', 'SELECT * FROM (SELECT id, k, row_number() OVER (PARTITION BY k ORDER BY n DESC, id) AS r FROM t) q WHERE r <= 2');
+SELECT derive.create_view('frame', 'SELECT id, sum(n) OVER (ORDER BY id ROWS (SELECT count(*) / 20 FROM u) PRECEDING) FROM t');
+SELECT derive.create_view('having_alone', 'SELECT (SELECT count(*) FROM u) AS c FROM t HAVING EXISTS (SELECT FROM u WHERE k = 7)');
+SELECT derive.create_view('lat_sets', 'SELECT t.id, q.* FROM t, LATERAL (SELECT k, count(*) FROM u WHERE u.id > t.id + 20 GROUP BY ROLLUP (k)) q');
+SELECT derive.create_view('lat_inter', 'SELECT t.id, q.k FROM t, LATERAL (SELECT k FROM u WHERE u.k = t.k INTERSECT SELECT k FROM u WHERE id > t.id) q');
+SELECT derive.create_view('lat_rec', 'SELECT count(*), t.k FROM t, LATERAL (WITH RECURSIVE r(n) AS (SELECT t.k UNION SELECT b FROM edge JOIN r ON n = a) SELECT n FROM r) q GROUP BY t.k');
 -- DISTINCT ON
 SELECT derive.create_view('latest', 'SELECT DISTINCT ON (k) k, id, n FROM t ORDER BY k, n DESC, id');
 SELECT derive.create_view('latest_hidden', 'SELECT DISTINCT ON (k + 1, x) x, id FROM t ORDER BY x, k + 1, id DESC');

@@ -66,7 +66,8 @@
 #define Anum_views_basis		10
 #define Anum_views_settings		11
 #define Anum_views_program		12
-#define Natts_views				12
+#define Anum_views_maintained	13
+#define Natts_views				13
 
 /* derive_state.relations */
 #define Anum_relations_view		1
@@ -293,6 +294,7 @@ form_view_tuple(TupleDesc desc, const DeriveViewRow *row)
 	values[Anum_views_basis - 1] = Int64GetDatum(row->basis);
 	values[Anum_views_settings - 1] = PointerGetDatum(row->settings);
 	values[Anum_views_program - 1] = Int64GetDatum(row->program);
+	values[Anum_views_maintained - 1] = CharGetDatum((char) row->maintained);
 
 	return heap_form_tuple(desc, values, nulls);
 }
@@ -324,6 +326,7 @@ deform_view_tuple(TupleDesc desc, HeapTuple tuple)
 	row->basis = DatumGetInt64(values[Anum_views_basis - 1]);
 	row->settings = DatumGetArrayTypePCopy(values[Anum_views_settings - 1]);
 	row->program = DatumGetInt64(values[Anum_views_program - 1]);
+	row->maintained = (DeriveMaintained) DatumGetChar(values[Anum_views_maintained - 1]);
 	row->version = tuple->t_self;
 	return row;
 }

@@ -24,6 +24,7 @@
  *											eval_settings.h
  *				program int8				digest of the program that its internal
  *											relations were made for, and filled by
+ *				maintained "char"			enum DeriveMaintained
  *	relations	view oid, operator int4, role "char", relid oid
  *				primary key (view, operator, role), index on relid
  *				role: 's' state table, 'd' derived table, 'i' locator index
@@ -67,6 +68,12 @@ typedef enum DeriveViewState
 	DERIVE_VIEW_FAILED = 'f'	/* stands still, see error */
 } DeriveViewState;
 
+typedef enum DeriveMaintained
+{
+	DERIVE_MAINTAINED_INCREMENTALLY = 'i',
+	DERIVE_MAINTAINED_AS_A_WHOLE = 'w'	/* some part of it */
+} DeriveMaintained;
+
 typedef struct DeriveViewRow
 {
 	Oid			relid;
@@ -81,6 +88,7 @@ typedef struct DeriveViewRow
 	int64		basis;
 	ArrayType  *settings;
 	int64		program;
+	DeriveMaintained maintained;
 	ItemPointerData version;	/* where this version of the row is stored;
 								 * not for writing */
 } DeriveViewRow;

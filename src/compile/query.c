@@ -310,7 +310,9 @@ derive_query_reads_relations(Query *query)
 bool
 derive_sublinks_read_relations(Node *expr)
 {
-	return reads_relations_walker(expr, NULL);
+	int			depth = -1;
+
+	return reads_relations_walker(expr, &depth);
 }
 
 static bool

@@ -285,19 +285,30 @@ split_after_group(Query *query)
 {
 	Query	   *inner = makeNode(Query);
 	DerivePushDown push = {.aggregates = true};
-	Node	   *having;
+	List	   *having = NIL;
+	List	   *conditions = NIL;
 	ListCell   *lc;
 
 	*inner = *query;
 	foreach(lc, query->groupClause)
 		derive_push_down_sorted(lfirst(lc), query, &push);
 	query->targetList = (List *) derive_push_down((Node *) query->targetList, &push);
-	having = derive_push_down(query->havingQual, &push);
-	inner->targetList = push.columns;
-	inner->havingQual = NULL;
+	foreach(lc, make_ands_implicit((Expr *) query->havingQual))
+	{
+		if (checkExprHasSubLink(lfirst(lc)))
+			conditions = lappend(conditions, derive_push_down(lfirst(lc), &push));
+		else
+			having = lappend(having, lfirst(lc));
+	}
+
+	/* it may be HAVING alone that says that there is a group */
+	if (having == NIL && query->groupClause == NIL)
+		having = list_make1(makeBoolConst(true, false));
+	inner->targetList = push.columns != NIL ? push.columns : derive_query_one_target();
+	inner->havingQual = having ? (Node *) make_ands_explicit(having) : NULL;
 	inner->hasTargetSRFs = expression_returns_set((Node *) inner->targetList);
 	derive_query_read_from(query, inner);
-	query->jointree->quals = having;
+	query->jointree->quals = conditions ? (Node *) make_ands_explicit(conditions) : NULL;
 	query->hasTargetSRFs = expression_returns_set((Node *) query->targetList);
 	clear_windows(inner);
 	clear_distinct(inner);

@@ -81,6 +81,12 @@ static const struct
 	"No operator maintains it yet.", NULL}},
 };
 
+const DeriveVerdict derive_verdict_without_terms = {
+	"a sub-query whose changes cannot be followed",
+	"Where it stands, there is no telling which rows a change of it concerns.",
+	"Put it in FROM, or in the select list of a sub-query there."
+};
+
 const DeriveVerdict *
 derive_query_verdict(Query *query)
 {

@@ -24,4 +24,7 @@ typedef struct DeriveVerdict
  */
 extern const DeriveVerdict *derive_query_verdict(Query *query);
 
+/* Of a block that has a relation in a place from which its changes cannot be followed: a window's frame, say. */
+extern const DeriveVerdict derive_verdict_without_terms;
+
 #endif							/* DERIVE_VERDICT_H */

@@ -13,6 +13,9 @@
  *	GROUP BY n, DISTINCT, UNION	which of them the group shows
  *	SELECT id, v .. GROUP BY id which v, where id is the primary key of a table
  *								whose children repeat it
+ *	LIMIT, OFFSET, DISTINCT ON	which of several rows that are ties in ORDER BY
+ *	ARRAY(SELECT ..)			the order of such rows
+ *	row_number() OVER ..		which of several ties comes first
  *
  * What all types have is an order of their images (base/rowhash.h).  So
  *
@@ -21,6 +24,9 @@
  *	  differ, by their images.  Rows that are the same in all of that are the
  *	  same to the aggregate, in whatever order they come;
  *	- of equal extrema the one with the least image is taken;
+ *	- rows that ORDER BY leaves in any order, or that have none, are sorted likewise
+ *	  by all columns of the select list.  A window gets its rows so from a
+ *	  sub-query, as its own ORDER BY says which rows are peers;
  *	- a group shows the row whose grouping columns, and columns that depend on
  *	  them, have the least images.  All of them from one row: a group never
  *	  shows a combination that does not occur.
@@ -34,6 +40,8 @@
  * (agggroups.c, aggstate.c).  For the executor it is written down here as an
  * aggregate, derive_state.first(x ORDER BY ..), which replaces the others.
  *
+ * So each query here does one thing (compile/stages.c).
+ *
  * Left as they are: sub-queries that read no table, such as "SELECT array_agg(x)
  * FROM unnest(t.a) x".  They are functions of a row, evaluated by the executor
  * alone, and people count on the order that FROM has there.
@@ -42,7 +50,8 @@
  * given, and which of them percentile_disc() or mode() return; the executor
  * sorts their input in its own way.  Their results are compared as values are,
  * by "=", so that it makes no difference; where there is no "=" (json) they are
- * refused.
+ * refused.  So are the others that remove duplicates, where equal values need not be
+ * the same: UNION in WITH RECURSIVE, INTERSECT, EXCEPT and GROUPING SETS.
  *
  *-------------------------------------------------------------------------
  */

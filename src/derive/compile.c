@@ -280,17 +280,6 @@ select_label(Query *query)
 	return nrelations > 1 ? "join" : "select";
 }
 
-/* Window functions, DISTINCT ON. */
-static DeriveOperator *
-compile_partitioned(Compiler *compiler, Query *query)
-{
-	const char *label = query->hasDistinctOn ? "DISTINCT ON" : "window";
-
-	Assert(!query->hasDistinctOn || !query->hasWindowFuncs);	/* see stages.c */
-	flatten_from(compiler, query);
-	return select_operator(compiler, list_make1(derive_query_wrap(query)), label);
-}
-
 static DeriveOperator *
 compile_whole(Compiler *compiler, Query *query, const DeriveVerdict *verdict)
 {
@@ -301,6 +290,26 @@ compile_whole(Compiler *compiler, Query *query, const DeriveVerdict *verdict)
 	op->verdict = verdict;
 	derive_whole_compile(op, query);
 	return add_operator(compiler, op);
+}
+
+/* A block whose FROM is done, if the changes of all that it reads have terms. */
+static DeriveOperator *
+compile_select(Compiler *compiler, Query *query, const char *label)
+{
+	if (!derive_linear_is_possible(query))
+		return compile_whole(compiler, query, &derive_verdict_without_terms);
+	return select_operator(compiler, list_make1(query), label);
+}
+
+/* Window functions, DISTINCT ON. */
+static DeriveOperator *
+compile_partitioned(Compiler *compiler, Query *query)
+{
+	const char *label = query->hasDistinctOn ? "DISTINCT ON" : "window";
+
+	Assert(!query->hasDistinctOn || !query->hasWindowFuncs);	/* see stages.c */
+	flatten_from(compiler, query);
+	return compile_select(compiler, derive_query_wrap(query), label);
 }
 
 static DeriveOperator *
@@ -325,7 +334,7 @@ compile_block(Compiler *compiler, Query *query)
 		return compile_grouping(compiler, query);
 	derive_query_normalize(query);
 	flatten_from(compiler, query);
-	return select_operator(compiler, list_make1(query), select_label(query));
+	return compile_select(compiler, query, select_label(query));
 }
 
 /* -------------------------------------------------------------------------

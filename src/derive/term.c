@@ -203,6 +203,18 @@ derive_linear_sources(DeriveLinear *linear, List *sources)
  * -------------------------------------------------------------------------
  */
 
+bool
+derive_linear_is_possible(Query *query)
+{
+	Query	   *copy = copyObject(query);
+	int			noccurrences = list_length(derive_occurrences_number(copy, 0, NIL));
+
+	for (int i = 1; i <= noccurrences; i++)
+		if (derive_query_reach(copy, i) == DERIVE_REACH_NONE)
+			return false;
+	return true;
+}
+
 DeriveLinear *
 derive_linear_create(List *branches, bool parallel)
 {

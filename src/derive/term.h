@@ -24,6 +24,9 @@ typedef struct DeriveLinear DeriveLinear;
  */
 extern DeriveLinear *derive_linear_create(List *branches, bool parallel);
 
+/* Could that be done for this query, or is there a relation whose changes have no term? */
+extern bool derive_linear_is_possible(Query *query);
+
 extern TupleDesc derive_linear_desc(DeriveLinear *linear);
 extern List *derive_linear_branches(DeriveLinear *linear);
 

@@ -138,11 +138,12 @@ set_query(Oid relid)
 	Oid			rule;
 
 	initStringInfo(&sql);
+	appendStringInfoString(&sql, "SELECT");
 	for (int i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 
-		appendStringInfo(&sql, "%s NULL::%s", i == 0 ? "SELECT" : ",",
+		appendStringInfo(&sql, "%s NULL::%s", i == 0 ? "" : ",",
 						 format_type_extended(att->atttypid, att->atttypmod,
 											  FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY));
 		if (OidIsValid(att->attcollation))

@@ -400,6 +400,13 @@ derive_program_drop(Oid view)
 }
 
 void
+derive_program_describe(DeriveProgram *program, DeriveViewRow *row)
+{
+	row->program = (int64) program->digest;
+	row->maintained = program->whole != NULL ? DERIVE_MAINTAINED_AS_A_WHOLE : DERIVE_MAINTAINED_INCREMENTALLY;
+}
+
+void
 derive_program_renew(Oid view)
 {
 	DeriveViewRow *row = derive_registry_get(view);
@@ -409,7 +416,7 @@ derive_program_renew(Oid view)
 	derive_internal_drop_tables(view);
 	program = program_of_view(view, CurrentMemoryContext, true);
 	depend_on_text_search(program);
-	row->program = (int64) program->digest;
+	derive_program_describe(program, row);
 	derive_registry_update(row);
 	derive_program_free(program);
 }

@@ -29,6 +29,7 @@
 #ifndef DERIVE_PROGRAM_H
 #define DERIVE_PROGRAM_H
 
+#include "base/registry.h"
 #include "delta/delta.h"
 #include "delta/target.h"
 #include "derive/definition.h"
@@ -89,6 +90,9 @@ typedef struct DeriveProgram
  * AccessExclusiveLock on the view.
  */
 extern DeriveProgram *derive_program_create(Oid view);
+
+/* Enter into the view's row what is remembered of its program; it is not yet written. */
+extern void derive_program_describe(DeriveProgram *program, DeriveViewRow *row);
 
 /* Drop the internal tables and the locator index of a view (release). */
 extern void derive_program_drop(Oid view);

@@ -96,7 +96,7 @@ derive_declare_view(Oid view)
 	derive_registry_insert(&row);
 
 	program = derive_program_create(view);
-	row.program = (int64) program->digest;
+	derive_program_describe(program, &row);
 	derive_registry_update(&row);
 	foreach(lc, derive_program_verdicts(program))
 		announce_recompute(view, lfirst(lc));

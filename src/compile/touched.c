@@ -519,6 +519,46 @@ touch_part(Query *part, const DeriveTerm *term, int depth)
 }
 
 /*
+ * Instead of a part, the rows of the sub-query in its FROM that has the occurrence: where
+ * it is this that refers to the outer row, as in LEFT JOIN LATERAL.  If none of its rows has
+ * changed as seen from an outer row, the part has not.  NULL if there is no such sub-query,
+ * or if it refers to other rows of the part as well.
+ */
+static Query *
+rows_below(Query *part, int occurrence)
+{
+	Place		place;
+	Query	   *rows;
+
+	if (!derive_try_find_place(part, occurrence, &place) ||
+		place.entry == NULL || place.entry->rtekind != RTE_SUBQUERY)
+		return NULL;
+	rows = rows_of(place.entry->subquery, occurrence);
+	if (derive_query_refers_to_level(rows, 1))
+		return NULL;
+	IncrementVarSublevelsUp((Node *) rows, -1, 2);
+	return rows;
+}
+
+/* Take keys out of a part, or of what is below it, which is then returned in its place; NIL if that cannot be. */
+static Query *
+take_keys_of_part(Query *part, const DeriveTerm *term, int depth, List **pairs)
+{
+	Query	   *whole = NULL;
+
+	for (Query *rows = part; rows != NULL; rows = rows_below(rows, term->occurrence))
+	{
+		part = is_in_expression(rows, term->occurrence) ? touch_part(rows, term, depth) : rows;
+		*pairs = take_keys(part, depth);
+		if (*pairs != NIL)
+			return part;
+		if (whole == NULL)
+			whole = part;
+	}
+	return whole;
+}
+
+/*
  * The rows of the part of a query in which an occurrence has its say, of those that may
  * have changed; with keys, or without and correlated.
  */
@@ -549,9 +589,7 @@ derive_touched_rows(Query *query, const DeriveTerm *term, int depth, List **pair
 			add_comparison(query, part, &place);
 			break;
 	}
-	if (is_in_expression(part, occurrence))
-		part = touch_part(part, term, depth);
-	*pairs = take_keys(part, depth);
+	part = take_keys_of_part(part, term, depth, pairs);
 	extra = part->targetList;
 	part->targetList = NIL;
 	foreach(lc, *pairs)

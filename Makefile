@@ -24,6 +24,7 @@ OBJS = \
 	src/base/eval_settings.o \
 	src/base/guard.o \
 	src/base/gucs.o \
+	src/base/lane.o \
 	src/base/past.o \
 	src/base/position.o \
 	src/base/registry.o \
@@ -127,6 +128,7 @@ OBJS = \
 	src/server/holding.o \
 	src/server/hooks.o \
 	src/server/journals.o \
+	src/server/lane.o \
 	src/server/launcher.o \
 	src/server/module.o \
 	src/server/reading.o \
@@ -135,6 +137,7 @@ OBJS = \
 	src/server/serve.o \
 	src/server/setbacks.o \
 	src/server/shmem.o \
+	src/server/slow_views.o \
 	src/server/sqlfuncs.o \
 	src/server/subscribe.o \
 	src/server/tend.o \

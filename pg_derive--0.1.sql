@@ -115,8 +115,42 @@ COMMENT ON COLUMN derive_state.waiting.reason IS 'why';
 COMMENT ON COLUMN derive_state.waiting.relation IS 'the relation whose lock it waits for, if that is it';
 COMMENT ON COLUMN derive_state.waiting.mode IS 'the mode of that lock';
 
+CREATE MATERIALIZED VIEW derive_state.lane WITH (fillfactor = 50) AS SELECT
+	NULL::oid AS view,
+	NULL::timestamptz AS declared_at,
+	NULL::pg_snapshot AS position,
+	NULL::pg_lsn AS lsn,
+	NULL::timestamptz AS at,
+	NULL::float8 AS duration,
+	NULL::text AS error,
+	NULL::timestamptz AS error_at
+	WHERE derive_state.is_written_by_us();
+CREATE UNIQUE INDEX lane_pkey ON derive_state.lane (view);
+COMMENT ON MATERIALIZED VIEW derive_state.lane IS
+	'views that are computed anew as a whole, and those that read them, each at a pace of its own';
+COMMENT ON COLUMN derive_state.lane.view IS 'the materialized view';
+COMMENT ON COLUMN derive_state.lane.declared_at IS
+	'derive_state.views.created_at; the row is void if they differ';
+COMMENT ON COLUMN derive_state.lane.position IS
+	'the transactions that the view contains; NULL if it is to be filled';
+COMMENT ON COLUMN derive_state.lane.lsn IS 'everything that committed before this is contained';
+COMMENT ON COLUMN derive_state.lane.at IS 'when that was so';
+COMMENT ON COLUMN derive_state.lane.duration IS 'how long it took to compute it the last time, in ms';
+COMMENT ON COLUMN derive_state.lane.error IS 'why it could not be computed the last time';
+COMMENT ON COLUMN derive_state.lane.error_at IS 'when that was';
+
+CREATE MATERIALIZED VIEW derive_state.stale AS SELECT
+	NULL::oid AS view,
+	NULL::boolean AS restart
+	WHERE derive_state.is_written_by_us();
+CREATE INDEX stale_view ON derive_state.stale (view);
+COMMENT ON MATERIALIZED VIEW derive_state.stale IS
+	'views in derive_state.lane that are to be computed anew';
+COMMENT ON COLUMN derive_state.stale.view IS 'the materialized view; there may be several rows of one';
+COMMENT ON COLUMN derive_state.stale.restart IS 'its subscribers must start anew, too';
+
 REVOKE ALL ON derive_state.views, derive_state.relations, derive_state.position,
-	derive_state.waiting FROM PUBLIC;
+	derive_state.waiting, derive_state.lane, derive_state.stale FROM PUBLIC;
 
 CREATE MATERIALIZED VIEW derive_state.journals AS SELECT
 	NULL::oid AS view,
@@ -417,14 +451,14 @@ CREATE VIEW derive.views AS
 			WHEN v.state = 'p' THEN 'paused'
 			WHEN v.state = 'f' THEN 'failed'
 			WHEN v.rebuild OR w.since IS NOT NULL AND w.position IS NULL THEN 'rebuilding'
-			WHEN w.since IS NOT NULL THEN 'waiting'
+			WHEN w.since IS NOT NULL OR l.error IS NOT NULL THEN 'waiting'
 			ELSE 'ready'
 		END AS state,
-		CASE WHEN m.may_see THEN w.reason END AS waiting_for,
-		CASE WHEN v.state NOT IN ('b', 'c') THEN coalesce(v.position, w.position, p.snapshot) END AS position,
-		CASE WHEN v.state = 'r' THEN coalesce(w.lsn, p.lsn) END AS lsn,
-		CASE WHEN m.may_see THEN v.error END AS error,
-		v.error_at,
+		CASE WHEN m.may_see THEN coalesce(w.reason, 'another try, after an error: ' OPERATOR(pg_catalog.||) l.error) END AS waiting_for,
+		CASE WHEN v.state NOT IN ('b', 'c') THEN coalesce(v.position, w.position, l.position, p.snapshot) END AS position,
+		CASE WHEN v.state = 'r' THEN CASE WHEN l.view IS NULL THEN coalesce(w.lsn, p.lsn) ELSE l.lsn END END AS lsn,
+		CASE WHEN m.may_see THEN coalesce(v.error, l.error) END AS error,
+		coalesce(v.error_at, l.error_at) AS error_at,
 		v.created_at,
 		CASE WHEN m.may_see THEN v.settings END AS settings,
 		CASE v.maintained WHEN 'w' THEN 'as a whole' ELSE 'incrementally' END AS maintained
@@ -434,6 +468,11 @@ CREATE VIEW derive.views AS
 		LEFT JOIN (SELECT snapshot, lsn FROM derive_state.position LIMIT 1) p ON true
 		LEFT JOIN derive_state.waiting w ON w.view OPERATOR(pg_catalog.=) v.relid
 			AND w.declared_at OPERATOR(pg_catalog.=) v.created_at AND v.state IN ('b', 'c', 'r')
+		-- only those that have a position of their own now: the others are where all are
+		LEFT JOIN derive_state.lane l ON l.view OPERATOR(pg_catalog.=) v.relid
+			AND l.declared_at OPERATOR(pg_catalog.=) v.created_at AND v.state IN ('b', 'r')
+			AND (l.error IS NOT NULL
+				OR EXISTS (SELECT FROM derive_state.stale s WHERE s.view OPERATOR(pg_catalog.=) l.view))
 		CROSS JOIN LATERAL (
 			SELECT pg_catalog.pg_has_role(c.relowner, 'USAGE')
 				OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE')) m(may_see);
@@ -472,8 +511,14 @@ CREATE VIEW derive.stats AS
 		coalesce(s.apply_time, 0) AS apply_time,
 		s.last_batch_time,
 		s.last_batch_at,
-		CASE WHEN v.state = 'ready' THEN w.lag_bytes END AS lag_bytes,
-		CASE WHEN v.state = 'ready' THEN w.lag END AS lag,
+		CASE WHEN v.state = 'ready' THEN
+			CASE WHEN l.view IS NULL THEN w.lag_bytes
+				ELSE w.lag_bytes OPERATOR(pg_catalog.+) pg_catalog.pg_wal_lsn_diff(w.lsn, v.lsn)::int8
+			END
+		END AS lag_bytes,
+		CASE WHEN v.state = 'ready' THEN
+			CASE WHEN l.view IS NULL THEN w.lag ELSE pg_catalog.clock_timestamp() - l.at END
+		END AS lag,
 		v.error AS last_error,
 		v.error_at AS last_error_at,
 		h.xmin AS held_xmin,
@@ -481,6 +526,9 @@ CREATE VIEW derive.stats AS
 	FROM derive.views v
 		LEFT JOIN derive_state.counters() s ON s.view OPERATOR(pg_catalog.=) v.view::pg_catalog.oid
 		LEFT JOIN derive_state.service() w ON true
+		LEFT JOIN derive_state.lane l ON l.view OPERATOR(pg_catalog.=) v.view::pg_catalog.oid
+			AND l.declared_at OPERATOR(pg_catalog.=) v.created_at
+			AND EXISTS (SELECT FROM derive_state.stale s WHERE s.view OPERATOR(pg_catalog.=) l.view)
 		LEFT JOIN LATERAL (
 			SELECT pg_catalog.pg_snapshot_xmin(v.position) AS xmin
 			FROM pg_catalog.pg_replication_slots s

@@ -34,6 +34,7 @@ int			derive_max_hold = 30 * 60 * 1000;
 int			derive_max_hold_age = 50 * 1000 * 1000;
 int			derive_max_views = 1024;
 int			derive_old_rows = DERIVE_OLD_ROWS_AUTO;
+double		derive_recompute_share = 0.25;
 int			derive_subscription_max_size = 1024 * 1024;
 int			derive_subscription_retention = 24 * 60 * 60;
 int			derive_view_max_memory = 2 * 1024 * 1024;
@@ -161,6 +162,13 @@ derive_define_gucs(void)
 							 "\"auto\" reads old row versions, which VACUUM keeps for some moments; \"log\" has old rows written to the log, by replica identity FULL.",
 							 &derive_old_rows,
 							 DERIVE_OLD_ROWS_AUTO, old_rows_options,
+							 PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
+	DefineCustomRealVariable("pg_derive.recompute_share",
+							 "Sets the share of one processor that views which are recomputed as a whole may take.",
+							 "After a view has been recomputed, it rests for as long as this makes necessary.",
+							 &derive_recompute_share,
+							 0.25, 0.001, 1.0,
 							 PGC_SIGHUP, 0,
 							 NULL, NULL, NULL);
 	DefineCustomIntVariable("pg_derive.subscription_max_size",

@@ -30,6 +30,7 @@ extern int	derive_max_hold_age;	/* transactions; the same */
 extern int	derive_max_views;	/* views with statistics; sizes shared memory
 								 * (postmaster) */
 extern int	derive_old_rows;	/* of enum DeriveOldRows */
+extern double derive_recompute_share;
 extern int	derive_subscription_max_size;	/* kB; changes kept for the
 											 * subscribers of a view; 0: no
 											 * limit */

@@ -729,12 +729,12 @@ derive_registry_position(XLogRecPtr *lsn, DerivePosition **held_since)
 }
 
 DerivePosition *
-derive_registry_position_at(Snapshot snapshot, TransactionId *stored_by)
+derive_registry_position_at(Snapshot snapshot, TransactionId *stored_by, XLogRecPtr *lsn)
 {
-	XLogRecPtr	lsn;
-	DerivePosition *held_since;
+	XLogRecPtr	unused;
+	DerivePosition *unused_too;
 
-	return read_position(snapshot, &lsn, &held_since, stored_by);
+	return read_position(snapshot, lsn ? lsn : &unused, &unused_too, stored_by);
 }
 
 void

@@ -133,8 +133,8 @@ extern List *derive_registry_relations(Oid view);	/* of Oid, all roles */
 /* NULL if never set; lsn and held_since may be NULL. */
 extern DerivePosition *derive_registry_position(XLogRecPtr *lsn, DerivePosition **held_since);
 
-/* The same as an MVCC snapshot shows it, and by which transaction it was stored. */
-extern DerivePosition *derive_registry_position_at(Snapshot snapshot, TransactionId *stored_by);
+/* The same as an MVCC snapshot shows it, and by which transaction it was stored; lsn may be NULL. */
+extern DerivePosition *derive_registry_position_at(Snapshot snapshot, TransactionId *stored_by, XLogRecPtr *lsn);
 extern void derive_registry_set_position(const DerivePosition *position, XLogRecPtr lsn,
 										 const DerivePosition *held_since);
 

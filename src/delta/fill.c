@@ -92,15 +92,15 @@ derive_fill_begin(Oid relid)
 	return fill;
 }
 
-/* Does this process hold a lock that conflicts with the one that is waited for? */
+/* Does the process hold a lock that conflicts with the one that is waited for? */
 static bool
-we_hold_conflicting(LockData *locks, const LockInstanceData *waiter)
+holds_conflicting(pid_t pid, LockData *locks, const LockInstanceData *waiter)
 {
 	for (int i = 0; i < locks->nelements; i++)
 	{
 		LockInstanceData *ours = &locks->locks[i];
 
-		if (ours->pid != MyProcPid || memcmp(&ours->locktag, &waiter->locktag, sizeof(LOCKTAG)) != 0)
+		if (ours->pid != pid || memcmp(&ours->locktag, &waiter->locktag, sizeof(LOCKTAG)) != 0)
 			continue;
 		for (LOCKMODE mode = AccessShareLock; mode <= AccessExclusiveLock; mode++)
 		{
@@ -112,9 +112,9 @@ we_hold_conflicting(LockData *locks, const LockInstanceData *waiter)
 	return false;
 }
 
-/* Is there a waiter for one of the relations, in AccessExclusiveLock; or, relids NIL, for whom we stand in the way? */
+/* Is there a waiter for one of the relations, in AccessExclusiveLock; or, relids NIL, for whom the process stands in the way? */
 static bool
-any_waiter(List *relids)
+any_waiter(List *relids, pid_t pid)
 {
 	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "pg_derive locks", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(scratch);
@@ -132,7 +132,7 @@ any_waiter(List *relids)
 				lock->locktag.locktag_field1 == MyDatabaseId &&
 				list_member_oid(relids, lock->locktag.locktag_field2);
 		else
-			result = lock->pid != MyProcPid && we_hold_conflicting(locks, lock);
+			result = lock->pid != pid && holds_conflicting(pid, locks, lock);
 	}
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(scratch);
@@ -143,13 +143,19 @@ any_waiter(List *relids)
 bool
 derive_someone_waits(List *relids)
 {
-	return relids != NIL && any_waiter(relids);
+	return relids != NIL && any_waiter(relids, 0);
 }
 
 bool
 derive_someone_waits_for_us(void)
 {
-	return any_waiter(NIL);
+	return any_waiter(NIL, MyProcPid);
+}
+
+bool
+derive_someone_waits_for(pid_t pid)
+{
+	return any_waiter(NIL, pid);
 }
 
 static void

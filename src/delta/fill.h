@@ -33,5 +33,7 @@ extern bool derive_someone_waits(List *relids);
 
 /* Does a session wait for a lock on any relation, in any mode, that a lock of this process conflicts with? */
 extern bool derive_someone_waits_for_us(void);
+extern bool derive_someone_waits_for(pid_t pid);	/* likewise, for another
+													 * process */
 
 #endif							/* DERIVE_FILL_H */

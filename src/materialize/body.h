@@ -148,9 +148,6 @@ extern void derive_owner_leave(DeriveOwnerContext *saved);
  */
 extern void derive_before_swap(DeriveProgram *program, Oid relid, const DeriveLocator *locator);
 
-/* Has the materialized view any contents? */
-extern bool derive_view_populated(Oid view);
-
 /* Let the active snapshot see what this transaction has done; to be popped. */
 extern void derive_see_own_changes(void);
 

@@ -58,6 +58,7 @@
 #include "utils/typcache.h"
 
 #include "base/compat.h"
+#include "base/debug_point.h"
 #include "base/error_context.h"
 #include "base/eval_settings.h"
 #include "base/gucs.h"
@@ -254,6 +255,8 @@ program_of_view(Oid view, MemoryContext parent, bool creating)
 	table_close(rel, NoLock);
 	if (!creating)
 		check_outdated(program);
+	if (DERIVE_DEBUG_SKIPS("incremental") || DERIVE_DEBUG_SKIPS(psprintf("incremental-%s", get_rel_name(view))))
+		program->whole = "a debug point";
 	MemoryContextSwitchTo(old);
 	MemoryContextSetParent(cxt, parent);
 	return program;

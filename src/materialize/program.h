@@ -56,6 +56,8 @@ typedef struct DeriveProgram
 								 * rows in them, must be like */
 	const char *outdated;		/* not NULL: why its internal tables do not
 								 * fit; it cannot run */
+	const char *whole;			/* not NULL: why some part of it is computed
+								 * anew as a whole when anything changes */
 	bool		unfilled;		/* its internal tables have nothing to do with
 								 * the view's contents yet */
 	const char *whole;			/* not NULL: what of it has no incremental
@@ -169,6 +171,9 @@ extern void derive_program_recompute(DeriveProgram *program, DeriveBatch *batch,
 typedef void (*DeriveProgress) (void *arg, const char *phase, int64 tuples_done);
 typedef void (*DeriveTakeLock) (void *arg, Oid view);
 extern int64 derive_program_build(DeriveProgram *program, DeriveProgress progress, DeriveTakeLock take_lock, void *arg);
+
+/* Has the materialized view any contents? */
+extern bool derive_view_populated(Oid view);
 
 /* Can the view be compared with its definition at all? */
 extern bool derive_view_comparable(Oid view);

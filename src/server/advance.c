@@ -3,6 +3,8 @@
  * advance.c
  *	  Moving the views to the position of a batch.
  *
+ * Views in the slow lane are not moved here, but watched (slow_views.c).
+ *
  * A view moves in one of five ways: by its deltas, which is the rule; by being
  * recomputed, if a delta is not enough; by being handed over from its builder,
  * with the backlog of what its builder did not see; by coming back from where it
@@ -100,7 +102,7 @@ derive_worker_can_be_built(WorkerView *view)
 bool
 derive_worker_expire_due(WorkerView *view)
 {
-	return view->row->state == DERIVE_VIEW_READY && view->program != NULL &&
+	return view->row->state == DERIVE_VIEW_READY && view->program != NULL && view->lane == NULL &&
 		view->program->routine->expire != NULL && GetCurrentTimestamp() >= view->expire_at;
 }
 
@@ -275,6 +277,12 @@ advance(void *arg)
 	if (row.state == DERIVE_VIEW_BUILDING || view->fill)
 	{
 		counts.inserted = derive_program_build(program, NULL, NULL, NULL);
+		export_unknown(view, move->batch);
+	}
+	else if (row.state == DERIVE_VIEW_CATCHUP && view->slow)
+	{
+		batch = derive_stream_batch_since(derive_worker.stream, program->sources, row.position);
+		derive_worker_hand_to_lane(view, row.rebuild || derive_program_changes(program, batch) >= 0);
 		export_unknown(view, move->batch);
 	}
 	else if (row.state == DERIVE_VIEW_CATCHUP && !row.rebuild && !view->diverged)
@@ -542,6 +550,9 @@ advance_or_set_aside(Move *move)
 	bool		sources_fresh = view->program == NULL || derive_worker_sources_fresh(view);
 	bool		moved = true;
 
+	if (view->lane != NULL)
+		return derive_worker_watch_slow_view(view, view->program == NULL ||
+											 (has_changes(view, move->batch) || other_members(view)));
 	if (state == DERIVE_VIEW_READY && sources_fresh && !from_scratch(view) &&
 		!derive_worker_stands_still(view) && !has_changes(view, move->batch) && !other_members(view))
 	{
@@ -612,7 +623,7 @@ take_turn(Move move, WorkerView *view)
 			wrote |= take_turn(move, source);
 	}
 	move.view = view;
-	if ((derive_worker_takes_part(view) || not_loaded_yet(view)) && advance_or_set_aside(&move))
+	if ((derive_worker_takes_part(view) || not_loaded_yet(view) || view->lane != NULL) && advance_or_set_aside(&move))
 		wrote = true;
 	return wrote;
 }
@@ -656,6 +667,7 @@ derive_worker_advance_views(DeriveBatch *batch, List **stats, double delta_ms)
 	bool		wrote = false;
 	ListCell   *lc;
 
+	wrote |= derive_worker_assign_lane();
 	foreach(lc, derive_worker.views)
 		((WorkerView *) lfirst(lc))->had_turn = false;
 	foreach(lc, views_that_come_back())

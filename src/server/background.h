@@ -35,6 +35,9 @@ extern void derive_background_limit_lock_waits(int ms);
  */
 extern bool derive_lock_all(List *relids, LOCKMODE mode, Oid *busy);
 
+/* The same, in AccessShareLock, of a view and of all that is locked when it is compiled. */
+extern bool derive_lock_definition(Oid view, Oid *busy);
+
 /*
  * In a transaction of its own: wait until the lock can be had, and let it go.  ERROR
  * (lock_not_available) after so many ms; 0: never.

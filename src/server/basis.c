@@ -296,7 +296,9 @@ derive_worker_check_basis(void)
 			distrust(view);
 			wrote = true;
 		}
-		if (view->journal != NULL && view->journal->active)
+		if (view->journal != NULL && view->journal->active && view->lane != NULL)
+			derive_worker_mark_stale(view, true);
+		else if (view->journal != NULL && view->journal->active)
 		{
 			derive_journal_begin(view->journal);
 			wrote = true;

@@ -59,7 +59,10 @@
 #include "access/xact.h"
 #include "base/position.h"
 #include "base/registry.h"
+#include "miscadmin.h"
+#include "pgstat.h"
 #include "server/batch_snapshot.h"
+#include "storage/condition_variable.h"
 #include "utils/snapmgr.h"
 
 /*
@@ -100,8 +103,34 @@ push_snapshot(const SnapshotData *common, const DerivePosition *position, Transa
 	Assert(!XidInMVCCSnapshot(writer, GetActiveSnapshot()));
 }
 
+/* Does the worker run, and not wait for a lock? */
+static bool
+worker_is_free(DeriveDatabase *db)
+{
+	return pg_atomic_read_u64(&db->point.blocked_on) == 0 && derive_database_has_worker(db);
+}
+
 bool
-derive_push_batch_snapshot(void)
+derive_await_batch(DeriveDatabase *db)
+{
+	uint64		number = pg_atomic_add_fetch_u64(&db->asked, 1);
+	bool		result;
+
+	/* As commits do: it need not hurry, but it must not sleep. */
+	if (pg_atomic_read_u32(&db->sleeping) == 1)
+		derive_database_wake(db);
+	ConditionVariablePrepareToSleep(&db->point.cv);
+	while (!(result = pg_atomic_read_u64(&db->answered) >= number) && worker_is_free(db))
+	{
+		(void) ConditionVariableTimedSleep(&db->point.cv, 100, PG_WAIT_EXTENSION);
+		CHECK_FOR_INTERRUPTS();
+	}
+	ConditionVariableCancelSleep();
+	return result;
+}
+
+bool
+derive_push_batch_snapshot(DerivePosition **stored, XLogRecPtr *lsn)
 {
 	Snapshot	v = GetTransactionSnapshot();
 	DerivePosition *position;
@@ -115,7 +144,7 @@ derive_push_batch_snapshot(void)
 
 	PushActiveSnapshot(GetLatestSnapshot());
 	xmax = GetActiveSnapshot()->xmax;
-	position = derive_registry_position_at(GetActiveSnapshot(), &writer);
+	position = derive_registry_position_at(GetActiveSnapshot(), &writer, lsn);
 	PopActiveSnapshot();
 
 	if (position == NULL || !TransactionIdIsNormal(writer) ||
@@ -128,5 +157,7 @@ derive_push_batch_snapshot(void)
 		return false;
 
 	push_snapshot(v, position, writer, xmax, xids_since);
+	if (stored != NULL)
+		*stored = position;
 	return true;
 }

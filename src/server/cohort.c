@@ -120,6 +120,8 @@ derive_worker_stands_still(WorkerView *view)
 const DerivePosition *
 derive_worker_position_of(WorkerView *view)
 {
+	if (view->lane != NULL)
+		return view->lane->position;
 	return derive_worker_stands_still(view) ? view->waiting->position : derive_worker.position;
 }
 
@@ -309,13 +311,13 @@ derive_worker_lock_views(void)
 		view->cohort = NULL;
 		if (!view->dirty)
 			view->busy = InvalidOid;
-		if (!derive_worker_takes_part(view))
+		if (!derive_worker_takes_part(view) || (view->lane != NULL && view->slow))
 			continue;
 		view->locked = view->hold_until <= now && !view->dirty &&
 			lock_or_note(view, view->reads, AccessShareLock) &&
 			lock_or_note(view, view->writes, view->fill ? AccessExclusiveLock : RowExclusiveLock);
 		if (view->locked && view->row->state == DERIVE_VIEW_READY && !view->kept &&
-			!derive_worker_needs_recompute(view))
+			!derive_worker_needs_recompute(view) && view->lane == NULL)
 		{
 			view->locked = false;
 			reread = true;
@@ -504,6 +506,11 @@ derive_worker_lose_changes(WorkerView *view, const char *reason)
 {
 	DeriveWaitingRow row = {0};
 
+	if (view->lane != NULL)
+	{
+		derive_worker_mark_stale(view, false);
+		return;
+	}
 	row.view = view->relid;
 	row.declared_at = view->row->created_at;
 	row.since = view->waiting ? view->waiting->since : GetCurrentTimestamp();

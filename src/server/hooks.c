@@ -12,7 +12,7 @@
  *								objects of text search	that a maintained
  *								view relies on: see dependents.c
  *	DROP DATABASE and others	need a database without sessions: its worker,
- *								builders and verifier are sent away meanwhile
+ *								builders, verifier and slow lane are sent away meanwhile
  *	COMMIT, COMMIT PREPARED		wake the worker
  *
  * Dropping.  The object access hook sees a view while it is dropped, in the
@@ -446,6 +446,11 @@ is_inhabited(DeriveDatabase *db, bool signal_them)
 	{
 		result = true;
 		kill(db->verifier.pid, SIGTERM);
+	}
+	if (db->lane.pid != 0)
+	{
+		result = true;
+		kill(db->lane.pid, SIGTERM);
 	}
 	for (i = 0; i < DERIVE_MAX_BUILD_SLOTS; i++)
 	{

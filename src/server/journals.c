@@ -194,7 +194,7 @@ derive_worker_activate_journals(void)
 		WorkerView *view = lfirst(lc);
 
 		if (view->journal == NULL || view->journal->active || view->program == NULL ||
-			view->row->state != DERIVE_VIEW_READY)
+			view->row->state != DERIVE_VIEW_READY || view->lane != NULL)
 			continue;
 		derive_journal_begin(view->journal);
 		result = true;

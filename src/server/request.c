@@ -16,6 +16,7 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "base/lane.h"
 #include "base/registry.h"
 #include "base/rights.h"
 #include "base/waiting.h"
@@ -61,7 +62,7 @@ typedef struct RequestWait
 static DeriveDatabase *find_service(void);
 static void check_extension(void);
 static void check_service(DeriveDatabase *db);
-static bool check_view_row(const DeriveViewRow *row);
+static bool check_view_row(const DeriveViewRow *row, bool reached);
 static bool view_reached(void *arg, bool reached);
 static bool request_answered(void *arg, bool reached);
 static void give_up_request(int code, Datum arg);
@@ -175,6 +176,7 @@ check_service(DeriveDatabase *db)
 						now.slot_error),
 				 errhint("%s", now.slot_hint)));
 
+	derive_blocked_check(&db->lane.blocked_on);
 	for (i = 0; i < DERIVE_MAX_BUILD_SLOTS; i++)
 	{
 		if (shared->builds[i].dboid == MyDatabaseId && OidIsValid(shared->builds[i].view))
@@ -217,14 +219,49 @@ is_waiting(const DeriveViewRow *row)
 	return true;
 }
 
-/* Is the view where it should be?  ERROR if it will not get there. */
+/*
+ * Why the view in the slow lane that was to be computed anew could not be, and nothing
+ * has changed since; or NULL.
+ */
+static const char *
+lane_error(const DeriveViewRow *row)
+{
+	DeriveLaneRow *lane = row->state == DERIVE_VIEW_READY ? derive_lane_of(row, NULL) : NULL;
+
+	return lane != NULL && derive_stale_get(row->relid, NULL) == NULL ? lane->error : NULL;
+}
+
+/* Has it its own pace, and not come as far as the others? */
 static bool
-check_view_row(const DeriveViewRow *row)
+is_behind(const DeriveViewRow *row)
+{
+	return derive_lane_of(row, NULL) != NULL && derive_stale_get(row->relid, NULL) != NULL;
+}
+
+static void
+report_error(const DeriveViewRow *row, const char *error, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("maintenance of view \"%s\" has failed", get_rel_name(row->relid)),
+			 error && derive_may_see_errors(row->relid) ? errdetail("The error was: %s", error) : 0,
+			 errhint("%s", hint)));
+}
+
+/*
+ * Is the view where it should be?  ERROR if it will not get there.  What stale and lane
+ * say is of the batch that has reached the LSN, or of a later one.
+ */
+static bool
+check_view_row(const DeriveViewRow *row, bool reached)
 {
 	switch (row->state)
 	{
 		case DERIVE_VIEW_READY:
-			return !is_waiting(row) && !row->rebuild;
+			if (reached && lane_error(row) != NULL)
+				report_error(row, lane_error(row),
+							 "Remove the cause; the view is computed again when something that it reads changes, or by derive.repair().");
+			return !is_waiting(row) && !row->rebuild && !is_behind(row);
 		case DERIVE_VIEW_BUILDING:
 		case DERIVE_VIEW_CATCHUP:
 			(void) is_waiting(row);
@@ -236,11 +273,7 @@ check_view_row(const DeriveViewRow *row)
 					 errhint("Call derive.resume() for the view.")));
 			break;
 		case DERIVE_VIEW_FAILED:
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("maintenance of view \"%s\" has failed", get_rel_name(row->relid)),
-					 row->error && derive_may_see_errors(row->relid) ? errdetail("The error was: %s", row->error) : 0,
-					 errhint("Remove the cause, then call derive.repair() for the view.")));
+			report_error(row, row->error, "Remove the cause, then call derive.repair() for the view.");
 			break;
 	}
 	return false;
@@ -250,7 +283,7 @@ check_view_row(const DeriveViewRow *row)
 static bool
 stands_still(const DeriveViewRow *row)
 {
-	return row->state == DERIVE_VIEW_PAUSED || row->state == DERIVE_VIEW_FAILED;
+	return row->state == DERIVE_VIEW_PAUSED || row->state == DERIVE_VIEW_FAILED || lane_error(row) != NULL;
 }
 
 /*
@@ -258,7 +291,7 @@ stands_still(const DeriveViewRow *row)
  * there are no others.
  */
 static bool
-check_all_rows(void)
+check_all_rows(bool reached)
 {
 	const DeriveViewRow *still = NULL;
 	bool		others = false;
@@ -277,11 +310,11 @@ check_all_rows(void)
 			continue;
 		}
 		others = true;
-		if (!check_view_row(row))
+		if (!check_view_row(row, reached))
 			result = false;
 	}
 	if (still != NULL && !others)
-		(void) check_view_row(still);
+		result = check_view_row(still, reached);
 	return result;
 }
 
@@ -321,10 +354,10 @@ view_reached(void *arg, bool reached)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("the view is no longer maintained")));
-		result = check_view_row(row);
+		result = check_view_row(row, reached);
 	}
 	else
-		result = check_all_rows();
+		result = check_all_rows(reached);
 	check_service(wait->db);
 	MemoryContextSwitchTo(oldcontext);
 	MemoryContextReset(wait->cxt);

@@ -10,9 +10,9 @@
  * view gets its program; the batch then recomputes it, or, if it never had any
  * contents, sends it to a builder.
  *
- * A batch.  The verifier (verifier.c) asks for one whose snapshot is taken after it
- * asked, and which stores its position even if it changed nothing.  One number says
- * how often it has asked, another one how far that is answered: the first is read
+ * A batch.  The verifier (verifier.c) and the slow lane (lane.c) ask for one whose
+ * snapshot is taken after they asked, and which stores its position even if it changed nothing.  One number says
+ * how often they have asked, another one how far that is answered: the first is read
  * before the snapshot and becomes the second after the commit.  It is not worth to hurry:
  * such a batch keeps pg_derive.batch_interval, so that who verifies in a loop does not
  * take from the others what they gain by batches of many transactions.
@@ -41,7 +41,7 @@ typedef struct ActiveRequest
 } ActiveRequest;
 
 
-/* What the verifier had asked for before the snapshot of this batch. */
+/* How often others had asked for one before the snapshot of this batch. */
 static uint64 asked = 0;
 
 bool
@@ -65,21 +65,19 @@ derive_worker_has_pending_request(void)
 bool
 derive_worker_is_asked_for_batch(void)
 {
-	DeriveVerifier *verifier = &derive_worker.db->verifier;
-
-	return pg_atomic_read_u64(&verifier->asked) != pg_atomic_read_u64(&verifier->answered);
+	return pg_atomic_read_u64(&derive_worker.db->asked) != pg_atomic_read_u64(&derive_worker.db->answered);
 }
 
 void
 derive_worker_note_asked(void)
 {
-	asked = pg_atomic_read_u64(&derive_worker.db->verifier.asked);
+	asked = pg_atomic_read_u64(&derive_worker.db->asked);
 }
 
 bool
 derive_worker_must_store_position(void)
 {
-	return asked != pg_atomic_read_u64(&derive_worker.db->verifier.answered);
+	return asked != pg_atomic_read_u64(&derive_worker.db->answered);
 }
 
 /* Sessions that want failed views repaired need their programs. */
@@ -218,7 +216,7 @@ derive_worker_answer_requests(void)
 {
 	ListCell   *lc;
 
-	pg_atomic_write_u64(&derive_worker.db->verifier.answered, asked);
+	pg_atomic_write_u64(&derive_worker.db->answered, asked);
 	if (derive_worker.requests == NIL)
 		return;
 	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);

@@ -25,8 +25,8 @@
 
 #include "access/xact.h"
 #include "base/guard.h"
+#include "base/lane.h"
 #include "base/registry.h"
-#include "base/waiting.h"
 #include "derive/definition.h"
 #include "miscadmin.h"
 #include "notify/wait.h"
@@ -156,14 +156,11 @@ fail_views(List *relids, const char *reason)
 		row = derive_registry_get(relid);
 		if (row != NULL && row->state != DERIVE_VIEW_FAILED && row->state != DERIVE_VIEW_PAUSED)
 		{
-			DeriveWaitingRow *waiting = derive_waiting_get(relid);
-
 			ereport(WARNING,
 					(errcode(ERRCODE_INTERNAL_ERROR),
 					 errmsg("maintenance of view \"%s\" has failed: %s", get_rel_name(relid), reason),
 					 errhint("Remove the cause, then call derive.repair() for the view.")));
-			if (row->position == NULL)
-				row->position = waiting && waiting->position ? waiting->position : derive_registry_position(NULL, NULL);
+			row->position = derive_position_of_view(row);
 			row->state = DERIVE_VIEW_FAILED;
 			row->error = pstrdup(reason);
 			row->error_at = GetCurrentTimestamp();

@@ -127,9 +127,14 @@ init_requests(DeriveDatabase *db)
 {
 	memset(db->requests, 0, sizeof(db->requests));
 	memset(&db->verifier, 0, sizeof(db->verifier));
-	pg_atomic_init_u64(&db->verifier.asked, 0);
-	pg_atomic_init_u64(&db->verifier.answered, 0);
 	pg_atomic_init_u64(&db->verifier.blocked_on, 0);
+	pg_atomic_init_u64(&db->asked, 0);
+	pg_atomic_init_u64(&db->answered, 0);
+	pg_atomic_init_u64(&db->batches, 0);
+	memset(&db->lane, 0, sizeof(db->lane));
+	pg_atomic_init_u64(&db->lane.sees, 0);
+	pg_atomic_init_u64(&db->lane.runs, 0);
+	pg_atomic_init_u64(&db->lane.blocked_on, 0);
 }
 
 DeriveShared *
@@ -254,7 +259,8 @@ derive_database_free(DeriveDatabase *db)
 	bool		result = false;
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	if (!db->wanted && db->holds == 0 && db->worker_pid == 0 && db->verifier.pid == 0)
+	if (!db->wanted && db->holds == 0 && db->worker_pid == 0 &&
+		db->verifier.pid == 0 && db->lane.pid == 0)
 	{
 		pg_atomic_write_u32(&db->dboid, InvalidOid);
 		pg_atomic_fetch_add_u32(&shared->generation, 1);

@@ -99,16 +99,30 @@ typedef struct DeriveVerifier
 	TimestampTz interrupted_at;
 	bool		give_way;
 
-	/*
-	 * Batches: the verifier counts up "asked" and waits until "answered" has
-	 * come as far, by a batch whose snapshot was taken after that and whose
-	 * position is in the catalog.  Written by the worker.
-	 */
-	pg_atomic_uint64 asked;
-	pg_atomic_uint64 answered;
-
 	pg_atomic_uint64 blocked_on;	/* see derive_blocked_set(); written by it */
 } DeriveVerifier;
+
+/*
+ * The process that computes the views in the slow lane of a database, see lane.c.
+ */
+typedef struct DeriveLane
+{
+	/* 0: none runs; written by it */
+	pid_t		pid;
+	Latch	   *latch;
+
+	/* Starts of it that failed in a row; written by the worker. */
+	int			start_failures;
+
+	/*
+	 * Its run sees no batch after this one, by DeriveDatabase.batches;
+	 * PG_UINT64_MAX: it has yet to decide.  Written by it.
+	 */
+	pg_atomic_uint64 sees;
+
+	pg_atomic_uint64 runs;		/* so many have ended; written by it */
+	pg_atomic_uint64 blocked_on;	/* see derive_blocked_set(); written by it */
+} DeriveLane;
 
 /*
  * A database that has, or may have, maintained views.
@@ -207,6 +221,19 @@ typedef struct DeriveDatabase
 	/* What they want done; and who verifies. */
 	DeriveRequest requests[DERIVE_MAX_REQUESTS];
 	DeriveVerifier verifier;
+
+	/*
+	 * Batches: who wants to see what one has seen (batch_snapshot.c) counts
+	 * up "asked" and waits until "answered", written by the worker, has come
+	 * as far, by a batch whose snapshot was taken after that and whose
+	 * position is in the catalog.  And so many have been committed; written
+	 * by the worker.
+	 */
+	pg_atomic_uint64 asked;
+	pg_atomic_uint64 answered;
+	pg_atomic_uint64 batches;
+
+	DeriveLane	lane;
 } DeriveDatabase;
 
 /*

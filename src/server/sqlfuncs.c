@@ -32,9 +32,9 @@
 #include "base/compat.h"
 #include "base/guard.h"
 #include "base/gucs.h"
+#include "base/lane.h"
 #include "base/registry.h"
 #include "base/rights.h"
-#include "base/waiting.h"
 #include "base/waiting.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
@@ -217,7 +217,6 @@ derive_pause_sql(PG_FUNCTION_ARGS)
 {
 	Oid			view = PG_GETARG_OID(0);
 	DeriveViewRow *row;
-	DeriveWaitingRow *waiting;
 
 	PreventCommandIfReadOnly("derive.pause()");
 	row = lock_and_get_row(view, ShareRowExclusiveLock);
@@ -241,15 +240,7 @@ derive_pause_sql(PG_FUNCTION_ARGS)
 		case DERIVE_VIEW_READY:
 		case DERIVE_VIEW_FAILED:
 
-			/*
-			 * It stands where the database's views stand now, unless it
-			 * stands still.
-			 */
-			waiting = derive_waiting_get(view);
-			if (waiting != NULL && waiting->declared_at == row->created_at && waiting->position != NULL)
-				row->position = waiting->position;
-			else if (row->position == NULL)
-				row->position = derive_registry_position(NULL, NULL);
+			row->position = derive_position_of_view(row);
 			row->state = DERIVE_VIEW_PAUSED;
 			derive_registry_update(row);
 			break;

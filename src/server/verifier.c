@@ -55,20 +55,18 @@
 
 #include <signal.h>
 
-#include "access/relation.h"
 #include "access/xact.h"
 #include "base/compat.h"
 #include "base/debug_point.h"
 #include "base/error_context.h"
 #include "base/guard.h"
 #include "base/gucs.h"
+#include "base/lane.h"
 #include "base/registry.h"
 #include "base/waiting.h"
-#include "catalog/pg_class.h"
-#include "derive/definition.h"
+#include "delta/fill.h"
 #include "materialize/program.h"
 #include "miscadmin.h"
-#include "nodes/nodeFuncs.h"
 #include "notify/wait.h"
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
@@ -79,12 +77,9 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/lmgr.h"
-#include "storage/lock.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
@@ -533,63 +528,6 @@ check_state(Verification *v)
 	return false;
 }
 
-typedef struct LockWalk
-{
-	Oid			self;			/* the view whose definition this is */
-	Oid		   *busy;
-} LockWalk;
-
-static bool lock_definition_of(Oid relid, Oid *busy);
-
-/* True if some lock is not free. */
-static bool
-lock_walker(Node *node, LockWalk *walk)
-{
-	ListCell   *lc;
-
-	if (node == NULL)
-		return false;
-	if (!IsA(node, Query))
-		return expression_tree_walker(node, lock_walker, walk);
-	foreach(lc, ((Query *) node)->rtable)
-	{
-		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
-
-		/* before 16, the definition of a view names the view itself */
-		if (rte->rtekind != RTE_RELATION || rte->relid == walk->self)
-			continue;
-		if (!derive_lock_all(list_make1_oid(rte->relid), AccessShareLock, walk->busy) ||
-			(get_rel_relkind(rte->relid) == RELKIND_VIEW &&
-			 !lock_definition_of(rte->relid, walk->busy)))
-			return true;
-	}
-	return query_tree_walker((Query *) node, lock_walker, walk, 0);
-}
-
-/*
- * Lock what the definition of a view names, at any depth, without waiting: to
- * compile it waits for locks, and would not say for which.
- */
-static bool
-lock_definition_of(Oid relid, Oid *busy)
-{
-	LockWalk	walk = {relid, busy};
-	Relation	rel = relation_open(relid, NoLock);
-	bool		result = rel->rd_rules == NULL ||
-	!lock_walker(linitial(rel->rd_rules->rules[0]->actions), &walk);
-
-	relation_close(rel, NoLock);
-	return result;
-}
-
-static bool
-lock_definition(Oid view, Oid *busy)
-{
-	return derive_lock_all(list_make1_oid(view), AccessShareLock, busy) &&
-		lock_definition_of(view, busy) &&
-		derive_lock_all(derive_definition_of_view(view)->sources, AccessShareLock, busy);
-}
-
 /* Relcache callback: flags only. */
 static void
 note_invalidation(Datum arg, Oid relid)
@@ -613,7 +551,7 @@ look(Verification *v)
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	derive_background_limit_lock_waits(derive_lock_timeout);
-	if (check_state(v) && lock_definition(v->view, &v->busy))
+	if (check_state(v) && derive_lock_definition(v->view, &v->busy))
 	{
 		PushActiveSnapshot(GetTransactionSnapshot());
 		strlcpy(view_name, derive_relation_name(v->view), sizeof(view_name));
@@ -629,42 +567,18 @@ look(Verification *v)
 	return relations;
 }
 
-/* Does the worker run, and not wait for a lock? */
-static bool
-worker_is_free(void)
-{
-	return pg_atomic_read_u64(&database->point.blocked_on) == 0 &&
-		derive_database_has_worker(database);
-}
-
-/* 4. False if it is not to be had soon. */
-static bool
-await_batch(void)
-{
-	uint64		number = pg_atomic_add_fetch_u64(&self->asked, 1);
-	bool		result;
-
-	/* As commits do: it need not hurry, but it must not sleep. */
-	if (pg_atomic_read_u32(&database->sleeping) == 1)
-		derive_database_wake(database);
-	ConditionVariablePrepareToSleep(&database->point.cv);
-	while (!(result = pg_atomic_read_u64(&self->answered) >= number) && worker_is_free())
-	{
-		(void) ConditionVariableTimedSleep(&database->point.cv, 100, PG_WAIT_EXTENSION);
-		CHECK_FOR_INTERRUPTS();
-	}
-	ConditionVariableCancelSleep();
-	return result;
-}
-
 /* 5. Under S+: did the batch leave the view at its position? */
 static bool
 is_at_batch(const DeriveViewRow *row, DeriveProgram *program)
 {
 	DeriveWaitingRow *waiting;
+	DeriveLaneRow *lane;
 
 	if (row == NULL || row->state != DERIVE_VIEW_READY || row->rebuild || row->position != NULL ||
 		(uint64) row->members != derive_sources_digest(program))
+		return false;
+	lane = derive_lane_of(row, GetActiveSnapshot());
+	if (lane != NULL && (lane->error != NULL || derive_stale_get(row->relid, GetActiveSnapshot()) != NULL))
 		return false;
 	waiting = derive_waiting_get_at(row->relid, GetActiveSnapshot());
 	return waiting == NULL || waiting->declared_at != row->created_at;
@@ -703,10 +617,10 @@ verify(Verification *v)
 	DERIVE_DEBUG_POINT("verify-locked");
 
 	set_phase("waiting for a batch");
-	if (!await_batch())
+	if (!derive_await_batch(database))
 		return AGAIN;
 	DERIVE_DEBUG_POINT("verify-batch");
-	if (!derive_push_batch_snapshot())
+	if (!derive_push_batch_snapshot(NULL, NULL))
 		return AGAIN;
 	row = derive_registry_get_at(v->view, GetActiveSnapshot());
 	if (!is_at_batch(row, v->program))
@@ -733,36 +647,6 @@ verify(Verification *v)
  */
 
 /*
- * Does somebody wait for a lock that this process holds?  As in fill.c, the list
- * of locks is asked: locks that were granted by the fast path are nowhere else.
- */
-static bool
-keeps_others_waiting(pid_t pid)
-{
-	LockData   *locks = GetLockStatusData();
-
-	for (int i = 0; i < locks->nelements; i++)
-	{
-		LockInstanceData *waiter = &locks->locks[i];
-
-		if (waiter->waitLockMode == NoLock || waiter->pid == pid ||
-			waiter->locktag.locktag_type != LOCKTAG_RELATION)
-			continue;
-		for (int j = 0; j < locks->nelements; j++)
-		{
-			LockInstanceData *holder = &locks->locks[j];
-
-			if (holder->pid == pid &&
-				memcmp(&holder->locktag, &waiter->locktag, sizeof(LOCKTAG)) == 0 &&
-				(holder->holdMask & LOCKBIT_ON(AccessShareLock)) != 0 &&
-				DoLockModesConflict(waiter->waitLockMode, AccessShareLock))
-				return true;
-		}
-	}
-	return false;
-}
-
-/*
  * If the request is being served, make the verifier give way to those that wait for
  * its locks.  If it was interrupted long ago, by whomever, end the process.
  */
@@ -784,7 +668,7 @@ derive_verifier_look_after(DeriveDatabase *db, const DeriveRequest *request)
 		!TimestampDifferenceExceeds(interrupted_at, GetCurrentTimestamp(), STUCK_MS))
 		return;
 	give_way = interrupted_at == 0;
-	if (give_way && !(request->status == DERIVE_REQUEST_RUNNING && keeps_others_waiting(pid)))
+	if (give_way && !(request->status == DERIVE_REQUEST_RUNNING && derive_someone_waits_for(pid)))
 		return;
 
 	/* Only if all is as it was. */

@@ -324,6 +324,7 @@ derive_worker_load_registry(void)
 	fail_stubborn_view();
 	mark_outdated_views();
 	derive_worker_load_waiting();
+	derive_worker_load_lane();
 	order_views();
 	derive_worker_load_journals();
 
@@ -448,6 +449,7 @@ load_views(List *rows)
 			}
 			derive_worker_drop_journal(view);
 			derive_worker_forget_view_state(view);
+			derive_worker_forget_lane(view);
 			unload_program(view);
 		}
 	}
@@ -516,7 +518,28 @@ can_fill_here(WorkerView *view)
 			source->row->state == DERIVE_VIEW_CATCHUP)
 			return false;
 	}
-	return true;
+	return !view->slow;			/* that is up to the lane */
+}
+
+/*
+ * Is it to move at a pace of its own, since it, or a view that it reads, is computed as a
+ * whole?  Asked of the views in their order.
+ */
+static bool
+is_slow(WorkerView *view)
+{
+	ListCell   *lc;
+
+	if (view->program->whole != NULL)
+		return true;
+	foreach(lc, view->program->view_sources)
+	{
+		WorkerView *source = derive_worker_find_view(lfirst_oid(lc));
+
+		if (source != NULL && source->slow)
+			return true;
+	}
+	return false;
 }
 
 /* Does the stream follow all base tables of the view, and has it done so long enough? */
@@ -606,9 +629,10 @@ order_views(void)
 		if (view->program == NULL)
 			continue;
 
+		view->slow = is_slow(view);
 		view->fill = can_fill_here(view);
 		view->backlog = derive_worker_wants_backlog(view);
-		if (view->row->state == DERIVE_VIEW_READY && !derive_worker_is_populated(view->relid))
+		if (view->row->state == DERIVE_VIEW_READY && !view->slow && !derive_worker_is_populated(view->relid))
 			view->fill = true;
 		derive_worker_store_basis(view);
 

@@ -22,6 +22,7 @@
  *		basis.c		what they rest on besides the log
  *		advance.c	moving the views, and what becomes of one that fails
  *		cohort.c	views that cannot be moved now, and how they come back
+ *		slow_views.c	views that another process moves, at a pace of its own
  *		watchdog.c	a limit on the time that one view may take
  *		serve.c		requests of others: repairs, and batches for the verifier
  *		tend.c		between batches: builders, the verifier, replica identity
@@ -309,6 +310,7 @@ main_loop(void)
 			derive_worker_tend_identity();
 			derive_worker_tend_builds();
 			derive_worker_tend_verifier();
+			derive_worker_tend_lane();
 			derive_worker_tend_journals();
 			if (anything_to_do() && !derive_worker.reload && !derive_worker.any_dirty &&
 				!derive_worker.leave)
@@ -539,7 +541,7 @@ idle(void)
 			timeout = Min(timeout, RETRY_MS);
 	}
 
-	timeout = derive_worker_hold_timeout(derive_worker_journals_timeout(timeout));
+	timeout = derive_worker_hold_timeout(derive_worker_journals_timeout(derive_worker_lane_timeout(timeout)));
 
 	pgstat_report_activity(STATE_IDLE, NULL);
 	if (timeout > 100)
@@ -579,6 +581,8 @@ lock_everything(void)
 							  derive_registry_table_oid("relations", false),
 							  derive_registry_table_oid("position", false),
 							  derive_registry_table_oid("waiting", false));
+	registry = list_concat(registry, list_make2_oid(derive_registry_table_oid("lane", false),
+													derive_registry_table_oid("stale", false)));
 	registry = list_concat(registry, derive_worker_journal_relations());
 	if (!derive_lock_all(registry, RowExclusiveLock, &busy))
 	{
@@ -766,6 +770,7 @@ run_batch(void)
 	DERIVE_DEBUG_POINT("batch-committed");
 
 	derive_worker_basis_checked();
+	derive_worker_lane_committed();
 	derive_worker.commits_seen = commits;
 	derive_worker_plan_next_try();
 	derive_worker.careful = false;

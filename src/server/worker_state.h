@@ -4,8 +4,8 @@
  *	  What the parts of the worker share; for them only.
  *
  * worker.c runs the loop and the batch, reading.c reads the log, views.c knows
- * the views, basis.c what they rest on, advance.c moves them, serve.c does what
- * others ask for, tend.c looks after builders and the verifier, setbacks.c is for when
+ * the views, basis.c what they rest on, advance.c moves them, slow_views.c knows
+ * those that others move, serve.c does what others ask for, tend.c looks after builders and the verifier, setbacks.c is for when
  * it cannot go on.  One process is one worker, so that its state is one global variable.
  *
  *-------------------------------------------------------------------------
@@ -14,6 +14,7 @@
 #define DERIVE_WORKER_STATE_H
 
 #include "access/xlogdefs.h"
+#include "base/lane.h"
 #include "base/position.h"
 #include "base/registry.h"
 #include "base/waiting.h"
@@ -102,6 +103,19 @@ typedef struct WorkerView
 	DeriveBatch *cohort;		/* in this batch: the deltas that it came back
 								 * with */
 	int			cohort_deltas;	/* how many there were before its own */
+
+	/* Whether it has a pace of its own; see slow_views.c. */
+	bool		slow;			/* it should be in the slow lane */
+	DeriveLaneRow *lane;		/* its row in derive_state.lane, in cxt; NULL:
+								 * it is not there */
+	bool		stale;			/* it is to be computed by the lane */
+	uint64		marked_in;		/* the last batch that noted that, see
+								 * DeriveDatabase.batches; 0: none */
+	bool		followed;		/* in this batch: no change of what it reads
+								 * will be missed from here on */
+	uint64		repair_in;		/* the batch that noted that it is to be
+								 * repaired; 0: none */
+	DerivePosition *repair_position;	/* of that batch, in cxt; or NULL */
 
 	uint64		digest;			/* of the members of its sources, now */
 	uint64		basis;			/* of files and definitions, now */
@@ -417,6 +431,34 @@ extern bool derive_worker_is_stuck(Oid relid);
 
 
 /*
+ * slow_views.c: views with a pace of their own, in the slow lane
+ */
+
+/* While the registry is read, after the views were sorted. */
+extern void derive_worker_load_lane(void);
+extern void derive_worker_forget_lane(WorkerView *view);
+
+/* In a batch: views enter the lane and leave it; true if something was written. */
+extern bool derive_worker_assign_lane(void);
+
+/* Its builder has filled it: it goes on in the lane from there. */
+extern void derive_worker_hand_to_lane(WorkerView *view, bool changed);
+
+/* Note that it is to be computed anew; restart: and that its subscribers are to start anew. */
+extern void derive_worker_mark_stale(WorkerView *view, bool restart);
+
+/* In a batch, in its turn: must it be computed anew?  True if something was written. */
+extern bool derive_worker_watch_slow_view(WorkerView *view, bool changed);
+
+/* After the commit of a batch. */
+extern void derive_worker_lane_committed(void);
+
+/* Between batches: start the lane's process, and see what it has done. */
+extern void derive_worker_tend_lane(void);
+extern long derive_worker_lane_timeout(long timeout);
+
+
+/*
  * watchdog.c: a limit on the time that one view takes in a batch
  */
 extern void derive_watchdog_start(WorkerView *view);
@@ -440,8 +482,8 @@ extern WorkerView *derive_watchdog_bitten(void);
 extern bool derive_worker_has_pending_request(void);
 
 /*
- * Does the verifier wait for one?  Before the snapshot of a batch: note what it has
- * asked for; and then: must the batch store its position for it?
+ * Does another process wait for one?  Before the snapshot of a batch: note what has been
+ * asked for; and then: must the batch store its position for that?
  */
 extern bool derive_worker_is_asked_for_batch(void);
 extern void derive_worker_note_asked(void);

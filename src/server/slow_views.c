@@ -1,0 +1,528 @@
+/*-------------------------------------------------------------------------
+ *
+ * slow_views.c
+ *	  Views with a pace of their own: the worker's side of the slow lane.
+ *
+ * A view of which some part is computed anew as a whole (DeriveProgram.whole) takes
+ * as long as its tables are large, however little has changed.  It must not be moved
+ * in a batch, which moves all others.  So it is in the slow lane, and so are the views
+ * that read it: a process of its own (lane.c) computes them, at positions that the
+ * worker has passed, and not without pause.  The worker only says what there is to do:
+ *
+ *	assign		Who is in the lane is in derive_state.lane.  A view enters it where it
+ *				stands: when its builder hands it over, when it is to be filled
+ *				and reads other views, or when it turns out to be slow.
+ *	watch		A batch that has changes of something that such a view reads
+ *				inserts a row into derive_state.stale.  It is of the same transaction
+ *				as the batch's position, so that at each position that the
+ *				catalog shows it also says which of these views lack something.  One that
+ *				lacks nothing is where all others are.
+ *	tend		The lane's process is started when there is something to do for it,
+ *				and cancelled when it stands in somebody's way.
+ *
+ * Nothing is kept for a view in the lane: no backlog, no log, no old row versions.
+ *
+ * Marks.  A run of the lane sees what some batch m has seen, and deletes the marks that
+ * this batch and those before it have made.  A view that is marked need not be marked
+ * again by every batch, as long as that mark survives:
+ *
+ *		batch			4		5		6		7		8		9
+ *		changes			yes		yes		no		yes		yes		no
+ *		run				------ of another view		sees 7 ----------
+ *		mark			yes		no		no		yes		yes		no
+ *
+ * In 5 the mark of 4 is there, and the next run will see at least batch 6.  From the
+ * moment when a run is about to ask for its batch until it knows which one it got
+ * (DeriveLane.sees) every batch marks; here 7.  Then only a mark of a later one is
+ * safe.
+ *
+ * Repair.  A session that asks for it gets its answer when a run has ended that saw
+ * the batch which marked the view for it, or that failed after that.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "base/lane.h"
+#include "base/registry.h"
+#include "delta/fill.h"
+#include "materialize/program.h"
+#include "miscadmin.h"
+#include "server/lane.h"
+#include "server/shmem.h"
+#include "server/worker_state.h"
+#include "storage/lmgr.h"
+#include "utils/lsyscache.h"
+#include "utils/timestamp.h"
+
+/* Look after the lane's process that often. */
+#define LOOK_MS		1000
+
+/* One that does not heed a cancellation by then is terminated. */
+#define HEED_MS		5000
+
+static uint64 runs_seen = 0;	/* DeriveLane.runs, when derive_state.lane was
+								 * read */
+static bool marked = false;		/* in this batch */
+
+/* The number of this batch, or, between two, of the next one. */
+static uint64
+batch_number(void)
+{
+	return pg_atomic_read_u64(&derive_worker.db->batches) + 1;
+}
+
+
+/* ----------------------------------------------------------------
+ *		What is known
+ * ----------------------------------------------------------------
+ */
+
+void
+derive_worker_forget_lane(WorkerView *view)
+{
+	DeriveLaneRow *row = view->lane;
+
+	view->lane = NULL;
+	view->stale = false;
+	if (row == NULL)
+		return;
+	if (row->position)
+		pfree(row->position);
+	if (row->error)
+		pfree(row->error);
+	pfree(row);
+}
+
+/* Keep a copy of the row, which is or will be in the table. */
+static void
+remember(WorkerView *view, const DeriveLaneRow *row)
+{
+	MemoryContext oldcontext = MemoryContextSwitchTo(derive_worker.cxt);
+	DeriveLaneRow *copy = palloc(sizeof(DeriveLaneRow));
+
+	*copy = *row;
+	copy->position = derive_position_copy(row->position);
+	copy->error = row->error ? pstrdup(row->error) : NULL;
+	derive_worker_forget_lane(view);
+	view->lane = copy;
+	MemoryContextSwitchTo(oldcontext);
+}
+
+/* May a view in this state be in the lane?  One that only reads tables is filled by a builder. */
+static bool
+has_place(WorkerView *view)
+{
+	switch (view->row->state)
+	{
+		case DERIVE_VIEW_READY:
+			return true;
+		case DERIVE_VIEW_BUILDING:
+			return view->program == NULL || view->program->view_sources != NIL;
+		default:
+			return false;
+	}
+}
+
+/* While the registry is read: match the tables with the views, and remove rows that are void. */
+void
+derive_worker_load_lane(void)
+{
+	List	   *rows;
+	List	   *stale;
+	ListCell   *lc;
+
+	runs_seen = pg_atomic_read_u64(&derive_worker.db->lane.runs);
+	pg_read_barrier();
+	rows = derive_lane_all(NULL);
+	stale = derive_stale_all(NULL);
+	foreach(lc, derive_worker.views)
+		derive_worker_forget_lane(lfirst(lc));
+	foreach(lc, rows)
+	{
+		DeriveLaneRow *row = lfirst(lc);
+		WorkerView *view = derive_worker_find_view(row->view);
+
+		if (view == NULL || view->row->created_at != row->declared_at || !has_place(view))
+			derive_lane_end(row->view);
+		else
+			remember(view, row);
+	}
+	foreach(lc, stale)
+	{
+		WorkerView *view = derive_worker_find_view(((DeriveStale *) lfirst(lc))->view);
+
+		if (view != NULL && view->lane != NULL)
+			view->stale = true;
+	}
+}
+
+
+/* ----------------------------------------------------------------
+ *		Marks
+ * ----------------------------------------------------------------
+ */
+
+void
+derive_worker_mark_stale(WorkerView *view, bool restart)
+{
+	derive_stale_add(view->relid, restart);
+	view->stale = true;
+	view->marked_in = batch_number();
+	marked = true;
+}
+
+/* Is there a mark of an earlier batch that no run so far deletes? */
+static bool
+is_marked(WorkerView *view)
+{
+	uint64		sees = pg_atomic_read_u64(&derive_worker.db->lane.sees);
+
+	return view->marked_in != 0 && view->marked_in < batch_number() && view->marked_in > sees;
+}
+
+/* A source that came back brought changes which the batch itself does not have. */
+static bool
+any_source_came_back(WorkerView *view)
+{
+	ListCell   *lc;
+
+	foreach(lc, view->program->view_sources)
+	{
+		WorkerView *source = derive_worker_find_view(lfirst_oid(lc));
+
+		if (source != NULL && source->cohort != NULL)
+			return true;
+	}
+	return false;
+}
+
+/* Is there another reason than changes to compute it? */
+static bool
+is_wanted(WorkerView *view)
+{
+	return view->program == NULL || view->row->rebuild || any_source_came_back(view) ||
+		(view->journal != NULL && !view->journal->active) ||
+		(view->row->state == DERIVE_VIEW_READY && !derive_worker_is_populated(view->relid));
+}
+
+/* A session has asked for its repair: let that be done, or tell that it is.  True if something was written. */
+static bool
+watch_repair(WorkerView *view)
+{
+	ErrorData	edata = {.sqlerrcode = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE};
+	bool		failed = view->lane->error != NULL && !view->stale;
+
+	if (view->repair_in == 0 || view->repair_in >= batch_number())
+	{
+		view->repair_in = batch_number();
+		view->stuck = true;
+		derive_worker_mark_stale(view, false);
+		return true;
+	}
+	if (failed)
+		edata.message = view->lane->error;
+	else if (!derive_position_includes(view->lane->position, view->repair_position))
+	{
+		view->stuck = true;
+		return false;
+	}
+	view->repair_in = 0;
+	derive_worker_answer_repairs(view, failed ? &edata : NULL);
+	return false;
+}
+
+bool
+derive_worker_watch_slow_view(WorkerView *view, bool changed)
+{
+	bool		wrote = false;
+
+	Assert(view->lane != NULL && view->waiting == NULL);
+	view->fresh = false;
+	if (view->repair)
+		wrote = watch_repair(view);
+
+	/*
+	 * Changes of what is not followed, or has not been for long enough,
+	 * nobody sees.
+	 */
+	view->followed = view->kept || (view->program != NULL && derive_worker_sources_complete(view));
+	if (!view->followed && view->program != NULL)
+		derive_worker.unfinished = true;
+	if ((changed || is_wanted(view)) && !(view->kept && is_marked(view)))
+	{
+		derive_worker_mark_stale(view, false);
+		wrote = true;
+	}
+	return wrote;
+}
+
+void
+derive_worker_lane_committed(void)
+{
+	DeriveLane *lane = &derive_worker.db->lane;
+	uint64		number = batch_number();
+	ListCell   *lc;
+
+	pg_atomic_write_u64(&derive_worker.db->batches, number);
+	foreach(lc, derive_worker.views)
+	{
+		WorkerView *view = lfirst(lc);
+
+		if (view->lane == NULL)
+			continue;
+		view->kept = view->followed;
+		if (view->repair_in != number)
+			continue;
+		if (view->repair_position)
+			pfree(view->repair_position);
+		{
+			MemoryContext oldcontext = MemoryContextSwitchTo(derive_worker.cxt);
+
+			view->repair_position = derive_position_copy(derive_worker.position);
+			MemoryContextSwitchTo(oldcontext);
+		}
+	}
+	if (!marked)
+		return;
+	marked = false;
+	LWLockAcquire(derive_shared()->lock, LW_SHARED);
+	if (lane->pid != 0)
+		SetLatch(lane->latch);
+	LWLockRelease(derive_shared()->lock);
+}
+
+
+/* ----------------------------------------------------------------
+ *		Coming and going
+ * ----------------------------------------------------------------
+ */
+
+/* In place of its row, which the caller may write. */
+static void
+enter(WorkerView *view, const DerivePosition *position, XLogRecPtr lsn, bool stale)
+{
+	DeriveLaneRow row = {0};
+
+	row.view = view->relid;
+	row.declared_at = view->row->created_at;
+	row.position = derive_position_copy(position);
+	row.lsn = lsn;
+	row.at = XLogRecPtrIsInvalid(lsn) ? 0 : GetCurrentTimestamp();
+	row.duration = -1;
+	derive_lane_set(&row);
+	derive_worker_end_waiting(view);
+	remember(view, &row);
+	view->marked_in = 0;
+	if (stale)
+		derive_worker_mark_stale(view, false);
+	derive_worker.reload = true;
+}
+
+void
+derive_worker_hand_to_lane(WorkerView *view, bool changed)
+{
+	Assert(view->row->state == DERIVE_VIEW_CATCHUP && view->row->position != NULL);
+	enter(view, view->row->position, InvalidXLogRecPtr, changed);
+}
+
+/* From where it stands now; one that has failed is computed anew, as that is what a session wants. */
+static void
+enter_from_here(WorkerView *view)
+{
+	bool		at_position = view->row->state == DERIVE_VIEW_READY && !derive_worker_needs_recompute(view);
+
+	if (view->row->state == DERIVE_VIEW_FAILED)
+	{
+		view->row->state = DERIVE_VIEW_READY;
+		view->row->rebuild = true;
+		view->row->error = NULL;
+		view->row->error_at = 0;
+		view->row->position = NULL;
+		derive_registry_update(view->row);
+	}
+	if (!at_position)
+		enter(view, NULL, InvalidXLogRecPtr, true);
+	else if (derive_worker_stands_still(view))
+		enter(view, view->waiting->position, view->waiting->lsn, true);
+	else
+		enter(view, derive_worker.position, derive_worker.covered, false);
+}
+
+/* It will move with the others, once it has been brought to where they are. */
+static void
+leave(WorkerView *view)
+{
+	derive_lane_end(view->relid);
+	derive_worker_forget_lane(view);
+	derive_worker_drop_journal(view);	/* another process has written it */
+	if (view->row->state == DERIVE_VIEW_READY)
+	{
+		view->row->rebuild = true;
+		derive_registry_update(view->row);
+	}
+	derive_worker.reload = true;
+}
+
+/* May its rows in our catalog be written?  Then no run of the lane has it. */
+static bool
+lock_rows(WorkerView *view)
+{
+	DeriveViewRow *now;
+
+	if (!ConditionalLockRelationOid(view->relid, RowExclusiveLock))
+		return false;
+	now = get_rel_name(view->relid) == NULL ? NULL : derive_registry_get(view->relid);
+	if (now != NULL && ItemPointerEquals(&now->version, &view->row->version))
+		return true;
+	derive_worker.reload = true;
+	return false;
+}
+
+bool
+derive_worker_assign_lane(void)
+{
+	bool		wrote = false;
+	ListCell   *lc;
+
+	foreach(lc, derive_worker.views)
+	{
+		WorkerView *view = lfirst(lc);
+		bool		repaired = view->row->state == DERIVE_VIEW_FAILED && view->repair &&
+		derive_worker_is_populated(view->relid);
+
+		if (view->program == NULL || view->slow == (view->lane != NULL) ||
+			!(has_place(view) || repaired) || !lock_rows(view))
+			continue;
+		if (view->slow)
+			enter_from_here(view);
+		else
+			leave(view);
+		wrote = true;
+	}
+	return wrote;
+}
+
+
+/* ----------------------------------------------------------------
+ *		Between batches
+ * ----------------------------------------------------------------
+ */
+
+static BackgroundWorkerHandle *handle = NULL;	/* in cxt */
+
+/* Is there anything for the lane to do, now or after a pause? */
+static bool
+is_needed(void)
+{
+	ListCell   *lc;
+
+	foreach(lc, derive_worker.views)
+	{
+		WorkerView *view = lfirst(lc);
+
+		if (view->lane != NULL && (view->stale || view->lane->error != NULL))
+			return true;
+	}
+	return false;
+}
+
+static bool
+any_repair(void)
+{
+	ListCell   *lc;
+
+	foreach(lc, derive_worker.views)
+	{
+		WorkerView *view = lfirst(lc);
+
+		if (view->lane != NULL && view->repair)
+			return true;
+	}
+	return false;
+}
+
+/* Once a second: does it stand in somebody's way? */
+static void
+look_after(void)
+{
+	static TimestampTz looked_at = 0;
+	static TimestampTz cancelled_at = 0;
+	static pid_t cancelled = 0;
+	TimestampTz now = GetCurrentTimestamp();
+	pid_t		pid;
+
+	if (!TimestampDifferenceExceeds(looked_at, now, LOOK_MS) ||
+		GetBackgroundWorkerPid(handle, &pid) != BGWH_STARTED)
+		return;
+	looked_at = now;
+	if (!derive_someone_waits_for(pid))
+		cancelled = 0;
+	else if (cancelled != pid)
+	{
+		cancelled = pid;
+		cancelled_at = now;
+		kill(pid, SIGINT);
+	}
+	else if (TimestampDifferenceExceeds(cancelled_at, now, HEED_MS))
+		kill(pid, SIGTERM);
+}
+
+void
+derive_worker_tend_lane(void)
+{
+	static TimestampTz retry_at = 0;
+	DeriveLane *lane = &derive_worker.db->lane;
+	TimestampTz now;
+	MemoryContext oldcontext;
+	bool		runs;
+	pid_t		pid;
+
+	if (pg_atomic_read_u64(&lane->runs) != runs_seen)
+	{
+		derive_worker.reload = true;
+		if (any_repair())
+			derive_worker.unfinished = true;
+	}
+	if (handle != NULL)
+	{
+		if (GetBackgroundWorkerPid(handle, &pid) != BGWH_STOPPED)
+		{
+			look_after();
+			return;
+		}
+		pfree(handle);
+		handle = NULL;
+	}
+	if (!is_needed())
+		return;
+	now = GetCurrentTimestamp();
+	if (now < retry_at)
+		return;
+	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
+	runs = lane->pid != 0;		/* that of an earlier worker */
+	if (!runs)
+		lane->start_failures++; /* until it says that it is there */
+	LWLockRelease(derive_shared()->lock);
+	retry_at = TimestampTzPlusMilliseconds(now, RETRY_MS);
+	if (runs)
+		return;
+
+	oldcontext = MemoryContextSwitchTo(derive_worker.cxt);
+	handle = derive_lane_start();
+	MemoryContextSwitchTo(oldcontext);
+	if (handle == NULL)
+		ereport(LOG,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("pg_derive has no background worker left to recompute views and tries again later"),
+				 errhint("You might need to increase \"max_worker_processes\".")));
+}
+
+/* How long the worker may sleep, in ms. */
+long
+derive_worker_lane_timeout(long timeout)
+{
+	return is_needed() ? Min(timeout, RETRY_MS) : timeout;
+}

@@ -141,13 +141,14 @@ COMMENT ON COLUMN derive_state.lane.error_at IS 'when that was';
 
 CREATE MATERIALIZED VIEW derive_state.stale AS SELECT
 	NULL::oid AS view,
-	NULL::boolean AS restart
+	NULL::"char" AS kind
 	WHERE derive_state.is_written_by_us();
 CREATE INDEX stale_view ON derive_state.stale (view);
 COMMENT ON MATERIALIZED VIEW derive_state.stale IS
 	'views in derive_state.lane that are to be computed anew';
 COMMENT ON COLUMN derive_state.stale.view IS 'the materialized view; there may be several rows of one';
-COMMENT ON COLUMN derive_state.stale.restart IS 'its subscribers must start anew, too';
+COMMENT ON COLUMN derive_state.stale.kind IS
+	'c = something that it reads has changed, f = a view in derive_state.lane that it reads is stale, r = subscribers must start anew, too';
 
 REVOKE ALL ON derive_state.views, derive_state.relations, derive_state.position,
 	derive_state.waiting, derive_state.lane, derive_state.stale FROM PUBLIC;

@@ -125,6 +125,51 @@ counters()
 	psql -At -F ' ' -c "SELECT batches, changes_in, delta_time, apply_time FROM derive.stats WHERE view = '$1'::regclass"
 }
 
+# --- freshness ---------------------------------------------------------------
+
+prepare_freshness()
+{
+	sql "CREATE FUNCTION ms(interval) RETURNS float8 LANGUAGE sql AS 'SELECT (1000 * extract(epoch FROM \$1))::float8';
+		CREATE FUNCTION append_ms(float8[], interval) RETURNS float8[] LANGUAGE sql AS 'SELECT \$1 || ms(\$2)';
+		CREATE FUNCTION at(float8[], float8) RETURNS float8 LANGUAGE sql AS 'SELECT percentile_disc(\$2) WITHIN GROUP (ORDER BY x) FROM unnest(\$1) x';
+		CREATE FUNCTION at50(float8[]) RETURNS float8 LANGUAGE sql AS 'SELECT at(\$1, 0.5)';
+		CREATE FUNCTION at99(float8[]) RETURNS float8 LANGUAGE sql AS 'SELECT at(\$1, 0.99)';
+		CREATE FUNCTION at100(float8[]) RETURNS float8 LANGUAGE sql AS 'SELECT at(\$1, 1)';
+		CREATE AGGREGATE p50(interval) (sfunc = append_ms, stype = float8[], initcond = '{}', finalfunc = at50);
+		CREATE AGGREGATE p99(interval) (sfunc = append_ms, stype = float8[], initcond = '{}', finalfunc = at99);
+		CREATE AGGREGATE worst(interval) (sfunc = append_ms, stype = float8[], initcond = '{}', finalfunc = at100)"
+}
+
+# measure_freshness SEEN CHANGE N: one session makes N changes, commits each, and reads the view
+# until it is there.  Prints p50, p99 and the worst in ms, after COMMIT returned and after it was
+# called.  Under READ COMMITTED every statement in the loop has a snapshot of its own.
+measure_freshness()
+{
+	psql -At -F ' ' <<SQL
+CREATE TEMPORARY TABLE samples (before timestamptz, after timestamptz, seen timestamptz);
+DO \$\$
+DECLARE
+	before timestamptz[]; after timestamptz[]; seen timestamptz[];
+BEGIN
+	FOR i IN 1..$3 LOOP
+		PERFORM pg_sleep(0.01 + 0.02 * random());
+		$2;
+		before[i] := clock_timestamp();
+		COMMIT;
+		after[i] := clock_timestamp();
+		LOOP
+			EXIT WHEN EXISTS ($1);
+		END LOOP;
+		seen[i] := clock_timestamp();
+	END LOOP;
+	INSERT INTO samples SELECT * FROM unnest(before, after, seen);
+END \$\$;
+SELECT to_char(p50(seen - after), 'FM990.00'), to_char(p99(seen - after), 'FM990.00'), to_char(worst(seen - after), 'FM990.00'),
+	to_char(p50(seen - before), 'FM990.00'), to_char(p99(seen - before), 'FM990.00'), to_char(worst(seen - before), 'FM990.00')
+FROM samples;
+SQL
+}
+
 # --- figures ----------------------------------------------------------------
 
 calc() { awk "BEGIN { printf \"%.${2:-3}f\", $1 }"; }

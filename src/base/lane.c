@@ -33,7 +33,7 @@
 #define Natts_lane				8
 
 #define Anum_stale_view			1
-#define Anum_stale_restart		2
+#define Anum_stale_kind		2
 #define Natts_stale				2
 
 /* Called for each tuple; true: go on. */
@@ -228,6 +228,7 @@ collect_stale(Relation rel, HeapTuple tuple, void *arg)
 	DeriveStale *stale = NULL;
 	ListCell   *lc;
 	bool		isnull;
+	char		kind;
 
 	foreach(lc, *rows)
 	{
@@ -240,7 +241,9 @@ collect_stale(Relation rel, HeapTuple tuple, void *arg)
 		stale->view = view_of(rel, tuple);
 		*rows = lappend(*rows, stale);
 	}
-	stale->restart |= DatumGetBool(heap_getattr(tuple, Anum_stale_restart, RelationGetDescr(rel), &isnull));
+	kind = DatumGetChar(heap_getattr(tuple, Anum_stale_kind, RelationGetDescr(rel), &isnull));
+	stale->changed |= kind != DERIVE_STALE_FOLLOWS;
+	stale->restart |= kind == DERIVE_STALE_RESTART;
 	return true;
 }
 
@@ -269,10 +272,10 @@ derive_stale_get(Oid view, Snapshot snapshot)
 }
 
 void
-derive_stale_add(Oid view, bool restart)
+derive_stale_add(Oid view, DeriveStaleKind kind)
 {
 	Relation	rel = derive_registry_open("stale", RowExclusiveLock);
-	Datum		values[Natts_stale] = {ObjectIdGetDatum(view), BoolGetDatum(restart)};
+	Datum		values[Natts_stale] = {ObjectIdGetDatum(view), CharGetDatum(kind)};
 	bool		nulls[Natts_stale] = {false};
 
 	CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));

@@ -19,7 +19,7 @@
  *											last time; then it has not moved
  *	stale		view oid					a batch has found changes of something that
  *											the view reads
- *				restart boolean				its journal must begin anew, too
+ *				kind "char"					DeriveStaleKind
  *
  * Who is in the lane, the worker decides: it inserts and deletes rows of "lane" under
  * a lock of the view which excludes a run of the lane; a run updates them.  Rows of
@@ -66,17 +66,26 @@ extern void derive_lane_set(const DeriveLaneRow *row);
 /* The view leaves the lane; no error if it is not there. */
 extern void derive_lane_end(Oid view);
 
-/* A row of stale. */
+typedef enum DeriveStaleKind
+{
+	DERIVE_STALE_CHANGED = 'c',
+	DERIVE_STALE_FOLLOWS = 'f', /* a view in the lane that it reads is stale,
+								 * and that is all */
+	DERIVE_STALE_RESTART = 'r'	/* and its journal must begin anew */
+} DeriveStaleKind;
+
+/* The rows of stale for one view. */
 typedef struct DeriveStale
 {
 	Oid			view;
+	bool		changed;		/* there are others than those that follow */
 	bool		restart;
 } DeriveStale;
 
 extern List *derive_stale_all(Snapshot snapshot);	/* of DeriveStale *, one
 													 * for each view */
 extern DeriveStale *derive_stale_get(Oid view, Snapshot snapshot);	/* NULL if there is none */
-extern void derive_stale_add(Oid view, bool restart);
+extern void derive_stale_add(Oid view, DeriveStaleKind kind);
 
 /* Delete those of a view that the snapshot shows. */
 extern void derive_stale_end(Oid view, Snapshot snapshot);

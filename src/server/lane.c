@@ -103,12 +103,13 @@
 /* Our file is not the one of a view. */
 #define GUARD_OID			((Oid) 1)
 
-/* When a view may be computed again. */
+/* What was last done for a view. */
 typedef struct Pace
 {
 	Oid			view;
-	TimestampTz not_before;
-	int			attempts;		/* in a row that came to nothing */
+	TimestampTz ended_at;
+	double		duration;		/* of the run, in ms */
+	int			attempts;		/* since then, in a row, that came to nothing */
 } Pace;
 
 /* A group of which a view is to be computed. */
@@ -298,27 +299,36 @@ pace_of(Oid view)
 	return pace;
 }
 
-/*
- * After a run over these views, or an attempt that came to nothing; others: so many
- * groups want to be computed, this one included, and share what there is.
- */
+/* After a run over these views; duration below 0: an attempt that came to nothing. */
 static void
-set_pace(List *views, double duration, int others)
+note_end(List *views, double duration)
 {
-	TimestampTz now = GetCurrentTimestamp();
 	ListCell   *lc;
 
 	foreach(lc, views)
 	{
 		Pace	   *pace = pace_of(lfirst_oid(lc));
-		double		pause = duration * (others / derive_recompute_share - 1);
 
-		if (duration < 0)
-			pause = Min(FIRST_PAUSE_MS << Min(pace->attempts++, 10), LAST_PAUSE_MS);
-		else
-			pace->attempts = 0;
-		pace->not_before = now + (TimestampTz) (pause * 1000);
+		pace->ended_at = GetCurrentTimestamp();
+		pace->attempts = duration < 0 ? pace->attempts + 1 : 0;
+		if (duration >= 0)
+			pace->duration = duration;
 	}
+}
+
+/*
+ * When may the view be computed again, if so many groups want to be, its own included,
+ * and share what there is?
+ */
+static TimestampTz
+due_at(Oid view, int ngroups)
+{
+	Pace	   *pace = pace_of(view);
+	double		pause = pace->duration * (ngroups / derive_recompute_share - 1);
+
+	if (pace->attempts > 0)
+		pause = Min(FIRST_PAUSE_MS << Min(pace->attempts - 1, 10), LAST_PAUSE_MS);
+	return pace->ended_at + (TimestampTz) (pause * 1000);
 }
 
 static bool
@@ -373,6 +383,15 @@ find_groups(List *rows)
 	return groups;
 }
 
+static int
+compare_due(const ListCell *a, const ListCell *b)
+{
+	TimestampTz x = ((LaneGroup *) lfirst(a))->due;
+	TimestampTz y = ((LaneGroup *) lfirst(b))->due;
+
+	return (x > y) - (x < y);
+}
+
 /*
  * The groups of which a view is to be computed, that which is due first at the head.
  * In CurrentMemoryContext, in a transaction of its own.  *any_error: some view could
@@ -411,15 +430,18 @@ wanted_groups(bool *any_error)
 			*any_error |= row->error != NULL;
 			wanted |= row->error != NULL &&
 				TimestampDifferenceExceeds(row->error_at, GetCurrentTimestamp(), ERROR_RETRY_MS);
-			group->due = Max(group->due, pace_of(row->view)->not_before);
 		}
-		if (!wanted)
-			continue;
-		if (result != NIL && group->due < ((LaneGroup *) linitial(result))->due)
-			result = lcons(group, result);
-		else
+		if (wanted)
 			result = lappend(result, group);
 	}
+	foreach(lc, result)
+	{
+		LaneGroup  *group = lfirst(lc);
+
+		foreach(lc2, group->views)
+			group->due = Max(group->due, due_at(lfirst_oid(lc2), list_length(result)));
+	}
+	list_sort(result, compare_due);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(context);
@@ -681,13 +703,20 @@ is_read_by_changes(Run *run, LaneView *view)
 	return false;
 }
 
+/* Has anything that it reads changed, besides views of the run? */
+static bool
+is_changed(LaneView *view)
+{
+	return view->stale != NULL && view->stale->changed;
+}
+
 /* Do we know all that has changed for it? */
 static bool
 knows_changes(Run *run, LaneView *view)
 {
 	ListCell   *lc;
 
-	if (view->stale != NULL || view->lane->position == NULL || view->lane->error != NULL || view->row->rebuild)
+	if (is_changed(view) || view->lane->position == NULL || view->lane->error != NULL || view->row->rebuild)
 		return false;
 	foreach(lc, view->program->view_sources)
 	{
@@ -750,7 +779,7 @@ must_be_computed(Run *run, LaneView *view)
 {
 	ListCell   *lc;
 
-	if (view->stale != NULL || view->lane->position == NULL || view->lane->error != NULL ||
+	if (is_changed(view) || view->lane->position == NULL || view->lane->error != NULL ||
 		view->row->rebuild || view->row->state != DERIVE_VIEW_READY)
 		return true;
 	foreach(lc, view->program->view_sources)
@@ -1016,7 +1045,7 @@ handle_error(MemoryContext context)
 }
 
 static void
-run_group(const LaneGroup *group, int others)
+run_group(const LaneGroup *group)
 {
 	MemoryContext context = CurrentMemoryContext;
 	Run		   *run = palloc0(sizeof(Run));
@@ -1039,7 +1068,7 @@ run_group(const LaneGroup *group, int others)
 	derive_crash_guard_note(InvalidOid, "waiting");
 	foreach(lc, run->views)
 		derive_program_free(((LaneView *) lfirst(lc))->program);
-	set_pace(group->views, run->duration, others);
+	note_end(group->views, run->duration);
 	if (OidIsValid(run->busy))
 		derive_blocked_set(&self->blocked_on, run->busy, run->busy_mode);
 }
@@ -1162,7 +1191,7 @@ derive_lane_main(Datum arg)
 			if (ms <= 0)
 			{
 				derive_blocked_clear(&self->blocked_on);
-				run_group(first, list_length(groups));
+				run_group(first);
 			}
 			else
 				(void) nap(Min(ms, LAST_PAUSE_MS));

@@ -36,6 +36,10 @@
  * (DeriveLane.sees) every batch marks; here 7.  Then only a mark of a later one is
  * safe.
  *
+ * A view that reads another one in the lane lacks something when that does: it is
+ * marked in the same batch, but as one that follows, which need not be computed if the other
+ * turns out to be what it was.
+ *
  * Repair.  A session that asks for it gets its answer when a run has ended that saw
  * the batch which marked the view for it, or that failed after that.
  *
@@ -165,22 +169,46 @@ derive_worker_load_lane(void)
  * ----------------------------------------------------------------
  */
 
-void
-derive_worker_mark_stale(WorkerView *view, bool restart)
+static void
+add_mark(WorkerView *view, DeriveStaleKind kind)
 {
-	derive_stale_add(view->relid, restart);
+	derive_stale_add(view->relid, kind);
 	view->stale = true;
-	view->marked_in = batch_number();
+	if (kind == DERIVE_STALE_FOLLOWS)
+		view->follows_in = batch_number();
+	else
+		view->marked_in = batch_number();
 	marked = true;
 }
 
-/* Is there a mark of an earlier batch that no run so far deletes? */
-static bool
-is_marked(WorkerView *view)
+void
+derive_worker_mark_stale(WorkerView *view, bool restart)
 {
-	uint64		sees = pg_atomic_read_u64(&derive_worker.db->lane.sees);
+	add_mark(view, restart ? DERIVE_STALE_RESTART : DERIVE_STALE_CHANGED);
+}
 
-	return view->marked_in != 0 && view->marked_in < batch_number() && view->marked_in > sees;
+/* Is there a mark that was made in this earlier batch and that no run so far deletes? */
+static bool
+mark_lasts(uint64 made_in)
+{
+	return made_in != 0 && made_in < batch_number() &&
+		made_in > pg_atomic_read_u64(&derive_worker.db->lane.sees);
+}
+
+/* Will a view in the lane that it reads be computed for something that this batch has found? */
+static bool
+follows(WorkerView *view)
+{
+	ListCell   *lc;
+
+	foreach(lc, view->program != NULL ? view->program->view_sources : NIL)
+	{
+		WorkerView *source = derive_worker_find_view(lfirst_oid(lc));
+
+		if (source != NULL && source->lane != NULL && source->found_stale)
+			return true;
+	}
+	return false;
 }
 
 /* A source that came back brought changes which the batch itself does not have. */
@@ -251,9 +279,16 @@ derive_worker_watch_slow_view(WorkerView *view, bool changed)
 	view->followed = view->kept || (view->program != NULL && derive_worker_sources_complete(view));
 	if (!view->followed && view->program != NULL)
 		derive_worker.unfinished = true;
-	if ((changed || is_wanted(view)) && !(view->kept && is_marked(view)))
+	changed = changed || is_wanted(view);
+	view->found_stale = changed || wrote || follows(view);
+	if (changed && !(view->kept && mark_lasts(view->marked_in)))
 	{
-		derive_worker_mark_stale(view, false);
+		add_mark(view, DERIVE_STALE_CHANGED);
+		wrote = true;
+	}
+	else if (!changed && view->found_stale && !mark_lasts(view->marked_in) && !mark_lasts(view->follows_in))
+	{
+		add_mark(view, DERIVE_STALE_FOLLOWS);
 		wrote = true;
 	}
 	return wrote;
@@ -315,7 +350,8 @@ enter(WorkerView *view, const DerivePosition *position, XLogRecPtr lsn, bool sta
 	derive_lane_set(&row);
 	derive_worker_end_waiting(view);
 	remember(view, &row);
-	view->marked_in = 0;
+	view->marked_in = view->follows_in = 0;
+	view->found_stale = true;
 	if (stale)
 		derive_worker_mark_stale(view, false);
 	derive_worker.reload = true;
@@ -444,7 +480,7 @@ any_repair(void)
 	return false;
 }
 
-/* Once a second: does it stand in somebody's way? */
+/* Once a second: does the process, whoever has started it, stand in somebody's way? */
 static void
 look_after(void)
 {
@@ -454,20 +490,23 @@ look_after(void)
 	TimestampTz now = GetCurrentTimestamp();
 	pid_t		pid;
 
-	if (!TimestampDifferenceExceeds(looked_at, now, LOOK_MS) ||
-		GetBackgroundWorkerPid(handle, &pid) != BGWH_STARTED)
+	if (!TimestampDifferenceExceeds(looked_at, now, LOOK_MS))
+		return;
+	LWLockAcquire(derive_shared()->lock, LW_SHARED);
+	pid = derive_worker.db->lane.pid;
+	LWLockRelease(derive_shared()->lock);
+	if (pid == 0)
 		return;
 	looked_at = now;
 	if (!derive_someone_waits_for(pid))
 		cancelled = 0;
-	else if (cancelled != pid)
+	else
 	{
+		if (cancelled != pid)
+			cancelled_at = now;
 		cancelled = pid;
-		cancelled_at = now;
-		kill(pid, SIGINT);
+		kill(pid, TimestampDifferenceExceeds(cancelled_at, now, HEED_MS) ? SIGTERM : SIGINT);
 	}
-	else if (TimestampDifferenceExceeds(cancelled_at, now, HEED_MS))
-		kill(pid, SIGTERM);
 }
 
 void
@@ -486,18 +525,16 @@ derive_worker_tend_lane(void)
 		if (any_repair())
 			derive_worker.unfinished = true;
 	}
+	if (!is_needed())
+		return;
+	look_after();
 	if (handle != NULL)
 	{
 		if (GetBackgroundWorkerPid(handle, &pid) != BGWH_STOPPED)
-		{
-			look_after();
 			return;
-		}
 		pfree(handle);
 		handle = NULL;
 	}
-	if (!is_needed())
-		return;
 	now = GetCurrentTimestamp();
 	if (now < retry_at)
 		return;

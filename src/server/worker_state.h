@@ -111,6 +111,8 @@ typedef struct WorkerView
 	bool		stale;			/* it is to be computed by the lane */
 	uint64		marked_in;		/* the last batch that noted that, see
 								 * DeriveDatabase.batches; 0: none */
+	uint64		follows_in;		/* the last one that did so for what it reads */
+	bool		found_stale;	/* in this batch: it lacks something new */
 	bool		followed;		/* in this batch: no change of what it reads
 								 * will be missed from here on */
 	uint64		repair_in;		/* the batch that noted that it is to be

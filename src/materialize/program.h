@@ -56,8 +56,6 @@ typedef struct DeriveProgram
 								 * rows in them, must be like */
 	const char *outdated;		/* not NULL: why its internal tables do not
 								 * fit; it cannot run */
-	const char *whole;			/* not NULL: why some part of it is computed
-								 * anew as a whole when anything changes */
 	bool		unfilled;		/* its internal tables have nothing to do with
 								 * the view's contents yet */
 	const char *whole;			/* not NULL: what of it has no incremental

@@ -122,6 +122,7 @@ CREATE MATERIALIZED VIEW derive_state.lane WITH (fillfactor = 50) AS SELECT
 	NULL::pg_lsn AS lsn,
 	NULL::timestamptz AS at,
 	NULL::float8 AS duration,
+	NULL::float8 AS whole,
 	NULL::text AS error,
 	NULL::timestamptz AS error_at
 	WHERE derive_state.is_written_by_us();
@@ -136,6 +137,7 @@ COMMENT ON COLUMN derive_state.lane.position IS
 COMMENT ON COLUMN derive_state.lane.lsn IS 'everything that committed before this is contained';
 COMMENT ON COLUMN derive_state.lane.at IS 'when that was so';
 COMMENT ON COLUMN derive_state.lane.duration IS 'how long it took to compute it the last time, in ms';
+COMMENT ON COLUMN derive_state.lane.whole IS 'how much of that was for parts that have no incremental operator, in ms';
 COMMENT ON COLUMN derive_state.lane.error IS 'why it could not be computed the last time';
 COMMENT ON COLUMN derive_state.lane.error_at IS 'when that was';
 

@@ -28,9 +28,10 @@
 #define Anum_lane_lsn			4
 #define Anum_lane_at			5
 #define Anum_lane_duration		6
-#define Anum_lane_error			7
-#define Anum_lane_error_at		8
-#define Natts_lane				8
+#define Anum_lane_whole			7
+#define Anum_lane_error			8
+#define Anum_lane_error_at		9
+#define Natts_lane				9
 
 #define Anum_stale_view			1
 #define Anum_stale_kind		2
@@ -90,6 +91,8 @@ form_lane(TupleDesc desc, const DeriveLaneRow *row)
 	nulls[Anum_lane_at - 1] = row->at == 0;
 	values[Anum_lane_duration - 1] = Float8GetDatum(row->duration);
 	nulls[Anum_lane_duration - 1] = row->duration < 0;
+	values[Anum_lane_whole - 1] = Float8GetDatum(row->whole);
+	nulls[Anum_lane_whole - 1] = row->whole < 0;
 	nulls[Anum_lane_error - 1] = nulls[Anum_lane_error_at - 1] = row->error == NULL;
 	if (row->error != NULL)
 	{
@@ -118,6 +121,7 @@ deform_lane(TupleDesc desc, HeapTuple tuple)
 	if (!nulls[Anum_lane_at - 1])
 		row->at = DatumGetTimestampTz(values[Anum_lane_at - 1]);
 	row->duration = nulls[Anum_lane_duration - 1] ? -1 : DatumGetFloat8(values[Anum_lane_duration - 1]);
+	row->whole = nulls[Anum_lane_whole - 1] ? -1 : DatumGetFloat8(values[Anum_lane_whole - 1]);
 	if (!nulls[Anum_lane_error - 1])
 	{
 		row->error = TextDatumGetCString(values[Anum_lane_error - 1]);

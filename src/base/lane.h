@@ -15,6 +15,8 @@
  *											contained; NULL: not known
  *				at timestamptz				when that was; likewise
  *				duration float8				ms that its last run took; NULL: none yet
+ *				whole float8				how much of that was for what has no
+ *											incremental operator
  *				error text, error_at timestamptz	why it could not be computed, the
  *											last time; then it has not moved
  *	stale		view oid					a batch has found changes of something that
@@ -46,6 +48,7 @@ typedef struct DeriveLaneRow
 	XLogRecPtr	lsn;			/* or InvalidXLogRecPtr */
 	TimestampTz at;				/* 0: not known */
 	double		duration;		/* in ms; below 0: none yet */
+	double		whole;			/* likewise */
 	char	   *error;			/* or NULL */
 	TimestampTz error_at;		/* 0 without error */
 } DeriveLaneRow;

@@ -38,6 +38,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
 #include "miscadmin.h"
+#include "portability/instr_time.h"
 #include "rewrite/rewriteHandler.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -264,7 +265,10 @@ run_operator(DeriveProgram *program, DeriveOperator *op, bool afresh)
 	bool		is_view = (op->table == program->view);
 	DeriveDelta *output = NULL;
 	DeriveTarget *target;
+	instr_time	start;
+	instr_time	duration;
 
+	INSTR_TIME_SET_CURRENT(start);
 	if (batch && (!is_view || program->exported))
 		output = create_output(op);
 
@@ -282,6 +286,10 @@ run_operator(DeriveProgram *program, DeriveOperator *op, bool afresh)
 	DERIVE_DEBUG_POINT("batch-mid-apply");
 	derive_target_close(target, is_view ? program->run->counts : NULL);
 	PopActiveSnapshot();
+	INSTR_TIME_SET_CURRENT(duration);
+	INSTR_TIME_SUBTRACT(duration, start);
+	if (op->verdict != NULL)
+		program->whole_ms += INSTR_TIME_GET_MILLISEC(duration);
 
 	if (output && output->nrows > 0)
 		derive_batch_add(batch, output);

@@ -697,6 +697,7 @@ run_as_owner(DeriveProgram *program, DeriveProgramRun *run, DeriveDoing doing, v
 		elog(ERROR, "the program of view \"%s\" does not fit its internal tables: %s",
 			 derive_relation_name(program->view), program->outdated);
 	program->run = run;
+	program->whole_ms = 0;
 	program->context->building = program->context->emptied = false;
 	program->context->lsn = run->batch && run->batch->lsn ? run->batch->lsn : GetXLogInsertRecPtr();
 	program->context->covered = run->batch ? run->batch->covered : InvalidXLogRecPtr;

@@ -61,6 +61,7 @@ typedef struct DeriveProgram
 	const char *whole;			/* not NULL: what of it has no incremental
 								 * operator ("LIMIT or OFFSET"), so that a
 								 * change may cost as much as the whole */
+	double		whole_ms;		/* what these parts took, in its last run */
 	bool		exported;		/* set by the worker: another view reads this
 								 * one */
 	bool		expire;			/* set by the worker: the next apply() shall

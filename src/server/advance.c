@@ -585,7 +585,7 @@ advance_or_set_aside(Move *move)
 		else
 			advance(move);
 		yield_if_wanted();
-		view->fresh = moved;
+		view->fresh = view->moved = moved;
 		if (moved)
 			derive_worker_end_waiting(view);
 		else if (view->row->state == state)
@@ -669,11 +669,12 @@ derive_worker_advance_views(DeriveBatch *batch, List **stats, double delta_ms)
 
 	wrote |= derive_worker_assign_lane();
 	foreach(lc, derive_worker.views)
-		((WorkerView *) lfirst(lc))->had_turn = false;
+		((WorkerView *) lfirst(lc))->had_turn = ((WorkerView *) lfirst(lc))->moved = false;
 	foreach(lc, views_that_come_back())
 		wrote |= take_turn(move, lfirst(lc));
 	foreach(lc, derive_worker.views)
 		wrote |= take_turn(move, lfirst(lc));
+	derive_worker_watch_costs();
 	derive_watchdog_rest();
 	return wrote;
 }

@@ -311,7 +311,7 @@ derive_worker_lock_views(void)
 		view->cohort = NULL;
 		if (!view->dirty)
 			view->busy = InvalidOid;
-		if (!derive_worker_takes_part(view) || (view->lane != NULL && view->slow))
+		if (!derive_worker_takes_part(view) || (view->lane != NULL && (view->slow || view->stale)))
 			continue;
 		view->locked = view->hold_until <= now && !view->dirty &&
 			lock_or_note(view, view->reads, AccessShareLock) &&

@@ -927,7 +927,11 @@ note_view(Run *run, LaneView *view)
 		lane.error = NULL;
 		lane.error_at = 0;
 		if (view->stats.batches > 0)
+		{
 			lane.duration = view->stats.apply_ms;
+			if (!view->replaced)
+				lane.whole = view->program->whole_ms;
+		}
 	}
 	if (row.state != view->row->state || row.rebuild != view->row->rebuild ||
 		row.members != view->row->members || row.position != view->row->position)

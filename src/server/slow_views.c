@@ -20,6 +20,14 @@
  *	tend		The lane's process is started when there is something to do for it,
  *				and cancelled when it stands in somebody's way.
  *
+ * Not every view with such a part is slow: the first ten rows by an index take no time.
+ * So each of them begins in the lane, where it is measured, and leaves it if it is
+ * cheap; in batches it is measured, too, and the dearest one enters again if they become
+ * dear together.  One that
+ * grows by a factor of thousands from one batch to the next is stopped there (watchdog.c).
+ * To leave costs nothing: it is done when the view lacks nothing.  A view over views of the
+ * lane stays as long as they do.
+ *
  * Nothing is kept for a view in the lane: no backlog, no log, no old row versions.
  *
  * Marks.  A run of the lane sees what some batch m has seen, and deletes the marks that
@@ -60,6 +68,13 @@
 #include "storage/lmgr.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
+
+/*
+ * A view leaves the lane if what is computed as a whole in batches would take no longer
+ * than that with it, and enters it again when that has taken longer.
+ */
+#define LEAVE_BELOW_MS	2.0
+#define ENTER_ABOVE_MS	8.0
 
 /* Look after the lane's process that often. */
 #define LOOK_MS		1000
@@ -346,7 +361,7 @@ enter(WorkerView *view, const DerivePosition *position, XLogRecPtr lsn, bool sta
 	row.position = derive_position_copy(position);
 	row.lsn = lsn;
 	row.at = XLogRecPtrIsInvalid(lsn) ? 0 : GetCurrentTimestamp();
-	row.duration = -1;
+	row.duration = row.whole = -1;
 	derive_lane_set(&row);
 	derive_worker_end_waiting(view);
 	remember(view, &row);
@@ -387,19 +402,47 @@ enter_from_here(WorkerView *view)
 		enter(view, derive_worker.position, derive_worker.covered, false);
 }
 
-/* It will move with the others, once it has been brought to where they are. */
+/* It moves with the others from here on, where it lacks nothing; in this batch, too. */
 static void
 leave(WorkerView *view)
 {
+	DeriveJournal *journal = view->journal;
+	XLogRecPtr	lsn = journal != NULL ? journal->lsn : InvalidXLogRecPtr;
+	TimestampTz at = journal != NULL ? journal->at : 0;
+
+	view->whole_ms = view->lane->whole;
+	view->costly = false;
 	derive_lane_end(view->relid);
 	derive_worker_forget_lane(view);
-	derive_worker_drop_journal(view);	/* another process has written it */
-	if (view->row->state == DERIVE_VIEW_READY)
-	{
-		view->row->rebuild = true;
-		derive_registry_update(view->row);
-	}
 	derive_worker.reload = true;
+	if (journal == NULL)
+		return;
+
+	/* another process has written it */
+	derive_worker_drop_journal(view);
+	derive_worker_load_journals();
+	if (view->journal != NULL)
+	{
+		view->journal->lsn = lsn;
+		view->journal->at = at;
+	}
+}
+
+/* What those parts of views take that are computed as a whole in batches, by the last ones. */
+static double
+costs_of_batch(void)
+{
+	double		result = 0;
+	ListCell   *lc;
+
+	foreach(lc, derive_worker.views)
+	{
+		WorkerView *view = lfirst(lc);
+
+		if (view->lane == NULL && view->program != NULL && view->program->whole != NULL)
+			result += view->whole_ms;
+	}
+	return result;
 }
 
 /* May its rows in our catalog be written?  Then no run of the lane has it. */
@@ -417,6 +460,61 @@ lock_rows(WorkerView *view)
 	return false;
 }
 
+/* It reads a view that is in the lane, or will be, or it has a part that is computed as a whole and takes too long. */
+bool
+derive_worker_is_slow(WorkerView *view)
+{
+	ListCell   *lc;
+
+	foreach(lc, view->program->view_sources)
+	{
+		WorkerView *source = derive_worker_find_view(lfirst_oid(lc));
+
+		if (source != NULL && (source->slow || source->lane != NULL))
+			return true;
+	}
+	if (view->program->whole == NULL)
+		return false;
+	if (view->row->state != DERIVE_VIEW_READY || derive_worker_needs_recompute(view))
+		return true;
+	if (view->lane == NULL)
+		return view->costly;
+	return view->lane->whole <= 0 || view->lane->whole + costs_of_batch() > LEAVE_BELOW_MS;
+}
+
+void
+derive_worker_watch_costs(void)
+{
+	WorkerView *most = NULL;
+	double		costs = 0;
+	ListCell   *lc;
+
+	foreach(lc, derive_worker.views)
+	{
+		WorkerView *view = lfirst(lc);
+
+		if (view->lane != NULL || view->program == NULL || view->program->whole == NULL || !view->moved)
+			continue;
+		view->whole_ms = view->program->whole_ms;
+		costs += view->whole_ms;
+		if (most == NULL || view->whole_ms > most->whole_ms)
+			most = view;
+	}
+	if (costs < ENTER_ABOVE_MS)
+		return;
+	most->costly = true;
+	derive_worker.reload = true;
+}
+
+/* Is it where the worker is, with nothing that it could miss from here on? */
+static bool
+can_leave(WorkerView *view)
+{
+	return view->locked && view->row->state == DERIVE_VIEW_READY && !view->stale && view->kept &&
+		view->lane->error == NULL && !derive_worker_needs_recompute(view) &&
+		derive_worker_is_populated(view->relid);
+}
+
 bool
 derive_worker_assign_lane(void)
 {
@@ -430,7 +528,7 @@ derive_worker_assign_lane(void)
 		derive_worker_is_populated(view->relid);
 
 		if (view->program == NULL || view->slow == (view->lane != NULL) ||
-			!(has_place(view) || repaired) || !lock_rows(view))
+			!(has_place(view) || repaired) || (view->lane != NULL && !can_leave(view)) || !lock_rows(view))
 			continue;
 		if (view->slow)
 			enter_from_here(view);

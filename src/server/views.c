@@ -521,27 +521,6 @@ can_fill_here(WorkerView *view)
 	return !view->slow;			/* that is up to the lane */
 }
 
-/*
- * Is it to move at a pace of its own, since it, or a view that it reads, is computed as a
- * whole?  Asked of the views in their order.
- */
-static bool
-is_slow(WorkerView *view)
-{
-	ListCell   *lc;
-
-	if (view->program->whole != NULL)
-		return true;
-	foreach(lc, view->program->view_sources)
-	{
-		WorkerView *source = derive_worker_find_view(lfirst_oid(lc));
-
-		if (source != NULL && source->slow)
-			return true;
-	}
-	return false;
-}
-
 /* Does the stream follow all base tables of the view, and has it done so long enough? */
 bool
 derive_worker_sources_complete(WorkerView *view)
@@ -629,7 +608,7 @@ order_views(void)
 		if (view->program == NULL)
 			continue;
 
-		view->slow = is_slow(view);
+		view->slow = derive_worker_is_slow(view);
 		view->fill = can_fill_here(view);
 		view->backlog = derive_worker_wants_backlog(view);
 		if (view->row->state == DERIVE_VIEW_READY && !view->slow && !derive_worker_is_populated(view->relid))

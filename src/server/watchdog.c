@@ -27,6 +27,9 @@
  * since it waits, is large, or is slow in being computed anew, a builder gets it at
  * once.
  *
+ * A view that is computed as a whole, and only moves here because that took no time so
+ * far, has a tenth of a second, and goes to the slow lane (slow_views.c).
+ *
  * The memory is the high-water mark of the process, pages of shared buffers that it
  * touched included, since that is what can be asked for in a signal handler.  So a
  * view is not noticed as long as it needs less than another one before it did.
@@ -47,6 +50,8 @@
 #include "utils/wait_event.h"
 
 #define TICK_MS			100
+#define WHOLE_MS		100		/* for one that can be computed in the slow
+								 * lane */
 #define WAITING_MS		1000	/* at a stretch */
 #define PATIENCE_MS		5000	/* for it to heed the cancellation */
 #define PAUSE_FACTOR	10
@@ -149,6 +154,8 @@ derive_watchdog_start(WorkerView *view)
 		registered = true;
 	}
 	limit_ms = (int64) derive_view_timeout << Min(view->timeouts, 20);
+	if (view->program->whole != NULL)
+		limit_ms = Min(limit_ms, WHOLE_MS);
 	limit_kb = derive_view_max_memory == 0 ? 0 : high_water_kb() + derive_view_max_memory;
 	started_at = GetCurrentTimestamp();
 	waiting_ms = 0;
@@ -187,6 +194,12 @@ decide(WorkerView *view, Bite how, int64 took_ms)
 {
 	const char *what;
 
+	if (view->program != NULL && view->program->whole != NULL)
+	{
+		view->costly = true;
+		derive_worker.reload = true;
+		return;
+	}
 	view->timeouts++;
 	if (how == BITE_WAITS)
 		what = psprintf("a function that it calls, which waits (%s)", pgstat_get_wait_event(waits_for));

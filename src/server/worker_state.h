@@ -94,6 +94,7 @@ typedef struct WorkerView
 	bool		fresh;			/* in this batch: it contains what the
 								 * snapshot shows */
 	bool		had_turn;		/* in this batch: it has moved, or cannot */
+	bool		moved;			/* in this batch: it has */
 	bool		stuck;			/* in this batch: it should have moved, or be
 								 * compared, and could not */
 	bool		past_gone;		/* it stands still, and its old rows are no
@@ -111,6 +112,9 @@ typedef struct WorkerView
 	bool		stale;			/* it is to be computed by the lane */
 	uint64		marked_in;		/* the last batch that noted that, see
 								 * DeriveDatabase.batches; 0: none */
+	bool		costly;			/* it is not, but should be: what it took for
+								 * parts that are computed as a whole */
+	double		whole_ms;		/* in its last batch, or 0 */
 	uint64		follows_in;		/* the last one that did so for what it reads */
 	bool		found_stale;	/* in this batch: it lacks something new */
 	bool		followed;		/* in this batch: no change of what it reads
@@ -442,6 +446,12 @@ extern void derive_worker_forget_lane(WorkerView *view);
 
 /* In a batch: views enter the lane and leave it; true if something was written. */
 extern bool derive_worker_assign_lane(void);
+
+/* Should it be there?  Asked of the views in the order in which they read each other. */
+extern bool derive_worker_is_slow(WorkerView *view);
+
+/* In a batch, after the views have moved: has that taken too long for those of which parts are computed as a whole? */
+extern void derive_worker_watch_costs(void);
 
 /* Its builder has filled it: it goes on in the lane from there. */
 extern void derive_worker_hand_to_lane(WorkerView *view, bool changed);

@@ -43,6 +43,7 @@ typedef struct ViewWait
 {
 	DeriveDatabase *db;
 	Oid			view;			/* InvalidOid: all */
+	XLogRecPtr	lsn;
 	MemoryContext cxt;			/* reset with every look */
 } ViewWait;
 
@@ -62,7 +63,7 @@ typedef struct RequestWait
 static DeriveDatabase *find_service(void);
 static void check_extension(void);
 static void check_service(DeriveDatabase *db);
-static bool check_view_row(const DeriveViewRow *row, bool reached);
+static bool check_view_row(const DeriveViewRow *row, XLogRecPtr lsn, bool reached);
 static bool view_reached(void *arg, bool reached);
 static bool request_answered(void *arg, bool reached);
 static void give_up_request(int code, Datum arg);
@@ -231,11 +232,16 @@ lane_error(const DeriveViewRow *row)
 	return lane != NULL && derive_stale_get(row->relid, NULL) == NULL ? lane->error : NULL;
 }
 
-/* Has it its own pace, and not come as far as the others? */
+/*
+ * Has it its own pace, and not come that far?  It may contain what is waited for and
+ * lack something else already.
+ */
 static bool
-is_behind(const DeriveViewRow *row)
+is_behind(const DeriveViewRow *row, XLogRecPtr lsn)
 {
-	return derive_lane_of(row, NULL) != NULL && derive_stale_get(row->relid, NULL) != NULL;
+	DeriveLaneRow *lane = derive_lane_of(row, NULL);
+
+	return lane != NULL && lane->lsn < lsn && derive_stale_get(row->relid, NULL) != NULL;
 }
 
 static void
@@ -253,7 +259,7 @@ report_error(const DeriveViewRow *row, const char *error, const char *hint)
  * say is of the batch that has reached the LSN, or of a later one.
  */
 static bool
-check_view_row(const DeriveViewRow *row, bool reached)
+check_view_row(const DeriveViewRow *row, XLogRecPtr lsn, bool reached)
 {
 	switch (row->state)
 	{
@@ -261,7 +267,7 @@ check_view_row(const DeriveViewRow *row, bool reached)
 			if (reached && lane_error(row) != NULL)
 				report_error(row, lane_error(row),
 							 "Remove the cause; the view is computed again when something that it reads changes, or by derive.repair().");
-			return !is_waiting(row) && !row->rebuild && !is_behind(row);
+			return !is_waiting(row) && !row->rebuild && !is_behind(row, lsn);
 		case DERIVE_VIEW_BUILDING:
 		case DERIVE_VIEW_CATCHUP:
 			(void) is_waiting(row);
@@ -291,7 +297,7 @@ stands_still(const DeriveViewRow *row)
  * there are no others.
  */
 static bool
-check_all_rows(bool reached)
+check_all_rows(XLogRecPtr lsn, bool reached)
 {
 	const DeriveViewRow *still = NULL;
 	bool		others = false;
@@ -310,11 +316,11 @@ check_all_rows(bool reached)
 			continue;
 		}
 		others = true;
-		if (!check_view_row(row, reached))
+		if (!check_view_row(row, lsn, reached))
 			result = false;
 	}
 	if (still != NULL && !others)
-		result = check_view_row(still, reached);
+		result = check_view_row(still, lsn, reached);
 	return result;
 }
 
@@ -354,10 +360,10 @@ view_reached(void *arg, bool reached)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("the view is no longer maintained")));
-		result = check_view_row(row, reached);
+		result = check_view_row(row, wait->lsn, reached);
 	}
 	else
-		result = check_all_rows(reached);
+		result = check_all_rows(wait->lsn, reached);
 	check_service(wait->db);
 	MemoryContextSwitchTo(oldcontext);
 	MemoryContextReset(wait->cxt);
@@ -393,6 +399,7 @@ derive_wait_for_view(Oid view, XLogRecPtr lsn, int64 timeout_ms)
 
 	wait.db = find_service();
 	wait.view = view;
+	wait.lsn = lsn;
 	wait.cxt = AllocSetContextCreate(CurrentMemoryContext, "pg_derive wait",
 									 ALLOCSET_SMALL_SIZES);
 	result = derive_wait_until(&wait.db->point, lsn, timeout_ms, view_reached, &wait);

@@ -91,6 +91,42 @@ sub all_exact
 		'', "$label: the history has its rows") if sql(q{SELECT to_regclass('past') IS NOT NULL}) eq 't';
 	return;
 }
+sub subscribe
+{
+	my ($view) = @_;
+	sql("SELECT derive.subscribe('$view', '$view'); CREATE TABLE copy_of_$view AS SELECT * FROM $view LIMIT 0");
+	return;
+}
+
+# Apply what there is, as a subscriber would, and compare.
+sub follow
+{
+	my ($view, $label) = @_;
+	my $do = q{DO $$
+DECLARE
+	c record;
+	n int;
+BEGIN
+	LOOP
+		n := 0;
+		FOR c IN SELECT * FROM derive.poll('VIEW') LOOP
+			n := n + 1;
+			IF c.old IS NOT NULL THEN
+				DELETE FROM copy WHERE ctid = (SELECT ctid FROM copy k WHERE to_jsonb(k) = c.old LIMIT 1);
+			END IF;
+			IF c.new IS NOT NULL THEN
+				INSERT INTO copy SELECT * FROM jsonb_populate_record(NULL::copy, c.new);
+			END IF;
+		END LOOP;
+		EXIT WHEN n = 0;
+	END LOOP;
+END $$};
+	$do =~ s/VIEW/$view/;
+	$do =~ s/\bcopy\b/copy_of_$view/g;
+	sql($do);
+	is(sql("(TABLE $view EXCEPT ALL TABLE copy_of_$view) UNION ALL (TABLE copy_of_$view EXCEPT ALL TABLE $view)"), '', "$label: the subscriber has all changes");
+	return;
+}
 all_exact('built');
 
 # ---- it delays nobody
@@ -254,54 +290,27 @@ point();
 
 # ---- subscribers
 
-sql(q{SELECT derive.subscribe('whole', 'me')});
+subscribe('whole');
 all_exact('subscribed');
-sql(q{CREATE TABLE copy AS SELECT * FROM whole LIMIT 0});
 
-# Apply what there is, as a subscriber would, and compare.
-sub follow
-{
-	my ($label) = @_;
-	sql(q{DO $$
-DECLARE
-	c record;
-	n int;
-BEGIN
-	LOOP
-		n := 0;
-		FOR c IN SELECT * FROM derive.poll('me') LOOP
-			n := n + 1;
-			IF c.old IS NOT NULL THEN
-				DELETE FROM copy WHERE ctid = (SELECT ctid FROM copy k WHERE to_jsonb(k) = c.old LIMIT 1);
-			END IF;
-			IF c.new IS NOT NULL THEN
-				INSERT INTO copy SELECT * FROM jsonb_populate_record(NULL::copy, c.new);
-			END IF;
-		END LOOP;
-		EXIT WHEN n = 0;
-	END LOOP;
-END $$});
-	is(sql('(TABLE whole EXCEPT ALL TABLE copy) UNION ALL (TABLE copy EXCEPT ALL TABLE whole)'), '', "$label: the subscriber has all changes");
-	return;
-}
-follow('initial rows');
+follow('whole', 'initial rows');
 for (1 .. 3)
 {
 	change();
 	is(waits('whole', 60_000), 't', 'a change');
-	follow('a change');
+	follow('whole', 'a change');
 }
 hold_lane('lane-before-commit');
 change();
 my $pid = waits_at($node, 'lane-before-commit');
-follow('before the commit');
+follow('whole', 'before the commit');
 point();
 kill_process($pid);
 comes_back($node);
 eval { $holder->quit };
 resume_failed($node);
 all_exact('after a crash');
-follow('after a crash');
+follow('whole', 'after a crash');
 my $listener = background($node);
 $listener->query_safe('LISTEN derive_whole');
 change();
@@ -315,7 +324,64 @@ for (1 .. 10 * $timeout)
 }
 like($heard, qr/derive_whole/, 'it is announced');
 $listener->quit;
-follow('announced');
+follow('whole', 'announced');
+
+# ---- those that cost little go with the others
+
+sql(q{
+CREATE TABLE w (id int PRIMARY KEY, x int);
+INSERT INTO w SELECT i, i FROM generate_series(1, 10) i;
+CREATE FUNCTION sometimes_slow(i int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN IF i < 0 THEN PERFORM pg_sleep(0.3); END IF; RETURN i; END $$;
+SELECT derive.create_view('ten', 'SELECT id, sometimes_slow(x) AS x FROM w ORDER BY sometimes_slow(x), id LIMIT 10');
+SELECT derive.create_view('over_ten', 'SELECT sum(x) AS s FROM ten');
+});
+all_exact('a view that is cheap');
+subscribe('ten');
+
+# What is measured depends on what else the machine does.
+sub moves_to
+{
+	my ($lane, $label) = @_;
+	my $is = '';
+	for my $i (1 .. 10 * $timeout)
+	{
+		$id++;
+		sql("INSERT INTO w VALUES ($id, $id % 13)");
+		is(waits('over_ten', 60_000), 't', "$label: it follows") if $i == 1;
+		waits('over_ten', 60_000);
+		$is = sql(q{SELECT count(*) FROM derive_state.lane WHERE view = 'ten'::regclass});
+		last if $is eq $lane;
+		usleep(100_000);
+	}
+	is($is, $lane, $label);
+	return;
+}
+moves_to(0, 'it has left the lane');
+follow('ten', 'it has left the lane');
+for (1 .. 3)
+{
+	$id++;
+	sql("INSERT INTO w VALUES ($id, 1)");
+	is(waits('over_ten', 60_000), 't', 'with the others');
+	follow('ten', 'with the others');
+}
+hold_lane('lane-locked');
+change();
+waits_at($node, 'lane-locked');
+sql('UPDATE w SET x = x + 1 WHERE id = 3');
+is(waits('ten', 60_000), 't', 'it does not wait for the lane');
+is(sql(q{SELECT oracle('ten'), oracle('over_ten')}), '0|0', 'and is exact');
+let_lane_go();
+sql('INSERT INTO w VALUES (0, -1)');
+is(waits('over_ten', 60_000), 't', 'it has become slow');
+follow('ten', 'it has become slow');
+is(sql(q{SELECT count(*) FROM derive_state.lane WHERE view = 'ten'::regclass}), '1', 'so it is in the lane again');
+all_exact('it has become slow');
+sql('DELETE FROM w WHERE id = 0');
+moves_to(0, 'it has left the lane again');
+follow('ten', 'it has left the lane again');
+all_exact('it has left the lane again');
+sql(q{SELECT derive.unsubscribe('ten'); DROP MATERIALIZED VIEW ten CASCADE});
 
 # ---- its share
 

@@ -137,6 +137,7 @@ typedef struct LaneView
 	bool		rebuild;		/* what is stored of it is damaged */
 	const char *error;			/* why it could not be computed; or NULL */
 	int			sqlerrcode;
+	const char *context;		/* of that error; or NULL */
 	DeriveStats stats;
 } LaneView;
 
@@ -836,6 +837,7 @@ compute_carefully(Run *run, LaneView *view)
 		(view->program->routine->flags & DERIVE_OF_CURRENT_ROWS);
 	view->error = derive_error_text(edata);
 	view->sqlerrcode = edata->sqlerrcode;
+	view->context = edata->context;
 }
 
 /* What those who are given changes get: those of the views before them. */
@@ -885,7 +887,8 @@ note_error(LaneView *view, DeriveViewRow *row, DeriveLaneRow *lane)
 				(errcode(view->sqlerrcode),
 				 view->rebuild ?
 				 errmsg("view \"%s\" is built anew: %s", get_rel_name(view->relid), view->error) :
-				 errmsg("view \"%s\" could not be computed: %s", get_rel_name(view->relid), view->error)));
+				 errmsg("view \"%s\" could not be computed: %s", get_rel_name(view->relid), view->error),
+				 view->context ? errcontext("%s", view->context) : 0));
 	lane->error = unconstify(char *, view->error);
 	lane->error_at = GetCurrentTimestamp();
 	if (view->rebuild)

@@ -14,6 +14,9 @@
 --	tpch.new_lines(first, last)		behind them do not exist yet.  new_lines() makes the lines of the same orders.
 --
 --	tpch.insert_orders(first, last)	puts these into both tables
+--	tpch.delete_lines(count, seed)	so many lines, of as many orders, go
+--	tpch.update_lines(count, seed)	so many have another quantity, and are sent a week later
+--	tpch.update_dimensions(count, seed)	so many rows of each of the other six tables have other values
 --	tpch.update_orders(count, seed)	so many of the orders that are there, chosen from all of the table, are put off by
 --	tpch.delete_orders(count, seed)		a week, with other quantities and priorities / go, with their lines
 --
@@ -194,6 +197,32 @@ END;
 CREATE FUNCTION tpch.delete_orders(count int, seed int) RETURNS void BEGIN ATOMIC
 	DELETE FROM lineitem WHERE l_orderkey = ANY (ARRAY(SELECT tpch.some_orders(count, seed)));
 	DELETE FROM orders WHERE o_orderkey = ANY (ARRAY(SELECT tpch.some_orders(count, seed)));
+END;
+
+-- One line of each of so many orders.
+CREATE FUNCTION tpch.delete_lines(count int, seed int) RETURNS void BEGIN ATOMIC
+	DELETE FROM lineitem WHERE l_linenumber = 1 AND l_orderkey = ANY (ARRAY(SELECT tpch.some_orders(count, seed)));
+END;
+
+CREATE FUNCTION tpch.update_lines(count int, seed int) RETURNS void BEGIN ATOMIC
+	UPDATE lineitem SET l_quantity = l_quantity % 50 + 1, l_extendedprice = l_extendedprice / l_quantity * (l_quantity % 50 + 1),
+		l_shipdate = l_shipdate + 7, l_commitdate = l_commitdate + 7, l_receiptdate = l_receiptdate + 7
+	WHERE l_linenumber = 1 AND l_orderkey = ANY (ARRAY(SELECT tpch.some_orders(count, seed)));
+END;
+
+-- So many rows of each table around the orders; of the small ones, all or as many as there are.
+CREATE FUNCTION tpch.update_dimensions(count int, seed int) RETURNS void BEGIN ATOMIC
+	UPDATE region SET r_comment = left(r_comment, 30) || seed;
+	UPDATE nation SET n_comment = left(n_comment, 30) || seed WHERE n_nationkey < count;
+	UPDATE supplier SET s_acctbal = s_acctbal + 1, s_comment = tpch.comment(s_suppkey, seed, 25, 100)
+	WHERE s_suppkey IN (SELECT 1 + tpch.pick(number, seed, tpch.suppliers()) FROM generate_series(1, count) AS number);
+	UPDATE customer SET c_acctbal = c_acctbal + 1,
+		c_mktsegment = CASE WHEN c_mktsegment = 'BUILDING' THEN 'MACHINERY' ELSE 'BUILDING' END
+	WHERE c_custkey IN (SELECT 1 + tpch.pick(number, seed + 1, tpch.customers()) FROM generate_series(1, count) AS number);
+	UPDATE part SET p_size = p_size % 50 + 1, p_retailprice = p_retailprice + 1
+	WHERE p_partkey IN (SELECT 1 + tpch.pick(number, seed + 2, tpch.parts()) FROM generate_series(1, count) AS number);
+	UPDATE partsupp SET ps_availqty = ps_availqty % 9999 + 1, ps_supplycost = ps_supplycost + 1
+	WHERE ps_partkey IN (SELECT 1 + tpch.pick(number, seed + 3, tpch.parts()) FROM generate_series(1, count) AS number);
 END;
 
 -- --- rows -----------------------------------------------------------------

@@ -54,6 +54,7 @@ OBJS = \
 	src/compile/occurrence.o \
 	src/compile/place.o \
 	src/compile/query.o \
+	src/compile/reach.o \
 	src/compile/restrict.o \
 	src/compile/stable.o \
 	src/compile/stages.o \
@@ -107,6 +108,7 @@ OBJS = \
 	src/materialize/internal.o \
 	src/materialize/lookups.o \
 	src/materialize/operators.o \
+	src/materialize/preview.o \
 	src/materialize/program.o \
 	src/materialize/scratch.o \
 	src/materialize/tables.o \

@@ -423,6 +423,11 @@ CREATE FUNCTION derive.explain(view regclass) RETURNS SETOF text
 	LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION derive.explain(regclass) IS 'show how a view is maintained';
 
+CREATE FUNCTION derive.plan(query text) RETURNS SETOF text
+	AS 'MODULE_PATHNAME', 'derive_plan_sql'
+	LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION derive.plan(text) IS 'show how a view of this query would be maintained';
+
 CREATE FUNCTION derive.subscribe(view regclass, subscriber text) RETURNS void
 	AS 'MODULE_PATHNAME', 'derive_subscribe_sql'
 	LANGUAGE C CALLED ON NULL INPUT VOLATILE PARALLEL UNSAFE;

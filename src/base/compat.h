@@ -410,11 +410,15 @@ derive_compat_nulled_by_only(Var *var, const Bitmapset *joins)
 static inline bool
 derive_compat_column_is_not_null(Oid relid, bool inh, AttrNumber attno)
 {
-	Relation	rel = table_open(relid, NoLock);
-	TupleDesc	desc = RelationGetDescr(rel);
-	bool		result = attno > 0 && attno <= desc->natts && TupleDescAttr(desc, attno - 1)->attnotnull &&
-	(!inh || rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE || !has_subclass(relid));
+	Relation	rel = try_table_open(relid, NoLock);
+	TupleDesc	desc;
+	bool		result;
 
+	if (rel == NULL)
+		return false;
+	desc = RelationGetDescr(rel);
+	result = attno > 0 && attno <= desc->natts && TupleDescAttr(desc, attno - 1)->attnotnull &&
+		(!inh || rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE || !has_subclass(relid));
 #if PG_VERSION_NUM >= 180000
 	result = result && TupleDescCompactAttr(desc, attno - 1)->attnullability == ATTNULLABLE_VALID;
 #endif

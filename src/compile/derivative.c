@@ -350,19 +350,12 @@ describe_nothing(Oid relid)
 	return CreateTemplateTupleDesc(1);
 }
 
-static DeriveReach
-reach_by_key(Query *query, int occurrence)
-{
-	DeriveTerm	term = {.occurrence = occurrence,.describe = describe_nothing};
-	List	   *pairs;
-
-	(void) derive_touched_rows(query, &term, 1, &pairs);
-	return pairs != NIL ? DERIVE_REACH_BY_KEY : DERIVE_REACH_ALL;
-}
-
+/* Add the steps to a list; false if the query has no term. */
 static bool
-reach_of(Query *query, int occurrence, DeriveReach *reach)
+find_steps(Query *query, int occurrence, List **steps)
 {
+	DeriveTerm	term = {.occurrence = occurrence,.describe = describe_nothing,.steps = steps};
+	List	   *pairs;
 	Place		place;
 
 	if (query->setOperations != NULL)
@@ -373,7 +366,7 @@ reach_of(Query *query, int occurrence, DeriveReach *reach)
 			return false;
 		foreach(lc, derive_query_union_branches(copyObject(query), NULL, NULL))
 			if (derive_holds_occurrence(lfirst(lc), occurrence))
-			return reach_of(lfirst(lc), occurrence, reach);
+			return find_steps(lfirst(lc), occurrence, steps);
 		return false;
 	}
 	if (query->hasAggs || query->groupClause != NIL || query->havingQual != NULL || query->groupingSets != NIL ||
@@ -382,8 +375,8 @@ reach_of(Query *query, int occurrence, DeriveReach *reach)
 		!derive_try_find_place(query, occurrence, &place))
 		return false;
 	if (is_direct(query, occurrence))
-		return place.entry->rtekind == RTE_RELATION || reach_of(place.entry->subquery, occurrence, reach);
-	*reach = Max(*reach, reach_by_key(query, occurrence));
+		return place.entry->rtekind == RTE_RELATION || find_steps(place.entry->subquery, occurrence, steps);
+	(void) derive_touched_rows(query, &term, 1, &pairs);
 	return true;
 }
 
@@ -391,8 +384,21 @@ DeriveReach
 derive_query_reach(Query *query, int occurrence)
 {
 	DeriveReach reach = DERIVE_REACH_DIRECT;
+	List	   *steps = NIL;
+	ListCell   *lc;
 
-	if (!reach_of(query, occurrence, &reach))
+	if (!find_steps(query, occurrence, &steps))
 		return DERIVE_REACH_NONE;
+	foreach(lc, steps)
+		reach = Max(reach, ((DeriveStep *) lfirst(lc))->pairs != NIL ? DERIVE_REACH_BY_KEY : DERIVE_REACH_ALL);
 	return reach;
+}
+
+List *
+derive_query_steps(Query *query, int occurrence)
+{
+	List	   *steps = NIL;
+
+	(void) find_steps(query, occurrence, &steps);
+	return steps;
 }

@@ -32,7 +32,32 @@ typedef struct DeriveTerm
 	double		ntuples;		/* what the planner is told of changes */
 	TupleDesc	(*describe) (Oid relid);	/* the columns of changes: the
 											 * relation's, then the weight */
+	List	  **steps;			/* where to note the steps (DeriveStep *) by
+								 * which rows are found, the first one first;
+								 * or NULL */
 } DeriveTerm;
+
+/* Equal values of an outer row and of a part. */
+typedef struct DeriveKeyPair
+{
+	Expr	   *outer;			/* at the level of the query that has the part */
+	Expr	   *inner;			/* at the part's level */
+	OpExpr	   *condition;		/* with the two, in their order */
+	bool		outer_first;
+	bool		nulls_too;		/* NULLs are equal */
+} DeriveKeyPair;
+
+/* Rows of a part that have changed find rows of the query that has the part, see derivative.c. */
+typedef struct DeriveStep
+{
+	Query	   *query;
+	Query	   *part;			/* one level below, only good for the range
+								 * table: what its columns are */
+	List	   *pairs;			/* of DeriveKeyPair *; NIL: all rows are
+								 * looked at */
+	bool		partitions;		/* the part is the query itself, and the pairs
+								 * are of its own columns */
+} DeriveStep;
 
 /*
  * How the term of an occurrence (occurrence.h) finds its rows; NONE if the query itself,
@@ -40,6 +65,12 @@ typedef struct DeriveTerm
  * in the form of lower.h, and not changed.
  */
 extern DeriveReach derive_query_reach(Query *query, int occurrence);
+
+/* The steps by which they are found, List of DeriveStep *; NIL if that is direct. */
+extern List *derive_query_steps(Query *query, int occurrence);
+
+/* The same for people: "rows found by key (f.d = d.id)"; NULL if that is direct. */
+extern char *derive_query_reach_text(Query *query, int occurrence);
 
 /*
  * The term of an occurrence, unless its reach is NONE: a query for the rows of the given one, which is

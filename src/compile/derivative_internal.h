@@ -41,16 +41,6 @@ extern bool derive_try_find_place(Query *query, int occurrence, Place *place);
 
 /* ---------- touched.c ---------- */
 
-/* Equal values of an outer row and of a part. */
-typedef struct DeriveKeyPair
-{
-	Expr	   *outer;			/* at the level of the query that has the part */
-	Expr	   *inner;			/* at the part's level */
-	OpExpr	   *condition;		/* with the two, in their order */
-	bool		outer_first;
-	bool		nulls_too;		/* NULLs are equal */
-} DeriveKeyPair;
-
 /*
  * The rows of the part of a query in which an occurrence, not in a direct place, has its
  * say, of those that may have changed: a query one level below.  *pairs (DeriveKeyPair *)

@@ -66,7 +66,6 @@ derive_query_of_view(Oid view)
 	Relation	rel = table_open(view, AccessShareLock);
 	RewriteRule *rule;
 	Query	   *query;
-	List	   *rewritten;
 
 	if (rel->rd_rel->relkind != RELKIND_MATVIEW ||
 		rel->rd_rules == NULL || rel->rd_rules->numLocks != 1)
@@ -77,11 +76,18 @@ derive_query_of_view(Oid view)
 	rule = rel->rd_rules->rules[0];
 	query = copyObject(linitial_node(Query, rule->actions));
 	table_close(rel, NoLock);
+	return derive_query_rewrite(query);
+}
+
+Query *
+derive_query_rewrite(Query *query)
+{
+	List	   *rewritten;
 
 	AcquireRewriteLocks(query, true, false);
 	rewritten = QueryRewrite(query);
 	if (list_length(rewritten) != 1)
-		elog(ERROR, "unexpected rewrite result for materialized view \"%s\"", derive_relation_name(view));
+		elog(ERROR, "unexpected rewrite result for the query of a view");
 	query = linitial_node(Query, rewritten);
 
 	inline_ctes(query);

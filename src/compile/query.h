@@ -21,6 +21,9 @@
  */
 extern Query *derive_query_of_view(Oid view);
 
+/* The same of an analysed query that was not rewritten; it is scribbled on. */
+extern Query *derive_query_rewrite(Query *query);
+
 /* Indexes of the range table entries that FROM (or a set operation) really uses. */
 extern Bitmapset *derive_query_used(Query *query);
 

@@ -518,6 +518,30 @@ touch_part(Query *part, const DeriveTerm *term, int depth)
 	return linitial_node(Query, derive_restrict_query(part, rows, pairs));
 }
 
+/* What is to be noted of a part, before it becomes a term. */
+static DeriveStep *
+make_step(Query *query, Query *part, List *pairs)
+{
+	DeriveStep *step = palloc0(sizeof(DeriveStep));
+
+	step->query = query;
+	step->part = makeNode(Query);
+	step->part->rtable = list_copy(part->rtable);
+	step->pairs = pairs;
+	step->partitions = derive_place_is_partitioned(query);
+	return step;
+}
+
+static Query *
+finish_part(Query *part, const DeriveTerm *term, DeriveStep *step)
+{
+	if (derive_holds_occurrence((Node *) part, term->occurrence))
+		part = derive_term_of(part, term);
+	if (term->steps != NULL)
+		*term->steps = lappend(*term->steps, step);
+	return forget(part, term->occurrence);
+}
+
 /*
  * Instead of a part, the rows of the sub-query in its FROM that has the occurrence: where
  * it is this that refers to the outer row, as in LEFT JOIN LATERAL.  If none of its rows has
@@ -545,6 +569,7 @@ static Query *
 take_keys_of_part(Query *part, const DeriveTerm *term, int depth, List **pairs)
 {
 	Query	   *whole = NULL;
+	int			nsteps = term->steps ? list_length(*term->steps) : 0;
 
 	for (Query *rows = part; rows != NULL; rows = rows_below(rows, term->occurrence))
 	{
@@ -554,6 +579,8 @@ take_keys_of_part(Query *part, const DeriveTerm *term, int depth, List **pairs)
 			return part;
 		if (whole == NULL)
 			whole = part;
+		if (term->steps != NULL)
+			*term->steps = list_truncate(*term->steps, nsteps);
 	}
 	return whole;
 }
@@ -568,11 +595,15 @@ derive_touched_rows(Query *query, const DeriveTerm *term, int depth, List **pair
 	int			occurrence = term->occurrence;
 	Place		place = derive_find_place(query, occurrence);
 	Query	   *part = NULL;
+	DeriveStep *step;
 	List	   *extra;
 	ListCell   *lc;
 
 	if (derive_place_is_partitioned(query))
-		return forget(derive_term_of(partition_rows(query, occurrence, pairs), term), occurrence);
+	{
+		part = partition_rows(query, occurrence, pairs);
+		return finish_part(part, term, make_step(query, part, *pairs));
+	}
 	switch (place.kind)
 	{
 		case PLACE_DIRECT:
@@ -590,6 +621,7 @@ derive_touched_rows(Query *query, const DeriveTerm *term, int depth, List **pair
 			break;
 	}
 	part = take_keys_of_part(part, term, depth, pairs);
+	step = make_step(query, part, *pairs);
 	extra = part->targetList;
 	part->targetList = NIL;
 	foreach(lc, *pairs)
@@ -598,7 +630,5 @@ derive_touched_rows(Query *query, const DeriveTerm *term, int depth, List **pair
 		add_target(part, lfirst_node(TargetEntry, lc)->expr);
 	if (part->targetList == NIL)
 		part->targetList = derive_query_one_target();
-	if (derive_holds_occurrence((Node *) part, occurrence))
-		part = derive_term_of(part, term);
-	return forget(part, occurrence);
+	return finish_part(part, term, step);
 }

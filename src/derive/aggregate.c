@@ -531,7 +531,8 @@ aggregate_explain(DeriveOperator *op, List *lines)
 										derive_aggregate_class_name(agg->recompute ? DERIVE_AGG_RECOMPUTE
 																	: call->function->cls)));
 	}
-	lines = lappend(lines, psprintf("State: %s", get_rel_name(op->state)));
+	if (OidIsValid(op->state))
+		lines = lappend(lines, psprintf("State: %s", get_rel_name(op->state)));
 	return lines;
 }
 

@@ -620,8 +620,13 @@ choose_locator(DeriveOperator *op)
 List *
 derive_compile(Oid view, Oid owner, DeriveTableResolver resolve, void *arg, Query **query)
 {
+	return derive_compile_query(derive_query_of_view(view), owner, resolve, arg, query);
+}
+
+List *
+derive_compile_query(Query *tree, Oid owner, DeriveTableResolver resolve, void *arg, Query **query)
+{
 	Compiler	compiler = {resolve, arg, NIL};
-	Query	   *tree = derive_query_of_view(view);
 	ListCell   *lc;
 
 	derive_check_query(tree, owner);

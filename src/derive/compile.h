@@ -26,6 +26,12 @@ typedef Oid (*DeriveTableResolver) (void *arg, int operator, char role, TupleDes
 extern List *derive_compile(Oid view, Oid owner, DeriveTableResolver resolve, void *arg, Query **query);
 
 /*
+ * The same of a rewritten query (derive_query_rewrite()), which is scribbled on.  The tables
+ * that the resolver returns need not be there, as long as nothing is run.
+ */
+extern List *derive_compile_query(Query *tree, Oid owner, DeriveTableResolver resolve, void *arg, Query **query);
+
+/*
  * The columns of a join's result (List of int) that are a key of it, or NIL;
  * *constraints (of Oid): the primary keys that this follows from.
  */

@@ -9,6 +9,8 @@
  *	tables.c		the tables that they write
  *	buffer.c		their rows in memory
  *	scratch.c		running them from nothing
+ *	explain.c		what a compiled SELECT does, for people
+ *	preview.c		the same of a SELECT without a view
  *
  *-------------------------------------------------------------------------
  */
@@ -152,6 +154,11 @@ extern void derive_before_swap(DeriveProgram *program, Oid relid, const DeriveLo
 extern void derive_see_own_changes(void);
 
 /* operators.c */
+
+/* The owner must be allowed to read what an analysed query reads, which is scribbled on; checked as REFRESH would. */
+extern void derive_check_privileges(DeriveProgram *program, Query *query);
+
+/* explain.c */
 extern List *derive_operators_explain(DeriveProgram *program);
 extern List *derive_operators_advice(DeriveProgram *program);
 

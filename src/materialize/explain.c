@@ -4,7 +4,9 @@
  *	  What a view's program does, for people.
  *
  * One paragraph for each operator, the last one (the view's) first and the
- * operators that it reads indented below it.  For each relation that is looked up
+ * operators that it reads indented below it.  Where a changed row does not simply take the place
+ * of its relation, it is said how the rows are found that it concerns
+ * (compile/derivative.c).  For each relation that is looked up
  * (lookups.c), the indexes that can be used are named, and a CREATE INDEX for each
  * column that no index serves.
  *
@@ -24,6 +26,7 @@
 
 #include "base/compat.h"
 #include "base/error_context.h"
+#include "compile/derivative.h"
 #include "compile/query.h"
 #include "materialize/body.h"
 #include "materialize/lookups.h"
@@ -104,7 +107,9 @@ advise_operator(DeriveOperator *op, AdviceContext *context)
 	{
 		DeriveLookup *lookup = lfirst(lc);
 
-		consider_lookup(context, lookup, derive_lookup_columns(lookups, lookup->relid, lookup->group));
+		/* a derived table that is not there will have what it needs */
+		if (get_rel_relkind(lookup->relid) != '\0')
+			consider_lookup(context, lookup, derive_lookup_columns(lookups, lookup->relid, lookup->group));
 	}
 }
 
@@ -141,6 +146,56 @@ indented(List *lines, int depth, const char *text)
 	return lappend(lines, psprintf("%*s%s", depth * 2, "", text));
 }
 
+/* A relation's name; that of a derived table that is not there (preview.c) is its number. */
+static char *
+source_name(DeriveProgram *program, Oid relid)
+{
+	ListCell   *lc;
+
+	foreach(lc, program->operators->list)
+	{
+		DeriveOperator *op = lfirst(lc);
+
+		if (op->table == relid && get_rel_relkind(relid) == '\0')
+			return psprintf("derived table %d", op->number);
+	}
+	return derive_relation_name(relid);
+}
+
+static char *
+target_text(DeriveProgram *program, DeriveOperator *op)
+{
+	if (op->table != program->view)
+		return get_rel_relkind(op->table) == '\0' ? source_name(program, op->table)
+			: psprintf("derived table %s", derive_relation_name(op->table));
+	return OidIsValid(program->view) ? psprintf("view %s", derive_relation_name(op->table)) : "the view";
+}
+
+/* How changes find the rows that they concern, for relations where they have to. */
+static List *
+reach_texts(DeriveProgram *program, DeriveOperator *op)
+{
+	List	   *lines = NIL;
+	Query	   *by_key;
+	ListCell   *lc,
+			   *lc2;
+
+	foreach(lc, op->routine->queries(op, &by_key))
+	{
+		Query	   *query = copyObject(lfirst_node(Query, lc));
+
+		foreach(lc2, derive_occurrences_number(query, 0, NIL))
+		{
+			DeriveOccurrence *occurrence = lfirst(lc2);
+			char	   *text = derive_query_reach_text(query, foreach_current_index(lc2) + 1);
+
+			if (text !=NULL)
+				lines = list_append_unique(lines, makeString(psprintf("Changes of %s: %s", source_name(program, occurrence->relid), text)));
+		}
+	}
+	return strings(lines);
+}
+
 static char *
 locator_text(DeriveOperator *op)
 {
@@ -159,13 +214,14 @@ explain_operator(DeriveProgram *program, DeriveOperator *op, int depth, List *li
 			   *lc2;
 	List	   *seen = NIL;
 
-	lines = indented(lines, depth, psprintf("%s%s (%s) -> %s %s", depth > 0 ? "<- " : "",
-											op->label, op->routine->name,
-											op->table == program->view ? "view" : "derived table",
-											derive_relation_name(op->table)));
+	lines = indented(lines, depth, psprintf("%s%s (%s) -> %s", depth > 0 ? "<- " : "",
+											op->label, op->routine->name, target_text(program, op)));
 	foreach(lc, op->routine->explain(op, NIL))
 		lines = indented(lines, depth + 2, lfirst(lc));
-	lines = indented(lines, depth + 2, locator_text(op));
+	foreach(lc, reach_texts(program, op))
+		lines = indented(lines, depth + 2, lfirst(lc));
+	if (OidIsValid(program->view))
+		lines = indented(lines, depth + 2, locator_text(op));
 
 	advise_operator(op, &advice);
 	foreach(lc, strings(advice.used))

@@ -94,20 +94,27 @@ find_table(void *arg, int operator, char role, TupleDesc desc)
 	return InvalidOid;
 }
 
-/* The owner must be allowed to read what the view reads; checked as REFRESH would. */
-static void
-check_privileges(DeriveProgram *program)
+void
+derive_check_privileges(DeriveProgram *program, Query *query)
 {
 	DeriveOwnerContext saved;
-	Relation	rel = table_open(program->view, AccessShareLock);
-	Query	   *query = copyObject(linitial_node(Query, rel->rd_rules->rules[0]->actions));
 
-	table_close(rel, NoLock);
 	derive_owner_enter(program, &saved);
 	AcquireRewriteLocks(query, true, false);
 	query = linitial_node(Query, QueryRewrite(query));
 	derive_query_check_permissions(query);
 	derive_owner_leave(&saved);
+}
+
+/* The query of a view as it was declared. */
+static Query *
+declared_query(Oid view)
+{
+	Relation	rel = table_open(view, AccessShareLock);
+	Query	   *query = copyObject(linitial_node(Query, rel->rd_rules->rules[0]->actions));
+
+	table_close(rel, NoLock);
+	return query;
 }
 
 /* All sources of the operators but for their own derived tables, with the columns that are read. */
@@ -202,7 +209,7 @@ declare(DeriveContext *context)
 	program->operators = palloc0(sizeof(DeriveOperators));
 	program->operators->list = derive_compile(program->view, program->owner, resolve, program, &program->query);
 	program->row_types = derive_query_row_types(program->query);
-	check_privileges(program);
+	derive_check_privileges(program, declared_query(program->view));
 	collect_sources(program);
 	last = llast(program->operators->list);
 	last->table = program->view;

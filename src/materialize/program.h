@@ -13,6 +13,7 @@
  *	derive_program_build()		fill from nothing
  *	derive_program_compare()	the oracle: view against definition
  *	derive_program_explain()	for people
+ *	derive_program_preview()	the same, of a query that is no view yet
  *
  * Every derivation, our own for SELECTs included, is the set of callbacks of
  * include/pg_derive/derivation.h; a program is one of them together with what it
@@ -188,6 +189,13 @@ extern List *derive_program_verdicts(DeriveProgram *program);
 
 /* List of char *, one line each. */
 extern List *derive_program_explain(DeriveProgram *program);
+
+/*
+ * The same for a query that is no view yet, analysed and not rewritten (scribbled on), as
+ * the current user.  Creates nothing; refuses what derive_program_create() would, but for what
+ * the sources' replica identity lacks.
+ */
+extern List *derive_program_preview(Query *query);
 
 /* An invalidation may have changed what the program was compiled for (called from callbacks: flags only). */
 extern void derive_program_invalidate_plans(Oid relid);

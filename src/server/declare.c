@@ -43,6 +43,7 @@
 
 PG_FUNCTION_INFO_V1(derive_create_derived_view_sql);
 PG_FUNCTION_INFO_V1(derive_apply_sql);
+PG_FUNCTION_INFO_V1(derive_plan_sql);
 
 static void
 warn_of_call(DeriveUnqualifiedCall *call)
@@ -126,22 +127,16 @@ transpose_error_position(void *arg)
 	}
 }
 
-/*
- * CREATE MATERIALIZED VIEW name WITH (fillfactor) AS query WITH NO DATA, run as
- * the caller's own command, so that all rules and rights are the server's.
- */
-static Oid
-create_matview(const char *name, const char *query)
+/* CREATE MATERIALIZED VIEW name WITH (fillfactor) AS query WITH NO DATA, analysed. */
+static Query *
+analyse_matview(RangeVar *relation, const char *query)
 {
-	RangeVar   *relation = makeRangeVarFromNameList(textToQualifiedNameList(cstring_to_text(name)));
 	ErrorContextCallback errcallback;
 	List	   *parsed;
-	List	   *plans;
+	List	   *analysed;
 	RawStmt    *raw;
 	IntoClause *into;
 	CreateTableAsStmt *stmt;
-	Oid			schema;
-	Oid			result;
 
 	errcallback.callback = transpose_error_position;
 	errcallback.arg = unconstify(char *, query);
@@ -171,9 +166,19 @@ create_matview(const char *name, const char *query)
 	raw = makeNode(RawStmt);
 	raw->stmt = (Node *) stmt;
 
-	plans = pg_plan_queries(pg_analyze_and_rewrite_fixedparams(raw, query, NULL, 0, NULL),
-							query, 0, NULL);
+	analysed = pg_analyze_and_rewrite_fixedparams(raw, query, NULL, 0, NULL);
 	error_context_stack = errcallback.previous;
+	return linitial_node(Query, analysed);
+}
+
+/* That command, run as the caller's own, so that all rules and rights are the server's. */
+static Oid
+create_matview(const char *name, const char *query)
+{
+	RangeVar   *relation = makeRangeVarFromNameList(textToQualifiedNameList(cstring_to_text(name)));
+	List	   *plans = pg_plan_queries(list_make1(analyse_matview(relation, query)), query, 0, NULL);
+	Oid			schema;
+	Oid			result;
 
 	/* Where it will be created, as the command itself decides. */
 	schema = RangeVarGetCreationNamespace(relation);
@@ -199,6 +204,26 @@ derive_create_view(const char *name, const char *query)
 	LockRelationOid(view, AccessExclusiveLock);
 	derive_declare_view(view);
 	return view;
+}
+
+/* derive.plan(query): as derive.create_view() would, without a view. */
+Datum
+derive_plan_sql(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Query	   *command = analyse_matview(makeRangeVar(NULL, "plan", -1), text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	Query	   *query = castNode(Query, castNode(CreateTableAsStmt, command->utilityStmt)->query);
+	ListCell   *lc;
+
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	foreach(lc, derive_program_preview(query))
+	{
+		Datum		value = CStringGetTextDatum(lfirst(lc));
+		bool		isnull = false;
+
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, &value, &isnull);
+	}
+	return (Datum) 0;
 }
 
 /* "(name type, ...)" */

@@ -1,0 +1,59 @@
+/*-------------------------------------------------------------------------
+ *
+ * preview.c
+ *	  How a SELECT would be maintained, without a view.
+ *
+ * The query is compiled as that of a view would be, with the rights of the current user, and
+ * its operators are told of.  No table is made: derived tables get OIDs that no relation has,
+ * which is enough as long as nothing is run.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "miscadmin.h"
+#include "utils/lsyscache.h"
+
+#include "compile/query.h"
+#include "derive/compile.h"
+#include "materialize/body.h"
+
+typedef struct Preview
+{
+	Oid			last;			/* that was given to a derived table */
+} Preview;
+
+static Oid
+no_table(void *arg, int operator, char role, TupleDesc desc)
+{
+	Preview    *preview = arg;
+
+	if (role == 's')
+		return InvalidOid;
+	do
+	{
+		preview->last--;
+	} while (get_rel_relkind(preview->last) != '\0');
+	return preview->last;
+}
+
+List *
+derive_program_preview(Query *query)
+{
+	Preview		preview = {OID_MAX};
+	DeriveProgram program = {.owner = GetUserId()};
+	DeriveOwnerContext saved;
+	Query	   *rewritten;
+	List	   *lines;
+
+	derive_check_privileges(&program, copyObject(query));
+	program.operators = palloc0(sizeof(DeriveOperators));
+	derive_owner_enter(&program, &saved);
+	rewritten = derive_query_rewrite(query);
+	program.operators->list = derive_compile_query(rewritten, program.owner, no_table, &preview, &program.query);
+	lines = derive_operators_explain(&program);
+	derive_owner_leave(&saved);
+	return lines;
+}

@@ -172,6 +172,7 @@ REGRESS = \
 	limits \
 	keys \
 	lookups \
+	maintained \
 	indexes \
 	types \
 	tables \

@@ -21,6 +21,24 @@ SELECT derive.create_view('state_routes', $$
     JOIN airports d ON d.iata = f.destination
     GROUP BY o.state, d.state $$);
 
+-- An outer join: all airports, with those where nothing lands.
+SELECT derive.create_view('arrivals', $$
+    SELECT a.iata, a.city, count(f.id) AS flights
+    FROM airports a LEFT JOIN flights f ON f.destination = a.iata
+    GROUP BY a.iata, a.city $$);
+
+-- A window: the rank of each airport in its state.
+SELECT derive.create_view('ranks', $$
+    SELECT state, rank() OVER (PARTITION BY state ORDER BY flights DESC) AS rank, iata, city, flights
+    FROM airport_delays $$);
+
+-- A top-N: the last three departures of each airport.
+CREATE INDEX ON flights (origin, departure, id);
+SELECT derive.create_view('last_departures', $$
+    SELECT a.iata, l.id, l.departure, l.destination
+    FROM airports a CROSS JOIN LATERAL (SELECT id, departure, destination FROM flights f
+        WHERE f.origin = a.iata ORDER BY departure DESC, id DESC LIMIT 3) l $$);
+
 -- The bank of pgbench: what lies on the accounts of each branch ...
 SELECT derive.create_view('branch_accounts', $$
     SELECT bid, count(*) AS accounts, sum(abalance) AS balance

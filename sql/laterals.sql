@@ -24,6 +24,10 @@ SELECT derive.create_view('l_left_count', 'SELECT o.id, q.n FROM o LEFT JOIN LAT
 SELECT derive.create_view('l_left_group', 'SELECT o.id, q.y, q.n FROM o LEFT JOIN LATERAL (SELECT i.y, count(*) AS n FROM i WHERE i.x = o.x GROUP BY i.y) q ON q.y = o.y');
 SELECT derive.create_view('l_left_left', 'SELECT o.id, q.n, r.m FROM o LEFT JOIN LATERAL (SELECT count(*) AS n FROM i WHERE i.x = o.x) q ON true LEFT JOIN LATERAL (SELECT max(j.y) AS m FROM j WHERE j.x = q.n) r ON true');
 SELECT derive.create_view('l_left_outer', 'SELECT o.id, q.s, q.t FROM o LEFT JOIN LATERAL (SELECT i.s, j.s AS t FROM i LEFT JOIN j ON j.x = i.y AND j.y = o.y WHERE i.x = o.x) q ON true');
+SELECT derive.create_view('l_left_beside', 'SELECT o.id, q.* FROM o LEFT JOIN LATERAL (SELECT i.id AS iid, z.n FROM i LEFT JOIN LATERAL (SELECT count(*) AS n, sum(j.y + o.y) AS b FROM j WHERE j.x = i.x AND j.y = o.y) z ON z.n > 0 WHERE i.x = o.x) q ON q.n IS NOT NULL OR q.iid > 10');
+SELECT derive.create_view('l_left_having', 'SELECT o.id, q.n FROM o LEFT JOIN LATERAL (SELECT count(*) AS n FROM i JOIN j ON j.x = i.x AND j.y < o.y WHERE i.s = o.s GROUP BY i.y HAVING count(*) > (SELECT count(*) FROM j j2 WHERE j2.x = o.x)) q ON true');
+SELECT derive.create_view('l_left_except', 'SELECT o.id, q.* FROM o LEFT JOIN LATERAL (SELECT i.x FROM i WHERE i.y = o.y EXCEPT SELECT j.x FROM j WHERE j.y = o.y) q ON true');
+SELECT derive.create_view('l_left_derived', 'SELECT o.id, q.m FROM o LEFT JOIN LATERAL (SELECT max(n) AS m FROM (SELECT count(*) AS n FROM i WHERE i.x = o.x GROUP BY i.y UNION ALL SELECT j.y FROM j WHERE j.x = o.y) z WHERE n <> o.y) q ON true');
 SELECT derive.create_view('l_nullable', 'SELECT o.id, i.s, q.n FROM o LEFT JOIN (i CROSS JOIN LATERAL (SELECT count(*) AS n FROM j WHERE j.x = i.y) q) ON i.id = o.x');
 SELECT derive.create_view('l_of_nullable', 'SELECT o.id, i.id AS iid, q.n FROM o LEFT JOIN i ON i.id = o.x, LATERAL (SELECT count(*) AS n FROM j WHERE j.x = i.x) q');
 SELECT derive.create_view('l_two', 'SELECT o.id, q.n, r.m FROM o, LATERAL (SELECT count(*) AS n FROM i WHERE i.x = o.x) q, LATERAL (SELECT count(*) AS m FROM j WHERE j.x = o.y AND j.y < q.n) r');

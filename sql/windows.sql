@@ -21,6 +21,8 @@ SELECT derive.create_view('w_in_expr', 'SELECT id, CASE WHEN row_number() OVER (
 SELECT derive.create_view('w_const', 'SELECT id, sum(n) OVER (PARTITION BY 1 + 1 ORDER BY id) AS a FROM w WHERE x = 1');
 SELECT derive.create_view('w_top', 'SELECT id, x, n FROM (SELECT *, row_number() OVER (PARTITION BY x ORDER BY n DESC, id) AS r FROM w) q WHERE r <= 2');
 SELECT derive.create_view('w_top_join', 'SELECT v.id AS vid, q.id FROM v LEFT JOIN (SELECT *, row_number() OVER (PARTITION BY x ORDER BY n, id) AS r FROM w) q ON q.x = v.x AND q.r = 1');
+SELECT derive.create_view('w_top_sublink', 'SELECT q.id, (SELECT count(*) FROM v WHERE v.x = q.x) AS c FROM (SELECT *, row_number() OVER (PARTITION BY x ORDER BY n DESC, id) AS r FROM w) q WHERE q.r = 1 OR EXISTS (SELECT FROM v WHERE v.id = q.id)');
+SELECT derive.create_view('w_full_distinct_on', 'SELECT * FROM (SELECT id, rank() OVER (PARTITION BY x ORDER BY id) AS r FROM w) a FULL JOIN (SELECT DISTINCT ON (y) y, id AS yid FROM w ORDER BY y, id) b ON a.r = b.y');
 SELECT derive.create_view('w_join', 'SELECT w.id, v.id AS vid, sum(w.n) OVER (PARTITION BY v.t ORDER BY w.id, v.id) AS a FROM w JOIN v ON v.x = w.x');
 SELECT derive.create_view('w_left', 'SELECT w.id, v.id AS vid, count(v.id) OVER (PARTITION BY v.t) AS a, count(*) OVER (PARTITION BY v.t, w.x) AS b FROM w LEFT JOIN v ON v.x = w.x');
 SELECT derive.create_view('w_full', 'SELECT w.id, v.id AS vid, count(*) OVER (PARTITION BY x) AS a FROM w FULL JOIN v USING (x)');

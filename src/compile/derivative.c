@@ -101,9 +101,9 @@ static void weigh(Query *query, const DeriveTerm *term, Expr **weight);
  */
 
 char *
-derive_delta_name(Oid relid, bool inh)
+derive_delta_name(int occurrence)
 {
-	return psprintf("delta_%u%s", relid, inh ? "" : "_only");
+	return psprintf("delta_%d", occurrence);
 }
 
 static Expr *
@@ -161,7 +161,7 @@ undone_entry(RangeTblEntry *rte, TupleDesc desc, double ntuples)
 {
 	int			natts = desc->natts - 1;
 	Query	   *after = scan_query(rte, desc, natts);
-	Query	   *undo = scan_query(derive_query_enr_rte(derive_delta_name(rte->relid, rte->inh), desc, ntuples),
+	Query	   *undo = scan_query(derive_query_enr_rte(derive_delta_name(derive_occurrence_of(rte)), desc, ntuples),
 								  desc, natts);
 	Var		   *weight = makeVar(1, natts + 1, INT8OID, -1, InvalidOid, 0);
 
@@ -191,7 +191,7 @@ weigh_relation(ListCell *cell, const DeriveTerm *term)
 	TupleDesc	desc = term->describe(rte->relid);
 
 	if (derive_occurrence_of(rte) == term->occurrence)
-		lfirst(cell) = derive_query_enr_rte(derive_delta_name(rte->relid, rte->inh), desc, term->ntuples);
+		lfirst(cell) = derive_query_enr_rte(derive_delta_name(derive_occurrence_of(rte)), desc, term->ntuples);
 	else
 		lfirst(cell) = undone_entry(rte, desc, term->ntuples);
 	return desc->natts;

@@ -83,7 +83,7 @@ extern Query *derive_query_term(Query *query, const DeriveTerm *term);
 /* The clauses (SortGroupClause *) by which all window functions of the query partition, or DISTINCT ON. */
 extern List *derive_partition_clauses(Query *query);
 
-/* The name of the tuplestore that has a relation's changes. */
-extern char *derive_delta_name(Oid relid, bool inh);
+/* The name of the tuplestore that has the changes of an occurrence. */
+extern char *derive_delta_name(int occurrence);
 
 #endif							/* DERIVE_DERIVATIVE_H */

@@ -86,7 +86,8 @@ struct DeriveLinear
 	DeriveOccurrence *occurrences;	/* the first has number 1 */
 	DeriveReach *reach;			/* of each of them */
 	bool	   *direct;			/* of each branch: of all of its occurrences? */
-	List	   *sources;		/* of DeriveSource *; made when first needed */
+	Bitmapset **columns;		/* that are read of each; made when first
+								 * needed */
 	List	   *terms;			/* of CachedTerm * */
 };
 
@@ -99,6 +100,7 @@ typedef struct SourcesContext
 {
 	List	   *queries;		/* enclosing queries, innermost first */
 	List	   *sources;		/* of DeriveSource * */
+	Bitmapset **columns;		/* by occurrence, from 1; or NULL: do not ask */
 } SourcesContext;
 
 static DeriveSource *
@@ -160,10 +162,13 @@ sources_walker(Node *node, SourcesContext *context)
 
 			Assert(var->varattno > 0);
 			source->columns = bms_add_member(source->columns, var->varattno);
+			if (context->columns != NULL && derive_occurrence_of(rte) != 0)
+				context->columns[derive_occurrence_of(rte) - 1] =
+					bms_add_member(context->columns[derive_occurrence_of(rte) - 1], var->varattno);
 		}
 		else if (rte->rtekind == RTE_JOIN)
 		{
-			SourcesContext outer = {list_copy_tail(context->queries, var->varlevelsup), context->sources};
+			SourcesContext outer = {list_copy_tail(context->queries, var->varlevelsup), context->sources, context->columns};
 
 			if (var->varattno > 0)
 				(void) sources_walker(list_nth(rte->joinaliasvars, var->varattno - 1), &outer);
@@ -179,7 +184,7 @@ sources_walker(Node *node, SourcesContext *context)
 List *
 derive_query_sources(Query *query, List *sources)
 {
-	SourcesContext context = {NIL, sources};
+	SourcesContext context = {NIL, sources, NULL};
 
 	(void) sources_walker((Node *) query, &context);
 	return context.sources;
@@ -188,7 +193,7 @@ derive_query_sources(Query *query, List *sources)
 List *
 derive_linear_sources(DeriveLinear *linear, List *sources)
 {
-	SourcesContext context = {NIL, sources};
+	SourcesContext context = {NIL, sources, NULL};
 	ListCell   *lc;
 
 	for (int i = 0; i < linear->noccurrences; i++)
@@ -273,20 +278,28 @@ occurrence_delta(DeriveLinear *linear, int occurrence, DeriveBatch *batch)
 	return delta && (delta->unknown || delta->nrows > 0) ? delta : NULL;
 }
 
-/* The columns of an occurrence's relation that the query reads anywhere. */
-static Bitmapset *
-source_columns(DeriveLinear *linear, int occurrence)
+/*
+ * The columns that the query reads of an occurrence.  In
+ *
+ *	FROM t WHERE EXISTS (SELECT FROM t u WHERE u.parent = t.id AND u.id <> t.id)
+ *
+ * an UPDATE of t.name is a change of the first one at most.
+ */
+static const Bitmapset *
+columns_of(DeriveLinear *linear, int occurrence)
 {
-	DeriveOccurrence *o = &linear->occurrences[occurrence];
-
-	if (linear->sources == NIL)
+	if (linear->columns == NULL)
 	{
 		MemoryContext old = MemoryContextSwitchTo(linear->cxt);
+		SourcesContext context = {.columns = palloc0(sizeof(Bitmapset *) * linear->noccurrences)};
+		ListCell   *lc;
 
-		linear->sources = derive_linear_sources(linear, NIL);
+		foreach(lc, linear->branches)
+			(void) sources_walker(lfirst(lc), &context);
+		linear->columns = context.columns;
 		MemoryContextSwitchTo(old);
 	}
-	return find_source(&linear->sources, o->relid, o->inh)->columns;
+	return linear->columns[occurrence];
 }
 
 /*
@@ -306,7 +319,7 @@ deltas_to_read(DeriveLinear *linear, DeriveBatch *batch)
 
 		Assert(delta == NULL || !delta->unknown);
 		if (delta != NULL)
-			delta = derive_batch_narrow(batch, delta, source_columns(linear, i));
+			delta = derive_batch_narrow(batch, delta, columns_of(linear, i));
 		if (delta != NULL && joins)
 			delta = derive_batch_net(batch, delta);
 		if (delta != NULL && delta->nrows > 0)
@@ -437,13 +450,9 @@ delta_environment(DeriveLinear *linear, DeriveDelta **deltas)
 	for (int i = 0; i < linear->noccurrences; i++)
 	{
 		DeriveDelta *delta = deltas[i];
-		char	   *name;
 
-		if (delta == NULL)
-			continue;
-		name = derive_delta_name(delta->relid, delta->inh);
-		if (get_visible_ENR_metadata(env, name) == NULL)
-			derive_env_register(env, name, delta->desc, delta->rows, delta->nrows);
+		if (delta != NULL)
+			derive_env_register(env, derive_delta_name(i + 1), delta->desc, delta->rows, delta->nrows);
 	}
 	return env;
 }

@@ -48,6 +48,7 @@ OBJS = \
 	src/compile/hidden.o \
 	src/compile/lower.o \
 	src/compile/lower_grouping.o \
+	src/compile/lower_in.o \
 	src/compile/lower_joins.o \
 	src/compile/missing_rows.o \
 	src/compile/lower_setops.o \
@@ -162,6 +163,7 @@ REGRESS = \
 	laterals \
 	windows \
 	distinct_on \
+	not_null \
 	aggregates \
 	blocks \
 	subqueries \

@@ -49,6 +49,9 @@ extern bool derive_try_find_place(Query *query, int occurrence, Place *place);
  */
 extern Query *derive_touched_rows(Query *query, const DeriveTerm *term, int depth, List **pairs);
 
+/* Is the expression a column, of a query so many levels up, that is never NULL? */
+extern bool derive_column_is_not_null(Query *query, Node *expr, int level);
+
 /* ---------- restrict.c ---------- */
 
 /* Conditions that all must hold, as a flat list, and as one expression, NULL for none. */

@@ -19,6 +19,12 @@
  */
 extern void derive_lower_joins(Query *query);
 
+/* IN that is more than a condition for a row is EXISTS, where no NULL makes a difference.  After derive_lower_joins(). */
+extern void derive_lower_in(Query *query);
+
+/* Has that been done anywhere in the query?  It may be wrong for rows from before the columns were NOT NULL. */
+extern bool derive_query_relies_on_not_null(Query *query);
+
 /*
  * Without INTERSECT, EXCEPT and grouping sets.  Equal as the types' "=" says: which of several equal
  * values a row shows (1.0 or 1.00) is decided by the groups that come out; therefore a

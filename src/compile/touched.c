@@ -295,9 +295,8 @@ output_mutator(Node *node, OutputContext *context)
 	return expression_tree_mutator(node, output_mutator, context);
 }
 
-/* Is it a column that is never NULL? */
-static bool
-is_not_null(Query *query, Node *expr, int level)
+bool
+derive_column_is_not_null(Query *query, Node *expr, int level)
 {
 	Var		   *var = derive_query_plain_column(expr);
 	RangeTblEntry *rte;
@@ -318,7 +317,7 @@ condition_without_nulls(Node *condition, bool negated, Query *query, Query *part
 	if (!IsA(op, OpExpr) || list_length(op->args) != 2)
 		return NULL;
 	for (int side = 0; side < 2; side++)
-		if (!is_not_null(query, list_nth(op->args, side), 1) && !is_not_null(part, list_nth(op->args, side), 0))
+		if (!derive_column_is_not_null(query, list_nth(op->args, side), 1) && !derive_column_is_not_null(part, list_nth(op->args, side), 0))
 			return NULL;
 	if (!negated)
 		return condition;
@@ -435,7 +434,7 @@ partition_rows(Query *query, int occurrence, List **pairs)
 												   InvalidOid, exprCollation((Node *) pair->outer));
 		set_opfuncid(pair->condition);
 		pair->outer_first = true;
-		pair->nulls_too = !is_not_null(query, (Node *) pair->outer, 0);
+		pair->nulls_too = !derive_column_is_not_null(query, (Node *) pair->outer, 0);
 		*pairs = lappend(*pairs, pair);
 		add_target(part, pair->inner);
 	}

@@ -48,6 +48,7 @@
 #include "base/compat.h"
 #include "base/gucs.h"
 #include "compile/derivative.h"
+#include "compile/lower.h"
 #include "compile/query.h"
 #include "delta/consolidate.h"
 #include "derive/old_scan.h"
@@ -86,6 +87,7 @@ struct DeriveLinear
 	DeriveOccurrence *occurrences;	/* the first has number 1 */
 	DeriveReach *reach;			/* of each of them */
 	bool	   *direct;			/* of each branch: of all of its occurrences? */
+	bool		not_null;		/* a branch relies on columns being NOT NULL */
 	Bitmapset **columns;		/* that are read of each; made when first
 								 * needed */
 	List	   *terms;			/* of CachedTerm * */
@@ -232,7 +234,10 @@ derive_linear_create(List *branches, bool parallel)
 	linear->parallel = parallel;
 	linear->desc = derive_query_desc(linitial_node(Query, branches));
 	foreach(lc, branches)
+	{
 		occurrences = derive_occurrences_number(lfirst_node(Query, lc), foreach_current_index(lc), occurrences);
+		linear->not_null |= derive_query_relies_on_not_null(lfirst_node(Query, lc));
+	}
 
 	linear->noccurrences = list_length(occurrences);
 	linear->occurrences = palloc0(sizeof(DeriveOccurrence) * Max(linear->noccurrences, 1));
@@ -336,7 +341,8 @@ is_shown(DeriveLinear *linear, int i, DeriveBatch *batch)
 
 /*
  * Can the terms be had?  Not if a relation has changed which some term reads as it was
- * before, that cannot be read so, and undoing its changes would not do.
+ * before, that cannot be read so, and undoing its changes would not do; or if there may
+ * be NULLs in its changes where the query counts on none (lower_in.c).
  */
 static const char *
 missing_past(DeriveLinear *linear, DeriveBatch *batch)
@@ -350,7 +356,7 @@ missing_past(DeriveLinear *linear, DeriveBatch *batch)
 		if (linear->direct[o->branch] || occurrence_delta(linear, i, batch) == NULL)
 			continue;
 		if (!is_shown(linear, i, batch) &&
-			(linear->reach[i] != DERIVE_REACH_DIRECT ||
+			(linear->reach[i] != DERIVE_REACH_DIRECT || linear->not_null ||
 			 (changed >= 0 && linear->occurrences[changed].branch == o->branch)))
 			return "a relation cannot be read as it was";
 		changed = i;

@@ -79,3 +79,16 @@ UPDATE many SET k = 7 - k WHERE id % 5 = 0;
 SELECT * FROM oracle_all();
 SELECT array_agg(DISTINCT k) FROM union_distinct;
 DROP TABLE many CASCADE;
+-- WITH that is used twice is computed once: one table of groups, and one of its rows
+CREATE TABLE t (id int PRIMARY KEY, k int, v int);
+INSERT INTO t SELECT i, i % 5, i FROM generate_series(1, 50) i;
+SELECT derive.create_view('twice', 'WITH g AS (SELECT k, sum(v) AS s FROM t GROUP BY k) SELECT a.k, b.k AS o, a.s - b.s AS d FROM g a JOIN g b ON b.s < a.s WHERE a.s > (SELECT avg(s) FROM g)');
+SELECT role, count(*) FROM derive_state.relations WHERE view = 'twice'::regclass AND role IN ('s', 'd') GROUP BY role ORDER BY role;
+SELECT * FROM oracle_all();
+UPDATE t SET k = k + 1 WHERE id % 7 = 0;
+DELETE FROM t WHERE v < 9;
+SELECT * FROM oracle_all();
+TRUNCATE t;
+INSERT INTO t VALUES (1, 1, 1), (2, 2, 2);
+SELECT * FROM oracle_all();
+DROP TABLE t CASCADE;

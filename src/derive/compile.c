@@ -70,7 +70,16 @@ typedef struct Compiler
 	DeriveTableResolver resolve;
 	void	   *arg;
 	List	   *operators;		/* of DeriveOperator *, in order */
+	List	   *kept;			/* of KeptQuery * */
 } Compiler;
+
+/* A sub-query whose rows are kept: the same query again reads the same table. */
+typedef struct KeptQuery
+{
+	Query	   *query;			/* as it was before it was compiled */
+	DeriveOperator *op;
+	TupleDesc	shown;
+} KeptQuery;
 
 static DeriveOperator *compile_block(Compiler *compiler, Query *query);
 static void flatten_from(Compiler *compiler, Query *query);
@@ -157,6 +166,29 @@ is_worth_keeping(Query *subquery)
 	return !derive_query_is_linear(subquery) && !derive_query_refers_outside(subquery);
 }
 
+/* A sub-query in WITH that is used twice, say, is computed once. */
+static Query *
+keep(Compiler *compiler, Query *subquery)
+{
+	KeptQuery  *kept;
+	ListCell   *lc;
+	Query	   *scan;
+
+	foreach(lc, compiler->kept)
+	{
+		kept = lfirst(lc);
+		if (equal(kept->query, subquery))
+			return derive_query_scan(kept->op->table, kept->op->desc, kept->shown);
+	}
+	kept = palloc(sizeof(KeptQuery));
+	kept->query = copyObject(subquery);
+	kept->op = compile_block(compiler, subquery);
+	kept->shown = kept->op->desc;
+	scan = derived_scan(compiler, kept->op);
+	compiler->kept = lappend(compiler->kept, kept);
+	return scan;
+}
+
 /* Sub-queries in expressions. */
 static bool
 flatten_walker(Node *node, Compiler *compiler)
@@ -176,7 +208,7 @@ flatten_walker(Node *node, Compiler *compiler)
 		 * not
 		 */
 		if (sublink->subLinkType != ARRAY_SUBLINK && is_worth_keeping(subquery))
-			sublink->subselect = (Node *) derived_scan(compiler, compile_block(compiler, subquery));
+			sublink->subselect = (Node *) keep(compiler, subquery);
 		else
 			flatten_from(compiler, subquery);
 		return flatten_walker(sublink->testexpr, compiler);
@@ -209,7 +241,7 @@ flatten_from(Compiler *compiler, Query *query)
 			flatten_from(compiler, rte->subquery);
 			continue;
 		}
-		rte->subquery = derived_scan(compiler, compile_block(compiler, rte->subquery));
+		rte->subquery = keep(compiler, rte->subquery);
 		rte->lateral = false;
 		rte->security_barrier = false;
 	}
@@ -626,7 +658,7 @@ derive_compile(Oid view, Oid owner, DeriveTableResolver resolve, void *arg, Quer
 List *
 derive_compile_query(Query *tree, Oid owner, DeriveTableResolver resolve, void *arg, Query **query)
 {
-	Compiler	compiler = {resolve, arg, NIL};
+	Compiler	compiler = {resolve, arg, NIL, NIL};
 	ListCell   *lc;
 
 	derive_check_query(tree, owner);

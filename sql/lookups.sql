@@ -63,4 +63,50 @@ UPDATE g SET k = upper(k) WHERE length(k) > 3000;
 SELECT * FROM oracle_all();
 SELECT count(*) FROM by_text;
 DROP TABLE f, g CASCADE;
-DROP FUNCTION looked_up(regclass), indexes(regclass), comes_by(regclass, text);
+
+-- Sub-queries are looked up by what they are compared with, and so are outer rows; partitions by their columns.
+CREATE TABLE f (id int PRIMARY KEY, k int, x int, y int, z int);
+CREATE TABLE g (k int, x int, y int, h int);
+CREATE TABLE h (id int PRIMARY KEY, x int);
+INSERT INTO f SELECT n, n, n % 500, n % 70, n % 7 FROM generate_series(1, 5000) n;
+INSERT INTO g SELECT n, n % 600, n % 80, n % 50 FROM generate_series(1, 5000) n;
+INSERT INTO h SELECT n, n FROM generate_series(1, 50) n;
+ANALYZE f, g, h;
+CREATE FUNCTION would_help(query text) RETURNS TABLE (line text) LANGUAGE sql AS $$
+	SELECT query UNION ALL SELECT '    ' || ltrim(line) FROM derive.plan(query) AS line WHERE line ~ 'Looks up|Would help' $$;
+\pset tuples_only on
+SELECT would_help('SELECT f.id FROM f LEFT JOIN g ON g.k = f.k AND g.y < f.y');
+SELECT would_help('SELECT f.id, g.h FROM f LEFT JOIN g USING (x, y)');
+SELECT would_help('SELECT id FROM f WHERE EXISTS (SELECT FROM g JOIN h ON h.id = g.h WHERE g.x = f.x)');
+SELECT would_help('SELECT id FROM f WHERE x IN (SELECT x FROM g)');
+SELECT would_help('SELECT id FROM f WHERE x IN (SELECT x FROM g WHERE g.y = f.y)');
+SELECT would_help('SELECT id FROM f WHERE (x, y) = ANY (SELECT x, y FROM g)');
+SELECT would_help('SELECT id FROM f WHERE x = 1 OR NOT EXISTS (SELECT FROM g WHERE g.x = f.x AND g.y = f.y)');
+SELECT would_help('SELECT id, (SELECT max(h) FROM g WHERE g.x = f.x) FROM f');
+SELECT would_help('SELECT x, count(*) FROM f GROUP BY x HAVING count(*) > (SELECT max(id) FROM h WHERE h.x = f.x)');
+SELECT would_help('SELECT f.id, l.h FROM f, LATERAL (SELECT h FROM g WHERE g.x = f.x ORDER BY h LIMIT 2) l');
+SELECT would_help('SELECT f.id, l.n FROM f LEFT JOIN LATERAL (SELECT count(*) AS n FROM g JOIN h ON h.id = g.h WHERE g.x = f.x) l ON true');
+SELECT would_help('SELECT id FROM f WHERE EXISTS (SELECT FROM g WHERE g.k = f.k AND NOT EXISTS (SELECT FROM h WHERE h.id = g.h AND h.x = f.x))');
+SELECT would_help('SELECT id, rank() OVER (PARTITION BY x, z ORDER BY y), count(*) OVER (PARTITION BY z, y, x) FROM f');
+SELECT would_help('SELECT DISTINCT ON (z) z, id FROM f ORDER BY z, y');
+SELECT would_help('SELECT id, rank() OVER (PARTITION BY lower(x::text) ORDER BY y) FROM f');
+\pset tuples_only off
+
+CREATE INDEX ON f (x);
+CREATE INDEX ON g (x);
+SELECT derive.create_view('in_groups', 'SELECT id FROM f WHERE x IN (SELECT h FROM g GROUP BY h HAVING count(*) > 100)');
+SELECT derive.create_view('scalar_of_groups', 'SELECT id, (SELECT n FROM (SELECT k, y, count(*) AS n FROM g GROUP BY k, y) s WHERE s.y = f.x AND s.n = 1 AND s.k = f.k) AS n FROM f');
+SELECT derive.create_view('outer_groups', 'SELECT f.id, s.x FROM f LEFT JOIN (SELECT x, y, sum(k) AS n FROM g GROUP BY x, y) s ON s.n = f.k');
+SELECT derive.create_view('lateral_groups', 'SELECT h.id, l.n FROM h LEFT JOIN LATERAL (SELECT count(*) AS n FROM (SELECT DISTINCT x, y, h FROM g) d WHERE d.h = h.id) l ON true');
+SELECT derive.create_view('windows_of_groups', 'SELECT s.x, rank() OVER (PARTITION BY n ORDER BY s.x) AS r FROM (SELECT x, count(*) AS n FROM g GROUP BY x) s JOIN h ON h.id = s.n');
+SELECT derive.wait(timeout => '60 s');
+SELECT v.view, l.line FROM derive.views v, looked_up(v.view) l WHERE l.line LIKE '%rows\_%' ORDER BY 1, 2;
+SELECT v.view, i.def FROM derive.views v, indexes(v.view) i ORDER BY 1, 2;
+INSERT INTO f VALUES (6000, 7, 7, 7, 7), (6001, NULL, NULL, NULL, NULL);
+UPDATE g SET h = h + 1 WHERE k < 10;
+DELETE FROM g WHERE k BETWEEN 100 AND 105;
+UPDATE h SET x = x + 1 WHERE id < 3;
+SELECT * FROM oracle_all();
+SELECT comes_by('outer_groups', 'btree (c3)'), comes_by('lateral_groups', 'btree (c3)');
+DROP TABLE f, g, h CASCADE;
+DROP FUNCTION looked_up(regclass), indexes(regclass), comes_by(regclass, text), would_help(text);

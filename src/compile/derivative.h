@@ -51,8 +51,7 @@ typedef struct DeriveKeyPair
 typedef struct DeriveStep
 {
 	Query	   *query;
-	Query	   *part;			/* one level below, only good for the range
-								 * table: what its columns are */
+	Query	   *part;			/* one level below */
 	List	   *pairs;			/* of DeriveKeyPair *; NIL: all rows are
 								 * looked at */
 	bool		partitions;		/* the part is the query itself, and the pairs

@@ -517,15 +517,17 @@ touch_part(Query *part, const DeriveTerm *term, int depth)
 	return linitial_node(Query, derive_restrict_query(part, rows, pairs));
 }
 
-/* What is to be noted of a part, before it becomes a term. */
+/* What is to be noted of a part, before it becomes a term; NULL if nothing is. */
 static DeriveStep *
-make_step(Query *query, Query *part, List *pairs)
+make_step(Query *query, Query *part, List *pairs, const DeriveTerm *term)
 {
-	DeriveStep *step = palloc0(sizeof(DeriveStep));
+	DeriveStep *step;
 
-	step->query = query;
-	step->part = makeNode(Query);
-	step->part->rtable = list_copy(part->rtable);
+	if (term->steps == NULL)
+		return NULL;
+	step = palloc0(sizeof(DeriveStep));
+	step->query = copyObject(query);
+	step->part = copyObject(part);
 	step->pairs = pairs;
 	step->partitions = derive_place_is_partitioned(query);
 	return step;
@@ -536,7 +538,7 @@ finish_part(Query *part, const DeriveTerm *term, DeriveStep *step)
 {
 	if (derive_holds_occurrence((Node *) part, term->occurrence))
 		part = derive_term_of(part, term);
-	if (term->steps != NULL)
+	if (step != NULL)
 		*term->steps = lappend(*term->steps, step);
 	return forget(part, term->occurrence);
 }
@@ -601,7 +603,7 @@ derive_touched_rows(Query *query, const DeriveTerm *term, int depth, List **pair
 	if (derive_place_is_partitioned(query))
 	{
 		part = partition_rows(query, occurrence, pairs);
-		return finish_part(part, term, make_step(query, part, *pairs));
+		return finish_part(part, term, make_step(query, part, *pairs, term));
 	}
 	switch (place.kind)
 	{
@@ -620,7 +622,7 @@ derive_touched_rows(Query *query, const DeriveTerm *term, int depth, List **pair
 			break;
 	}
 	part = take_keys_of_part(part, term, depth, pairs);
-	step = make_step(query, part, *pairs);
+	step = make_step(query, part, *pairs, term);
 	extra = part->targetList;
 	part->targetList = NIL;
 	foreach(lc, *pairs)

@@ -7,8 +7,8 @@
  * operators that it reads indented below it.  Where a changed row does not simply take the place
  * of its relation, it is said how the rows are found that it concerns
  * (compile/derivative.c).  For each relation that is looked up
- * (lookups.c), the indexes that can be used are named, and a CREATE INDEX for each
- * column that no index serves.
+ * (lookups.c), the indexes that can be used are named, and a CREATE INDEX for columns
+ * that no index serves.
  *
  *-------------------------------------------------------------------------
  */
@@ -37,9 +37,17 @@
  * -------------------------------------------------------------------------
  */
 
+/* An index that would help. */
+typedef struct MissingIndex
+{
+	Oid			relid;
+	List	   *columns;		/* of int */
+	int			nfirst;			/* so many columns have to come first, if any */
+} MissingIndex;
+
 typedef struct AdviceContext
 {
-	List	   *advice;			/* of char * */
+	List	   *missing;		/* of MissingIndex * */
 	List	   *used;			/* of char *: "relation: index" */
 } AdviceContext;
 
@@ -79,22 +87,87 @@ serving_index(Oid relid, AttrNumber attno, List *known)
 	return found;
 }
 
-/* Is there an index to find its rows by? */
+/*
+ * One index serves for several sets of columns, where each of them comes first: "a, b" for
+ * a alone and for both.
+ */
 static void
-consider_lookup(AdviceContext *context, DeriveLookup *lookup, List *known)
+add_missing(AdviceContext *context, Oid relid, List *columns)
 {
-	Oid			index = serving_index(lookup->relid, lookup->attno, known);
-	char	   *line;
+	MissingIndex *missing;
+	ListCell   *lc;
 
-	if (OidIsValid(index))
+	foreach(lc, context->missing)
 	{
-		line = psprintf("%s by index %s", derive_relation_name(lookup->relid), quote_identifier(get_rel_name(index)));
-		context->used = list_append_unique(context->used, makeString(line));
-		return;
+		missing = lfirst(lc);
+		if (missing->relid != relid)
+			continue;
+		if (list_difference_int(missing->columns, columns) == NIL)
+		{
+			if (list_length(missing->columns) < list_length(columns))
+				missing->nfirst = list_length(missing->columns);
+			missing->columns = list_concat_unique_int(missing->columns, columns);
+			return;
+		}
+		if (list_difference_int(columns, missing->columns) == NIL && missing->nfirst == 0)
+		{
+			missing->nfirst = list_length(columns);
+			missing->columns = list_concat_unique_int(list_copy(columns), missing->columns);
+			return;
+		}
+		if (list_difference_int(columns, list_truncate(list_copy(missing->columns), list_length(columns))) == NIL)
+			return;
 	}
-	line = psprintf("CREATE INDEX ON %s (%s);", derive_relation_name(lookup->relid),
-					quote_identifier(get_attname(lookup->relid, lookup->attno, false)));
-	context->advice = list_append_unique(context->advice, makeString(line));
+	missing = palloc0(sizeof(MissingIndex));
+	missing->relid = relid;
+	missing->columns = list_copy(columns);
+	context->missing = lappend(context->missing, missing);
+}
+
+/* Are there indexes to find its rows by these columns?  One index would do for those that have none. */
+static void
+consider_columns(AdviceContext *context, Oid relid, List *known)
+{
+	List	   *missing = NIL;
+	ListCell   *lc;
+
+	foreach(lc, known)
+	{
+		Oid			index = serving_index(relid, lfirst_int(lc), known);
+		char	   *line;
+
+		if (!OidIsValid(index))
+		{
+			missing = lappend_int(missing, lfirst_int(lc));
+			continue;
+		}
+		line = psprintf("%s by index %s", derive_relation_name(relid), quote_identifier(get_rel_name(index)));
+		context->used = list_append_unique(context->used, makeString(line));
+	}
+	if (missing != NIL)
+		add_missing(context, relid, missing);
+}
+
+/* "CREATE INDEX ..", List of char *. */
+static List *
+statements(List *indexes)
+{
+	List	   *lines = NIL;
+	ListCell   *lc,
+			   *lc2;
+
+	foreach(lc, indexes)
+	{
+		MissingIndex *missing = lfirst(lc);
+		StringInfoData text;
+
+		initStringInfo(&text);
+		foreach(lc2, missing->columns)
+			appendStringInfo(&text, "%s%s", text.len > 0 ? ", " : "",
+							 quote_identifier(get_attname(missing->relid, lfirst_int(lc2), false)));
+		lines = lappend(lines, psprintf("CREATE INDEX ON %s (%s);", derive_relation_name(missing->relid), text.data));
+	}
+	return lines;
 }
 
 static void
@@ -109,7 +182,7 @@ advise_operator(DeriveOperator *op, AdviceContext *context)
 
 		/* a derived table that is not there will have what it needs */
 		if (get_rel_relkind(lookup->relid) != '\0')
-			consider_lookup(context, lookup, derive_lookup_columns(lookups, lookup->relid, lookup->group));
+			consider_columns(context, lookup->relid, derive_lookup_columns(lookups, lookup->relid, lookup->group));
 	}
 }
 
@@ -132,7 +205,7 @@ derive_operators_advice(DeriveProgram *program)
 
 	foreach(lc, program->operators->list)
 		advise_operator(lfirst(lc), &context);
-	return strings(context.advice);
+	return statements(context.missing);
 }
 
 /* -------------------------------------------------------------------------
@@ -226,7 +299,7 @@ explain_operator(DeriveProgram *program, DeriveOperator *op, int depth, List *li
 	advise_operator(op, &advice);
 	foreach(lc, strings(advice.used))
 		lines = indented(lines, depth + 2, psprintf("Looks up: %s", (char *) lfirst(lc)));
-	foreach(lc, strings(advice.advice))
+	foreach(lc, statements(advice.missing))
 		lines = indented(lines, depth + 2, psprintf("Would help: %s", (char *) lfirst(lc)));
 
 	foreach(lc2, op->routine->sources(op, NIL))

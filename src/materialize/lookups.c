@@ -12,6 +12,15 @@
  *
  *		f by k, j and derived table 0 by c1, c2
  *
+ * The same is true of conditions in sub-queries, wherever they are, that compare columns with
+ * those of queries around them.  Where a change finds the rows that it concerns by key or
+ * partition (compile/derivative.c), the rows are looked up by that, and the other side is
+ * when they are evaluated again:
+ *
+ *	SELECT .. FROM f WHERE f.k IN (SELECT y FROM g WHERE g.z = f.z)
+ *
+ *		f by k, z and g by y, z
+ *
  * Sub-queries that only pass a column on are looked through.  People's tables are
  * people's business: they are told (explain.c).  Derived tables are ours.
  *
@@ -36,6 +45,7 @@
 #include "utils/lsyscache.h"
 
 #include "base/compat.h"
+#include "compile/derivative.h"
 #include "compile/query.h"
 #include "materialize/internal.h"
 #include "materialize/lookups.h"
@@ -44,12 +54,14 @@
 typedef struct Pair
 {
 	RangeTblEntry *mine;
-	RangeTblEntry *other;		/* NULL: an expression */
+	const void *other;			/* an entry, or a step of a change; NULL: an
+								 * expression */
 } Pair;
 
 typedef struct LookupContext
 {
 	List	   *queries;		/* enclosing queries, innermost first */
+	bool		in_condition;	/* what is walked is one of FROM or WHERE */
 	List	   *pairs;			/* of Pair *; its position is the group */
 	List	   *lookups;		/* of DeriveLookup * */
 } LookupContext;
@@ -96,7 +108,7 @@ place_of(LookupContext *context, Var *var)
 }
 
 static int
-group_of(LookupContext *context, RangeTblEntry *mine, RangeTblEntry *other)
+group_of(LookupContext *context, RangeTblEntry *mine, const void *other)
 {
 	Pair	   *pair;
 	ListCell   *lc;
@@ -114,15 +126,31 @@ group_of(LookupContext *context, RangeTblEntry *mine, RangeTblEntry *other)
 	return list_length(context->pairs) - 1;
 }
 
+/* An expression is compared with another place, or with several of a step. */
 static void
-consider_side(LookupContext *context, Node *side, Node *opposite)
+consider_column(LookupContext *context, Node *side, const void *other)
 {
 	Var		   *var = derive_query_plain_column(side);
 	RangeTblEntry *mine = place_of(context, var);
 
-	if (mine != NULL)
-		add_lookup(context, mine, var->varattno,
-				   group_of(context, mine, place_of(context, derive_query_plain_column(opposite))));
+	if (mine != NULL && mine != other)
+		add_lookup(context, mine, var->varattno, group_of(context, mine, other));
+}
+
+static void
+consider_side(LookupContext *context, Node *side, Node *opposite)
+{
+	consider_column(context, side, place_of(context, derive_query_plain_column(opposite)));
+}
+
+/* Has an expression columns of one of the queries that we are in? */
+static bool
+has_columns(LookupContext *context, Node *expr)
+{
+	for (int level = 0; level < list_length(context->queries); level++)
+		if (contain_vars_of_level(expr, level))
+			return true;
+	return false;
 }
 
 static bool
@@ -133,37 +161,69 @@ lookup_walker(Node *node, LookupContext *context)
 	if (IsA(node, Query))
 	{
 		Query	   *query = copyObject((Query *) node);
-		Node	   *jointree = derive_compat_flatten_join_aliases(query, (Node *) query->jointree);
 		Bitmapset  *used = derive_query_used(query);
+		bool		saved = context->in_condition;
 		int			i = -1;
 
 		context->queries = lcons(query, context->queries);
-		(void) lookup_walker(jointree, context);
+		context->in_condition = true;
+		(void) lookup_walker((Node *) query->jointree, context);
+		context->in_condition = false;
+		(void) lookup_walker((Node *) query->targetList, context);
+		(void) lookup_walker(query->havingQual, context);
 		while ((i = bms_next_member(used, i)) >= 0)
-		{
-			RangeTblEntry *rte = rt_fetch(i, query->rtable);
-
-			if (rte->rtekind == RTE_SUBQUERY)
-				(void) lookup_walker((Node *) rte->subquery, context);
-		}
+			(void) range_table_entry_walker(rt_fetch(i, query->rtable), lookup_walker, context, QTW_IGNORE_JOINALIASES);
 		context->queries = list_delete_first(context->queries);
+		context->in_condition = saved;
 		return false;
 	}
-	if (IsA(node, OpExpr) && list_length(((OpExpr *) node)->args) == 2)
+	if (context->in_condition && IsA(node, OpExpr) && list_length(((OpExpr *) node)->args) == 2)
 	{
 		OpExpr	   *op = (OpExpr *) node;
 		Node	   *left = get_leftop((Expr *) op);
 		Node	   *right = get_rightop((Expr *) op);
 
 		if ((op_mergejoinable(op->opno, exprType(left)) || op_hashjoinable(op->opno, exprType(left))) &&
-			contain_var_clause(left) && contain_var_clause(right))
+			has_columns(context, left) && has_columns(context, right))
 		{
 			consider_side(context, left, right);
 			consider_side(context, right, left);
 		}
-		return false;
 	}
 	return expression_tree_walker(node, lookup_walker, context);
+}
+
+static void
+consider_step(LookupContext *context, DeriveStep *step)
+{
+	ListCell   *lc;
+
+	context->queries = step->partitions ? list_make1(step->query) : list_make2(step->part, step->query);
+	foreach(lc, step->pairs)
+	{
+		DeriveKeyPair *pair = lfirst(lc);
+		Node	   *left = get_leftop((Expr *) pair->condition);
+		Node	   *right = get_rightop((Expr *) pair->condition);
+
+		consider_column(context, left, step);
+		if (!step->partitions)
+			consider_column(context, right, step);
+	}
+	context->queries = NIL;
+}
+
+/* What changes of the relations that a query reads look up. */
+static void
+consider_changes(LookupContext *context, Query *query)
+{
+	int			noccurrences;
+	ListCell   *lc;
+
+	query = copyObject(query);
+	noccurrences = list_length(derive_occurrences_number(query, 0, NIL));
+	for (int i = 1; i <= noccurrences; i++)
+		foreach(lc, derive_query_steps(query, i))
+			consider_step(context, lfirst(lc));
 }
 
 /* Rows of a query are looked up by its first column. */
@@ -180,12 +240,15 @@ consider_key(LookupContext *context, Query *query)
 List *
 derive_operator_lookups(DeriveOperator *op)
 {
-	LookupContext context = {NIL, NIL, NIL};
+	LookupContext context = {NIL};
 	Query	   *by_key;
 	ListCell   *lc;
 
 	foreach(lc, op->routine->queries(op, &by_key))
+	{
 		(void) lookup_walker(lfirst(lc), &context);
+		consider_changes(&context, lfirst_node(Query, lc));
+	}
 	if (by_key != NULL)
 		consider_key(&context, by_key);
 	return context.lookups;

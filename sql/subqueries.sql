@@ -18,6 +18,10 @@ SELECT derive.create_view('s_exists_outer', 'SELECT id FROM f WHERE EXISTS (SELE
 SELECT derive.create_view('s_exists_grouped', 'SELECT id FROM f WHERE EXISTS (SELECT g.y FROM g WHERE g.x = f.x GROUP BY g.y HAVING count(*) > 1)');
 SELECT derive.create_view('s_exists_always', 'SELECT id, EXISTS (SELECT max(g.y) FROM g WHERE g.x = f.x) AS e FROM f');
 
+SELECT derive.create_view('s_exists_one', 'SELECT id FROM f WHERE EXISTS (SELECT 1 FROM g WHERE g.x = 5 AND g.y = 3 LIMIT 1)');
+SELECT derive.create_view('s_exists_inner', 'SELECT id FROM f WHERE EXISTS (SELECT FROM g WHERE g.x = f.x AND NOT EXISTS (SELECT FROM h WHERE h.x = f.y AND h.y > f.z))');
+SELECT derive.create_view('s_exists_inner_left', 'SELECT f.id, g.id AS gid FROM f LEFT JOIN g ON g.x = f.x AND EXISTS (SELECT FROM h WHERE h.x = f.y)');
+SELECT derive.create_view('s_inner_shown', 'SELECT id, (SELECT count(*) FROM g WHERE g.x = f.x AND (g.y > 2 OR f.z IN (SELECT h.y FROM h WHERE h.x = f.y))) AS n FROM f');
 SELECT derive.create_view('s_exists_shown', 'SELECT id, EXISTS (SELECT FROM g WHERE g.x = f.x) AS e, NOT EXISTS (SELECT FROM h WHERE h.x = f.x) AS n FROM f');
 SELECT derive.create_view('s_exists_or', 'SELECT id FROM f WHERE f.y = 1 OR EXISTS (SELECT FROM g WHERE g.x = f.x AND (g.y = 2 OR EXISTS (SELECT FROM h WHERE h.x = g.x AND (h.y = f.y OR NOT EXISTS (SELECT FROM g r WHERE r.x = h.x AND r.y = g.y AND r.z = f.z)))))');
 SELECT derive.create_view('s_in', 'SELECT id FROM f WHERE x IN (SELECT x FROM g)');

@@ -32,6 +32,13 @@ SELECT derive.create_view('w_sublink_key', 'SELECT id, count(*) OVER (PARTITION 
 SELECT derive.create_view('w_sublink_where', 'SELECT id, count(*) OVER (PARTITION BY y) AS c FROM w WHERE EXISTS (SELECT FROM v WHERE v.x = w.x)');
 SELECT derive.create_view('w_sublink_beside', 'SELECT id, count(*) OVER (PARTITION BY y) AS c, (SELECT count(*) FROM v WHERE v.x = w.x) AS n FROM w');
 SELECT derive.create_view('w_in_sublink', 'SELECT v.id, v.id IN (SELECT rank() OVER (ORDER BY w.id) FROM w WHERE w.x = v.x) AS i FROM v');
+SELECT derive.create_view('w_compared', 'SELECT id, row_number() OVER (PARTITION BY x ORDER BY id) IN (SELECT v.id FROM v WHERE v.x = w.x) AS i FROM w');
+SELECT derive.create_view('w_compared_all', 'SELECT id, rank() OVER (PARTITION BY y ORDER BY x) > ALL (SELECT v.x FROM v) AS i FROM w');
+SELECT derive.create_view('w_no_from', 'SELECT rank() OVER (PARTITION BY (SELECT max(x) FROM v)) AS r, (SELECT count(*) FROM w) AS n');
+SELECT derive.create_view('w_no_from_peers', 'SELECT row_number() OVER (PARTITION BY (SELECT max(x) FROM v)) AS r, (SELECT count(*) FROM w) AS n');
+SELECT derive.create_view('w_frame', 'SELECT id FROM v WHERE x IN (SELECT q.n FROM (SELECT y, count(*) OVER (PARTITION BY x ORDER BY id ROWS BETWEEN (SELECT count(*) / 3 FROM v) PRECEDING AND CURRENT ROW) AS n FROM w) q WHERE q.y > 1)');
+SELECT derive.create_view('w_two_orders', 'SELECT id, min(n) OVER (PARTITION BY x ORDER BY y ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS a, max(n) OVER (PARTITION BY y, x ORDER BY s ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS b FROM w');
+SELECT derive.create_view('w_sublink_key_peers', 'SELECT id, max(n) OVER (PARTITION BY y, (SELECT max(v.id) FROM v WHERE v.x = w.x) ORDER BY s ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS b FROM w');
 SELECT derive.create_view('w_of_grouped', 'SELECT x, c, rank() OVER (ORDER BY c, x) AS r FROM (SELECT x, count(*) AS c FROM w GROUP BY x) q');
 SELECT derive.create_view('w_over_groups', 'SELECT x, sum(n), rank() OVER (ORDER BY sum(n), x) AS r, sum(count(*)) OVER (PARTITION BY x % 2) AS t FROM w GROUP BY x');
 SELECT derive.create_view('w_over_groups_left', 'SELECT v.t, v.x, count(w.id), sum(count(w.id)) OVER (PARTITION BY v.t) AS c FROM v LEFT JOIN w ON w.x = v.x GROUP BY v.t, v.x HAVING count(*) > (SELECT min(y) FROM w)');

@@ -45,6 +45,7 @@ typedef struct DeriveKeyPair
 	OpExpr	   *condition;		/* with the two, in their order */
 	bool		outer_first;
 	bool		nulls_too;		/* NULLs are equal */
+	AttrNumber	column;			/* of the rows that have the key */
 } DeriveKeyPair;
 
 /* Rows of a part that have changed find rows of the query that has the part, see derivative.c. */

@@ -60,7 +60,7 @@ extern Node *derive_all_of(List *conditions);
 
 /*
  * The query for those outer rows alone that have one of these rows: as queries of which
- * each outer row is in one.  By keys, which are the first columns of rows, or, without
+ * each outer row is in one.  By keys, which are columns of rows, or, without
  * pairs, where rows, which refer to the outer row, are not empty.
  */
 extern List *derive_restrict_query(Query *query, Query *rows, List *pairs);

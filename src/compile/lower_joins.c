@@ -257,11 +257,11 @@ lower_from(Query *query, Node **place)
 	}
 }
 
-/* Is it a positive constant, or nothing at all? */
+/* Is it a positive constant, or nothing at all?  A number in the query is still to be cast to bigint. */
 static bool
 limits_to_some(Node *limit)
 {
-	Const	   *count = (Const *) limit;
+	Const	   *count = (Const *) eval_const_expressions(NULL, limit);
 
 	return limit == NULL ||
 		(IsA(count, Const) && count->consttype == INT8OID &&

@@ -81,17 +81,21 @@ distinct_keys(Query *rows, List *pairs, bool with_nulls)
 {
 	Query	   *query;
 	List	   *null_tests = NIL;
+	List	   *columns;
 	ListCell   *lc;
 
 	IncrementVarSublevelsUp((Node *) rows, 1, 1);
 	query = derive_query_wrap(rows);
-	query->targetList = list_truncate(query->targetList, list_length(pairs));
-	foreach(lc, query->targetList)
+	columns = query->targetList;
+	query->targetList = NIL;
+	foreach(lc, pairs)
 	{
-		TargetEntry *tle = lfirst_node(TargetEntry, lc);
-		DeriveKeyPair *pair = list_nth(pairs, foreach_current_index(lc));
+		DeriveKeyPair *pair = lfirst(lc);
+		TargetEntry *tle = flatCopyTargetEntry(list_nth_node(TargetEntry, columns, pair->column - 1));
 		SortGroupClause *clause = makeNode(SortGroupClause);
 
+		query->targetList = lappend(query->targetList, tle);
+		tle->resno = list_length(query->targetList);
 		get_sort_group_operators(exprType((Node *) tle->expr), true, true, false,
 								 &clause->sortop, &clause->eqop, NULL, &clause->hashable);
 		tle->ressortgroupref = clause->tleSortGroupRef = foreach_current_index(lc) + 1;
@@ -241,17 +245,26 @@ is_partition_key(Query *query, Expr *expr)
 	return false;
 }
 
-/* The pairs for a sub-query that is all of FROM and that has to be restricted itself; NIL if it has not, or cannot. */
+/*
+ * The pairs for a sub-query that is all of FROM and that has to be restricted itself; NIL if it has not, or cannot.
+ * Of a sub-query's partitions there are no parts, so pairs that cut these into pieces are left out, which
+ * means more outer rows than those concerned:
+ *
+ *	row_number() OVER (PARTITION BY x, y)	pairs x, y
+ *		FROM (.. OVER (PARTITION BY x))		pair x
+ */
 static List *
 pairs_for_subquery(Query *query, List *pairs)
 {
-	RangeTblRef *ref = linitial(query->jointree->fromlist);
+	RangeTblRef *ref;
 	List	   *inner = NIL;
 	Query	   *subquery;
 	ListCell   *lc;
 
-	if (list_length(query->jointree->fromlist) != 1 || !IsA(ref, RangeTblRef) ||
-		rt_fetch(ref->rtindex, query->rtable)->rtekind != RTE_SUBQUERY)
+	if (list_length(query->jointree->fromlist) != 1)
+		return NIL;
+	ref = linitial(query->jointree->fromlist);
+	if (!IsA(ref, RangeTblRef) || rt_fetch(ref->rtindex, query->rtable)->rtekind != RTE_SUBQUERY)
 		return NIL;
 	subquery = rt_fetch(ref->rtindex, query->rtable)->subquery;
 	if (subquery->setOperations != NULL ||
@@ -263,11 +276,11 @@ pairs_for_subquery(Query *query, List *pairs)
 		ReplaceContext context = {subquery, false};
 
 		*pair = *(DeriveKeyPair *) lfirst(lc);
+		context.failed = checkExprHasSubLink((Node *) pair->outer);
 		pair->outer = (Expr *) replace_mutator((Node *) pair->outer, &context);
-		if (context.failed || checkExprHasSubLink((Node *) pair->outer) ||
-			(derive_place_is_partitioned(subquery) && !is_partition_key(subquery, pair->outer)))
-			return NIL;
-		inner = lappend(inner, pair);
+		if (!context.failed &&
+			(!derive_place_is_partitioned(subquery) || is_partition_key(subquery, pair->outer)))
+			inner = lappend(inner, pair);
 	}
 	return inner;
 }
@@ -293,7 +306,7 @@ restrict_subquery(Query *query, Query *rows, List *pairs)
 
 /*
  * The query for those outer rows alone that have one of these rows: as queries of which
- * each outer row is in one.  By keys, which are the first columns of rows, or, without
+ * each outer row is in one.  By keys, which are columns of rows, or, without
  * pairs, where rows, which refer to the outer row, are not empty.
  */
 List *

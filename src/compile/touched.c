@@ -156,9 +156,21 @@ rows_of(Query *subquery, int occurrence)
 	derive_compat_strip_permissions(part);
 	if (!derive_holds_occurrence((Node *) part, occurrence))
 	{
-		if (uses_groups((Node *) place.sublink))
+		SubLink    *sublink = copyObject(place.sublink);
+
+		/*
+		 * what it compares its rows with may be a window function, or an
+		 * aggregate, which the part has not; it is the rows that change
+		 */
+		if (uses_groups(sublink->testexpr))
+		{
+			sublink->subLinkType = EXISTS_SUBLINK;
+			sublink->testexpr = NULL;
+			sublink->operName = NIL;
+		}
+		if (uses_groups((Node *) sublink))
 			return any_change(subquery, occurrence);
-		add_target(part, copyObject((Expr *) place.sublink));
+		add_target(part, (Expr *) sublink);
 	}
 	return part;
 }
@@ -437,6 +449,7 @@ partition_rows(Query *query, int occurrence, List **pairs)
 		pair->nulls_too = !derive_column_is_not_null(query, (Node *) pair->outer, 0);
 		*pairs = lappend(*pairs, pair);
 		add_target(part, pair->inner);
+		pair->column = list_length(part->targetList);
 	}
 	foreach(lc, extra)
 		add_target(part, lfirst_node(TargetEntry, lc)->expr);
@@ -499,6 +512,15 @@ is_in_expression(Query *query, int occurrence)
  * Where the occurrence is in an expression of the part, in turn, rows of the part are
  * concerned whatever becomes of that expression.  So they need not be evaluated twice,
  * and the expression is left out, with which goes what it says of the outer row.
+ *
+ *	f WHERE EXISTS (SELECT FROM g WHERE g.x = f.x AND EXISTS (SELECT FROM h WHERE h.y = g.y))
+ *
+ *	change of h:	rows of h		y = 7		(derive_touched_rows() of the part)
+ *					rows of g		(x = 1, y = 7), (x = 2, y = 7)
+ *					keys			f.x = 1, 2
+ *
+ * An expression that has to do with the outer row alone (h.y = f.y) stands for itself: it tells
+ * more of that row than rows of the part do, of which any may be concerned.
  */
 static Query *
 touch_part(Query *part, const DeriveTerm *term, int depth)
@@ -508,6 +530,18 @@ touch_part(Query *part, const DeriveTerm *term, int depth)
 	Query	   *rows = derive_touched_rows(part, term, depth + 1, &pairs);
 	SubLink    *sublink = copyObject(place.sublink);
 
+	if (pairs == NIL && !derive_query_refers_to_level(rows, 1))
+	{
+		Query	   *instead = copyObject(rows);
+
+		IncrementVarSublevelsUp((Node *) instead, -1, 2);
+		if (take_keys(copyObject(instead), depth) != NIL)
+		{
+			if (term->steps != NULL)
+				*term->steps = list_delete_last(*term->steps);
+			return instead;
+		}
+	}
 	part = copyObject(part);
 	drop_conditions((Node *) part->jointree, term->occurrence);
 	part->targetList = NIL;
@@ -626,7 +660,12 @@ derive_touched_rows(Query *query, const DeriveTerm *term, int depth, List **pair
 	extra = part->targetList;
 	part->targetList = NIL;
 	foreach(lc, *pairs)
-		add_target(part, copyObject(((DeriveKeyPair *) lfirst(lc))->inner));
+	{
+		DeriveKeyPair *pair = lfirst(lc);
+
+		add_target(part, copyObject(pair->inner));
+		pair->column = list_length(part->targetList);
+	}
 	foreach(lc, extra)
 		add_target(part, lfirst_node(TargetEntry, lc)->expr);
 	if (part->targetList == NIL)

@@ -47,6 +47,22 @@ has_one_window(Query *query)
 	return query->hasWindowFuncs && derive_partition_clauses(query) == NIL;
 }
 
+/* Does it take rows of other relations to know how far the frame of a window reaches? */
+static bool
+frames_by_subquery(Query *query)
+{
+	ListCell   *lc;
+
+	foreach(lc, query->windowClause)
+	{
+		WindowClause *window = lfirst_node(WindowClause, lc);
+
+		if (derive_sublinks_read_relations(window->startOffset) || derive_sublinks_read_relations(window->endOffset))
+			return true;
+	}
+	return false;
+}
+
 static bool
 groups_by_sets(Query *query)
 {
@@ -74,6 +90,9 @@ static const struct
 	{has_one_window, {"a window function without PARTITION BY",
 			"Each row may count for all the others.",
 	"Add PARTITION BY, the same to all windows, or apply it when reading the view."}},
+	{frames_by_subquery, {"a sub-query in the frame of a window function",
+			"Its rows may count for all partitions.",
+	"Leave frames that are constant to the view, and apply the others when reading it."}},
 	{groups_by_sets, {"GROUPING SETS, ROLLUP or CUBE",
 			"No operator maintains it yet.",
 	"Declare one view for each grouping."}},

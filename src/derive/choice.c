@@ -669,14 +669,17 @@ has_order_walker(Node *node, List *windows)
 static bool
 has_total_order(Query *query, WindowClause *window)
 {
-	RangeTblRef *ref = linitial(query->jointree->fromlist);
+	RangeTblRef *ref;
 	Bitmapset  *columns = NULL;
 	RangeTblEntry *rte;
 	Bitmapset  *key;
 	Oid			constraint;
 	ListCell   *lc;
 
-	if (list_length(query->jointree->fromlist) != 1 || !IsA(ref, RangeTblRef))
+	if (list_length(query->jointree->fromlist) != 1)
+		return false;
+	ref = linitial(query->jointree->fromlist);
+	if (!IsA(ref, RangeTblRef))
 		return false;
 	rte = rt_fetch(ref->rtindex, query->rtable);
 	if (rte->rtekind != RTE_RELATION || (rte->relkind == RELKIND_RELATION && rte->inh && has_subclass(rte->relid)))

@@ -673,7 +673,6 @@ derive_compile_query(Query *tree, Oid owner, DeriveTableResolver resolve, void *
 	derive_lower_query(tree);
 	derive_lower_joins(tree);
 	derive_lower_in(tree);
-	derive_lower_in(tree);
 	(void) compile_block(&compiler, tree);
 	foreach(lc, compiler.operators)
 		choose_locator(lfirst(lc));

@@ -134,6 +134,25 @@ CALL measure('chain_grouped', 'INSERT INTO t1 VALUES (6100, 17, ''k1'', ''{1}'')
 CALL measure('star_comma', 'INSERT INTO star SELECT 6000, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1', 'INSERT INTO star SELECT 6001, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1');
 SELECT * FROM oracle_here();
 
+-- with outer joins: a change of what is joined before them, and of what is beyond
+SELECT derive.create_view('chain_left', 'SELECT t1.id, t8.kind8, t9.kind9 FROM t1 ' ||
+	string_agg(format('JOIN t%s ON t%s.id = next%s', n, n, n - 1), ' ' ORDER BY n) || ' LEFT JOIN t9 ON t9.id = next8')
+FROM generate_series(2, 8) n;
+SELECT derive.create_view('chain_all_left', 'SELECT t1.id, t9.kind9 FROM t1 ' ||
+	string_agg(format('LEFT JOIN t%s ON t%s.id = next%s', n, n, n - 1), ' ' ORDER BY n))
+FROM generate_series(2, 9) n;
+-- what is no join, but reads as much if all of something is read to find what a row concerns
+SELECT derive.create_view('inner_exists', 'SELECT id FROM t1 WHERE EXISTS (SELECT FROM t2 WHERE t2.id = t1.next1 AND EXISTS (SELECT FROM t3 WHERE t3.next3 = t1.id))');
+SELECT derive.create_view('two_windows', 'SELECT id, min(id) OVER (PARTITION BY next1 ORDER BY kind1 ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS a,
+	max(id) OVER (PARTITION BY kind1, next1 ORDER BY arr1 ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS b FROM t1');
+SELECT derive.wait(timeout => '60 s');
+CALL measure('chain_left', 'INSERT INTO t8 VALUES (6300, 17, ''k1'', ''{1}'')', 'INSERT INTO t8 VALUES (6301, 18, ''k1'', ''{1}'')');
+CALL measure('chain_left', 'INSERT INTO t9 VALUES (6300, 17, ''k1'', ''{1}'')', 'INSERT INTO t9 VALUES (6301, 18, ''k1'', ''{1}'')');
+CALL measure('chain_all_left', 'INSERT INTO t5 VALUES (6300, 17, ''k1'', ''{1}'')', 'INSERT INTO t5 VALUES (6301, 18, ''k1'', ''{1}'')');
+CALL measure('inner_exists', 'INSERT INTO t3 VALUES (6302, 17, ''k1'', ''{1}'')', 'INSERT INTO t3 VALUES (6303, 18, ''k1'', ''{1}'')');
+CALL measure('two_windows', 'INSERT INTO t1 VALUES (6302, 17, ''k1'', ''{1}'')', 'INSERT INTO t1 VALUES (6303, 18, ''k1'', ''{1}'')');
+SELECT * FROM oracle_here();
+
 -- functions of the row, lists, sub-queries that cannot be merged, no index, conditions of every kind
 CREATE VIEW barrier WITH (security_barrier) AS SELECT id, kind11, next11 FROM t11 WHERE id <> 5;
 SELECT derive.create_view('everything', $$

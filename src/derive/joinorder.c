@@ -58,6 +58,11 @@
  * their FROM becomes a plain list, which the planner orders as ever: the limit is
  * one for JOIN, and a list without sub-lists is one problem.
  *
+ * Outer joins cannot be made in any order.  Where a long join has one, all of it is one
+ * problem for the planner, which takes it longer: for 11 relations some tenths of a second, once
+ * for each plan.  From geqo_threshold on it looks at some orders only, and need not find the best;
+ * but the few rows are among those that it may begin with.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -88,6 +93,9 @@
 
 /* What the planner compares all orders of by default. */
 #define MANY_RELATIONS	8
+
+/* What it has to order where there are outer joins, at most. */
+#define MOST_RELATIONS	20
 
 /* Rows of what there is no estimate for, as the planner has it for functions. */
 #define UNKNOWN_ROWS	1000
@@ -232,13 +240,23 @@ entry_has_long_join(RangeTblEntry *rte)
 		(derive_join_is_long(query) || sum_over_entries(query, entry_has_long_join) > 0);
 }
 
+static int
+entry_has_long_outer_join(RangeTblEntry *rte)
+{
+	Query	   *query = rte->subquery;
+
+	return rte->rtekind == RTE_SUBQUERY && reads_tuplestore(query) &&
+		((derive_query_has_outer_join(query) && count_entries(query) > entries_at_once()) ||
+		 sum_over_entries(query, entry_has_long_outer_join) > 0);
+}
+
 /* Is a tuplestore part of a long join, here or in a sub-query? */
 static bool
-has_long_join(Query *query)
+has_long_join(Query *query, int (*entry_has_one) (RangeTblEntry *))
 {
 	RangeTblEntry whole = {.type = T_RangeTblEntry,.rtekind = RTE_SUBQUERY,.subquery = query};
 
-	return entry_has_long_join(&whole);
+	return entry_has_one(&whole) > 0;
 }
 
 /* -------------------------------------------------------------------------
@@ -866,10 +884,34 @@ plan_in_order(Query *query, int cursor_options)
 	return stmt;
 }
 
+/* Plan a query whose joins are one problem. */
+static PlannedStmt *
+plan_as_one(Query *query, int cursor_options)
+{
+	int			save_joins = join_collapse_limit;
+	int			save_entries = from_collapse_limit;
+	PlannedStmt *stmt = NULL;
+
+	PG_TRY();
+	{
+		join_collapse_limit = from_collapse_limit = MOST_RELATIONS;
+		stmt = pg_plan_query(query, "pg_derive", cursor_options, NULL);
+	}
+	PG_FINALLY();
+	{
+		join_collapse_limit = save_joins;
+		from_collapse_limit = save_entries;
+	}
+	PG_END_TRY();
+	return stmt;
+}
+
 PlannedStmt *
 derive_join_plan(Query *query, int cursor_options)
 {
-	if (has_long_join(query))
+	if (has_long_join(query, entry_has_long_join))
 		return plan_in_order(order_query(query), cursor_options);
+	if (has_long_join(query, entry_has_long_outer_join))
+		return plan_as_one(query, cursor_options);
 	return pg_plan_query(query, "pg_derive", cursor_options, NULL);
 }

@@ -57,6 +57,7 @@ OBJS = \
 	src/compile/query.o \
 	src/compile/reach.o \
 	src/compile/restrict.o \
+	src/compile/shape.o \
 	src/compile/stable.o \
 	src/compile/stages.o \
 	src/compile/touched.o \

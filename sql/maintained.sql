@@ -136,6 +136,7 @@ SELECT * FROM (SELECT DISTINCT ON (k) k, id FROM t ORDER BY k, v) q WHERE id > 3
 SELECT k, v, count(*), grouping(k) FROM t GROUP BY GROUPING SETS ((k, v), (k), ())
 SELECT k, v, sum(n) FROM t GROUP BY ROLLUP (k, v)
 SELECT k, v, sum(n) FROM t GROUP BY DISTINCT CUBE (k, v), ROLLUP (k)
+SELECT 'c'::text AS c, v, count(*) FROM t GROUP BY CUBE (c, v)
 -- set operations
 SELECT k FROM t UNION ALL SELECT k FROM u
 SELECT k FROM t UNION SELECT k FROM u
@@ -197,6 +198,8 @@ SELECT derive.plan('DELETE FROM t');
 SELECT derive.plan('SELECT 1');
 SELECT derive.plan('WITH d AS (DELETE FROM t RETURNING id) SELECT id FROM d');
 SELECT derive.plan('SELECT id INTO other FROM t');
+SELECT derive.plan('SELECT id, v AS id FROM t');
+SELECT derive.plan('SELECT ROW(id) AS r FROM t');
 SELECT derive.plan(NULL);
 -- where nothing may be written
 BEGIN READ ONLY;

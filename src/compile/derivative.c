@@ -92,6 +92,7 @@
 #include "compile/derivative_internal.h"
 #include "compile/lower.h"
 #include "compile/query.h"
+#include "compile/shape.h"
 
 static void weigh(Query *query, const DeriveTerm *term, Expr **weight);
 
@@ -336,7 +337,10 @@ Query *
 derive_query_term(Query *query, const DeriveTerm *term)
 {
 	derive_occurrences_mark_old((Node *) query, term->old);
-	return derive_term_of(query, term);
+	query = derive_term_of(query, term);
+	derive_assert_shape(query, DERIVE_SHAPE_ANY);
+	Assert(exprType((Node *) llast_node(TargetEntry, query->targetList)->expr) == INT8OID);
+	return query;
 }
 
 /* -------------------------------------------------------------------------

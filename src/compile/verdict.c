@@ -93,9 +93,9 @@ static const struct
 	{frames_by_subquery, {"a sub-query in the frame of a window function",
 			"Its rows may count for all partitions.",
 	"Leave frames that are constant to the view, and apply the others when reading it."}},
-	{groups_by_sets, {"GROUPING SETS, ROLLUP or CUBE",
-			"No operator maintains it yet.",
-	"Declare one view for each grouping."}},
+	{groups_by_sets, {"GROUPING SETS, ROLLUP or CUBE over a constant",
+			"PostgreSQL shows the constant as NULL in some places, and as what it is in others.",
+	"Leave the constant out of GROUP BY."}},
 	{derive_query_has_other_setop, {"INTERSECT or EXCEPT",
 	"No operator maintains it yet.", NULL}},
 };

@@ -58,6 +58,7 @@
 #include "compile/hidden.h"
 #include "compile/lower.h"
 #include "compile/query.h"
+#include "compile/shape.h"
 #include "compile/stages.h"
 #include "derive/aggregate.h"
 #include "derive/choice.h"
@@ -667,12 +668,14 @@ derive_compile_query(Query *tree, Oid owner, DeriveTableResolver resolve, void *
 					  "Use a plain view or table.");
 	derive_query_exact_floats(tree);
 	derive_query_stage(tree);
+	derive_assert_shape(tree, DERIVE_SHAPE_ANY);
 	*query = copyObject(tree);
 	derive_query_choose(*query);
 
 	derive_lower_query(tree);
 	derive_lower_joins(tree);
 	derive_lower_in(tree);
+	derive_assert_shape(tree, DERIVE_SHAPE_LOWERED);
 	(void) compile_block(&compiler, tree);
 	foreach(lc, compiler.operators)
 		choose_locator(lfirst(lc));

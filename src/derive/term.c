@@ -50,6 +50,7 @@
 #include "compile/derivative.h"
 #include "compile/lower.h"
 #include "compile/query.h"
+#include "compile/shape.h"
 #include "delta/consolidate.h"
 #include "derive/old_scan.h"
 #include "derive/term.h"
@@ -235,7 +236,10 @@ derive_linear_create(List *branches, bool parallel)
 	linear->desc = derive_query_desc(linitial_node(Query, branches));
 	foreach(lc, branches)
 	{
-		occurrences = derive_occurrences_number(lfirst_node(Query, lc), foreach_current_index(lc), occurrences);
+		{
+			occurrences = derive_occurrences_number(lfirst_node(Query, lc), foreach_current_index(lc), occurrences);
+			derive_assert_shape(lfirst_node(Query, lc), DERIVE_SHAPE_NUMBERED);
+		}
 		linear->not_null |= derive_query_relies_on_not_null(lfirst_node(Query, lc));
 	}
 

@@ -44,6 +44,7 @@ SELECT derive.create_view('l_grouped', 'SELECT o.y, sum(q.n), max(q.n) FROM o, L
 SELECT derive.create_view('l_grouped_left', 'SELECT o.y, count(q.iid) AS n, array_agg(q.iid ORDER BY q.iid) FROM o LEFT JOIN LATERAL (SELECT DISTINCT i.y AS iid FROM i WHERE i.x = o.x) q ON true GROUP BY o.y');
 SELECT derive.create_view('l_on_view', 'SELECT o.id, q.m FROM o, LATERAL (SELECT max(c.n) AS m FROM l_count c WHERE c.id = o.x) q');
 SELECT derive.create_view('l_array', 'SELECT o.id, q.a FROM o, LATERAL (SELECT array_agg(i.s ORDER BY i.s, i.id) AS a FROM i WHERE i.x = o.x) q');
+SELECT derive.create_view('l_recursive', 'SELECT o.id, q.n FROM o, LATERAL (WITH RECURSIVE r AS (SELECT i.id, i.y FROM i WHERE i.x = o.x UNION SELECT i.id, i.y FROM r JOIN i ON i.id = r.y) SELECT count(*) AS n FROM r JOIN j ON j.x = r.y WHERE j.y = o.y) q');
 SELECT * FROM oracle_all();
 
 INSERT INTO i VALUES (101, 1, 1, 0.1, 'new'), (102, NULL, 1, 0.1, 'new'), (103, 6, 3, NULL, NULL);

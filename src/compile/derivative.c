@@ -285,7 +285,20 @@ is_direct(Query *query, int occurrence)
 	return !derive_place_is_partitioned(query) && derive_find_place(query, occurrence).kind == PLACE_DIRECT;
 }
 
-/* The query with the occurrence as it is, minus the query with it as it was, where that can differ. */
+/*
+ * The query with the occurrence as it is, minus the query with it as it was, where that can differ.
+ *
+ *	FROM f LEFT JOIN d ON d.id = f.d, d (7, 'x') becomes (7, 'y')
+ *
+ *		f (id, d)	touched		after			before				together
+ *		(1, 7)		7			(1, y) x +1		(1, x) x -1			(1, x) x -1, (1, y) x +1
+ *		(2, 7)		7			(2, y) x +1		(2, x) x -1			..
+ *		(3, 8)					not read
+ *
+ * The two are copies of one query, with the touched rows in it.  These are the same in both, so
+ * the occurrence has lost its number there (forget() in touched.c) before the copy is
+ * marked as old.
+ */
 static Query *
 term_by_key(Query *query, const DeriveTerm *term)
 {

@@ -173,6 +173,19 @@ join_beside(Node **node, const Bitmapset *columns, int rtindex, Node *condition)
 	*node = (Node *) join;
 }
 
+/*
+ * The query for outer rows with these keys.  Where NULLs are equal (partitions) it takes two
+ * such queries, so that the one for keys without NULLs has conditions that an index
+ * serves; keys are in one or the other, and each partition with them:
+ *
+ *	PARTITION BY x, y		touched (1, 2), (1, NULL)
+ *
+ *		without		(1, 2)			x = touched.x AND y = touched.y
+ *		with		(1, NULL)		(x = touched.x OR x IS NULL AND touched.x IS NULL) AND (y = ..)
+ *
+ * The latter is not evaluated at all if there are no such keys: a condition on no row of the
+ * query (EXISTS), which the executor checks first.
+ */
 static Query *
 join_keys(Query *query, Query *rows, List *pairs, bool with_nulls)
 {

@@ -128,6 +128,9 @@ rows_of(Query *subquery, int occurrence)
 	Query	   *part;
 	Place		place;
 
+	if (subquery->cteList != NIL)
+		return any_change(subquery, occurrence);	/* its FROM is not all
+													 * that it reads */
 	if (subquery->setOperations != NULL)
 	{
 		Bitmapset  *used = derive_query_used(subquery);
@@ -247,6 +250,18 @@ refers_to_levels(Query *query, int depth)
  * Take the equalities with the outer row out of a part, and with them what else there is
  * of conditions on both, and on rows around the outer one (depth: as far as that many
  * levels up); NIL, and nothing changed, if it would still not stand for itself.
+ *
+ *	f WHERE EXISTS (SELECT FROM g WHERE g.x = f.x AND g.y < f.y AND g.z > 0)
+ *
+ *	kept		g.z > 0			it says nothing of f
+ *	key			g.x = f.x
+ *	left out	g.y < f.y		what is left are rows of more outer rows, never of fewer
+ *
+ *		changes of g (x, y, z)		(1, 5, 1), (1, 9, 1), (2, 5, 0)
+ *		rows, keys					(1, 5, 1), (1, 9, 1)			1
+ *		f (x, y)					(1, 6), (1, 3): evaluated again, the latter in vain; (2, 6): not
+ *
+ * No matter what a row of g is NULL in: "=" is not true then, for any outer row.
  */
 static List *
 take_keys(Query *part, int depth)

@@ -198,8 +198,6 @@ SELECT derive.plan('DELETE FROM t');
 SELECT derive.plan('SELECT 1');
 SELECT derive.plan('WITH d AS (DELETE FROM t RETURNING id) SELECT id FROM d');
 SELECT derive.plan('SELECT id INTO other FROM t');
-SELECT derive.plan('SELECT id, v AS id FROM t');
-SELECT derive.plan('SELECT ROW(id) AS r FROM t');
 SELECT derive.plan(NULL);
 -- where nothing may be written
 BEGIN READ ONLY;

@@ -13,9 +13,6 @@
 
 #include <limits.h>
 
-#include "catalog/heap.h"
-#include "catalog/pg_class.h"
-#include "executor/executor.h"
 #include "miscadmin.h"
 #include "utils/lsyscache.h"
 
@@ -55,7 +52,6 @@ derive_program_preview(Query *query)
 	program.operators = palloc0(sizeof(DeriveOperators));
 	derive_owner_enter(&program, &saved);
 	rewritten = derive_query_rewrite(query);
-	CheckAttributeNamesTypes(ExecCleanTypeFromTL(rewritten->targetList), RELKIND_MATVIEW, 0);
 	program.operators->list = derive_compile_query(rewritten, program.owner, no_table, &preview, &program.query);
 	lines = derive_operators_explain(&program);
 	derive_owner_leave(&saved);

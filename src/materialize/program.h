@@ -193,7 +193,7 @@ extern List *derive_program_explain(DeriveProgram *program);
 /*
  * The same for a query that is no view yet, analysed and not rewritten (scribbled on), as
  * the current user.  Creates nothing; refuses what derive_program_create() would, but for what
- * the sources' replica identity lacks.
+ * the sources' replica identity lacks, and for names and types that columns cannot have.
  */
 extern List *derive_program_preview(Query *query);
 

@@ -53,6 +53,7 @@ OBJS = \
 	src/compile/missing_rows.o \
 	src/compile/lower_setops.o \
 	src/compile/occurrence.o \
+	src/compile/passing_time.o \
 	src/compile/place.o \
 	src/compile/query.o \
 	src/compile/reach.o \
@@ -173,6 +174,7 @@ REGRESS = \
 	choices \
 	whole \
 	limits \
+	time_windows \
 	keys \
 	lookups \
 	maintained \

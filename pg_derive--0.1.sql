@@ -36,7 +36,9 @@ CREATE MATERIALIZED VIEW derive_state.views AS SELECT
 	NULL::int8 AS basis,
 	NULL::text[] AS settings,
 	NULL::int8 AS program,
-	NULL::"char" AS maintained
+	NULL::"char" AS maintained,
+	NULL::boolean AS timed,
+	NULL::timestamptz AS as_of
 	WHERE derive_state.is_written_by_us();
 CREATE UNIQUE INDEX views_pkey ON derive_state.views (relid);
 COMMENT ON MATERIALIZED VIEW derive_state.views IS 'the maintained views';
@@ -61,6 +63,8 @@ COMMENT ON COLUMN derive_state.views.program IS
 	'digest of the program that its internal relations were made for, and filled by';
 COMMENT ON COLUMN derive_state.views.maintained IS
 	'i = incrementally, w = some part of it as a whole';
+COMMENT ON COLUMN derive_state.views.timed IS 'its query depends on the time';
+COMMENT ON COLUMN derive_state.views.as_of IS 'what now() is in its query, at its own position';
 
 CREATE MATERIALIZED VIEW derive_state.relations AS SELECT
 	NULL::oid AS view,
@@ -80,7 +84,8 @@ CREATE MATERIALIZED VIEW derive_state.position WITH (fillfactor = 10) AS SELECT
 	NULL::pg_snapshot AS snapshot,
 	NULL::pg_lsn AS lsn,
 	NULL::timestamptz AS committed_at,
-	NULL::pg_snapshot AS held_since
+	NULL::pg_snapshot AS held_since,
+	NULL::timestamptz AS as_of
 	WHERE derive_state.is_written_by_us();
 COMMENT ON MATERIALIZED VIEW derive_state.position IS
 	'where the views of this database stand; at most one row, written with every batch that changes one';
@@ -90,6 +95,7 @@ COMMENT ON COLUMN derive_state.position.lsn IS
 COMMENT ON COLUMN derive_state.position.committed_at IS 'when the last batch was written';
 COMMENT ON COLUMN derive_state.position.held_since IS
 	'old row versions are held since then without a gap, if the replication slot has an xmin; else NULL';
+COMMENT ON COLUMN derive_state.position.as_of IS 'what now() is in the queries of the views';
 
 CREATE MATERIALIZED VIEW derive_state.waiting WITH (fillfactor = 50) AS SELECT
 	NULL::oid AS view,
@@ -99,7 +105,8 @@ CREATE MATERIALIZED VIEW derive_state.waiting WITH (fillfactor = 50) AS SELECT
 	NULL::timestamptz AS since,
 	NULL::text AS reason,
 	NULL::oid AS relation,
-	NULL::text AS mode
+	NULL::text AS mode,
+	NULL::timestamptz AS as_of
 	WHERE derive_state.is_written_by_us();
 CREATE UNIQUE INDEX waiting_pkey ON derive_state.waiting (view);
 COMMENT ON MATERIALIZED VIEW derive_state.waiting IS 'views that should move and cannot; written by the worker only';
@@ -114,6 +121,7 @@ COMMENT ON COLUMN derive_state.waiting.since IS 'when it could not be moved for 
 COMMENT ON COLUMN derive_state.waiting.reason IS 'why';
 COMMENT ON COLUMN derive_state.waiting.relation IS 'the relation whose lock it waits for, if that is it';
 COMMENT ON COLUMN derive_state.waiting.mode IS 'the mode of that lock';
+COMMENT ON COLUMN derive_state.waiting.as_of IS 'what now() is in its query, at that position';
 
 CREATE MATERIALIZED VIEW derive_state.lane WITH (fillfactor = 50) AS SELECT
 	NULL::oid AS view,
@@ -124,7 +132,8 @@ CREATE MATERIALIZED VIEW derive_state.lane WITH (fillfactor = 50) AS SELECT
 	NULL::float8 AS duration,
 	NULL::float8 AS whole,
 	NULL::text AS error,
-	NULL::timestamptz AS error_at
+	NULL::timestamptz AS error_at,
+	NULL::timestamptz AS as_of
 	WHERE derive_state.is_written_by_us();
 CREATE UNIQUE INDEX lane_pkey ON derive_state.lane (view);
 COMMENT ON MATERIALIZED VIEW derive_state.lane IS
@@ -140,6 +149,7 @@ COMMENT ON COLUMN derive_state.lane.duration IS 'how long it took to compute it 
 COMMENT ON COLUMN derive_state.lane.whole IS 'how much of that was for parts that have no incremental operator, in ms';
 COMMENT ON COLUMN derive_state.lane.error IS 'why it could not be computed the last time';
 COMMENT ON COLUMN derive_state.lane.error_at IS 'when that was';
+COMMENT ON COLUMN derive_state.lane.as_of IS 'what now() is in its query, at that position';
 
 CREATE MATERIALIZED VIEW derive_state.stale AS SELECT
 	NULL::oid AS view,
@@ -469,11 +479,18 @@ CREATE VIEW derive.views AS
 		coalesce(v.error_at, l.error_at) AS error_at,
 		v.created_at,
 		CASE WHEN m.may_see THEN v.settings END AS settings,
-		CASE v.maintained WHEN 'w' THEN 'as a whole' ELSE 'incrementally' END AS maintained
+		CASE v.maintained WHEN 'w' THEN 'as a whole' ELSE 'incrementally' END AS maintained,
+		CASE
+			WHEN NOT v.timed OR v.state IN ('b', 'c') THEN NULL
+			WHEN v.position IS NOT NULL THEN v.as_of
+			WHEN w.position IS NOT NULL THEN w.as_of
+			WHEN l.position IS NOT NULL THEN l.as_of
+			ELSE p.as_of
+		END AS as_of
 	FROM derive_state.views v
 		JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) v.relid
 		JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
-		LEFT JOIN (SELECT snapshot, lsn FROM derive_state.position LIMIT 1) p ON true
+		LEFT JOIN (SELECT snapshot, lsn, as_of FROM derive_state.position LIMIT 1) p ON true
 		LEFT JOIN derive_state.waiting w ON w.view OPERATOR(pg_catalog.=) v.relid
 			AND w.declared_at OPERATOR(pg_catalog.=) v.created_at AND v.state IN ('b', 'c', 'r')
 		-- only those that have a position of their own now: the others are where all are
@@ -500,6 +517,8 @@ COMMENT ON COLUMN derive.views.error IS
 	'why it failed; NULL unless one has the rights of its owner or of pg_read_all_stats';
 COMMENT ON COLUMN derive.views.error_at IS 'when it failed';
 COMMENT ON COLUMN derive.views.created_at IS 'when it was put under maintenance';
+COMMENT ON COLUMN derive.views.as_of IS
+	'what now() is in its query: it is what its query was at that time; NULL if it does not depend on the time';
 COMMENT ON COLUMN derive.views.settings IS
 	'settings that it is evaluated under, as its declaration had them; NULL unless one has the rights of its owner or of pg_read_all_stats';
 COMMENT ON COLUMN derive.views.maintained IS

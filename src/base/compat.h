@@ -12,6 +12,7 @@
 
 #include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/stratnum.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "catalog/pg_class.h"
@@ -36,6 +37,7 @@
 #include "utils/acl.h"
 #include "utils/guc.h"
 #include "utils/jsonpath.h"
+#include "utils/lsyscache.h"
 #include "utils/regproc.h"
 #include "utils/relcache.h"
 #include "utils/snapmgr.h"
@@ -520,6 +522,35 @@ derive_compat_json_takes_today(Node *node)
 #else
 	return false;
 #endif
+}
+
+/*
+ * Is the operator <, <=, =, >= or > of a btree operator family?  18 asks about all access
+ * methods that have an order.
+ */
+static inline bool
+derive_compat_is_comparison(Oid opno)
+{
+	ListCell   *lc;
+
+#if PG_VERSION_NUM >= 180000
+	foreach(lc, get_op_index_interpretation(opno))
+	{
+		CompareType type = ((OpIndexInterpretation *) lfirst(lc))->cmptype;
+
+		if (type >= COMPARE_LT && type <= COMPARE_GT)
+			return true;
+	}
+#else
+	foreach(lc, get_op_btree_interpretation(opno))
+	{
+		int			strategy = ((OpBtreeInterpretation *) lfirst(lc))->strategy;
+
+		if (strategy >= BTLessStrategyNumber && strategy <= BTGreaterStrategyNumber)
+			return true;
+	}
+#endif
+	return false;
 }
 
 /* 17 gave LogLogicalMessage() a choice to flush (commit 173b56f1e). */

@@ -24,6 +24,7 @@
 bool		derive_allow_recompute = true;
 int			derive_batch_interval = 5;
 int			derive_cleanup_interval = 60 * 1000;
+int			derive_debug_clock_offset = 0;
 char	   *derive_debug_point = NULL;
 int			derive_decoding_work_mem = 256 * 1024;
 int			derive_fillfactor = 80;
@@ -37,6 +38,7 @@ int			derive_old_rows = DERIVE_OLD_ROWS_AUTO;
 double		derive_recompute_share = 0.25;
 int			derive_subscription_max_size = 1024 * 1024;
 int			derive_subscription_retention = 24 * 60 * 60;
+int			derive_time_resolution = 1000;
 int			derive_view_max_memory = 2 * 1024 * 1024;
 int			derive_view_timeout = 10 * 1000;
 int			derive_waiting_max_size = 1024 * 1024;
@@ -78,6 +80,13 @@ static void
 define_debug_gucs(void)
 {
 #ifdef USE_ASSERT_CHECKING
+	DefineCustomIntVariable("pg_derive.debug_clock_offset",
+							"Lets the clock that views go by differ from the server's.",
+							NULL,
+							&derive_debug_clock_offset,
+							0, INT_MIN, INT_MAX,
+							PGC_SIGHUP, GUC_NOT_IN_SAMPLE | GUC_UNIT_S,
+							NULL, NULL, NULL);
 	DefineCustomStringVariable("pg_derive.debug_point",
 							   "Stops or fails the code at named points.",
 							   "A comma-separated list of name:action, where action is error, once, kill, wait or skip.",
@@ -184,6 +193,13 @@ derive_define_gucs(void)
 							&derive_subscription_retention,
 							24 * 60 * 60, 0, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_S,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("pg_derive.time_resolution",
+							"Sets the time after which views whose queries compare with now() are moved although nothing has changed.",
+							"A batch that is made for other reasons moves them as well.",
+							&derive_time_resolution,
+							1000, 1, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MS,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("pg_derive.view_max_memory",
 							"Sets the memory by which the worker may grow while one view moves in a batch.",

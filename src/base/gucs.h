@@ -14,6 +14,7 @@ extern int	derive_batch_interval;	/* ms; from one batch to the next, while
 									 * nobody waits */
 extern int	derive_cleanup_interval;	/* ms; from one removal of what is too
 										 * old to the next */
+extern int	derive_debug_clock_offset;	/* s; test builds only */
 extern char *derive_debug_point;	/* test builds only, see debug_point.h */
 extern int	derive_decoding_work_mem;	/* kB; the worker's
 										 * logical_decoding_work_mem */
@@ -36,6 +37,8 @@ extern int	derive_subscription_max_size;	/* kB; changes kept for the
 											 * limit */
 extern int	derive_subscription_retention;	/* s; how long they are kept; 0:
 											 * no limit */
+extern int	derive_time_resolution; /* ms; from one tick to the next of views
+									 * that depend on the time */
 extern int	derive_view_max_memory; /* kB; by which the worker may grow while
 									 * one view moves; 0: no limit */
 extern int	derive_view_timeout;	/* ms; that one view may take in a batch;

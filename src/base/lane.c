@@ -31,7 +31,8 @@
 #define Anum_lane_whole			7
 #define Anum_lane_error			8
 #define Anum_lane_error_at		9
-#define Natts_lane				9
+#define Anum_lane_as_of			10
+#define Natts_lane				10
 
 #define Anum_stale_view			1
 #define Anum_stale_kind		2
@@ -85,6 +86,7 @@ form_lane(TupleDesc desc, const DeriveLaneRow *row)
 	if (row->position != NULL)
 		values[Anum_lane_position - 1] =
 			DirectFunctionCall1(pg_snapshot_in, CStringGetDatum(derive_position_out(row->position)));
+	derive_position_time_out(row->position, &values[Anum_lane_as_of - 1], &nulls[Anum_lane_as_of - 1]);
 	values[Anum_lane_lsn - 1] = LSNGetDatum(row->lsn);
 	nulls[Anum_lane_lsn - 1] = XLogRecPtrIsInvalid(row->lsn);
 	values[Anum_lane_at - 1] = TimestampTzGetDatum(row->at);
@@ -113,9 +115,12 @@ deform_lane(TupleDesc desc, HeapTuple tuple)
 	row->view = DatumGetObjectId(values[Anum_lane_view - 1]);
 	row->declared_at = DatumGetTimestampTz(values[Anum_lane_declared_at - 1]);
 	if (!nulls[Anum_lane_position - 1])
+	{
 		row->position =
 			derive_position_in(DatumGetCString(DirectFunctionCall1(pg_snapshot_out,
 																   values[Anum_lane_position - 1])));
+		derive_position_time_in(row->position, values[Anum_lane_as_of - 1], nulls[Anum_lane_as_of - 1]);
+	}
 	if (!nulls[Anum_lane_lsn - 1])
 		row->lsn = DatumGetLSN(values[Anum_lane_lsn - 1]);
 	if (!nulls[Anum_lane_at - 1])

@@ -17,6 +17,7 @@
  *				duration float8				ms that its last run took; NULL: none yet
  *				whole float8				how much of that was for what has no
  *											incremental operator
+ *				as_of timestamptz			the time of position
  *				error text, error_at timestamptz	why it could not be computed, the
  *											last time; then it has not moved
  *	stale		view oid					a batch has found changes of something that

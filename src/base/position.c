@@ -21,9 +21,11 @@
 #include "postgres.h"
 
 #include "access/xlog.h"
+#include "base/gucs.h"
 #include "base/position.h"
 #include "lib/stringinfo.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 #define POSITION_SIZE(nxip) (offsetof(DerivePosition, xip) + sizeof(FullTransactionId) * (nxip))
 
@@ -82,6 +84,17 @@ derive_position_from_snapshot(Snapshot snapshot)
 		qsort(position->xip, position->nxip, sizeof(FullTransactionId), compare_xids);
 
 	return position;
+}
+
+TimestampTz
+derive_position_present(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+#ifdef USE_ASSERT_CHECKING
+	now = TimestampTzPlusMilliseconds(now, derive_debug_clock_offset * INT64CONST(1000));
+#endif
+	return now;
 }
 
 DerivePosition *
@@ -248,4 +261,17 @@ derive_position_in(const char *string)
 				 errmsg("invalid input syntax for type %s: \"%s\"", "pg_snapshot", string)));
 
 	return position;
+}
+
+void
+derive_position_time_out(const DerivePosition *position, Datum *value, bool *isnull)
+{
+	*isnull = position == NULL || position->time == 0;
+	*value = TimestampTzGetDatum(*isnull ? 0 : position->time);
+}
+
+void
+derive_position_time_in(DerivePosition *position, Datum value, bool isnull)
+{
+	position->time = isnull ? 0 : DatumGetTimestampTz(value);
 }

@@ -10,6 +10,9 @@
  * not.  Redelivery after a crash, the first build of a view, its hand-over
  * and its repair are all this rule with different P.
  *
+ * A query can depend on the time as well (compile/passing_time.c), so a position has one:
+ * the view is what its query was at that snapshot and that time.
+ *
  * Transaction ids are 64 bits wide here, so positions never wrap around.
  *
  *-------------------------------------------------------------------------
@@ -18,21 +21,26 @@
 #define DERIVE_POSITION_H
 
 #include "access/transam.h"
+#include "datatype/timestamp.h"
 #include "utils/snapshot.h"
 
 typedef struct DerivePosition
 {
 	FullTransactionId xmin;		/* every xid before this one is covered */
 	FullTransactionId xmax;		/* no xid from this one on is covered */
+	TimestampTz time;			/* what now() is there; 0: not known */
 	int			nxip;			/* xids in between that are not covered */
 	FullTransactionId xip[FLEXIBLE_ARRAY_MEMBER];	/* ascending */
 } DerivePosition;
 
-/* The position of an MVCC snapshot (not taken during recovery); palloc'd in CurrentMemoryContext. */
+/* The position of an MVCC snapshot (not taken during recovery), without a time; palloc'd in CurrentMemoryContext. */
 extern DerivePosition *derive_position_from_snapshot(Snapshot snapshot);
 
 /* A palloc'd copy in CurrentMemoryContext; NULL gives NULL. */
 extern DerivePosition *derive_position_copy(const DerivePosition *position);
+
+/* What now() is for a snapshot that has just been taken. */
+extern TimestampTz derive_position_present(void);
 
 /* Does the position contain the transaction?  A NULL position covers nothing. */
 extern bool derive_position_covers(const DerivePosition *position, FullTransactionId xid);
@@ -56,6 +64,10 @@ extern bool derive_position_range(const DerivePosition *from, const DerivePositi
  */
 extern char *derive_position_out(const DerivePosition *position);
 extern DerivePosition *derive_position_in(const char *string);
+
+/* Its time, which pg_snapshot does not have, to and from a column of its own; of NULL it is NULL. */
+extern void derive_position_time_out(const DerivePosition *position, Datum *value, bool *isnull);
+extern void derive_position_time_in(DerivePosition *position, Datum value, bool isnull);
 
 /*
  * Widen a 32-bit xid, taken from recent WAL, by its signed distance to the

@@ -67,7 +67,9 @@
 #define Anum_views_settings		11
 #define Anum_views_program		12
 #define Anum_views_maintained	13
-#define Natts_views				13
+#define Anum_views_timed		14
+#define Anum_views_as_of		15
+#define Natts_views				15
 
 /* derive_state.relations */
 #define Anum_relations_view		1
@@ -81,7 +83,8 @@
 #define Anum_position_lsn		2
 #define Anum_position_committed_at 3
 #define Anum_position_held_since 4
-#define Natts_position			4
+#define Anum_position_as_of		5
+#define Natts_position			5
 
 /*
  * What we know by name.  Opening a relation can take in an invalidation that
@@ -295,6 +298,8 @@ form_view_tuple(TupleDesc desc, const DeriveViewRow *row)
 	values[Anum_views_settings - 1] = PointerGetDatum(row->settings);
 	values[Anum_views_program - 1] = Int64GetDatum(row->program);
 	values[Anum_views_maintained - 1] = CharGetDatum((char) row->maintained);
+	values[Anum_views_timed - 1] = BoolGetDatum(row->timed);
+	derive_position_time_out(row->position, &values[Anum_views_as_of - 1], &nulls[Anum_views_as_of - 1]);
 
 	return heap_form_tuple(desc, values, nulls);
 }
@@ -320,13 +325,17 @@ deform_view_tuple(TupleDesc desc, HeapTuple tuple)
 		row->error_at = DatumGetTimestampTz(values[Anum_views_error_at - 1]);
 	row->created_at = DatumGetTimestampTz(values[Anum_views_created_at - 1]);
 	if (!nulls[Anum_views_position - 1])
+	{
 		row->position = position_of_datum(values[Anum_views_position - 1]);
+		derive_position_time_in(row->position, values[Anum_views_as_of - 1], nulls[Anum_views_as_of - 1]);
+	}
 	row->epoch = DatumGetInt64(values[Anum_views_epoch - 1]);
 	row->members = DatumGetInt64(values[Anum_views_members - 1]);
 	row->basis = DatumGetInt64(values[Anum_views_basis - 1]);
 	row->settings = DatumGetArrayTypePCopy(values[Anum_views_settings - 1]);
 	row->program = DatumGetInt64(values[Anum_views_program - 1]);
 	row->maintained = (DeriveMaintained) DatumGetChar(values[Anum_views_maintained - 1]);
+	row->timed = DatumGetBool(values[Anum_views_timed - 1]);
 	row->version = tuple->t_self;
 	return row;
 }
@@ -709,6 +718,7 @@ read_position(Snapshot snapshot, XLogRecPtr *lsn, DerivePosition **held_since, T
 
 		heap_deform_tuple(tuple, RelationGetDescr(rel), values, nulls);
 		result = position_of_datum(values[Anum_position_snapshot - 1]);
+		derive_position_time_in(result, values[Anum_position_as_of - 1], nulls[Anum_position_as_of - 1]);
 		if (!nulls[Anum_position_held_since - 1])
 			*held_since = position_of_datum(values[Anum_position_held_since - 1]);
 		*lsn = DatumGetLSN(values[Anum_position_lsn - 1]);
@@ -751,6 +761,7 @@ derive_registry_set_position(const DerivePosition *position, XLogRecPtr lsn, con
 	memset(nulls, 0, sizeof(nulls));
 	values[Anum_position_snapshot - 1] = position_datum(position);
 	values[Anum_position_lsn - 1] = LSNGetDatum(lsn);
+	derive_position_time_out(position, &values[Anum_position_as_of - 1], &nulls[Anum_position_as_of - 1]);
 	values[Anum_position_committed_at - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
 	if (held_since != NULL)
 		values[Anum_position_held_since - 1] = position_datum(held_since);

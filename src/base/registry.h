@@ -25,12 +25,14 @@
  *				program int8				digest of the program that its internal
  *											relations were made for, and filled by
  *				maintained "char"			enum DeriveMaintained
+ *				timed boolean				its query depends on the time
+ *				as_of timestamptz			the time of position
  *	relations	view oid, operator int4, role "char", relid oid
  *				primary key (view, operator, role), index on relid
  *				role: 's' state table, 'd' derived table, 'i' locator index
  *	position	one row or none: snapshot pg_snapshot, lsn pg_lsn, committed_at timestamptz,
  *				held_since pg_snapshot: old row versions are held since then without
- *				a gap, if the slot holds any; see server/holding.c
+ *				a gap, if the slot holds any; see server/holding.c; as_of timestamptz: the time
  *
  * All functions write with the rights of C code (as core writes catalogs);
  * callers check permissions.  All reads use a fresh catalog snapshot
@@ -89,6 +91,8 @@ typedef struct DeriveViewRow
 	ArrayType  *settings;
 	int64		program;
 	DeriveMaintained maintained;
+	bool		timed;			/* what it contains depends on the time of its
+								 * position */
 	ItemPointerData version;	/* where this version of the row is stored;
 								 * not for writing */
 } DeriveViewRow;

@@ -31,7 +31,8 @@
 #define Anum_waiting_reason			6
 #define Anum_waiting_relation		7
 #define Anum_waiting_mode			8
-#define Natts_waiting				8
+#define Anum_waiting_as_of			9
+#define Natts_waiting				9
 
 /* The mode of a lock by its name, as in pg_locks. */
 static LOCKMODE
@@ -61,6 +62,7 @@ form_tuple(TupleDesc desc, const DeriveWaitingRow *row)
 	}
 	else
 		nulls[Anum_waiting_position - 1] = nulls[Anum_waiting_lsn - 1] = true;
+	derive_position_time_out(row->position, &values[Anum_waiting_as_of - 1], &nulls[Anum_waiting_as_of - 1]);
 	values[Anum_waiting_since - 1] = TimestampTzGetDatum(row->since);
 	values[Anum_waiting_reason - 1] = CStringGetTextDatum(row->reason);
 	if (OidIsValid(row->relation))
@@ -88,6 +90,7 @@ deform_tuple(TupleDesc desc, HeapTuple tuple)
 		row->position =
 			derive_position_in(DatumGetCString(DirectFunctionCall1(pg_snapshot_out,
 																   values[Anum_waiting_position - 1])));
+		derive_position_time_in(row->position, values[Anum_waiting_as_of - 1], nulls[Anum_waiting_as_of - 1]);
 		row->lsn = DatumGetLSN(values[Anum_waiting_lsn - 1]);
 	}
 	row->since = DatumGetTimestampTz(values[Anum_waiting_since - 1]);

@@ -12,6 +12,7 @@
  *											computed anew as soon as it can be moved
  *				lsn pg_lsn					everything that committed before this is
  *											contained; NULL with position
+ *				as_of timestamptz			the time of position, NULL with it
  *				since timestamptz
  *				reason text					for people
  *				relation oid, mode text		the lock that it waits for, or NULL

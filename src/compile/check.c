@@ -8,8 +8,8 @@
  * are two kinds of reasons:
  *
  *	- the result may change without any change in the log: volatile functions,
- *	  now(), functions that look elsewhere, temporary and foreign tables, row
- *	  security;
+ *	  now() but in some conditions (passing_time.c), functions that look elsewhere,
+ *	  temporary and foreign tables, row security;
  *	- the log does not carry what is asked for: system columns, TABLESAMPLE.
  *
  * Everything else is maintained, if need be by computing it anew (verdict.c).
@@ -59,6 +59,7 @@
 #include "compile/check.h"
 #include "compile/conversion.h"
 #include "compile/missing_rows.h"
+#include "compile/passing_time.h"
 #include "compile/query.h"
 #include "compile/stable.h"
 
@@ -85,6 +86,14 @@ derive_refuse(const char *construct, const char *detail, const char *hint)
  * -------------------------------------------------------------------------
  */
 
+static void
+refuse_time(void)
+{
+	derive_refuse("this use of the current time",
+				  "The result changes with every moment, and not only for some rows.",
+				  "What is maintained is a comparison (=, <, <=, >, >=) with it that must hold in WHERE, HAVING or an inner join, as in \"created > now() - interval '1 hour'\". Apply others when reading the view.");
+}
+
 void
 derive_check_function(Oid funcid)
 {
@@ -93,6 +102,8 @@ derive_check_function(Oid funcid)
 	if (volatility == PROVOLATILE_IMMUTABLE ||
 		(volatility == PROVOLATILE_STABLE && derive_stable_function(funcid) != DERIVE_STABLE_REFUSED))
 		return;
+	if (derive_is_now_function(funcid))
+		refuse_time();
 	derive_refuse(psprintf("a view that calls function %s", format_procedure(funcid)),
 				  volatility == PROVOLATILE_VOLATILE
 				  ? "The function is VOLATILE: its result may change without any change of the tables."
@@ -315,6 +326,8 @@ check_walker(Node *node, CheckContext *context)
 			check_var((Var *) node, context);
 			return false;
 		case T_SQLValueFunction:
+			if (derive_is_now(node))
+				refuse_time();
 			derive_refuse("a view that uses the current time, user or schema",
 						  "The result changes without any change of the tables.",
 						  "Apply it when reading the view instead.");
@@ -328,7 +341,7 @@ check_walker(Node *node, CheckContext *context)
 			return expression_tree_walker(node, check_walker, context);
 		case T_Param:
 			/* "x IN (SELECT ..)" without any table: a column of the sub-query */
-			if (((Param *) node)->paramkind == PARAM_SUBLINK)
+			if (((Param *) node)->paramkind == PARAM_SUBLINK || derive_is_time_param(node))
 				break;
 			/* FALLTHROUGH */
 		case T_NextValueExpr:
@@ -494,6 +507,7 @@ derive_check_query(Query *query, Oid owner)
 {
 	CheckContext check = {owner, NIL};
 
+	derive_take_time(query);
 	derive_query_expand(query);
 	(void) check_walker((Node *) query, &check);
 }

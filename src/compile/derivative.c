@@ -117,8 +117,8 @@ multiply(Expr *a, Expr *b)
 }
 
 /* Append the weight as the last column of a query; NULL is 1. */
-static Query *
-with_weight(Query *query, Expr *weight)
+Query *
+derive_with_weight(Query *query, Expr *weight)
 {
 	AttrNumber	resno = list_length(query->targetList) + 1;
 
@@ -166,9 +166,9 @@ undone_entry(RangeTblEntry *rte, TupleDesc desc, double ntuples)
 								  desc, natts);
 	Var		   *weight = makeVar(1, natts + 1, INT8OID, -1, InvalidOid, 0);
 
-	with_weight(after, NULL);
-	with_weight(undo, (Expr *) makeFuncExpr(F_INT8UM, INT8OID, list_make1(weight),
-											InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL));
+	derive_with_weight(after, NULL);
+	derive_with_weight(undo, (Expr *) makeFuncExpr(F_INT8UM, INT8OID, list_make1(weight),
+												   InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL));
 	return derive_query_subquery_rte(derive_query_union_all(list_make2(after, undo)), "before");
 }
 
@@ -216,7 +216,7 @@ term_of_union(Query *query, const DeriveTerm *term)
 		if (has_change)
 			return derive_term_of(branch, term);
 		weigh(branch, term, &weight);
-		lfirst(lc) = with_weight(branch, weight);
+		lfirst(lc) = derive_with_weight(branch, weight);
 		IncrementVarSublevelsUp(lfirst(lc), 1, 1);
 	}
 	Assert(!has_change);
@@ -239,7 +239,7 @@ weigh_subquery(RangeTblEntry *rte, const DeriveTerm *term)
 		Expr	   *weight = NULL;
 
 		weigh(rte->subquery, term, &weight);
-		with_weight(rte->subquery, weight);
+		derive_with_weight(rte->subquery, weight);
 	}
 	attno = list_length(rte->subquery->targetList);
 
@@ -325,8 +325,8 @@ term_by_key(Query *query, const DeriveTerm *term)
 		}
 		before = copyObject(after);
 		derive_occurrences_mark_old((Node *) before, changed);
-		branches = lappend(branches, with_weight(after, derive_lower_number(1)));
-		branches = lappend(branches, with_weight(before, derive_lower_number(-1)));
+		branches = lappend(branches, derive_with_weight(after, derive_lower_number(1)));
+		branches = lappend(branches, derive_with_weight(before, derive_lower_number(-1)));
 	}
 	foreach(lc, branches)
 		IncrementVarSublevelsUp(lfirst(lc), 1, 1);
@@ -343,7 +343,7 @@ derive_term_of(Query *query, const DeriveTerm *term)
 	if (!is_direct(query, term->occurrence))
 		return term_by_key(query, term);
 	weigh(query, term, &weight);
-	return with_weight(query, weight);
+	return derive_with_weight(query, weight);
 }
 
 Query *

@@ -67,6 +67,9 @@ extern List *derive_restrict_query(Query *query, Query *rows, List *pairs);
 
 /* ---------- derivative.c ---------- */
 
+/* Append the weight as the last column of a query; NULL is 1. */
+extern Query *derive_with_weight(Query *query, Expr *weight);
+
 /* derive_query_term() of a query in which what is old was marked. */
 extern Query *derive_term_of(Query *query, const DeriveTerm *term);
 

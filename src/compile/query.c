@@ -344,6 +344,14 @@ outer_reference_walker(Node *node, int *depth)
 }
 
 bool
+derive_refers_outside(Node *expr)
+{
+	int			depth = 0;
+
+	return outer_reference_walker(expr, &depth);
+}
+
+bool
 derive_query_refers_outside(Query *query)
 {
 	int			depth = -1;

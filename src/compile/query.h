@@ -44,6 +44,7 @@ extern bool derive_sublinks_read_relations(Node *expr);
 
 /* Does the query, at any depth, use columns of a query around it, or its WITH? */
 extern bool derive_query_refers_outside(Query *query);
+extern bool derive_refers_outside(Node *expr);	/* an expression of a query */
 
 /*
  * The composite types, as OIDs of their relations, that values in the query

@@ -18,6 +18,8 @@
  * the result of what can.  Sub-queries and set-returning functions over groups go
  * the same way; they are evaluated for each row of the grouped sub-query.
  *
+ * So does HAVING that compares with the present (passing_time.c): it becomes WHERE.
+ *
  * Sub-queries that read no relation are functions of a row and left alone.
  *
  *-------------------------------------------------------------------------
@@ -31,6 +33,7 @@
 #include "rewrite/rewriteManip.h"
 
 #include "base/compat.h"
+#include "compile/passing_time.h"
 #include "compile/query.h"
 #include "compile/stages.h"
 
@@ -295,7 +298,7 @@ split_after_group(Query *query)
 	query->targetList = (List *) derive_push_down((Node *) query->targetList, &push);
 	foreach(lc, make_ands_implicit((Expr *) query->havingQual))
 	{
-		if (checkExprHasSubLink(lfirst(lc)))
+		if (checkExprHasSubLink(lfirst(lc)) || derive_holds_time(lfirst(lc)))
 			conditions = lappend(conditions, derive_push_down(lfirst(lc), &push));
 		else
 			having = lappend(having, lfirst(lc));
@@ -334,6 +337,8 @@ does_more_with_groups(Query *query)
 	List	   *keys = NIL;
 	ListCell   *lc;
 
+	if (derive_holds_time(query->havingQual))
+		return true;
 	foreach(lc, query->groupClause)
 		keys = lappend(keys, get_sortgroupclause_expr(lfirst(lc), query->targetList));
 	return over_groups_walker((Node *) query->targetList, keys) || over_groups_walker(query->havingQual, keys);

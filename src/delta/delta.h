@@ -179,6 +179,13 @@ typedef struct DeriveBatch
 	TimestampTz time;			/* when the snapshot was taken; likewise */
 } DeriveBatch;
 
+/* Does the present of the queries move with the batch?  See compile/passing_time.c. */
+static inline bool
+derive_batch_passes_time(const DeriveBatch *batch)
+{
+	return batch->from == NULL || batch->to == NULL || batch->from->time != batch->to->time;
+}
+
 /* NULL if it did not change.  It may have touches. */
 extern DeriveDelta *derive_batch_find(DeriveBatch *batch, Oid relid, bool inh);
 

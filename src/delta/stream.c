@@ -386,6 +386,12 @@ derive_stream_begin_batch(DeriveStream *stream, const DerivePosition *from, cons
 	move_visible(stream);
 }
 
+void
+derive_stream_set_time(DeriveStream *stream, TimestampTz time)
+{
+	stream->to->time = time;
+}
+
 DeriveBatch *
 derive_stream_batch(DeriveStream *stream)
 {

@@ -76,6 +76,9 @@ extern bool derive_stream_complete(DeriveStream *stream, const DeriveSource *sou
 
 extern void derive_stream_begin_batch(DeriveStream *stream, const DerivePosition *from, const DerivePosition *to);
 
+/* In a batch, before its deltas are used: what now() is at its end. */
+extern void derive_stream_set_time(DeriveStream *stream, TimestampTz time);
+
 /*
  * The deltas between from and to.  Valid until end_batch or the next
  * begin_batch.  With since = NULL: the deltas as collected.  With a since

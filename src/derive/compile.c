@@ -57,6 +57,7 @@
 #include "compile/check.h"
 #include "compile/hidden.h"
 #include "compile/lower.h"
+#include "compile/passing_time.h"
 #include "compile/query.h"
 #include "compile/shape.h"
 #include "compile/stages.h"
@@ -160,11 +161,15 @@ is_all_of_from(Query *query, Query *subquery)
 		derive_query_verdict(subquery) == NULL;
 }
 
-/* Would the sub-query have to be evaluated as a whole, again and again, if its rows were not kept? */
+/*
+ * Would the sub-query have to be evaluated as a whole, again and again, if its rows were not
+ * kept?  Or do rows leave it as time passes, which no term of a query around it would tell?
+ */
 static bool
 is_worth_keeping(Query *subquery)
 {
-	return !derive_query_is_linear(subquery) && !derive_query_refers_outside(subquery);
+	return (!derive_query_is_linear(subquery) || derive_count_time_conditions(subquery) > 0) &&
+		!derive_query_refers_outside(subquery);
 }
 
 /* A sub-query in WITH that is used twice, say, is computed once. */
@@ -671,6 +676,7 @@ derive_compile_query(Query *tree, Oid owner, DeriveTableResolver resolve, void *
 	derive_assert_shape(tree, DERIVE_SHAPE_ANY);
 	*query = copyObject(tree);
 	derive_query_choose(*query);
+	derive_split_time(tree);
 
 	derive_lower_query(tree);
 	derive_lower_joins(tree);

@@ -866,7 +866,7 @@ order_query(Query *query)
 
 /* Plan a query whose joins are made in the order in which they are written. */
 static PlannedStmt *
-plan_in_order(Query *query, int cursor_options)
+plan_in_order(Query *query, int cursor_options, ParamListInfo estimates)
 {
 	int			save_limit = join_collapse_limit;
 	PlannedStmt *stmt = NULL;
@@ -874,7 +874,7 @@ plan_in_order(Query *query, int cursor_options)
 	PG_TRY();
 	{
 		join_collapse_limit = 1;
-		stmt = pg_plan_query(query, "pg_derive", cursor_options, NULL);
+		stmt = pg_plan_query(query, "pg_derive", cursor_options, estimates);
 	}
 	PG_FINALLY();
 	{
@@ -886,7 +886,7 @@ plan_in_order(Query *query, int cursor_options)
 
 /* Plan a query whose joins are one problem. */
 static PlannedStmt *
-plan_as_one(Query *query, int cursor_options)
+plan_as_one(Query *query, int cursor_options, ParamListInfo estimates)
 {
 	int			save_joins = join_collapse_limit;
 	int			save_entries = from_collapse_limit;
@@ -895,7 +895,7 @@ plan_as_one(Query *query, int cursor_options)
 	PG_TRY();
 	{
 		join_collapse_limit = from_collapse_limit = MOST_RELATIONS;
-		stmt = pg_plan_query(query, "pg_derive", cursor_options, NULL);
+		stmt = pg_plan_query(query, "pg_derive", cursor_options, estimates);
 	}
 	PG_FINALLY();
 	{
@@ -907,11 +907,11 @@ plan_as_one(Query *query, int cursor_options)
 }
 
 PlannedStmt *
-derive_join_plan(Query *query, int cursor_options)
+derive_join_plan(Query *query, int cursor_options, ParamListInfo estimates)
 {
 	if (has_long_join(query, entry_has_long_join))
-		return plan_in_order(order_query(query), cursor_options);
+		return plan_in_order(order_query(query), cursor_options, estimates);
 	if (has_long_join(query, entry_has_long_outer_join))
-		return plan_as_one(query, cursor_options);
-	return pg_plan_query(query, "pg_derive", cursor_options, NULL);
+		return plan_as_one(query, cursor_options, estimates);
+	return pg_plan_query(query, "pg_derive", cursor_options, estimates);
 }

@@ -186,14 +186,15 @@ restore_planner(const PlannerSettings *saved)
 }
 
 PlannedStmt *
-derive_old_plan(Query *query, int cursor_options, DerivePast *past, DeriveOldIndexes *indexes)
+derive_old_plan(Query *query, int cursor_options, ParamListInfo estimates, DerivePast *past,
+				DeriveOldIndexes *indexes)
 {
 	PlannedStmt *stmt;
 	PlannerSettings saved;
 
 	memset(indexes, 0, sizeof(DeriveOldIndexes));
 	if (past == NULL)
-		return derive_join_plan(query, cursor_options);
+		return derive_join_plan(query, cursor_options, estimates);
 
 	Assert(planning_past == NULL);
 	install_hook();
@@ -202,7 +203,7 @@ derive_old_plan(Query *query, int cursor_options, DerivePast *past, DeriveOldInd
 	restrict_planner(&saved);
 	PG_TRY();
 	{
-		stmt = derive_join_plan(query, cursor_options & ~CURSOR_OPT_PARALLEL_OK);
+		stmt = derive_join_plan(query, cursor_options & ~CURSOR_OPT_PARALLEL_OK, estimates);
 	}
 	PG_FINALLY();
 	{

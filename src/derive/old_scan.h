@@ -10,6 +10,7 @@
 
 #include "base/past.h"
 #include "executor/execdesc.h"
+#include "nodes/params.h"
 #include "nodes/parsenodes.h"
 #include "nodes/plannodes.h"
 
@@ -28,8 +29,8 @@ typedef struct DeriveOldIndexes
  * derive_join_plan() for a query with marked entries; past NULL: it has none.  Sets
  * *indexes.  Never parallel if there is a past.
  */
-extern PlannedStmt *derive_old_plan(Query *query, int cursor_options, DerivePast *past,
-									DeriveOldIndexes *indexes);
+extern PlannedStmt *derive_old_plan(Query *query, int cursor_options, ParamListInfo estimates,
+									DerivePast *past, DeriveOldIndexes *indexes);
 
 /* Is the plan right, and as good as can be, for this past? */
 extern bool derive_old_indexes_fit(const DeriveOldIndexes *indexes, DerivePast *past);

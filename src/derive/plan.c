@@ -10,6 +10,10 @@
  * A query may read some relations as they were in the past (old_scan.c).  Its
  * plan is good for those pasts that know the indexes it uses.
  *
+ * A query may refer to the present by parameters (compile/passing_time.c).  The planner is
+ * told what they are now, so that it knows how few rows are in a range between two of them,
+ * but makes a plan that is good for others as well.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -18,6 +22,7 @@
 #include "executor/executor.h"
 #include "lib/ilist.h"
 #include "miscadmin.h"
+#include "nodes/params.h"
 #include "storage/lmgr.h"
 #include "tcop/dest.h"
 #include "tcop/tcopprot.h"
@@ -28,6 +33,7 @@
 #include "utils/syscache.h"
 
 #include "base/compat.h"
+#include "compile/passing_time.h"
 #include "derive/old_scan.h"
 #include "derive/plan.h"
 
@@ -36,6 +42,7 @@ struct DerivePlan
 	dlist_node	link;			/* in all_plans */
 	Query	   *query;			/* what to plan; never changed */
 	int			cursor_options;
+	bool		at_old_time;
 	MemoryContext cxt;			/* of this struct and the query */
 	MemoryContext stmt_cxt;		/* of stmt, reset when planning again */
 	MemoryContextCallback on_delete;
@@ -55,6 +62,51 @@ typedef struct SinkReceiver
 
 static dlist_head all_plans = DLIST_STATIC_INIT(all_plans);
 
+/* What now() is in queries, see plan.h. */
+static TimestampTz time_before = 0;
+static TimestampTz time_now = 0;
+
+
+/* -------------------------------------------------------------------------
+ * The present
+ * -------------------------------------------------------------------------
+ */
+
+void
+derive_plan_at_old_time(DerivePlan *plan)
+{
+	plan->at_old_time = true;
+}
+
+void
+derive_plan_set_time(TimestampTz before, TimestampTz now)
+{
+	time_before = before;
+	time_now = now;
+}
+
+/* The parameters by which queries refer to the present; without them such a query is an ERROR. */
+static ParamListInfo
+time_params(bool at_old_time)
+{
+	const TimestampTz times[DERIVE_TIME_PARAMS] = {
+		[DERIVE_PARAM_NOW - 1] = at_old_time ? time_before : time_now,
+		[DERIVE_PARAM_LATER - 1] = time_now,
+	};
+	ParamListInfo params;
+
+	if (times[DERIVE_PARAM_NOW - 1] == 0)
+		return NULL;
+	params = makeParamList(DERIVE_TIME_PARAMS);
+	for (int i = 0; i < DERIVE_TIME_PARAMS; i++)
+	{
+		params->params[i].value = TimestampTzGetDatum(times[i]);
+		params->params[i].isnull = false;
+		params->params[i].pflags = 0;	/* plans are kept */
+		params->params[i].ptype = TIMESTAMPTZOID;
+	}
+	return params;
+}
 
 /* -------------------------------------------------------------------------
  * Cached plans
@@ -142,7 +194,8 @@ plan_query(DerivePlan *plan, DerivePast *past)
 	MemoryContextReset(plan->stmt_cxt);
 	plan->valid = true;			/* an invalidation while planning takes it
 								 * back */
-	stmt = derive_old_plan(copyObject(plan->query), plan->cursor_options, past, &plan->indexes);
+	stmt = derive_old_plan(copyObject(plan->query), plan->cursor_options, time_params(plan->at_old_time), past,
+						   &plan->indexes);
 	MemoryContextSwitchTo(plan->stmt_cxt);
 	plan->stmt = copyObject(stmt);
 	MemoryContextSwitchTo(old);
@@ -237,7 +290,8 @@ sink_destroy(DestReceiver *self)
 }
 
 static void
-execute(PlannedStmt *stmt, QueryEnvironment *env, DerivePast *past, bool weighted, DeriveRowSink sink, void *arg)
+execute(PlannedStmt *stmt, bool at_old_time, QueryEnvironment *env, DerivePast *past, bool weighted,
+		DeriveRowSink sink, void *arg)
 {
 	SinkReceiver receiver = {
 		.pub = {sink_receive, sink_startup, sink_shutdown, sink_destroy, DestNone},
@@ -246,7 +300,7 @@ execute(PlannedStmt *stmt, QueryEnvironment *env, DerivePast *past, bool weighte
 		.arg = arg
 	};
 	QueryDesc  *desc = CreateQueryDesc(stmt, "pg_derive", GetActiveSnapshot(), InvalidSnapshot,
-									   &receiver.pub, NULL, env, 0);
+									   &receiver.pub, time_params(at_old_time), env, 0);
 
 	ExecutorStart(desc, 0);
 	if (past != NULL)
@@ -262,7 +316,7 @@ derive_plan_run(DerivePlan *plan, QueryEnvironment *env, DerivePast *past, bool 
 				DeriveRowSink sink, void *arg)
 {
 	make_valid(plan, past);
-	execute(plan->stmt, env, past, weighted, sink, arg);
+	execute(plan->stmt, plan->at_old_time, env, past, weighted, sink, arg);
 }
 
 void
@@ -270,7 +324,7 @@ derive_query_run(Query *query, QueryEnvironment *env, DeriveRowSink sink, void *
 {
 	PlannedStmt *stmt = pg_plan_query(query, "pg_derive", CURSOR_OPT_PARALLEL_OK, NULL);
 
-	execute(stmt, env, NULL, false, sink, arg);
+	execute(stmt, false, env, NULL, false, sink, arg);
 }
 
 /*

@@ -12,6 +12,7 @@
 #include "executor/tuptable.h"
 #include "nodes/parsenodes.h"
 #include "nodes/plannodes.h"
+#include "utils/timestamp.h"
 #include "utils/queryenvironment.h"
 #include "utils/tuplestore.h"
 
@@ -35,6 +36,14 @@ typedef struct DerivePlan DerivePlan;
 extern DerivePlan *derive_plan_create(Query *query, int cursor_options);
 extern void derive_plan_run(DerivePlan *plan, QueryEnvironment *env, DerivePast *past, bool weighted,
 							DeriveRowSink sink, void *arg);
+
+/*
+ * What now() is in all queries that are run from here on (compile/passing_time.c), and in the
+ * plans that are at the old time; 0: not known, a query that depends on it must not be run.
+ */
+extern void derive_plan_set_time(TimestampTz before, TimestampTz now);
+extern void derive_plan_at_old_time(DerivePlan *plan);
+
 extern PlannedStmt *derive_plan_stmt(DerivePlan *plan);
 
 /* Mark cached plans that use this relation (InvalidOid: all); safe in invalidation callbacks. */

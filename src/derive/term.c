@@ -26,6 +26,10 @@
  * With old versions, all occurrences after k are read so, whether or not they
  * changed: it makes no difference then, and k alone decides which plan it is.
  *
+ * Last comes time.  Where conditions compare with now(), all of the above is evaluated at the
+ * time of the position before the batch, and then there is one term for each condition and
+ * direction in which rows pass it (compile/passing_time.c).
+ *
  * Plans are cached for (branch, k, how the others are read, size of the delta).
  *
  *-------------------------------------------------------------------------
@@ -49,6 +53,7 @@
 #include "base/gucs.h"
 #include "compile/derivative.h"
 #include "compile/lower.h"
+#include "compile/passing_time.h"
 #include "compile/query.h"
 #include "compile/shape.h"
 #include "delta/consolidate.h"
@@ -68,10 +73,16 @@ static const struct
 	{PG_INT64_MAX, 200000},
 };
 
+#define WHOLE_BRANCH	(-1)
+
+/* Rows that pass in a longer time are many, perhaps. */
+#define LONG_STEP	(60 * USECS_PER_SEC)
+
 typedef struct CachedTerm
 {
 	int			branch;
-	int			occurrence;		/* -1: the whole branch, no delta */
+	int			occurrence;		/* WHOLE_BRANCH: no delta; below: see
+								 * time_term() */
 	Bitmapset  *old;			/* occurrences that are read as they were */
 	Bitmapset  *undone;			/* occurrences whose delta is undone */
 	int			size_class;
@@ -89,6 +100,7 @@ struct DeriveLinear
 	DeriveReach *reach;			/* of each of them */
 	bool	   *direct;			/* of each branch: of all of its occurrences? */
 	bool		not_null;		/* a branch relies on columns being NOT NULL */
+	int		   *ntimes;			/* of each branch: conditions of time */
 	Bitmapset **columns;		/* that are read of each; made when first
 								 * needed */
 	List	   *terms;			/* of CachedTerm * */
@@ -246,6 +258,12 @@ derive_linear_create(List *branches, bool parallel)
 	linear->noccurrences = list_length(occurrences);
 	linear->occurrences = palloc0(sizeof(DeriveOccurrence) * Max(linear->noccurrences, 1));
 	linear->reach = palloc0(sizeof(DeriveReach) * Max(linear->noccurrences, 1));
+	linear->ntimes = palloc0(sizeof(int) * list_length(branches));
+	foreach(lc, branches)
+	{
+		derive_check_time_places(lfirst(lc), true);
+		linear->ntimes[foreach_current_index(lc)] = derive_count_time_conditions(lfirst(lc));
+	}
 	linear->direct = palloc0(sizeof(bool) * list_length(branches));
 	memset(linear->direct, true, sizeof(bool) * list_length(branches));
 	foreach(lc, occurrences)
@@ -369,6 +387,15 @@ missing_past(DeriveLinear *linear, DeriveBatch *batch)
 }
 
 bool
+derive_linear_timed(DeriveLinear *linear)
+{
+	for (int branch = 0; branch < list_length(linear->branches); branch++)
+		if (linear->ntimes[branch] > 0)
+			return true;
+	return false;
+}
+
+bool
 derive_linear_touched(DeriveLinear *linear, DeriveBatch *batch, const char **unknown)
 {
 	bool		touched = false;
@@ -383,6 +410,12 @@ derive_linear_touched(DeriveLinear *linear, DeriveBatch *batch, const char **unk
 		touched = true;
 		if (delta->unknown)
 			*unknown = delta->reason;
+	}
+	if (derive_linear_timed(linear) && derive_batch_passes_time(batch))
+	{
+		touched = true;
+		if (batch->from == NULL || batch->from->time == 0)
+			*unknown = "the time for which it was evaluated is not known";
 	}
 	if (*unknown == NULL && touched)
 		*unknown = missing_past(linear, batch);
@@ -402,6 +435,25 @@ describe_delta(Oid relid)
 
 	table_close(rel, NoLock);
 	return desc;
+}
+
+/* The rows that pass a condition of time, in one direction, are a term like that of an occurrence. */
+static int
+time_term(int condition, bool entering)
+{
+	return WHOLE_BRANCH - 1 - (2 * condition + (entering ? 1 : 0));
+}
+
+static int
+time_condition(int term)
+{
+	return (WHOLE_BRANCH - 1 - term) / 2;
+}
+
+static bool
+time_entering(int term)
+{
+	return (WHOLE_BRANCH - 1 - term) % 2 == 1;
 }
 
 /* The cached plan of a term, made when first needed. */
@@ -424,8 +476,10 @@ find_term(DeriveLinear *linear, int branch, int occurrence, Bitmapset *old_ones,
 	}
 
 	query = copyObject(list_nth_node(Query, linear->branches, branch));
-	if (occurrence < 0)
+	if (occurrence == WHOLE_BRANCH)
 		options = linear->parallel ? CURSOR_OPT_PARALLEL_OK : 0;
+	else if (occurrence < WHOLE_BRANCH)
+		query = derive_time_term(query, time_condition(occurrence), time_entering(occurrence));
 	else
 	{
 		DeriveTerm	derivative = {
@@ -447,6 +501,8 @@ find_term(DeriveLinear *linear, int branch, int occurrence, Bitmapset *old_ones,
 	term->undone = bms_copy(undone);
 	term->size_class = size_class;
 	term->plan = derive_plan_create(query, options);
+	if (occurrence != WHOLE_BRANCH)
+		derive_plan_at_old_time(term->plan);
 	linear->terms = lappend(linear->terms, term);
 	MemoryContextSwitchTo(old);
 	return term->plan;
@@ -522,6 +578,19 @@ run_term(DeriveLinear *linear, int occurrence, DerivePlan *plan, QueryEnvironmen
 	derive_consolidate_finish(net, pass_net, &net_sink);
 }
 
+/* What comes and goes in a branch because time has passed; a long step, after a pause, has a plan of its own. */
+static void
+run_time_terms(DeriveLinear *linear, int branch, DeriveBatch *batch, DeriveRowSink sink, void *arg)
+{
+	int			size_class = Abs(batch->to->time - batch->from->time) > LONG_STEP ? 1 : 0;
+
+	for (int i = 0; i < linear->ntimes[branch]; i++)
+	{
+		derive_plan_run(find_term(linear, branch, time_term(i, true), NULL, NULL, size_class), NULL, NULL, true, sink, arg);
+		derive_plan_run(find_term(linear, branch, time_term(i, false), NULL, NULL, size_class), NULL, NULL, true, sink, arg);
+	}
+}
+
 void
 derive_linear_delta(DeriveLinear *linear, DeriveBatch *batch, DeriveRowSink sink, void *arg)
 {
@@ -558,13 +627,16 @@ derive_linear_delta(DeriveLinear *linear, DeriveBatch *batch, DeriveRowSink sink
 		run_term(linear, i, find_term(linear, branch, i, old, undone, size_class), env,
 				 old != NULL || linear->reach[i] != DERIVE_REACH_DIRECT ? batch->past : NULL, sink, arg);
 	}
+	if (derive_batch_passes_time(batch))
+		for (int branch = 0; branch < list_length(linear->branches); branch++)
+			run_time_terms(linear, branch, batch, sink, arg);
 }
 
 void
 derive_linear_full(DeriveLinear *linear, DeriveRowSink sink, void *arg)
 {
 	for (int branch = 0; branch < list_length(linear->branches); branch++)
-		derive_plan_run(find_term(linear, branch, -1, NULL, NULL, 0), NULL, NULL, false, sink, arg);
+		derive_plan_run(find_term(linear, branch, WHOLE_BRANCH, NULL, NULL, 0), NULL, NULL, false, sink, arg);
 }
 
 Query *

@@ -42,6 +42,9 @@ extern List *derive_linear_sources(DeriveLinear *linear, List *sources);
 /* Has any relation that is read a delta in the batch?  *unknown: one whose contents must be re-read. */
 extern bool derive_linear_touched(DeriveLinear *linear, DeriveBatch *batch, const char **unknown);
 
+/* Does it depend on the time? */
+extern bool derive_linear_timed(DeriveLinear *linear);
+
 /* The delta of the result, under the active snapshot, as weighted rows in no order. */
 extern void derive_linear_delta(DeriveLinear *linear, DeriveBatch *batch, DeriveRowSink sink, void *arg);
 

@@ -30,6 +30,7 @@
 #include "base/rowhash.h"
 #include "compile/digest.h"
 #include "compile/hidden.h"
+#include "compile/passing_time.h"
 #include "compile/query.h"
 #include "derive/choice.h"
 #include "derive/plan.h"
@@ -53,6 +54,7 @@ derive_whole_compile(DeriveOperator *op, Query *block)
 	DeriveWhole *whole = palloc0(sizeof(DeriveWhole));
 
 	Assert(!derive_query_refers_outside(block));
+	derive_check_time_places(block, false);
 	derive_query_choose(block);
 
 	/* without the columns that only ORDER BY needs */

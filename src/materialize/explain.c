@@ -16,6 +16,7 @@
 
 #include "access/genam.h"
 #include "access/table.h"
+#include "catalog/pg_am_d.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_index.h"
 #include "lib/stringinfo.h"
@@ -67,7 +68,7 @@ index_serves(Form_pg_index index, AttrNumber attno, List *known)
 
 /* A valid index that serves, or InvalidOid. */
 static Oid
-serving_index(Oid relid, AttrNumber attno, List *known)
+serving_index(Oid relid, AttrNumber attno, bool range, List *known)
 {
 	Relation	rel = table_open(relid, AccessShareLock);
 	List	   *indexes = RelationGetIndexList(rel);
@@ -79,6 +80,7 @@ serving_index(Oid relid, AttrNumber attno, List *known)
 		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
 
 		if (index->rd_index->indisvalid && index_serves(index->rd_index, attno, known) &&
+			!(range && index->rd_rel->relam == HASH_AM_OID) &&
 			RelationGetIndexPredicate(index) == NIL)
 			found = lfirst_oid(lc);
 		index_close(index, AccessShareLock);
@@ -126,14 +128,14 @@ add_missing(AdviceContext *context, Oid relid, List *columns)
 
 /* Are there indexes to find its rows by these columns?  One index would do for those that have none. */
 static void
-consider_columns(AdviceContext *context, Oid relid, List *known)
+consider_columns(AdviceContext *context, Oid relid, List *known, bool range)
 {
 	List	   *missing = NIL;
 	ListCell   *lc;
 
 	foreach(lc, known)
 	{
-		Oid			index = serving_index(relid, lfirst_int(lc), known);
+		Oid			index = serving_index(relid, lfirst_int(lc), range, known);
 		char	   *line;
 
 		if (!OidIsValid(index))
@@ -182,7 +184,8 @@ advise_operator(DeriveOperator *op, AdviceContext *context)
 
 		/* a derived table that is not there will have what it needs */
 		if (get_rel_relkind(lookup->relid) != '\0')
-			consider_columns(context, lookup->relid, derive_lookup_columns(lookups, lookup->relid, lookup->group));
+			consider_columns(context, lookup->relid, derive_lookup_columns(lookups, lookup->relid, lookup->group),
+							 lookup->range);
 	}
 }
 
@@ -291,6 +294,8 @@ explain_operator(DeriveProgram *program, DeriveOperator *op, int depth, List *li
 											op->label, op->routine->name, target_text(program, op)));
 	foreach(lc, op->routine->explain(op, NIL))
 		lines = indented(lines, depth + 2, lfirst(lc));
+	if (op->input != NULL && derive_linear_timed(op->input))
+		lines = indented(lines, depth + 2, "As time passes: rows enter and leave by conditions with now()");
 	foreach(lc, reach_texts(program, op))
 		lines = indented(lines, depth + 2, lfirst(lc));
 	if (OidIsValid(program->view))

@@ -24,7 +24,10 @@
  * Sub-queries that only pass a column on are looked through.  People's tables are
  * people's business: they are told (explain.c).  Derived tables are ours.
  *
- * Which index.  Equality is all that is asked for.  Columns of fixed length go
+ * A condition with now() wants an index that finds a range (compile/passing_time.c), the only
+ * one here that does.
+ *
+ * Which index.  Equality is all else that is asked for.  Columns of fixed length go
  * into one btree index.  A text may be too long for that (2700 bytes), and then the
  * view could not be maintained; a hash index takes any value, though only one
  * column, so each of the others gets one of its own, and the planner takes the best
@@ -46,6 +49,7 @@
 
 #include "base/compat.h"
 #include "compile/derivative.h"
+#include "compile/passing_time.h"
 #include "compile/query.h"
 #include "materialize/internal.h"
 #include "materialize/lookups.h"
@@ -68,7 +72,7 @@ typedef struct LookupContext
 
 /* Where the column of a range table entry comes from. */
 static void
-add_lookup(LookupContext *context, RangeTblEntry *rte, AttrNumber attno, int group)
+add_lookup(LookupContext *context, RangeTblEntry *rte, AttrNumber attno, int group, bool range)
 {
 	Query	   *query = rte->subquery;
 
@@ -76,6 +80,7 @@ add_lookup(LookupContext *context, RangeTblEntry *rte, AttrNumber attno, int gro
 	{
 		DeriveLookup *lookup = palloc(sizeof(DeriveLookup));
 
+		lookup->range = range;
 		lookup->relid = rte->relid;
 		lookup->attno = attno;
 		lookup->group = group;
@@ -87,7 +92,7 @@ add_lookup(LookupContext *context, RangeTblEntry *rte, AttrNumber attno, int gro
 		int			i = -1;
 
 		while ((i = bms_next_member(used, i)) >= 0)
-			add_lookup(context, rt_fetch(i, query->rtable), attno, group);
+			add_lookup(context, rt_fetch(i, query->rtable), attno, group, range);
 	}
 	else if (rte->rtekind == RTE_SUBQUERY)
 	{
@@ -95,7 +100,7 @@ add_lookup(LookupContext *context, RangeTblEntry *rte, AttrNumber attno, int gro
 		Var		   *var = tle ? derive_query_plain_column(derive_compat_flatten_join_aliases(query, (Node *) tle->expr)) : NULL;
 
 		if (var != NULL && var->varlevelsup == 0)
-			add_lookup(context, rt_fetch(var->varno, query->rtable), var->varattno, group);
+			add_lookup(context, rt_fetch(var->varno, query->rtable), var->varattno, group, range);
 	}
 }
 
@@ -128,19 +133,19 @@ group_of(LookupContext *context, RangeTblEntry *mine, const void *other)
 
 /* An expression is compared with another place, or with several of a step. */
 static void
-consider_column(LookupContext *context, Node *side, const void *other)
+consider_column(LookupContext *context, Node *side, const void *other, bool range)
 {
 	Var		   *var = derive_query_plain_column(side);
 	RangeTblEntry *mine = place_of(context, var);
 
 	if (mine != NULL && mine != other)
-		add_lookup(context, mine, var->varattno, group_of(context, mine, other));
+		add_lookup(context, mine, var->varattno, group_of(context, mine, other), range);
 }
 
 static void
-consider_side(LookupContext *context, Node *side, Node *opposite)
+consider_side(LookupContext *context, Node *side, Node *opposite, bool range)
 {
-	consider_column(context, side, place_of(context, derive_query_plain_column(opposite)));
+	consider_column(context, side, place_of(context, derive_query_plain_column(opposite)), range);
 }
 
 /* Has an expression columns of one of the queries that we are in? */
@@ -186,8 +191,8 @@ lookup_walker(Node *node, LookupContext *context)
 		if ((op_mergejoinable(op->opno, exprType(left)) || op_hashjoinable(op->opno, exprType(left))) &&
 			has_columns(context, left) && has_columns(context, right))
 		{
-			consider_side(context, left, right);
-			consider_side(context, right, left);
+			consider_side(context, left, right, false);
+			consider_side(context, right, left, false);
 		}
 	}
 	return expression_tree_walker(node, lookup_walker, context);
@@ -205,9 +210,9 @@ consider_step(LookupContext *context, DeriveStep *step)
 		Node	   *left = get_leftop((Expr *) pair->condition);
 		Node	   *right = get_rightop((Expr *) pair->condition);
 
-		consider_column(context, left, step);
+		consider_column(context, left, step, false);
 		if (!step->partitions)
-			consider_column(context, right, step);
+			consider_column(context, right, step, false);
 	}
 	context->queries = NIL;
 }
@@ -233,7 +238,19 @@ consider_key(LookupContext *context, Query *query)
 	Node	   *key = (Node *) linitial_node(TargetEntry, query->targetList)->expr;
 
 	context->queries = list_make1(query);
-	consider_side(context, derive_compat_flatten_join_aliases(query, key), NULL);
+	consider_side(context, derive_compat_flatten_join_aliases(query, key), NULL, false);
+	context->queries = NIL;
+}
+
+/* Rows that enter or leave as time passes are those between two values. */
+static void
+consider_time(LookupContext *context, Query *query)
+{
+	ListCell   *lc;
+
+	context->queries = list_make1(query);
+	foreach(lc, derive_time_sides(query))
+		consider_side(context, derive_compat_flatten_join_aliases(query, lfirst(lc)), NULL, true);
 	context->queries = NIL;
 }
 
@@ -248,6 +265,7 @@ derive_operator_lookups(DeriveOperator *op)
 	{
 		(void) lookup_walker(lfirst(lc), &context);
 		consider_changes(&context, lfirst_node(Query, lc));
+		consider_time(&context, lfirst(lc));
 	}
 	if (by_key != NULL)
 		consider_key(&context, by_key);

@@ -15,6 +15,7 @@ typedef struct DeriveLookup
 {
 	Oid			relid;
 	AttrNumber	attno;
+	bool		range;			/* by what is between two values */
 	int			group;			/* columns of one relation with the same
 								 * number are known at the same time */
 } DeriveLookup;

@@ -217,6 +217,7 @@ declare(DeriveContext *context)
 	{
 		DeriveOperator *op = lfirst(lc);
 
+		program->timed |= op->input != NULL && derive_linear_timed(op->input);
 		if (op->verdict != NULL && program->whole == NULL)
 			program->whole = op->verdict->construct;
 		if (!program->creating)

@@ -406,6 +406,7 @@ void
 derive_program_describe(DeriveProgram *program, DeriveViewRow *row)
 {
 	row->program = (int64) program->digest;
+	row->timed = program->timed;
 	row->maintained = program->whole != NULL ? DERIVE_MAINTAINED_AS_A_WHOLE : DERIVE_MAINTAINED_INCREMENTALLY;
 }
 
@@ -556,6 +557,8 @@ derive_program_changes(DeriveProgram *program, DeriveBatch *batch)
 	bool		truncated;
 	int64		result = count_changes(program, batch, &unknown, &truncated);
 
+	if (program->timed && derive_batch_passes_time(batch))
+		return result;
 	return result > 0 || unknown || truncated ? result : -1;
 }
 
@@ -702,6 +705,7 @@ run_as_owner(DeriveProgram *program, DeriveProgramRun *run, DeriveDoing doing, v
 	program->context->lsn = run->batch && run->batch->lsn ? run->batch->lsn : GetXLogInsertRecPtr();
 	program->context->covered = run->batch ? run->batch->covered : InvalidXLogRecPtr;
 	program->context->time = run->batch && run->batch->time ? run->batch->time : GetCurrentTimestamp();
+	derive_plan_set_time(run->batch && run->batch->from ? run->batch->from->time : 0, program->present);
 	enter_error_context(program, &context, doing, run->batch, program->context->lsn);
 	derive_owner_enter(program, &saved);
 	PG_TRY();
@@ -831,6 +835,7 @@ derive_program_compare(DeriveProgram *program, int64 *missing, int64 *extra)
 						   program->context->name)));
 	enter_error_context(program, &context, DERIVE_DOING_COMPARE, NULL, GetXLogInsertRecPtr());
 	derive_owner_enter(program, &saved);
+	derive_plan_set_time(0, program->present);
 	derive_see_own_changes();
 	rel = table_open(program->view, AccessShareLock);
 	slot = table_slot_create(rel, NULL);

@@ -63,6 +63,9 @@ typedef struct DeriveProgram
 								 * operator ("LIMIT or OFFSET"), so that a
 								 * change may cost as much as the whole */
 	double		whole_ms;		/* what these parts took, in its last run */
+	bool		timed;			/* what it contains depends on the time */
+	TimestampTz present;		/* set by who runs it: what now() is in its
+								 * query; 0: it does not matter */
 	bool		exported;		/* set by the worker: another view reads this
 								 * one */
 	bool		expire;			/* set by the worker: the next apply() shall

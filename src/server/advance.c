@@ -273,6 +273,7 @@ advance(void *arg)
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	derive_watchdog_start(view);
+	program->present = move->batch->to->time;
 
 	if (row.state == DERIVE_VIEW_BUILDING || view->fill)
 	{

@@ -432,7 +432,9 @@ fill(void)
 	/* S_b.  What was locked above must be all that the query reads now. */
 	PushActiveSnapshot(GetTransactionSnapshot());
 	row->position = derive_position_from_snapshot(GetActiveSnapshot());
+	row->position->time = derive_position_present();
 	program = derive_program_load(args.view, CurrentMemoryContext);
+	program->present = row->position->time;
 	if (program->outdated != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),

@@ -578,7 +578,7 @@ derive_worker_sources_fresh(WorkerView *view)
 static bool
 same_position(const DerivePosition *a, const DerivePosition *b)
 {
-	return derive_position_includes(a, b) && derive_position_includes(b, a);
+	return a->time == b->time && derive_position_includes(a, b) && derive_position_includes(b, a);
 }
 
 /*

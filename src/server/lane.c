@@ -751,6 +751,7 @@ compute(void *arg)
 	UpdateActiveSnapshotCommandId();
 	program->exported = is_read_by_changes(run, view);
 	program->expire = program->routine->expire != NULL;
+	program->present = run->position->time;
 	if (view->row->state == DERIVE_VIEW_BUILDING || !derive_view_populated(view->relid))
 	{
 		counts.inserted = derive_program_build(program, NULL, take_lock, NULL);

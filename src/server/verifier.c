@@ -602,6 +602,7 @@ verify(Verification *v)
 {
 	DeriveViewRow *row;
 	List	   *relations;
+	DerivePosition *position;
 
 	set_phase("taking locks");
 	relations = look(v);
@@ -620,11 +621,12 @@ verify(Verification *v)
 	if (!derive_await_batch(database))
 		return AGAIN;
 	DERIVE_DEBUG_POINT("verify-batch");
-	if (!derive_push_batch_snapshot(NULL, NULL))
+	if (!derive_push_batch_snapshot(&position, NULL))
 		return AGAIN;
 	row = derive_registry_get_at(v->view, GetActiveSnapshot());
 	if (!is_at_batch(row, v->program))
 		return AGAIN;
+	v->program->present = position->time;
 
 	set_phase("comparing");
 	DERIVE_DEBUG_POINT("verify-snapshot");

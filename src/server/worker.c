@@ -38,7 +38,8 @@
  * one to DeriveDatabase.commits after it has become visible.  The worker reads
  * the counter before it takes S; as long as the counter is what it was then,
  * there is nothing new.  Only if the worker has announced that it sleeps does
- * a commit also set its latch.  The worker's own commits do not count.
+ * a commit also set its latch.  The worker's own commits do not count.  If some view
+ * depends on the time (compile/passing_time.c), the worker wakes up by itself as well.
  *
  * Errors.  After an ERROR the batch is rolled back, while its deltas stay in the
  * stream, and run again in careful mode, which finds the view that is to blame
@@ -441,6 +442,39 @@ anything_to_expire(void)
 	return false;
 }
 
+/*
+ * When must views move for no other reason than that time has passed?  0: never.  A clock
+ * that was set back is no reason to wait: they follow it.
+ */
+static TimestampTz
+next_tick(TimestampTz now)
+{
+	ListCell   *lc;
+
+	foreach(lc, derive_worker.views)
+	{
+		WorkerView *view = lfirst(lc);
+
+		if (view->program == NULL || !view->program->timed || view->row->state != DERIVE_VIEW_READY ||
+			derive_worker.position == NULL)
+			continue;
+		if (now < derive_worker.position->time)
+			return now;
+		return TimestampTzPlusMilliseconds(derive_worker.position->time, derive_time_resolution);
+	}
+	return 0;
+}
+
+/* In ms; -1: never. */
+static long
+ms_to_tick(void)
+{
+	TimestampTz now = derive_position_present();
+	TimestampTz tick = next_tick(now);
+
+	return tick == 0 ? -1 : tick <= now ? 0 : TimestampDifferenceMilliseconds(now, tick);
+}
+
 static bool
 anything_to_do(void)
 {
@@ -462,7 +496,7 @@ anything_to_do(void)
 		if (log_has_grown() || derive_worker_position_is_due(derive_worker.covered))
 			return true;
 	}
-	return anything_to_expire() || derive_worker_hold_is_due() || derive_worker_has_pending_request() ||
+	return ms_to_tick() == 0 || anything_to_expire() || derive_worker_hold_is_due() || derive_worker_has_pending_request() ||
 		derive_worker_is_asked_for_batch();
 }
 
@@ -541,6 +575,8 @@ idle(void)
 			timeout = Min(timeout, RETRY_MS);
 	}
 
+	if (ms_to_tick() >= 0)
+		timeout = Min(timeout, ms_to_tick() + 1);
 	timeout = derive_worker_hold_timeout(derive_worker_journals_timeout(derive_worker_lane_timeout(timeout)));
 
 	pgstat_report_activity(STATE_IDLE, NULL);
@@ -661,11 +697,44 @@ note_health(void)
 	LWLockRelease(derive_shared()->lock);
 }
 
+/* Is it something else than an idle moment of a view that depends on the time? */
+static bool
+wants_present(WorkerView *view, DeriveBatch *batch)
+{
+	return view->row->state != DERIVE_VIEW_READY || view->waiting != NULL || derive_worker_needs_recompute(view) ||
+		derive_program_changes(view->program, batch) >= 0 ||
+		(view->program->view_sources != NIL && batch->deltas != NIL);
+}
+
+/*
+ * What now() is in the queries at the end of the batch.  All views that depend on it move
+ * with it, changed or not.  So not every batch moves it that has nothing for any of them;
+ * one that has must, or a row that is valid from now() on would not be seen.
+ */
+static TimestampTz
+time_of_batch(DeriveBatch *batch, TimestampTz present)
+{
+	TimestampTz before = batch->from != NULL ? batch->from->time : 0;
+	ListCell   *lc;
+
+	if (before == 0 || present < before || present - before >= derive_time_resolution * INT64CONST(1000))
+		return present;
+	foreach(lc, derive_worker.views)
+	{
+		WorkerView *view = lfirst(lc);
+
+		if (derive_worker_takes_part(view) && view->program->timed && wants_present(view, batch))
+			return present;
+	}
+	return before;
+}
+
 static void
 run_batch(void)
 {
 	uint64		commits = pg_atomic_read_u64(&derive_worker.db->commits);
 	TimestampTz taken_at;
+	TimestampTz present;
 	DerivePosition *to;
 	DerivePosition *next;
 	DeriveBatch *batch;
@@ -706,6 +775,8 @@ run_batch(void)
 	derive_worker_open_past();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	to = derive_position_from_snapshot(GetActiveSnapshot());
+	present = derive_position_present();
+	to->time = derive_worker.position != NULL ? derive_worker.position->time : 0;
 	derive_worker_hold_present(to);
 
 	/* capture */
@@ -721,6 +792,8 @@ run_batch(void)
 	batch->lsn = derive_worker.decoded_upto;
 	batch->covered = covered;
 	batch->time = taken_at;
+	to->time = time_of_batch(batch, present);
+	derive_stream_set_time(derive_worker.stream, to->time);
 	INSTR_TIME_SET_CURRENT(duration);
 	INSTR_TIME_SUBTRACT(duration, start);
 

@@ -165,7 +165,8 @@ ALTER SYSTEM RESET pg_derive.time_resolution;
 ALTER SYSTEM RESET pg_derive.debug_clock_offset;
 SELECT pg_reload_conf();
 
--- Who inserts a row that is valid from now on, and waits, sees it.
+-- Who inserts a row that is valid from now on, and waits, sees it, once the worker has the clock back.
+SELECT await_hour('last_hours', 0);
 INSERT INTO p VALUES (5000, 1, 1, now(), now() + interval '1 day');
 INSERT INTO e VALUES (5000, 1, 1, now());
 SELECT derive.wait(timeout => '60 s');

@@ -57,6 +57,7 @@ OBJS = \
 	src/compile/place.o \
 	src/compile/query.o \
 	src/compile/reach.o \
+	src/compile/recursion.o \
 	src/compile/restrict.o \
 	src/compile/shape.o \
 	src/compile/stable.o \
@@ -101,6 +102,7 @@ OBJS = \
 	src/derive/joinorder.o \
 	src/derive/old_scan.o \
 	src/derive/plan.o \
+	src/derive/recursive.o \
 	src/derive/select.o \
 	src/derive/statetable.o \
 	src/derive/term.o \
@@ -171,6 +173,7 @@ REGRESS = \
 	subqueries \
 	set_operations \
 	grouping_sets \
+	recursive \
 	choices \
 	whole \
 	limits \

@@ -12,7 +12,7 @@ CREATE FUNCTION sta(int) RETURNS int LANGUAGE sql STABLE AS 'SELECT count(*)::in
 SET pg_derive.allow_recompute = off;
 SELECT derive.create_view('r', 'SELECT a, rank() OVER (ORDER BY b) FROM t');
 SELECT derive.create_view('r', 'SELECT a FROM t ORDER BY b LIMIT 3');
-SELECT derive.create_view('r', 'WITH RECURSIVE x(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM x JOIN t ON t.a = n) SELECT n FROM x');
+SELECT derive.create_view('r', 'WITH RECURSIVE x(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM x JOIN t ON t.a = n) CYCLE n SET c USING p SELECT n FROM x');
 SELECT derive.maintain('mv2');
 RESET pg_derive.allow_recompute;
 -- what cannot be told from the log, or is not determined at all

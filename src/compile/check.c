@@ -475,7 +475,7 @@ expand_mutator(Node *node, ExpandContext *context)
 		Query	   *query = list_nth(context->queries, var->varlevelsup);
 		RangeTblEntry *rte = rt_fetch(var->varno, query->rtable);
 
-		if (rte->rtekind == RTE_RELATION || rte->rtekind == RTE_SUBQUERY)
+		if (rte->rtekind == RTE_RELATION || rte->rtekind == RTE_SUBQUERY || rte->rtekind == RTE_CTE)
 		{
 			RowExpr    *row = makeNode(RowExpr);
 			List	   *names;

@@ -39,7 +39,7 @@ static bool
 is_expanded(Var *var, RangeTblEntry *rte)
 {
 	if (var->varattno == InvalidAttrNumber)
-		return rte->rtekind == RTE_RELATION || rte->rtekind == RTE_SUBQUERY;
+		return rte->rtekind == RTE_RELATION || rte->rtekind == RTE_SUBQUERY || rte->rtekind == RTE_CTE;
 	return var->varattno > 0 && rte->rtekind == RTE_RELATION &&
 		get_attgenerated(rte->relid, var->varattno) == 'v';
 }
@@ -59,6 +59,8 @@ keep_entry(Query *query, RangeTblEntry *rte)
 	below->lateral = false;
 	if (below->rtekind == RTE_SUBQUERY)
 		IncrementVarSublevelsUp((Node *) below->subquery, 1, 1);
+	else if (below->rtekind == RTE_CTE)
+		below->ctelevelsup++;
 	ref->rtindex = 1;
 	inner->commandType = CMD_SELECT;
 	inner->canSetTag = true;

@@ -97,33 +97,42 @@ derive_query_rewrite(Query *query)
 
 /*
  * Put the query of each WITH entry where it is used.  Only deterministic
- * queries reach us, so evaluating one twice makes no difference.  A WITH RECURSIVE
- * stays, with all its entries.
+ * queries reach us, so evaluating one twice makes no difference.  Entries that read
+ * themselves stay.
  */
 static void
 inline_ctes(Query *query)
 {
+	List	   *recursive = NIL;
 	ListCell   *lc;
 
-	/* entries in declaration order: later ones may use earlier ones */
-	if (!query->hasRecursive)
+	/*
+	 * in the order in which they were declared, or, in WITH RECURSIVE, in
+	 * which they must be evaluated: later ones may use earlier ones
+	 */
+	foreach(lc, query->cteList)
 	{
-		foreach(lc, query->cteList)
-		{
-			CommonTableExpr *cte = lfirst_node(CommonTableExpr, lc);
-			InlineContext context;
+		CommonTableExpr *cte = lfirst_node(CommonTableExpr, lc);
 
-			if (!IsA(cte->ctequery, Query))
-				continue;
-			inline_ctes((Query *) cte->ctequery);
-			context.name = cte->ctename;
-			context.query = (Query *) cte->ctequery;
-			context.depth = -1;
-			(void) inline_cte_walker((Node *) query, &context);
-		}
-		query->cteList = NIL;
+		if (!IsA(cte->ctequery, Query))
+			continue;
+		inline_ctes((Query *) cte->ctequery);
+		if (cte->cterecursive)
+			recursive = lappend(recursive, cte);
+		else
+			derive_query_inline_cte(query, cte->ctename, (Query *) cte->ctequery);
 	}
-	(void) query_tree_walker(query, inline_ctes_walker, NULL, 0);
+	query->cteList = recursive;
+	query->hasRecursive = recursive != NIL;
+	(void) query_tree_walker(query, inline_ctes_walker, NULL, QTW_IGNORE_CTE_SUBQUERIES);
+}
+
+void
+derive_query_inline_cte(Query *query, const char *name, Query *by)
+{
+	InlineContext context = {.name = name,.query = by,.depth = -1};
+
+	(void) inline_cte_walker((Node *) query, &context);
 }
 
 static bool

@@ -16,13 +16,16 @@
 
 /*
  * The definition of a materialized view, rewritten: plain views inside are
- * expanded, CTEs are inlined, range table entries carry no permission checks.
+ * expanded, CTEs that do not read themselves are inlined, range table entries carry no permission checks.
  * A fresh tree in CurrentMemoryContext.  Takes the rewriter's locks.
  */
 extern Query *derive_query_of_view(Oid view);
 
 /* The same of an analysed query that was not rewritten; it is scribbled on. */
 extern Query *derive_query_rewrite(Query *query);
+
+/* Put a query in the place of every reference to an entry of the query's WITH, at any depth. */
+extern void derive_query_inline_cte(Query *query, const char *name, Query *by);
 
 /* Indexes of the range table entries that FROM (or a set operation) really uses. */
 extern Bitmapset *derive_query_used(Query *query);

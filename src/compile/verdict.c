@@ -83,7 +83,7 @@ static const struct
 {
 	{recursive, {"WITH RECURSIVE",
 			"A row may follow from others over any number of steps.",
-	"Derivation \"reachability\" keeps the transitive closure of a graph incrementally."}},
+	"Let it read itself in FROM, without SEARCH, CYCLE and windows; then it is maintained step by step."}},
 	{limits, {"LIMIT or OFFSET",
 			"Which rows are within the limit depends on all the others.",
 	"Leave it out and apply it when reading the view; an index on the view makes that fast."}},

@@ -30,6 +30,13 @@
  *		operator 0	aggregate	a			--> derived table 0
  *		operator 1	whole		table 0		--> the view
  *
+ * What reads itself in WITH RECURSIVE becomes an operator, too, if it can be taken apart
+ * (compile/recursion.c), and the block reads its table:
+ *
+ *	WITH RECURSIVE x AS (SELECT .. FROM a UNION SELECT .. FROM x JOIN b ..) SELECT .. FROM x JOIN c ..
+ *		operator 0	recursive	a, b		--> derived table 0
+ *		operator 1	select		table 0, c	--> the view
+ *
  * To add a kind of operator (an outer join, a window): take the construct out of
  * that table, cut at it in compile_block(), and give it a routine.
  *
@@ -59,12 +66,14 @@
 #include "compile/lower.h"
 #include "compile/passing_time.h"
 #include "compile/query.h"
+#include "compile/recursion.h"
 #include "compile/shape.h"
 #include "compile/stages.h"
 #include "derive/aggregate.h"
 #include "derive/choice.h"
 #include "derive/compile.h"
 #include "derive/exactsum.h"
+#include "derive/recursive.h"
 #include "derive/whole.h"
 
 typedef struct Compiler
@@ -350,11 +359,72 @@ compile_partitioned(Compiler *compiler, Query *query)
 	return compile_select(compiler, derive_query_wrap(query), label);
 }
 
+/* An entry of WITH RECURSIVE: the query that reads its rows, or NULL. */
+static Query *
+compile_recursion(Compiler *compiler, CommonTableExpr *cte)
+{
+	DeriveRecursion recursion;
+	DeriveOperator *op;
+
+	/* once there are tables for what it reads there is no way back */
+	if (!derive_recursion_take_apart(cte, &recursion) ||
+		!derive_linear_is_possible(derive_recursion_step(&recursion, NULL, false)))
+		return NULL;
+	if (!derive_query_reads_relations(recursion.base))
+		recursion.base = derive_query_wrap(recursion.base);
+	else if (!derive_query_is_linear(recursion.base) || recursion.base->setOperations != NULL)
+		recursion.base = keep(compiler, recursion.base);
+	derive_query_coerce_columns(recursion.base, recursion.op);
+	flatten_from(compiler, recursion.base);
+	if (!derive_linear_is_possible(recursion.base))
+		recursion.base = derived_scan(compiler, compile_whole(compiler, recursion.base, &derive_verdict_without_terms));
+	flatten_from(compiler, recursion.step);
+	derive_query_choose_inside(recursion.base);
+	derive_query_choose_inside(recursion.step);
+	op = new_operator(compiler, "WITH RECURSIVE");
+	derive_recursive_compile(op, &recursion, compiler->resolve, compiler->arg);
+	add_operator(compiler, op);
+	return derive_query_scan(op->table, op->desc, op->desc);
+}
+
+/* Make tables of what reads itself, as far as that can be maintained; the rest stays. */
+static void
+compile_recursions(Compiler *compiler, Query *query)
+{
+	List	   *rest = NIL;
+	ListCell   *lc;
+
+	if (query->cteList == NIL)
+		return;
+	foreach(lc, query->cteList)
+	{
+		CommonTableExpr *cte = lfirst_node(CommonTableExpr, lc);
+		Query	   *scan;
+
+		if (cte->cterefcount == 0)
+			continue;			/* it is not evaluated */
+		scan = compile_recursion(compiler, cte);
+		if (scan != NULL)
+			derive_query_inline_cte(query, cte->ctename, scan);
+		else
+			rest = lappend(rest, cte);
+	}
+	query->cteList = rest;
+	query->hasRecursive = rest != NIL;
+	if (rest == NIL)
+	{
+		derive_lower_query(query);
+		derive_lower_joins(query);
+	}
+}
+
 static DeriveOperator *
 compile_block(Compiler *compiler, Query *query)
 {
-	const DeriveVerdict *verdict = derive_query_verdict(query);
+	const DeriveVerdict *verdict;
 
+	compile_recursions(compiler, query);
+	verdict = derive_query_verdict(query);
 	if (verdict != NULL)
 		return compile_whole(compiler, query, verdict);
 	if (query->setOperations)

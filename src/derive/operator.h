@@ -11,6 +11,7 @@
  *
  *	select		a linear query: joins, UNION ALL			select.c
  *	aggregate	groups over a linear query, DISTINCT		aggregate.c
+ *	recursive	an entry of WITH RECURSIVE					recursive.c
  *	whole		any query, evaluated anew					whole.c
  *
  *-------------------------------------------------------------------------
@@ -90,6 +91,7 @@ struct DeriveOperator
 	/* the inside, for the routine alone */
 	DeriveLinear *input;		/* of select and aggregate */
 	struct DeriveAggregation *aggregation;
+	struct DeriveRecursive *recursive;
 	struct DeriveWhole *whole;
 
 	Oid			state;			/* its state table, or InvalidOid */
@@ -109,6 +111,7 @@ extern uint64 derive_operator_digest(uint64 digest, DeriveOperator *op, List *ow
 
 extern const DeriveOperatorRoutine derive_select_routine;
 extern const DeriveOperatorRoutine derive_aggregate_routine;
+extern const DeriveOperatorRoutine derive_recursive_routine;
 extern const DeriveOperatorRoutine derive_whole_routine;
 
 #endif							/* DERIVE_OPERATOR_H */

@@ -356,9 +356,24 @@ deltas_to_read(DeriveLinear *linear, DeriveBatch *batch)
 }
 
 static bool
+past_shows(DeriveLinear *linear, int i, DerivePast *past)
+{
+	return past != NULL && derive_past_shows(past, linear->occurrences[i].relid, linear->occurrences[i].inh);
+}
+
+static bool
 is_shown(DeriveLinear *linear, int i, DeriveBatch *batch)
 {
-	return batch->past != NULL && derive_past_shows(batch->past, linear->occurrences[i].relid, linear->occurrences[i].inh);
+	return past_shows(linear, i, batch->past);
+}
+
+bool
+derive_linear_was_shown(DeriveLinear *linear, DeriveBatch *batch)
+{
+	for (int i = 0; i < linear->noccurrences; i++)
+		if (occurrence_delta(linear, i, batch) != NULL && !is_shown(linear, i, batch))
+			return false;
+	return true;
 }
 
 /*
@@ -508,6 +523,17 @@ find_term(DeriveLinear *linear, int branch, int occurrence, Bitmapset *old_ones,
 	return term->plan;
 }
 
+int
+derive_size_class(int64 nrows, double *planned_for)
+{
+	int			size_class = 0;
+
+	while (nrows > size_classes[size_class].up_to)
+		size_class++;
+	*planned_for = size_classes[size_class].planned_for;
+	return size_class;
+}
+
 static QueryEnvironment *
 delta_environment(DeriveLinear *linear, DeriveDelta **deltas)
 {
@@ -603,7 +629,8 @@ derive_linear_delta(DeriveLinear *linear, DeriveBatch *batch, DeriveRowSink sink
 		int			branch = linear->occurrences[i].branch;
 		Bitmapset  *old = NULL;
 		Bitmapset  *undone = NULL;
-		int			size_class = 0;
+		int			size_class;
+		double		planned_for;
 
 		if (delta == NULL)
 			continue;
@@ -622,14 +649,37 @@ derive_linear_delta(DeriveLinear *linear, DeriveBatch *batch, DeriveRowSink sink
 		}
 		if (undone != NULL)
 			elog(DEBUG1, "undoing changes of a join, since relations cannot be read as they were");
-		while (delta->nrows > size_classes[size_class].up_to)
-			size_class++;
+		size_class = derive_size_class(delta->nrows, &planned_for);
 		run_term(linear, i, find_term(linear, branch, i, old, undone, size_class), env,
 				 old != NULL || linear->reach[i] != DERIVE_REACH_DIRECT ? batch->past : NULL, sink, arg);
 	}
 	if (derive_batch_passes_time(batch))
 		for (int branch = 0; branch < list_length(linear->branches); branch++)
 			run_time_terms(linear, branch, batch, sink, arg);
+}
+
+void
+derive_linear_step(DeriveLinear *linear, DeriveDelta *delta, DerivePast *past, DeriveRowSink sink, void *arg)
+{
+	QueryEnvironment *env = create_queryEnv();
+	Bitmapset  *old = NULL;
+	int			changed = -1;
+	int			size_class;
+	double		planned_for;
+
+	for (int i = 0; i < linear->noccurrences; i++)
+	{
+		if (linear->occurrences[i].relid == delta->relid)
+			changed = i;
+		else if (past_shows(linear, i, past))
+			old = bms_add_member(old, i + 1);
+	}
+	Assert(changed >= 0 && linear->reach[changed] == DERIVE_REACH_DIRECT);
+	derive_env_register(env, derive_delta_name(changed + 1), delta->desc, delta->rows, delta->nrows);
+	size_class = derive_size_class(delta->nrows, &planned_for);
+	run_term(linear, changed,
+			 find_term(linear, linear->occurrences[changed].branch, changed, old, NULL, size_class),
+			 env, old != NULL ? past : NULL, sink, arg);
 }
 
 void

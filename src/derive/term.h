@@ -48,6 +48,19 @@ extern bool derive_linear_timed(DeriveLinear *linear);
 /* The delta of the result, under the active snapshot, as weighted rows in no order. */
 extern void derive_linear_delta(DeriveLinear *linear, DeriveBatch *batch, DeriveRowSink sink, void *arg);
 
+/*
+ * The same for changes of one relation that the batch does not have: of the one occurrence
+ * of a relation of which the result is linear.  past: all other relations as they were,
+ * which derive_linear_was_shown(); NULL: as they are.
+ */
+extern void derive_linear_step(DeriveLinear *linear, DeriveDelta *delta, DerivePast *past, DeriveRowSink sink, void *arg);
+
+/* The size class of a delta of so many rows, and how many the planner is told. */
+extern int	derive_size_class(int64 nrows, double *planned_for);
+
+/* Can everything that has changed be read as it was before the batch? */
+extern bool derive_linear_was_shown(DeriveLinear *linear, DeriveBatch *batch);
+
 /* The whole result, each row with weight 1. */
 extern void derive_linear_full(DeriveLinear *linear, DeriveRowSink sink, void *arg);
 

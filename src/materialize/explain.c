@@ -312,7 +312,8 @@ explain_operator(DeriveProgram *program, DeriveOperator *op, int depth, List *li
 		Oid			relid = ((DeriveSource *) lfirst(lc2))->relid;
 		DeriveOperator *inner = NULL;
 
-		if (list_member_oid(seen, relid))
+		/* a recursion reads its own table */
+		if (relid == op->table || list_member_oid(seen, relid))
 			continue;
 		seen = lappend_oid(seen, relid);
 		foreach(lc, program->operators->list)

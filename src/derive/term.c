@@ -608,7 +608,8 @@ run_term(DeriveLinear *linear, int occurrence, DerivePlan *plan, QueryEnvironmen
 static void
 run_time_terms(DeriveLinear *linear, int branch, DeriveBatch *batch, DeriveRowSink sink, void *arg)
 {
-	int			size_class = Abs(batch->to->time - batch->from->time) > LONG_STEP ? 1 : 0;
+	TimestampTz step = batch->to->time - batch->from->time;
+	int			size_class = step > LONG_STEP || step < -LONG_STEP ? 1 : 0;
 
 	for (int i = 0; i < linear->ntimes[branch]; i++)
 	{

@@ -31,10 +31,13 @@ sub restart
 # Views that were computed anew since the last call, as the log says.
 my $log_position = 0;
 
+my $built_anew;
+
 sub computed_anew
 {
 	my $log = slurp_file($node->logfile, $log_position);
 	$log_position = -s $node->logfile;
+	$built_anew = join(' ', sort $log =~ /LOG: .*view "(\w+)" is built anew/g);
 	return join(' ', sort $log =~ /WARNING: .*view "(\w+)" is computed anew/g);
 }
 
@@ -172,8 +175,9 @@ COMMIT;
 restart(1);
 is_right('everything was done');
 is( computed_anew(),
-	'by_k calling distinct_x joined keys moods n_keys of_emptied of_view over_plain p_history per_g plain texts top topic topic_compact total u_history',
+	'by_k calling distinct_x joined keys moods n_keys of_emptied over_plain p_history per_g plain texts top topic topic_compact total u_history',
 	'what had to be is computed anew');
+is($built_anew, 'of_view', 'and by a builder what is another query now');
 is(sql('SELECT count(*) = 2 FROM topic'), 'f', 'the events of an emptied topic are gone');
 is(sql(q{SELECT string_agg(what, ',') FROM topic_kept}), 'kept', 'those of another one are not');
 my $log = slurp_file($node->logfile);

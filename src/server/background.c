@@ -86,6 +86,32 @@ static const struct
 static void release_user_locks(XactEvent event, void *arg);
 static bool set_identity_full(Oid relid, pg_atomic_uint64 *blocked_on);
 
+BackgroundWorkerHandle *
+derive_background_launch(const char *kind, const char *class, Oid object, const char *function,
+						 const void *extra, Size size)
+{
+	BackgroundWorker worker;
+	BackgroundWorkerHandle *handle;
+
+	Assert(size <= BGW_EXTRALEN);
+	memset(&worker, 0, sizeof(worker));
+	snprintf(worker.bgw_name, BGW_MAXLEN, "pg_derive %s for %s %u", kind, class, object);
+	snprintf(worker.bgw_type, BGW_MAXLEN, "pg_derive %s", kind);
+	snprintf(worker.bgw_library_name, BGW_MAXLEN, "pg_derive");
+	snprintf(worker.bgw_function_name, BGW_MAXLEN, "%s", function);
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	worker.bgw_notify_pid = MyProcPid;
+	worker.bgw_main_arg = ObjectIdGetDatum(object);
+	if (size > 0)
+		memcpy(worker.bgw_extra, extra, size);
+
+	if (!RegisterDynamicBackgroundWorker(&worker, &handle))
+		return NULL;
+	return handle;
+}
+
 void
 derive_background_start(Oid dboid)
 {

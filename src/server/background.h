@@ -13,7 +13,18 @@
 #include "base/usercode.h"
 #include "nodes/pg_list.h"
 #include "port/atomics.h"
+#include "postmaster/bgworker.h"
 #include "storage/lockdefs.h"
+
+/*
+ * Start another of our processes, "pg_derive kind for class object".  It begins with a
+ * function of the library, by name, which is given the object, and has as many bytes
+ * more (at most BGW_EXTRALEN) in bgw_extra; it ends when that returns and is not started
+ * again.  We get a signal when it begins and when it ends.  The handle is palloc'd;
+ * NULL: there is no process left.
+ */
+extern BackgroundWorkerHandle *derive_background_launch(const char *kind, const char *class, Oid object,
+														const char *function, const void *extra, Size size);
 
 /* Signals, connection as superuser, settings. */
 extern void derive_background_start(Oid dboid);

@@ -98,8 +98,6 @@ static void report_failure(ErrorData *edata);
 BackgroundWorkerHandle *
 derive_builder_start(DeriveBuild *slot)
 {
-	BackgroundWorker worker;
-	BackgroundWorkerHandle *handle;
 	BuilderArgs extra;
 
 	memset(&extra, 0, sizeof(extra));
@@ -109,20 +107,7 @@ derive_builder_start(DeriveBuild *slot)
 	extra.epoch = slot->epoch;
 	StaticAssertStmt(sizeof(BuilderArgs) <= BGW_EXTRALEN, "builder arguments do not fit");
 
-	memset(&worker, 0, sizeof(worker));
-	snprintf(worker.bgw_name, BGW_MAXLEN, "pg_derive builder for view %u", slot->view);
-	snprintf(worker.bgw_type, BGW_MAXLEN, "pg_derive builder");
-	snprintf(worker.bgw_library_name, BGW_MAXLEN, "pg_derive");
-	snprintf(worker.bgw_function_name, BGW_MAXLEN, "derive_builder_main");
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = BGW_NEVER_RESTART;
-	worker.bgw_notify_pid = MyProcPid;
-	memcpy(worker.bgw_extra, &extra, sizeof(extra));
-
-	if (!RegisterDynamicBackgroundWorker(&worker, &handle))
-		return NULL;
-	return handle;
+	return derive_background_launch("builder", "view", slot->view, "derive_builder_main", &extra, sizeof(extra));
 }
 
 void

@@ -180,23 +180,7 @@ static volatile bool changed = false;
 BackgroundWorkerHandle *
 derive_lane_start(void)
 {
-	BackgroundWorker worker;
-	BackgroundWorkerHandle *handle;
-
-	memset(&worker, 0, sizeof(worker));
-	snprintf(worker.bgw_name, BGW_MAXLEN, "pg_derive slow lane for database %u", MyDatabaseId);
-	snprintf(worker.bgw_type, BGW_MAXLEN, "pg_derive slow lane");
-	snprintf(worker.bgw_library_name, BGW_MAXLEN, "pg_derive");
-	snprintf(worker.bgw_function_name, BGW_MAXLEN, "derive_lane_main");
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = BGW_NEVER_RESTART;
-	worker.bgw_notify_pid = MyProcPid;
-	worker.bgw_main_arg = ObjectIdGetDatum(MyDatabaseId);
-
-	if (!RegisterDynamicBackgroundWorker(&worker, &handle))
-		return NULL;
-	return handle;
+	return derive_background_launch("slow lane", "database", MyDatabaseId, "derive_lane_main", NULL, 0);
 }
 
 /* However we end: what was not done is for the next one, which the worker starts. */

@@ -419,22 +419,11 @@ start_worker(int slot)
 	DeriveShared *shared = derive_shared();
 	DeriveDatabase *db = &shared->databases[slot];
 	Child	   *child = &children[slot];
-	BackgroundWorker worker;
 	MemoryContext oldcontext;
 
-	memset(&worker, 0, sizeof(worker));
-	snprintf(worker.bgw_name, BGW_MAXLEN, "pg_derive worker for database %u", child->dboid);
-	snprintf(worker.bgw_type, BGW_MAXLEN, "pg_derive worker");
-	snprintf(worker.bgw_library_name, BGW_MAXLEN, "pg_derive");
-	snprintf(worker.bgw_function_name, BGW_MAXLEN, "derive_worker_main");
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = BGW_NEVER_RESTART;
-	worker.bgw_notify_pid = MyProcPid;
-	worker.bgw_main_arg = ObjectIdGetDatum(child->dboid);
-
 	oldcontext = MemoryContextSwitchTo(TopMemoryContext);
-	if (RegisterDynamicBackgroundWorker(&worker, &child->handle))
+	child->handle = derive_background_launch("worker", "database", child->dboid, "derive_worker_main", NULL, 0);
+	if (child->handle != NULL)
 	{
 		child->started_at = GetCurrentTimestamp();
 		LWLockAcquire(shared->lock, LW_EXCLUSIVE);
@@ -443,7 +432,6 @@ start_worker(int slot)
 	}
 	else
 	{
-		child->handle = NULL;
 		if (child->failures++ == 0)
 			warn_no_process(child->dboid);
 		LWLockAcquire(shared->lock, LW_EXCLUSIVE);

@@ -141,23 +141,7 @@ static void note_invalidation(Datum arg, Oid relid);
 BackgroundWorkerHandle *
 derive_verifier_start(void)
 {
-	BackgroundWorker worker;
-	BackgroundWorkerHandle *handle;
-
-	memset(&worker, 0, sizeof(worker));
-	snprintf(worker.bgw_name, BGW_MAXLEN, "pg_derive verifier for database %u", MyDatabaseId);
-	snprintf(worker.bgw_type, BGW_MAXLEN, "pg_derive verifier");
-	snprintf(worker.bgw_library_name, BGW_MAXLEN, "pg_derive");
-	snprintf(worker.bgw_function_name, BGW_MAXLEN, "derive_verifier_main");
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = BGW_NEVER_RESTART;
-	worker.bgw_notify_pid = MyProcPid;
-	worker.bgw_main_arg = ObjectIdGetDatum(MyDatabaseId);
-
-	if (!RegisterDynamicBackgroundWorker(&worker, &handle))
-		return NULL;
-	return handle;
+	return derive_background_launch("verifier", "database", MyDatabaseId, "derive_verifier_main", NULL, 0);
 }
 
 

@@ -83,6 +83,9 @@ extern Query *derive_query_term(Query *query, const DeriveTerm *term);
 /* The clauses (SortGroupClause *) by which all window functions of the query partition, or DISTINCT ON. */
 extern List *derive_partition_clauses(Query *query);
 
+/* Append the weight as the last column of a query; NULL is 1. */
+extern Query *derive_with_weight(Query *query, Expr *weight);
+
 /* The name of the tuplestore that has the changes of an occurrence. */
 extern char *derive_delta_name(int occurrence);
 

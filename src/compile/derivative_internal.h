@@ -49,14 +49,7 @@ extern bool derive_try_find_place(Query *query, int occurrence, Place *place);
  */
 extern Query *derive_touched_rows(Query *query, const DeriveTerm *term, int depth, List **pairs);
 
-/* Is the expression a column, of a query so many levels up, that is never NULL? */
-extern bool derive_column_is_not_null(Query *query, Node *expr, int level);
-
 /* ---------- restrict.c ---------- */
-
-/* Conditions that all must hold, as a flat list, and as one expression, NULL for none. */
-extern List *derive_conditions_of(Node *quals);
-extern Node *derive_all_of(List *conditions);
 
 /*
  * The query for those outer rows alone that have one of these rows: as queries of which
@@ -66,9 +59,6 @@ extern Node *derive_all_of(List *conditions);
 extern List *derive_restrict_query(Query *query, Query *rows, List *pairs);
 
 /* ---------- derivative.c ---------- */
-
-/* Append the weight as the last column of a query; NULL is 1. */
-extern Query *derive_with_weight(Query *query, Expr *weight);
 
 /* derive_query_term() of a query in which what is old was marked. */
 extern Query *derive_term_of(Query *query, const DeriveTerm *term);

@@ -27,7 +27,6 @@
 #include "rewrite/rewriteManip.h"
 #include "utils/lsyscache.h"
 
-#include "compile/derivative_internal.h"
 #include "compile/lower.h"
 #include "compile/query.h"
 

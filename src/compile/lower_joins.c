@@ -39,17 +39,6 @@
 #include "compile/query.h"
 
 /* -------------------------------------------------------------------------
- * Columns of joins
- * -------------------------------------------------------------------------
- */
-
-static Node *
-flatten_aliases_mutator(Node *node, void *query)
-{
-	return derive_compat_flatten_join_aliases(query, node);
-}
-
-/* -------------------------------------------------------------------------
  * FULL JOIN
  * -------------------------------------------------------------------------
  */
@@ -142,17 +131,6 @@ pass_on(List *columns, const Bitmapset *missing, const Bitmapset *joins)
 	return targets ? targets : derive_query_one_target();
 }
 
-static Node *
-not_exists(Query *subquery)
-{
-	SubLink    *sublink = makeNode(SubLink);
-
-	sublink->subLinkType = EXISTS_SUBLINK;
-	sublink->subselect = (Node *) subquery;
-	sublink->location = -1;
-	return (Node *) makeBoolExpr(NOT_EXPR, list_make1(sublink), -1);
-}
-
 /* The rows of the right side that meet none of the left. */
 static Query *
 unmatched_rows(Query *query, JoinExpr *join, Bitmapset *left, Bitmapset *right)
@@ -165,7 +143,7 @@ unmatched_rows(Query *query, JoinExpr *join, Bitmapset *left, Bitmapset *right)
 	/* partner stands where part does: let its right columns refer to part's */
 	from_left = derive_query_carve(partner, left, linitial(partner->jointree->fromlist), partner->jointree->quals);
 	from_left->targetList = derive_query_one_target();
-	part->jointree->quals = not_exists(from_left);
+	part->jointree->quals = (Node *) makeBoolExpr(NOT_EXPR, list_make1(derive_query_sublink(EXISTS_SUBLINK, from_left)), -1);
 	part->hasSubLinks = true;
 	for (int i = 1; i <= list_length(part->rtable); i++)
 		if (bms_is_member(i, left))
@@ -306,8 +284,7 @@ derive_lower_joins(Query *query)
 	Node	   *jointree;
 
 	derive_compat_flatten_groups(query);
-	(void) query_tree_mutator(query, flatten_aliases_mutator, query,
-							  QTW_IGNORE_JOINALIASES | QTW_DONT_COPY_QUERY);
+	derive_query_flatten_aliases(query);
 
 	/*
 	 * sub-queries first, since what is used of a FULL JOIN is replaced in

@@ -64,7 +64,7 @@
 
 #include "base/compat.h"
 #include "compile/check.h"
-#include "compile/derivative_internal.h"
+#include "compile/derivative.h"
 #include "compile/lower.h"
 #include "compile/passing_time.h"
 #include "compile/query.h"

@@ -286,6 +286,42 @@ derive_query_nullable(Query *query)
 	return nullable;
 }
 
+bool
+derive_column_is_not_null(Query *query, Node *expr, int level)
+{
+	Var		   *var = derive_query_plain_column(expr);
+	RangeTblEntry *rte;
+
+	if (var == NULL || (int) var->varlevelsup != level)
+		return false;
+	rte = rt_fetch(var->varno, query->rtable);
+	return rte->rtekind == RTE_RELATION && !bms_is_member(var->varno, derive_query_nullable(query)) &&
+		derive_compat_column_is_not_null(rte->relid, rte->inh, var->varattno);
+}
+
+/* Conditions that all must hold, as a flat list. */
+List *
+derive_conditions_of(Node *quals)
+{
+	List	   *flat = NIL;
+	ListCell   *lc;
+
+	foreach(lc, make_ands_implicit((Expr *) quals))
+	{
+		if (is_andclause(lfirst(lc)))
+			flat = list_concat(flat, derive_conditions_of(lfirst(lc)));
+		else
+			flat = lappend(flat, lfirst(lc));
+	}
+	return flat;
+}
+
+Node *
+derive_all_of(List *conditions)
+{
+	return conditions ? (Node *) make_ands_explicit(conditions) : NULL;
+}
+
 static bool
 reads_relations_walker(Node *node, int *depth)
 {
@@ -556,6 +592,19 @@ derive_query_desc(Query *query)
  * -------------------------------------------------------------------------
  */
 
+static Node *
+flatten_aliases_mutator(Node *node, void *query)
+{
+	return derive_compat_flatten_join_aliases(query, node);
+}
+
+void
+derive_query_flatten_aliases(Query *query)
+{
+	(void) query_tree_mutator(query, flatten_aliases_mutator, query,
+							  QTW_IGNORE_JOINALIASES | QTW_DONT_COPY_QUERY);
+}
+
 void
 derive_query_normalize(Query *query)
 {
@@ -650,6 +699,18 @@ derive_query_coerce_columns(Query *query, SetOperationStmt *op)
 		typmod = lnext(op->colTypmods, typmod);
 		collation = lnext(op->colCollations, collation);
 	}
+}
+
+SubLink *
+derive_query_sublink(SubLinkType type, Query *query)
+{
+	SubLink    *sublink = makeNode(SubLink);
+
+	Assert(type == EXISTS_SUBLINK || type == EXPR_SUBLINK);
+	sublink->subLinkType = type;
+	sublink->subselect = (Node *) query;
+	sublink->location = -1;
+	return sublink;
 }
 
 List *

@@ -36,6 +36,13 @@ extern Bitmapset *derive_from_members(Node *tree);
 /* Those that an outer join may make NULL. */
 extern Bitmapset *derive_query_nullable(Query *query);
 
+/* Is the expression a column, of a query so many levels up, that is never NULL? */
+extern bool derive_column_is_not_null(Query *query, Node *expr, int level);
+
+/* Conditions that all must hold, as a flat list, and as one expression, NULL for none. */
+extern List *derive_conditions_of(Node *quals);
+extern Node *derive_all_of(List *conditions);
+
 /*
  * Does the query, at any depth, read a relation, or a WITH RECURSIVE around it?  If
  * not, it is a function of the row.
@@ -85,8 +92,14 @@ extern bool derive_has_other_setop(Node *setop);
  */
 extern bool derive_query_is_plain(Query *query);
 
+/* Replace the columns of joins by what they stand for, in the query and its sub-queries. */
+extern void derive_query_flatten_aliases(Query *query);
+
 /* Drop ORDER BY and the columns that only it needs; number the rest from 1. */
 extern void derive_query_normalize(Query *query);
+
+/* "EXISTS (query)", or with EXPR_SUBLINK "(query)", its one value; the expression around it has sublinks then. */
+extern SubLink *derive_query_sublink(SubLinkType type, Query *query);
 
 /* The target list of a query of which nothing is asked but whether it has rows: "SELECT 1". */
 extern List *derive_query_one_target(void);

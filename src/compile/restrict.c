@@ -24,29 +24,6 @@
 #include "compile/derivative_internal.h"
 #include "compile/query.h"
 
-/* Conditions that all must hold, as a flat list. */
-List *
-derive_conditions_of(Node *quals)
-{
-	List	   *flat = NIL;
-	ListCell   *lc;
-
-	foreach(lc, make_ands_implicit((Expr *) quals))
-	{
-		if (is_andclause(lfirst(lc)))
-			flat = list_concat(flat, derive_conditions_of(lfirst(lc)));
-		else
-			flat = lappend(flat, lfirst(lc));
-	}
-	return flat;
-}
-
-Node *
-derive_all_of(List *conditions)
-{
-	return conditions ? (Node *) make_ands_explicit(conditions) : NULL;
-}
-
 static Expr *
 null_test(Expr *arg, NullTestType type)
 {
@@ -56,17 +33,6 @@ null_test(Expr *arg, NullTestType type)
 	test->nulltesttype = type;
 	test->location = -1;
 	return (Expr *) test;
-}
-
-static Node *
-exists(Query *subquery)
-{
-	SubLink    *sublink = makeNode(SubLink);
-
-	sublink->subLinkType = EXISTS_SUBLINK;
-	sublink->subselect = (Node *) subquery;
-	sublink->location = -1;
-	return (Node *) sublink;
 }
 
 static void
@@ -198,7 +164,7 @@ join_keys(Query *query, Query *rows, List *pairs, bool with_nulls)
 
 	query = copyObject(query);
 	if (with_nulls)
-		add_condition(query, exists(copyObject(keys)));
+		add_condition(query, (Node *) derive_query_sublink(EXISTS_SUBLINK, copyObject(keys)));
 	query->hasSubLinks |= with_nulls;
 	query->rtable = lappend(query->rtable, derive_query_subquery_rte(keys, "touched"));
 	foreach(lc, pairs)
@@ -334,7 +300,7 @@ derive_restrict_query(Query *query, Query *rows, List *pairs)
 	if (pairs == NIL)
 	{
 		query = copyObject(query);
-		add_condition(query, exists(rows));
+		add_condition(query, (Node *) derive_query_sublink(EXISTS_SUBLINK, rows));
 		query->hasSubLinks = true;
 		return list_make1(query);
 	}

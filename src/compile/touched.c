@@ -322,19 +322,6 @@ output_mutator(Node *node, OutputContext *context)
 	return expression_tree_mutator(node, output_mutator, context);
 }
 
-bool
-derive_column_is_not_null(Query *query, Node *expr, int level)
-{
-	Var		   *var = derive_query_plain_column(expr);
-	RangeTblEntry *rte;
-
-	if (var == NULL || (int) var->varlevelsup != level)
-		return false;
-	rte = rt_fetch(var->varno, query->rtable);
-	return rte->rtekind == RTE_RELATION && !bms_is_member(var->varno, derive_query_nullable(query)) &&
-		derive_compat_column_is_not_null(rte->relid, rte->inh, var->varattno);
-}
-
 /* "x = y" for "NOT (x <> y)" where the two cannot be NULL; NULL if they can. */
 static Node *
 condition_without_nulls(Node *condition, bool negated, Query *query, Query *part)

@@ -619,17 +619,6 @@ lookup_query(DeriveAggregation *agg, DeriveAggCall *call, Aggref *aggref, bool w
 	return query;
 }
 
-static SubLink *
-scalar_sublink(Query *query)
-{
-	SubLink    *sublink = makeNode(SubLink);
-
-	sublink->subLinkType = EXPR_SUBLINK;
-	sublink->subselect = (Node *) query;
-	sublink->location = -1;
-	return sublink;
-}
-
 /*
  * "SELECT max(x) FROM input WHERE ..", keys being outside.  Of values that are
  * equal without being the same, the one with the least image: "SELECT first(x
@@ -648,7 +637,7 @@ extremum_query(DeriveAggregation *agg, DeriveAggCall *call, bool with_nulls)
 	if (!call->function->loose)
 		return lookup_query(agg, call, aggref, with_nulls, 1, NULL);
 	query = lookup_query(agg, call, aggref, with_nulls, 2, NULL);
-	is_extremum = (OpExpr *) make_opclause(equal, BOOLOID, false, value, (Expr *) scalar_sublink(query),
+	is_extremum = (OpExpr *) make_opclause(equal, BOOLOID, false, value, (Expr *) derive_query_sublink(EXPR_SUBLINK, query),
 										   InvalidOid, aggref->inputcollid);
 	set_opfuncid(is_extremum);
 	query = lookup_query(agg, call, derive_value_of_least(value, list_make1(value)), with_nulls, 1, (Node *) is_extremum);
@@ -687,7 +676,7 @@ derive_aggregation_extrema(DeriveAggregation *agg, bool with_nulls)
 		if (agg->calls[i].function->cls != DERIVE_AGG_EXTREMUM)
 			continue;
 		query->targetList = lappend(query->targetList,
-									makeTargetEntry((Expr *) scalar_sublink(extremum_query(agg, &agg->calls[i], with_nulls)),
+									makeTargetEntry((Expr *) derive_query_sublink(EXPR_SUBLINK, extremum_query(agg, &agg->calls[i], with_nulls)),
 													++resno, psprintf("a%d", i + 1), false));
 	}
 	query->hasSubLinks = true;

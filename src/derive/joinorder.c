@@ -88,6 +88,7 @@
 #include "utils/syscache.h"
 
 #include "base/compat.h"
+#include "compile/carve.h"
 #include "compile/query.h"
 #include "derive/joinorder.h"
 
@@ -264,37 +265,6 @@ has_long_join(Query *query, int (*entry_has_one) (RangeTblEntry *))
  * -------------------------------------------------------------------------
  */
 
-static Node *
-flatten_aliases_mutator(Node *node, void *query)
-{
-	return derive_compat_flatten_join_aliases(query, node);
-}
-
-/* Leave an entry in the range table that means nothing, others being numbered after it. */
-static void
-clear_entry(Query *query, int rtindex)
-{
-	RangeTblEntry *rte = makeNode(RangeTblEntry);
-
-	rte->rtekind = RTE_RESULT;
-	rte->eref = makeAlias("*RESULT*", NIL);
-	list_nth_cell(query->rtable, rtindex - 1)->ptr_value = rte;
-}
-
-static void
-add_conditions(Node *quals, List **conditions)
-{
-	ListCell   *lc;
-
-	foreach(lc, make_ands_implicit((Expr *) quals))
-	{
-		if (is_andclause(lfirst(lc)))
-			add_conditions(lfirst(lc), conditions);
-		else
-			*conditions = lappend(*conditions, lfirst(lc));
-	}
-}
-
 /* FROM and WHERE from a list of entries and one of conditions. */
 static FromExpr *
 make_from(List *entries, List *conditions)
@@ -318,7 +288,7 @@ take_apart(Node *node, List **entries, List **conditions)
 			elog(ERROR, "unexpected join type: %d", (int) join->jointype);
 		take_apart(join->larg, entries, conditions);
 		take_apart(join->rarg, entries, conditions);
-		add_conditions(join->quals, conditions);
+		*conditions = list_concat(*conditions, derive_conditions_of(join->quals));
 	}
 	else
 	{
@@ -326,7 +296,7 @@ take_apart(Node *node, List **entries, List **conditions)
 
 		foreach(lc, from->fromlist)
 			take_apart(lfirst(lc), entries, conditions);
-		add_conditions(from->quals, conditions);
+		*conditions = list_concat(*conditions, derive_conditions_of(from->quals));
 	}
 }
 
@@ -338,13 +308,12 @@ flatten_joins(Query *query)
 	List	   *conditions = NIL;
 	ListCell   *lc;
 
-	(void) query_tree_mutator(query, flatten_aliases_mutator, query,
-							  QTW_IGNORE_JOINALIASES | QTW_DONT_COPY_QUERY);
+	derive_query_flatten_aliases(query);
 	take_apart((Node *) query->jointree, &entries, &conditions);
 	query->jointree = make_from(entries, conditions);
 	foreach(lc, query->rtable)
 		if (lfirst_node(RangeTblEntry, lc)->rtekind == RTE_JOIN)
-		clear_entry(query, foreach_current_index(lc) + 1);
+		derive_query_clear_entry(query, foreach_current_index(lc) + 1);
 }
 
 static Node *
@@ -391,7 +360,7 @@ merge_subquery(Query *query, int n)
 	IncrementVarSublevelsUp((Node *) subquery, -1, 1);
 	if (rte->lateral)
 		mark_lateral(subquery->rtable);
-	clear_entry(query, rtindex);
+	derive_query_clear_entry(query, rtindex);
 	query = (Query *) replace_rte_variables((Node *) query, rtindex, 0, replace_column,
 											subquery->targetList, NULL);
 

@@ -46,12 +46,13 @@ OBJS = \
 	src/compile/derivative.o \
 	src/compile/digest.o \
 	src/compile/hidden.o \
+	src/compile/join_key.o \
 	src/compile/lower.o \
 	src/compile/lower_grouping.o \
 	src/compile/lower_in.o \
 	src/compile/lower_joins.o \
-	src/compile/missing_rows.o \
 	src/compile/lower_setops.o \
+	src/compile/missing_rows.o \
 	src/compile/occurrence.o \
 	src/compile/passing_time.o \
 	src/compile/place.o \

@@ -31,10 +31,4 @@ extern List *derive_compile(Oid view, Oid owner, DeriveTableResolver resolve, vo
  */
 extern List *derive_compile_query(Query *tree, Oid owner, DeriveTableResolver resolve, void *arg, Query **query);
 
-/*
- * The columns of a join's result (List of int) that are a key of it, or NIL;
- * *constraints (of Oid): the primary keys that this follows from.
- */
-extern List *derive_join_key(Query *query, List **constraints);
-
 #endif							/* DERIVE_COMPILE_H */

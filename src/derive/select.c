@@ -12,8 +12,8 @@
 
 #include "compile/digest.h"
 #include "compile/hidden.h"
+#include "compile/join_key.h"
 #include "compile/query.h"
-#include "derive/compile.h"
 #include "derive/operator.h"
 
 /* A UNION ALL may have the same row from several branches. */

@@ -190,6 +190,9 @@ SELECT query || CASE WHEN query LIKE '--%' THEN '' ELSE ' => ' || how(query) END
 CREATE TABLE before AS SELECT oid FROM pg_class;
 SELECT derive.plan('SELECT t.k, s.n, max(u.v) FROM t LEFT JOIN u ON u.t = t.id JOIN (SELECT k, count(*) AS n FROM w GROUP BY k) s ON s.k = t.k WHERE EXISTS (SELECT FROM w WHERE w.u = u.id) GROUP BY t.k, s.n');
 SELECT derive.plan('SELECT k, v FROM totals JOIN t USING (k) ORDER BY v LIMIT 3');
+-- a sub-query in a sub-query; a part that depends on a sub-query over groups, which are in no table yet
+SELECT derive.plan('SELECT id FROM t WHERE EXISTS (SELECT FROM u WHERE u.id = t.v AND EXISTS (SELECT FROM w WHERE w.u = t.id))');
+SELECT derive.plan('SELECT rank() OVER (PARTITION BY (SELECT max(v) FROM u)) AS r, (SELECT count(*) FROM w) AS n');
 SELECT oid::regclass FROM pg_class EXCEPT SELECT oid::regclass FROM before EXCEPT SELECT 'before'::regclass;
 -- a query, and only one
 SELECT derive.plan('SELECT nothing FROM t');

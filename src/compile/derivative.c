@@ -189,12 +189,15 @@ static AttrNumber
 weigh_relation(ListCell *cell, const DeriveTerm *term)
 {
 	RangeTblEntry *rte = lfirst_node(RangeTblEntry, cell);
-	TupleDesc	desc = term->describe(rte->relid);
+	TupleDesc	desc = term->describe(rte);
+	RangeTblEntry *instead;
 
 	if (derive_occurrence_of(rte) == term->occurrence)
-		lfirst(cell) = derive_query_enr_rte(derive_delta_name(derive_occurrence_of(rte)), desc, term->ntuples);
+		instead = derive_query_enr_rte(derive_delta_name(derive_occurrence_of(rte)), desc, term->ntuples);
 	else
-		lfirst(cell) = undone_entry(rte, desc, term->ntuples);
+		instead = undone_entry(rte, desc, term->ntuples);
+	instead->eref->aliasname = pstrdup(rte->eref->aliasname);
+	lfirst(cell) = instead;
 	return desc->natts;
 }
 
@@ -361,17 +364,25 @@ derive_query_term(Query *query, const DeriveTerm *term)
  * -------------------------------------------------------------------------
  */
 
+/* The names alone: the query is not run, and derived tables need not be there. */
 static TupleDesc
-describe_nothing(Oid relid)
+describe_names(RangeTblEntry *rte)
 {
-	return CreateTemplateTupleDesc(1);
+	int			ncolumns = list_length(rte->eref->colnames);
+	TupleDesc	desc = CreateTemplateTupleDesc(ncolumns + 1);
+	ListCell   *lc;
+
+	foreach(lc, rte->eref->colnames)
+		TupleDescInitEntry(desc, foreach_current_index(lc) + 1, strVal(lfirst(lc)), INT4OID, -1, 0);
+	TupleDescInitEntry(desc, ncolumns + 1, "weight", INT8OID, -1, 0);
+	return desc;
 }
 
 /* Add the steps to a list; false if the query has no term. */
 static bool
 find_steps(Query *query, int occurrence, List **steps)
 {
-	DeriveTerm	term = {.occurrence = occurrence,.describe = describe_nothing,.steps = steps};
+	DeriveTerm	term = {.occurrence = occurrence,.describe = describe_names,.steps = steps};
 	List	   *pairs;
 	Place		place;
 

@@ -30,8 +30,9 @@ typedef struct DeriveTerm
 	const Bitmapset *undone;	/* others, that are read by undoing their
 								 * changes; only where all is DIRECT */
 	double		ntuples;		/* what the planner is told of changes */
-	TupleDesc	(*describe) (Oid relid);	/* the columns of changes: the
-											 * relation's, then the weight */
+	TupleDesc	(*describe) (RangeTblEntry *rte);	/* the columns of changes:
+													 * the relation's, then
+													 * the weight */
 	List	  **steps;			/* where to note the steps (DeriveStep *) by
 								 * which rows are found, the first one first;
 								 * or NULL */

@@ -132,7 +132,8 @@ mark_entry(RangeTblEntry *rte, void *arg)
 	if (!entry_is_one_of(rte, arg))
 		return false;
 	StaticAssertStmt(sizeof(MARK) > NAMEDATALEN, "the mark must not be a possible alias");
-	Assert(rte->relkind == get_rel_relkind(rte->relid));
+	/* a derived table need not be there yet */
+	Assert(rte->relkind == get_rel_relkind(rte->relid) || get_rel_relkind(rte->relid) == '\0');
 	rte->alias = NULL;
 	rte->eref = makeAlias(MARK, rte->eref->colnames);
 	return false;

@@ -18,6 +18,7 @@
 #include "nodes/nodeFuncs.h"
 #include "nodes/plannodes.h"
 #include "optimizer/tlist.h"
+#include "rewrite/rewriteManip.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/ruleutils.h"
@@ -83,9 +84,12 @@ forget_syntax_walker(Node *node, void *arg)
 	return expression_tree_walker(node, forget_syntax_walker, arg);
 }
 
+/* What sub-queries read may be derived tables, which say nothing to people. */
 static char *
 text_of(Node *expr, List *names)
 {
+	if (checkExprHasSubLink(expr))
+		return pstrdup("what a sub-query returns");
 	expr = copyObject(expr);
 	(void) forget_syntax_walker(expr, NULL);
 	return deparse_expression(expr, names, true, false);

@@ -443,9 +443,9 @@ derive_linear_touched(DeriveLinear *linear, DeriveBatch *batch, const char **unk
  */
 
 static TupleDesc
-describe_delta(Oid relid)
+describe_delta(RangeTblEntry *rte)
 {
-	Relation	rel = table_open(relid, AccessShareLock);
+	Relation	rel = table_open(rte->relid, AccessShareLock);
 	TupleDesc	desc = derive_delta_desc(RelationGetDescr(rel));
 
 	table_close(rel, NoLock);

@@ -111,7 +111,7 @@ OBJS = \
 	src/materialize/buffer.o \
 	src/materialize/context.o \
 	src/materialize/explain.o \
-	src/materialize/internal.o \
+	src/materialize/internal_tables.o \
 	src/materialize/lookups.o \
 	src/materialize/operators.o \
 	src/materialize/preview.o \

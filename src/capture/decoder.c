@@ -60,7 +60,7 @@
 #include "base/gucs.h"
 #include "capture/caches.h"
 #include "capture/decoder.h"
-#include "capture/in_process.h"
+#include "capture/decoder_internal.h"
 #include "capture/lives.h"
 
 /* A confirmation, and the WAL that must be on disk before it is given. */

@@ -43,7 +43,7 @@
 #include "base/compat.h"
 #include "base/debug_point.h"
 #include "base/position.h"
-#include "capture/in_process.h"
+#include "capture/decoder_internal.h"
 #include "capture/json_stream.h"
 
 extern PGDLLEXPORT void _PG_output_plugin_init(OutputPluginCallbacks *cb);

@@ -655,7 +655,7 @@ derive_query_scan(Oid relid, TupleDesc stored, TupleDesc shown)
 	}
 	rte->rtekind = RTE_RELATION;
 	rte->relid = relid;
-	rte->relkind = RELKIND_MATVIEW; /* see materialize/internal.c */
+	rte->relkind = RELKIND_MATVIEW; /* see materialize/internal_tables.c */
 	rte->rellockmode = AccessShareLock;
 	rte->inFromCl = true;
 	rte->eref = makeAlias("derived", names);

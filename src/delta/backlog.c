@@ -15,7 +15,7 @@
 
 #include "access/htup_details.h"
 #include "catalog/pg_type_d.h"
-#include "delta/stream_state.h"
+#include "delta/stream_internal.h"
 #include "executor/tuptable.h"
 #include "utils/memutils.h"
 

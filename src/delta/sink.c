@@ -37,7 +37,7 @@
 #include "base/topic.h"
 #include "delta/events.h"
 #include "delta/stream.h"
-#include "delta/stream_state.h"
+#include "delta/stream_internal.h"
 #include "utils/datum.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"

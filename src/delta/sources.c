@@ -35,7 +35,7 @@
 #include "catalog/pg_inherits.h"
 #include "common/hashfn.h"
 #include "delta/stream.h"
-#include "delta/stream_state.h"
+#include "delta/stream_internal.h"
 #include "utils/fmgroids.h"
 #include "utils/hsearch.h"
 #include "utils/lsyscache.h"

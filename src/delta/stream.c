@@ -33,7 +33,7 @@
  *	stream.c is the life of a stream and of a batch.  sources.c makes the set of
  *	sources and takes over what is held when it changes, sink.c receives what the
  *	decoder delivers, backlog.c holds the backlog of one source.  What they share
- *	is in stream_state.h.
+ *	is in stream_internal.h.
  *
  * When the log does not say what changed
  *
@@ -59,7 +59,7 @@
 #include "base/error_context.h"
 #include "catalog/pg_class.h"
 #include "delta/stream.h"
-#include "delta/stream_state.h"
+#include "delta/stream_internal.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 

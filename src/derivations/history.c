@@ -43,7 +43,7 @@
 
 #include "access/table.h"
 #include "catalog/pg_type.h"
-#include "derivations/history_parts.h"
+#include "derivations/history_internal.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "pg_derive/derivation.h"

@@ -14,7 +14,7 @@
 #include "catalog/pg_operator_d.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
-#include "derivations/history_parts.h"
+#include "derivations/history_internal.h"
 #include "miscadmin.h"
 #include "utils/datum.h"
 #include "utils/memutils.h"

@@ -19,7 +19,7 @@
 #include "base/compat.h"
 #include "base/rowhash.h"
 #include "compile/hidden.h"
-#include "derive/aggrun.h"
+#include "derive/aggregate_internal.h"
 
 typedef struct GroupEntry
 {

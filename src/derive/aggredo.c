@@ -28,7 +28,7 @@
 #include "utils/queryenvironment.h"
 
 #include "base/gucs.h"
-#include "derive/aggrun.h"
+#include "derive/aggregate_internal.h"
 #include "derive/joinorder.h"
 
 /* Keys without NULLs, which equality finds, and keys with. */

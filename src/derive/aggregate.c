@@ -46,7 +46,7 @@
 #include "compile/hidden.h"
 #include "compile/query.h"
 #include "delta/fill.h"
-#include "derive/aggrun.h"
+#include "derive/aggregate_internal.h"
 
 /* -------------------------------------------------------------------------
  * The inside, for others

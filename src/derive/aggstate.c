@@ -20,7 +20,7 @@
 
 #include "base/rowhash.h"
 #include "compile/hidden.h"
-#include "derive/aggrun.h"
+#include "derive/aggregate_internal.h"
 
 /* A copy that does not point into any table. */
 Datum

@@ -14,7 +14,7 @@
  *
  * and which compiler it was (DERIVE_COMPILER_VERSION), since how a state is used is
  * said by the code alone.  What the tables look like, and how rows in them are found,
- * is added by those who make them (materialize/internal.c).
+ * is added by those who make them (materialize/internal_tables.c).
  *
  * Whoever adds something to an operator that decides what it stores, adds it here.
  *

@@ -27,7 +27,7 @@
 
 #include "base/gucs.h"
 #include "base/rowhash.h"
-#include "materialize/body.h"
+#include "materialize/program_internal.h"
 
 /* How often to look at how much memory is used. */
 #define CHECK_MEMORY	64

@@ -44,7 +44,7 @@
 #include "base/compat.h"
 #include "base/debug_point.h"
 #include "delta/stream.h"
-#include "materialize/body.h"
+#include "materialize/program_internal.h"
 
 /* Transactions and subtransactions of this process that were rolled back: what callbacks remember may be wrong. */
 static uint64 aborts = 0;

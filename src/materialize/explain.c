@@ -29,9 +29,9 @@
 #include "base/error_context.h"
 #include "compile/derivative.h"
 #include "compile/query.h"
-#include "materialize/body.h"
 #include "materialize/lookups.h"
 #include "materialize/program.h"
+#include "materialize/program_internal.h"
 
 /* -------------------------------------------------------------------------
  * Index advice

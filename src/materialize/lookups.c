@@ -51,7 +51,7 @@
 #include "compile/derivative.h"
 #include "compile/passing_time.h"
 #include "compile/query.h"
-#include "materialize/internal.h"
+#include "materialize/internal_tables.h"
 #include "materialize/lookups.h"
 
 /* Columns of one place in FROM that are equal to columns of another one. */

@@ -50,9 +50,9 @@
 #include "compile/query.h"
 #include "delta/fill.h"
 #include "derive/compile.h"
-#include "materialize/body.h"
-#include "materialize/internal.h"
+#include "materialize/internal_tables.h"
 #include "materialize/lookups.h"
+#include "materialize/program_internal.h"
 
 /*
  * The planner overestimates smaller tables as long as it knows nothing of them,

@@ -18,7 +18,7 @@
 
 #include "compile/query.h"
 #include "derive/compile.h"
-#include "materialize/body.h"
+#include "materialize/program_internal.h"
 
 typedef struct Preview
 {

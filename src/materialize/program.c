@@ -38,11 +38,11 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/dependency.h"
+#include "catalog/objectaddress.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_ts_config.h"
 #include "catalog/pg_ts_dict.h"
-#include "catalog/objectaddress.h"
 #include "commands/extension.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
@@ -70,9 +70,9 @@
 #include "delta/stream.h"
 #include "derive/handlers.h"
 #include "derive/term.h"
-#include "materialize/body.h"
-#include "materialize/internal.h"
+#include "materialize/internal_tables.h"
 #include "materialize/program.h"
+#include "materialize/program_internal.h"
 
 /* Names that a function looks up were found in the session that declared the view. */
 static void

@@ -79,7 +79,7 @@ typedef struct DeriveProgram
 	MemoryContext cxt;			/* everything of the program; delete it to
 								 * free */
 
-	/* private to this folder, see body.h */
+	/* private to this folder, see program_internal.h */
 	bool		creating;
 	struct DeriveProgramRun *run;
 	struct DeriveOperators *operators;	/* of "select" */

@@ -28,8 +28,8 @@
 #include "base/compat.h"
 #include "base/gucs.h"
 #include "delta/fill.h"
-#include "materialize/body.h"
-#include "materialize/internal.h"
+#include "materialize/internal_tables.h"
+#include "materialize/program_internal.h"
 
 /* The derivation once more, with nothing that it remembers. */
 static DeriveProgram *

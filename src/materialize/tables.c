@@ -28,8 +28,8 @@
 #include "base/registry.h"
 #include "compile/digest.h"
 #include "compile/query.h"
-#include "materialize/body.h"
-#include "materialize/internal.h"
+#include "materialize/internal_tables.h"
+#include "materialize/program_internal.h"
 
 /* -------------------------------------------------------------------------
  * Declaring

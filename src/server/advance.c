@@ -47,7 +47,7 @@
 #include "server/builder.h"
 #include "server/crash_guard.h"
 #include "server/shmem.h"
-#include "server/worker_state.h"
+#include "server/worker_internal.h"
 #include "storage/lmgr.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"

@@ -62,7 +62,7 @@
 #include "common/hashfn.h"
 #include "materialize/program.h"
 #include "notify/journal.h"
-#include "server/worker_state.h"
+#include "server/worker_internal.h"
 #include "storage/lmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"

@@ -67,7 +67,7 @@
 #include "delta/stream.h"
 #include "miscadmin.h"
 #include "server/background.h"
-#include "server/worker_state.h"
+#include "server/worker_internal.h"
 #include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"

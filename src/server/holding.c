@@ -55,7 +55,7 @@
 #include "base/past.h"
 #include "capture/hold.h"
 #include "server/background.h"
-#include "server/worker_state.h"
+#include "server/worker_internal.h"
 #include "storage/procarray.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"

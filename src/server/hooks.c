@@ -58,7 +58,7 @@
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
 #include "derive/handlers.h"
-#include "materialize/internal.h"
+#include "materialize/internal_tables.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "notify/journal.h"

@@ -27,7 +27,7 @@
 #include "notify/journal.h"
 #include "notify/subscription.h"
 #include "server/background.h"
-#include "server/worker_state.h"
+#include "server/worker_internal.h"
 #include "storage/lmgr.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"

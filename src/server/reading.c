@@ -56,7 +56,7 @@
 #include "notify/wait.h"
 #include "pgstat.h"
 #include "server/shmem.h"
-#include "server/worker_state.h"
+#include "server/worker_internal.h"
 #include "storage/lmgr.h"
 #include "storage/sinval.h"
 

@@ -28,7 +28,7 @@
 #include "miscadmin.h"
 #include "server/background.h"
 #include "server/shmem.h"
-#include "server/worker_state.h"
+#include "server/worker_internal.h"
 
 /* A request that takes part in the current batch. */
 typedef struct ActiveRequest

@@ -32,7 +32,7 @@
 #include "notify/wait.h"
 #include "server/crash_guard.h"
 #include "server/shmem.h"
-#include "server/worker_state.h"
+#include "server/worker_internal.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"

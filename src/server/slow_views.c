@@ -64,7 +64,7 @@
 #include "miscadmin.h"
 #include "server/lane.h"
 #include "server/shmem.h"
-#include "server/worker_state.h"
+#include "server/worker_internal.h"
 #include "storage/lmgr.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"

@@ -46,7 +46,7 @@
 #include "server/builder.h"
 #include "server/shmem.h"
 #include "server/verifier.h"
-#include "server/worker_state.h"
+#include "server/worker_internal.h"
 #include "storage/proc.h"
 #include "storage/procarray.h"
 #include "utils/guc.h"

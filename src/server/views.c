@@ -38,7 +38,7 @@
 #include "server/crash_guard.h"
 #include "server/hooks.h"
 #include "server/shmem.h"
-#include "server/worker_state.h"
+#include "server/worker_internal.h"
 #include "storage/lmgr.h"
 #include "storage/sinval.h"
 #include "utils/guc.h"

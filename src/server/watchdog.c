@@ -44,7 +44,7 @@
 #include "base/debug_point.h"
 #include "base/gucs.h"
 #include "miscadmin.h"
-#include "server/worker_state.h"
+#include "server/worker_internal.h"
 #include "storage/latch.h"
 #include "utils/timeout.h"
 #include "utils/wait_event.h"

@@ -14,7 +14,7 @@
  *		notify		tell those who wait						src/notify
  *		confirm		tell the slot what is not needed again
  *
- * Its parts are in files of their own, and share worker_state.h:
+ * Its parts are in files of their own, and share worker_internal.h:
  *
  *		reading.c	the slot, the decoder and the stream; positions, confirming
  *		holding.c	old row versions: for how long they are kept
@@ -77,7 +77,7 @@
 #include "server/crash_guard.h"
 #include "server/shmem.h"
 #include "server/worker.h"
-#include "server/worker_state.h"
+#include "server/worker_internal.h"
 #include "storage/ipc.h"
 #include "storage/sinval.h"
 #include "utils/guc.h"

@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
- * in_process.h
+ * decoder_internal.h
  *	  What decoder.c and the output plugin share.  Private to capture.
  *
  *-------------------------------------------------------------------------
  */
-#ifndef DERIVE_IN_PROCESS_H
-#define DERIVE_IN_PROCESS_H
+#ifndef DERIVE_DECODER_INTERNAL_H
+#define DERIVE_DECODER_INTERNAL_H
 
 #include "capture/decoder.h"
 
@@ -30,4 +30,4 @@ typedef struct DeriveCapture
  */
 extern void derive_plugin_expect(DeriveCapture *capture);
 
-#endif							/* DERIVE_IN_PROCESS_H */
+#endif							/* DERIVE_DECODER_INTERNAL_H */

@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
- * stream_state.h
+ * stream_internal.h
  *	  The inside of a stream; for stream.c, sources.c, sink.c and backlog.c only.
  *
  *-------------------------------------------------------------------------
  */
-#ifndef DERIVE_STREAM_STATE_H
-#define DERIVE_STREAM_STATE_H
+#ifndef DERIVE_STREAM_INTERNAL_H
+#define DERIVE_STREAM_INTERNAL_H
 
 #include "access/transam.h"
 #include "access/tupdesc.h"
@@ -210,4 +210,4 @@ extern void derive_backlog_append(Backlog *backlog, FullTransactionId xid, Deriv
 extern void derive_backlog_copy(Backlog *backlog, const DerivePosition *since,
 								DeriveDelta *delta, Backlog *copy);
 
-#endif							/* DERIVE_STREAM_STATE_H */
+#endif							/* DERIVE_STREAM_INTERNAL_H */

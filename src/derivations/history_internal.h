@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * history_parts.h
+ * history_internal.h
  *	  What the parts of the derivation "history" share; for them only.
  *
  *	history_declare.c	columns, keys, options
@@ -9,8 +9,8 @@
  *
  *-------------------------------------------------------------------------
  */
-#ifndef DERIVE_HISTORY_PARTS_H
-#define DERIVE_HISTORY_PARTS_H
+#ifndef DERIVE_HISTORY_INTERNAL_H
+#define DERIVE_HISTORY_INTERNAL_H
 
 #include "derivations/history.h"
 #include "derivations/pending.h"
@@ -84,4 +84,4 @@ extern XLogRecPtr derive_history_end_version(DeriveContext *context, History *hi
 /* Make the open versions what the source has now. */
 extern void derive_history_compare(DeriveContext *context, const Cause *end, const Cause *begin);
 
-#endif							/* DERIVE_HISTORY_PARTS_H */
+#endif							/* DERIVE_HISTORY_INTERNAL_H */

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * body.h
+ * program_internal.h
  *	  The inside of a program, for this folder only.
  *
  *	program.c		what is common to all derivations
@@ -14,8 +14,8 @@
  *
  *-------------------------------------------------------------------------
  */
-#ifndef DERIVE_BODY_H
-#define DERIVE_BODY_H
+#ifndef DERIVE_PROGRAM_INTERNAL_H
+#define DERIVE_PROGRAM_INTERNAL_H
 
 #include "base/rights.h"
 #include "base/usercode.h"
@@ -211,4 +211,4 @@ extern void derive_scratch_apply(DeriveProgram *program);
 /* Fill them. */
 extern void derive_scratch_fill(DeriveProgram *program);
 
-#endif							/* DERIVE_BODY_H */
+#endif							/* DERIVE_PROGRAM_INTERNAL_H */

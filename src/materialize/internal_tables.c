@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * internal.c
+ * internal_tables.c
  *	  The internal tables of a view: states and derived tables.
  *
  * They are materialized views in name: nobody publishes those, and our rows are
@@ -75,7 +75,7 @@
 #include "base/registry.h"
 #include "compile/digest.h"
 #include "compile/query.h"
-#include "materialize/internal.h"
+#include "materialize/internal_tables.h"
 
 typedef struct SavedUser
 {

@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
- * internal.h
+ * internal_tables.h
  *	  The internal tables of a view: states and derived tables.
  *
  *-------------------------------------------------------------------------
  */
-#ifndef DERIVE_INTERNAL_H
-#define DERIVE_INTERNAL_H
+#ifndef DERIVE_INTERNAL_TABLES_H
+#define DERIVE_INTERNAL_TABLES_H
 
 #include "access/tupdesc.h"
 #include "delta/target.h"
@@ -74,4 +74,4 @@ extern void derive_internal_drop(Oid view);
 /* Drop its internal tables; all internal relations are forgotten, the view is not. */
 extern void derive_internal_drop_tables(Oid view);
 
-#endif							/* DERIVE_INTERNAL_H */
+#endif							/* DERIVE_INTERNAL_TABLES_H */

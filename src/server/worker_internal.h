@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * worker_state.h
+ * worker_internal.h
  *	  What the parts of the worker share; for them only.
  *
  * worker.c runs the loop and the batch, reading.c reads the log, views.c knows
@@ -10,8 +10,8 @@
  *
  *-------------------------------------------------------------------------
  */
-#ifndef DERIVE_WORKER_STATE_H
-#define DERIVE_WORKER_STATE_H
+#ifndef DERIVE_WORKER_INTERNAL_H
+#define DERIVE_WORKER_INTERNAL_H
 
 #include "access/xlogdefs.h"
 #include "base/lane.h"
@@ -560,4 +560,4 @@ extern void derive_worker_tend_verifier(void);
 /* Must the stream keep what the view may have to catch up with? */
 extern bool derive_worker_wants_backlog(WorkerView *view);
 
-#endif							/* DERIVE_WORKER_STATE_H */
+#endif							/* DERIVE_WORKER_INTERNAL_H */

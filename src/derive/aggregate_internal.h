@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * aggrun.h
+ * aggregate_internal.h
  *	  The aggregate operator at work, for the files agg*.c only.
  *
  * aggregate.c runs it, agggroups.c holds the groups, aggstate.c their states,
@@ -8,8 +8,8 @@
  *
  *-------------------------------------------------------------------------
  */
-#ifndef DERIVE_AGGRUN_H
-#define DERIVE_AGGRUN_H
+#ifndef DERIVE_AGGREGATE_INTERNAL_H
+#define DERIVE_AGGREGATE_INTERNAL_H
 
 #include "derive/aggregate.h"
 #include "derive/statetable.h"
@@ -112,4 +112,4 @@ extern void derive_agg_take_results(AggRun *run, TouchedGroup *group, TupleTable
 /* aggredo.c */
 extern void derive_agg_redo(AggRun *run);
 
-#endif							/* DERIVE_AGGRUN_H */
+#endif							/* DERIVE_AGGREGATE_INTERNAL_H */

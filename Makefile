@@ -129,10 +129,7 @@ OBJS = \
 	src/server/builder.o \
 	src/server/cohort.o \
 	src/server/crash_guard.o \
-	src/server/declare.o \
 	src/server/dependents.o \
-	src/server/foreign_code.o \
-	src/server/historyfuncs.o \
 	src/server/holding.o \
 	src/server/hooks.o \
 	src/server/journals.o \
@@ -141,20 +138,24 @@ OBJS = \
 	src/server/module.o \
 	src/server/reading.o \
 	src/server/request.o \
-	src/server/rowjson.o \
 	src/server/serve.o \
 	src/server/setbacks.o \
 	src/server/shmem.o \
 	src/server/slow_views.o \
-	src/server/sqlfuncs.o \
-	src/server/subscribe.o \
 	src/server/tend.o \
-	src/server/topicfuncs.o \
 	src/server/unattended.o \
 	src/server/verifier.o \
 	src/server/views.o \
 	src/server/watchdog.o \
-	src/server/worker.o
+	src/server/worker.o \
+	src/sql/append.o \
+	src/sql/declare.o \
+	src/sql/foreign_code.o \
+	src/sql/histories.o \
+	src/sql/maintain.o \
+	src/sql/rowjson.o \
+	src/sql/status.o \
+	src/sql/subscribe.o
 
 # Tests in the order in which they run; the first one creates the extension.
 REGRESS = \

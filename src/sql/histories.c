@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * historyfuncs.c
+ * histories.c
  *	  Looking at histories: derive.as_of() and derive.changes_of().
  *
  * They are queries on the view, put together here, after it was looked at whether
@@ -36,9 +36,9 @@
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "parser/parse_coerce.h"
-#include "server/foreign_code.h"
 #include "server/request.h"
-#include "server/rowjson.h"
+#include "sql/foreign_code.h"
+#include "sql/rowjson.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"

@@ -1,13 +1,12 @@
 /*-------------------------------------------------------------------------
  *
- * sqlfuncs.c
- *	  The functions of schema derive: check arguments and rights, call one
- *	  function of another file, return.
+ * maintain.c
+ *	  What is done with a view that is there: derive.maintain(), release(), pause(),
+ *	  resume(), repair(), wait(), verify() and explain().
  *
  * Everybody may call them; each one checks here whether the caller may do this
  * to this view:
  *
- *	create_view					as CREATE MATERIALIZED VIEW, which it runs
  *	maintain, release, pause,	owner of the view
  *	resume, repair
  *	verify						who may read the view
@@ -28,46 +27,32 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "access/xlog.h"
 #include "base/compat.h"
 #include "base/guard.h"
-#include "base/gucs.h"
 #include "base/lane.h"
 #include "base/registry.h"
 #include "base/rights.h"
-#include "base/waiting.h"
-#include "catalog/dependency.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "materialize/program.h"
 #include "miscadmin.h"
-#include "nodes/makefuncs.h"
-#include "nodes/parsenodes.h"
 #include "notify/journal.h"
 #include "notify/wait.h"
-#include "parser/parser.h"
 #include "server/crash_guard.h"
-#include "server/declare.h"
 #include "server/dependents.h"
 #include "server/hooks.h"
 #include "server/request.h"
 #include "server/shmem.h"
+#include "sql/declare.h"
 #include "storage/lmgr.h"
-#include "tcop/tcopprot.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/pg_lsn.h"
-#include "utils/snapmgr.h"
-#include "utils/syscache.h"
-#include "utils/timestamp.h"
 #include "utils/tuplestore.h"
-#include "utils/varlena.h"
 
-PG_FUNCTION_INFO_V1(derive_create_view_sql);
 PG_FUNCTION_INFO_V1(derive_maintain_sql);
 PG_FUNCTION_INFO_V1(derive_release_sql);
 PG_FUNCTION_INFO_V1(derive_pause_sql);
@@ -76,9 +61,6 @@ PG_FUNCTION_INFO_V1(derive_repair_sql);
 PG_FUNCTION_INFO_V1(derive_wait_sql);
 PG_FUNCTION_INFO_V1(derive_verify_sql);
 PG_FUNCTION_INFO_V1(derive_explain_sql);
-PG_FUNCTION_INFO_V1(derive_counters_sql);
-PG_FUNCTION_INFO_V1(derive_service_sql);
-PG_FUNCTION_INFO_V1(derive_builds_sql);
 
 static void check_is_matview(Oid view);
 static void check_ownership(Oid view);
@@ -160,13 +142,6 @@ get_row(Oid view)
  *		Declaring views
  * ----------------------------------------------------------------
  */
-
-Datum
-derive_create_view_sql(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_OID(derive_create_view(text_to_cstring(PG_GETARG_TEXT_PP(0)),
-									 text_to_cstring(PG_GETARG_TEXT_PP(1))));
-}
 
 Datum
 derive_maintain_sql(PG_FUNCTION_ARGS)
@@ -419,180 +394,6 @@ derive_explain_sql(PG_FUNCTION_ARGS)
 		bool		null = false;
 
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, &value, &null);
-	}
-	return (Datum) 0;
-}
-
-
-/* ----------------------------------------------------------------
- *		What the views derive.stats and derive.progress show
- * ----------------------------------------------------------------
- */
-
-/* derive_state.counters(): one row per view that has taken part in a batch. */
-Datum
-derive_counters_sql(PG_FUNCTION_ARGS)
-{
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	ListCell   *lc;
-
-	InitMaterializedSRF(fcinfo, 0);
-	foreach(lc, derive_registry_all())
-	{
-		Oid			view = ((DeriveViewRow *) lfirst(lc))->relid;
-		DeriveStats stats;
-		Datum		values[10];
-		bool		nulls[10] = {false};
-
-		if (!derive_stats_get(view, &stats) || stats.batches == 0)
-			continue;
-		values[0] = ObjectIdGetDatum(view);
-		values[1] = Int64GetDatum(stats.batches);
-		values[2] = Int64GetDatum(stats.changes_in);
-		values[3] = Int64GetDatum(stats.inserted);
-		values[4] = Int64GetDatum(stats.updated);
-		values[5] = Int64GetDatum(stats.deleted);
-		values[6] = Float8GetDatum(stats.delta_ms);
-		values[7] = Float8GetDatum(stats.apply_ms);
-		values[8] = Float8GetDatum(stats.last_batch_ms);
-		values[9] = TimestampTzGetDatum(stats.last_batch_at);
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
-	}
-	return (Datum) 0;
-}
-
-/*
- * derive_state.service(): this database's worker, and how far behind it is.
- * Nothing is behind as long as no transaction has committed since the last
- * batch's snapshot; otherwise everything since that snapshot may be.
- */
-Datum
-derive_service_sql(PG_FUNCTION_ARGS)
-{
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	DeriveDatabase *db = derive_database_mine();
-	XLogRecPtr	applied;
-	TimestampTz covered_at;
-	bool		current;
-	int			pid;
-	Datum		values[4];
-	bool		nulls[4] = {false};
-
-	InitMaterializedSRF(fcinfo, 0);
-	if (db == NULL)
-		return (Datum) 0;
-
-	LWLockAcquire(derive_shared()->lock, LW_SHARED);
-	pid = (int) db->worker_pid;
-	LWLockRelease(derive_shared()->lock);
-	applied = pg_atomic_read_u64(&db->point.applied_lsn);
-	covered_at = (TimestampTz) pg_atomic_read_u64(&db->covered_at);
-	current = pg_atomic_read_u64(&db->commits) == pg_atomic_read_u64(&db->commits_applied) &&
-		pid != 0;
-
-	values[0] = Int32GetDatum(pid);
-	nulls[0] = (pid == 0);
-	values[1] = LSNGetDatum(applied);
-	nulls[1] = XLogRecPtrIsInvalid(applied);
-	values[2] = Int64GetDatum(current ? 0 : (int64) (GetXLogInsertRecPtr() - applied));
-	nulls[2] = XLogRecPtrIsInvalid(applied);
-	if (covered_at == 0)
-		nulls[3] = true;
-	else
-	{
-		Interval   *lag = palloc0(sizeof(Interval));
-
-		lag->time = current ? 0 : Max(GetCurrentTimestamp() - covered_at, 0);
-		values[3] = IntervalPGetDatum(lag);
-	}
-	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
-	return (Datum) 0;
-}
-
-/* What a view waits for that is to be built and has no builder. */
-static const char *
-what_it_waits_for(const DeriveViewRow *row)
-{
-	DeriveShared *shared = derive_shared();
-	DeriveDatabase *db = derive_database_mine();
-	DeriveStats stats;
-	bool		alive;
-	bool		no_process;
-	bool		reading;
-
-	if (shared == NULL)
-		return "pg_derive (shared_preload_libraries)";
-	if (db == NULL)
-		return "a worker (pg_derive.max_databases)";
-	LWLockAcquire(shared->lock, LW_SHARED);
-	alive = db->worker_pid != 0;
-	no_process = db->no_process;
-	reading = db->reading;
-	LWLockRelease(shared->lock);
-	if (!alive)
-		return no_process ? "a process (max_worker_processes)" : "a worker";
-	if (!reading)
-		return "the replication slot";
-	if (derive_waiting_get(row->relid) != NULL)
-		return "what derive.views says";
-	if (row->state == DERIVE_VIEW_CATCHUP)
-		return "the next batch";
-	if (derive_stats_get(row->relid, &stats) && stats.waits_for[0] != '\0')
-		return pstrdup(stats.waits_for);
-	return "its turn";
-}
-
-/* derive_state.builds(): the builders at work in this database, and who waits for one. */
-Datum
-derive_builds_sql(PG_FUNCTION_ARGS)
-{
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	DeriveShared *shared = derive_shared();
-	List	   *built = NIL;
-	ListCell   *lc;
-
-	InitMaterializedSRF(fcinfo, 0);
-	for (int i = 0; shared != NULL && i < DERIVE_MAX_BUILD_SLOTS; i++)
-	{
-		DeriveBuild *build = &shared->builds[i];
-		char		phase[DERIVE_PHASE_LENGTH];
-		Datum		values[6];
-		bool		nulls[6] = {false};
-		uint64		total;
-		bool		used;
-
-		LWLockAcquire(shared->lock, LW_SHARED);
-		used = OidIsValid(build->view) && build->dboid == MyDatabaseId;
-		values[0] = ObjectIdGetDatum(build->view);
-		values[1] = Int32GetDatum((int) build->pid);
-		nulls[1] = (build->pid == 0);
-		strlcpy(phase, build->phase, sizeof(phase));
-		values[5] = TimestampTzGetDatum(build->started_at);
-		LWLockRelease(shared->lock);
-		if (!used)
-			continue;
-
-		values[2] = CStringGetTextDatum(phase);
-		values[3] = Int64GetDatum((int64) pg_atomic_read_u64(&build->tuples_done));
-		total = pg_atomic_read_u64(&build->tuples_total);
-		values[4] = Int64GetDatum((int64) total);
-		nulls[4] = (total == 0);
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
-		built = lappend_oid(built, DatumGetObjectId(values[0]));
-	}
-
-	foreach(lc, derive_registry_all())
-	{
-		DeriveViewRow *row = lfirst(lc);
-		Datum		values[6] = {0};
-		bool		nulls[6] = {false, true, false, true, true, true};
-
-		if ((row->state != DERIVE_VIEW_BUILDING && row->state != DERIVE_VIEW_CATCHUP) ||
-			list_member_oid(built, row->relid))
-			continue;
-		values[0] = ObjectIdGetDatum(row->relid);
-		values[2] = CStringGetTextDatum(psprintf("waiting for %s", what_it_waits_for(row)));
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	return (Datum) 0;
 }

@@ -29,7 +29,7 @@
 #include "notify/subscription.h"
 #include "server/hooks.h"
 #include "server/request.h"
-#include "server/rowjson.h"
+#include "sql/rowjson.h"
 #include "storage/lmgr.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"

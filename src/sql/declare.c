@@ -27,10 +27,10 @@
 #include "nodes/makefuncs.h"
 #include "nodes/parsenodes.h"
 #include "parser/parser.h"
-#include "server/declare.h"
 #include "server/hooks.h"
 #include "server/request.h"
 #include "server/shmem.h"
+#include "sql/declare.h"
 #include "storage/lmgr.h"
 #include "tcop/tcopprot.h"
 #include "tcop/utility.h"
@@ -41,6 +41,7 @@
 #include "utils/tuplestore.h"
 #include "utils/varlena.h"
 
+PG_FUNCTION_INFO_V1(derive_create_view_sql);
 PG_FUNCTION_INFO_V1(derive_create_derived_view_sql);
 PG_FUNCTION_INFO_V1(derive_apply_sql);
 PG_FUNCTION_INFO_V1(derive_plan_sql);
@@ -193,8 +194,12 @@ create_matview(const char *name, const char *query)
 	return result;
 }
 
-Oid
-derive_create_view(const char *name, const char *query)
+/*
+ * CREATE MATERIALIZED VIEW name AS query, as the current user, and put it under
+ * maintenance.  name may be qualified.  Returns the view.
+ */
+static Oid
+create_view(const char *name, const char *query)
 {
 	Oid			view;
 
@@ -204,6 +209,14 @@ derive_create_view(const char *name, const char *query)
 	LockRelationOid(view, AccessExclusiveLock);
 	derive_declare_view(view);
 	return view;
+}
+
+/* derive.create_view(name, query) */
+Datum
+derive_create_view_sql(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_OID(create_view(text_to_cstring(PG_GETARG_TEXT_PP(0)),
+							  text_to_cstring(PG_GETARG_TEXT_PP(1))));
 }
 
 /* derive.plan(query): as derive.create_view() would, without a view. */
@@ -255,14 +268,18 @@ in_parentheses(const char *columns)
 	return columns[0] == '(' ? pstrdup(columns) : psprintf("(%s)", columns);
 }
 
-Oid
-derive_create_derived_view(const char *name, DeriveDefinition *definition, const char *columns)
+/*
+ * The same for a derivation.  columns: "(name type, ...)", or NULL for the
+ * derivation's default.
+ */
+static Oid
+create_derived_view(const char *name, DeriveDefinition *definition, const char *columns)
 {
 	DeriveProgram *program = derive_program_without_view(definition, NULL);
 	char	   *list = columns ? in_parentheses(columns) : columns_text(derive_program_columns(program));
 
 	derive_program_free(program);
-	return derive_create_view(name, derive_definition_query(definition, list));
+	return create_view(name, derive_definition_query(definition, list));
 }
 
 /* derive.create_view(name, derivation, sources, columns, key, options) */
@@ -279,8 +296,8 @@ derive_create_derived_view_sql(PG_FUNCTION_ARGS)
 	definition = derive_definition_make(text_to_cstring(PG_GETARG_TEXT_PP(1)), PG_GETARG_ARRAYTYPE_P(2),
 										PG_ARGISNULL(4) ? NULL : PG_GETARG_ARRAYTYPE_P(4),
 										PG_ARGISNULL(5) ? NULL : PG_GETARG_JSONB_P(5));
-	PG_RETURN_OID(derive_create_derived_view(text_to_cstring(PG_GETARG_TEXT_PP(0)), definition,
-											 PG_ARGISNULL(3) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(3))));
+	PG_RETURN_OID(create_derived_view(text_to_cstring(PG_GETARG_TEXT_PP(0)), definition,
+									  PG_ARGISNULL(3) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(3))));
 }
 
 /*

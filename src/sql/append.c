@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * topicfuncs.c
+ * append.c
  *	  derive.append(): an event of a topic, written to the log and nowhere else.
  *
  * The event is checked, converted and made a row here, in the session of who
@@ -48,8 +48,8 @@
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "parser/parse_coerce.h"
-#include "server/foreign_code.h"
 #include "server/request.h"
+#include "sql/foreign_code.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"

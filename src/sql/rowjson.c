@@ -42,7 +42,7 @@
 #include "fmgr.h"
 #include "nodes/makefuncs.h"
 #include "nodes/primnodes.h"
-#include "server/rowjson.h"
+#include "sql/rowjson.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"

@@ -38,7 +38,8 @@ CREATE MATERIALIZED VIEW derive_state.views AS SELECT
 	NULL::int8 AS program,
 	NULL::"char" AS maintained,
 	NULL::boolean AS timed,
-	NULL::timestamptz AS as_of
+	NULL::timestamptz AS as_of,
+	NULL::boolean AS retry
 	WHERE derive_state.is_written_by_us();
 CREATE UNIQUE INDEX views_pkey ON derive_state.views (relid);
 COMMENT ON MATERIALIZED VIEW derive_state.views IS 'the maintained views';
@@ -65,6 +66,7 @@ COMMENT ON COLUMN derive_state.views.maintained IS
 	'i = incrementally, w = some part of it as a whole';
 COMMENT ON COLUMN derive_state.views.timed IS 'its query depends on the time';
 COMMENT ON COLUMN derive_state.views.as_of IS 'what now() is in its query, at its own position';
+COMMENT ON COLUMN derive_state.views.retry IS 'it has failed, and the worker tries it again by itself';
 
 CREATE MATERIALIZED VIEW derive_state.relations AS SELECT
 	NULL::oid AS view,
@@ -465,15 +467,23 @@ CREATE VIEW derive.views AS
 		c.relname AS name,
 		CASE WHEN m.may_see THEN pg_catalog.pg_get_viewdef(v.relid) END AS query,
 		CASE
-			WHEN v.state IN ('b', 'c') AND NOT v.rebuild THEN 'building'
 			WHEN v.state = 'p' THEN 'paused'
-			WHEN v.state = 'f' THEN 'failed'
+			-- also while it is tried again
+			WHEN v.state = 'f' OR v.error IS NOT NULL THEN 'failed'
+			WHEN v.state IN ('b', 'c') AND NOT v.rebuild THEN 'building'
 			WHEN v.rebuild OR w.since IS NOT NULL AND w.position IS NULL THEN 'rebuilding'
 			WHEN w.since IS NOT NULL OR l.error IS NOT NULL THEN 'waiting'
 			ELSE 'ready'
 		END AS state,
-		CASE WHEN m.may_see THEN coalesce(w.reason, 'another try, after an error: ' OPERATOR(pg_catalog.||) l.error) END AS waiting_for,
-		CASE WHEN v.state NOT IN ('b', 'c') THEN coalesce(v.position, w.position, l.position, p.snapshot) END AS position,
+		CASE WHEN m.may_see THEN
+			CASE WHEN v.state <> 'p' AND v.retry THEN 'another try, after an error: ' OPERATOR(pg_catalog.||) v.error
+				ELSE coalesce(w.reason, 'another try, after an error: ' OPERATOR(pg_catalog.||) l.error)
+			END
+		END AS waiting_for,
+		CASE
+			WHEN v.error IS NOT NULL THEN v.position
+			WHEN v.state NOT IN ('b', 'c') THEN coalesce(v.position, w.position, l.position, p.snapshot)
+		END AS position,
 		CASE WHEN v.state = 'r' THEN CASE WHEN l.view IS NULL THEN coalesce(w.lsn, p.lsn) ELSE l.lsn END END AS lsn,
 		CASE WHEN m.may_see THEN coalesce(v.error, l.error) END AS error,
 		coalesce(v.error_at, l.error_at) AS error_at,
@@ -481,7 +491,9 @@ CREATE VIEW derive.views AS
 		CASE WHEN m.may_see THEN v.settings END AS settings,
 		CASE v.maintained WHEN 'w' THEN 'as a whole' ELSE 'incrementally' END AS maintained,
 		CASE
-			WHEN NOT v.timed OR v.state IN ('b', 'c') THEN NULL
+			WHEN NOT v.timed THEN NULL
+			WHEN v.error IS NOT NULL THEN v.as_of
+			WHEN v.state IN ('b', 'c') THEN NULL
 			WHEN v.position IS NOT NULL THEN v.as_of
 			WHEN w.position IS NOT NULL THEN w.as_of
 			WHEN l.position IS NOT NULL THEN l.as_of

@@ -47,7 +47,6 @@ SELECT derive.repair('u_labels');
 ALTER FUNCTION app.label(int) SET search_path = app;
 ALTER FUNCTION app.state(int, int) SET search_path = app;
 ALTER FUNCTION app.typed(int) SET search_path = app;
-SELECT derive.resume(view) FROM derive.views WHERE state = 'failed';
 INSERT INTO f VALUES (3);
 SELECT * FROM oracle_all();
 -- a view that was right, and whose function is replaced by one that is not

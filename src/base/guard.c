@@ -75,3 +75,9 @@ derive_error_is_transient(int sqlerrcode)
 			return sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
 	}
 }
+
+bool
+derive_error_may_pass(int sqlerrcode)
+{
+	return !derive_error_is_transient(sqlerrcode) && sqlerrcode != ERRCODE_INSUFFICIENT_PRIVILEGE;
+}

@@ -23,4 +23,10 @@ extern void derive_undone(DeriveGuardedFunction function, void *arg);
 /* Errors that say nothing about what was tried: try again. */
 extern bool derive_error_is_transient(int sqlerrcode);
 
+/*
+ * Errors that a query ends with, and may not end with once rows, functions or the time
+ * are others.  Not so where somebody must first be allowed to read something.
+ */
+extern bool derive_error_may_pass(int sqlerrcode);
+
 #endif							/* DERIVE_GUARD_H */

@@ -69,7 +69,8 @@
 #define Anum_views_maintained	13
 #define Anum_views_timed		14
 #define Anum_views_as_of		15
-#define Natts_views				15
+#define Anum_views_retry		16
+#define Natts_views				16
 
 /* derive_state.relations */
 #define Anum_relations_view		1
@@ -300,6 +301,7 @@ form_view_tuple(TupleDesc desc, const DeriveViewRow *row)
 	values[Anum_views_maintained - 1] = CharGetDatum((char) row->maintained);
 	values[Anum_views_timed - 1] = BoolGetDatum(row->timed);
 	derive_position_time_out(row->position, &values[Anum_views_as_of - 1], &nulls[Anum_views_as_of - 1]);
+	values[Anum_views_retry - 1] = BoolGetDatum(row->retry && row->error != NULL);
 
 	return heap_form_tuple(desc, values, nulls);
 }
@@ -336,6 +338,7 @@ deform_view_tuple(TupleDesc desc, HeapTuple tuple)
 	row->program = DatumGetInt64(values[Anum_views_program - 1]);
 	row->maintained = (DeriveMaintained) DatumGetChar(values[Anum_views_maintained - 1]);
 	row->timed = DatumGetBool(values[Anum_views_timed - 1]);
+	row->retry = DatumGetBool(values[Anum_views_retry - 1]);
 	row->version = tuple->t_self;
 	return row;
 }

@@ -27,6 +27,7 @@
  *				maintained "char"			enum DeriveMaintained
  *				timed boolean				its query depends on the time
  *				as_of timestamptz			the time of position
+ *				retry boolean				it has failed, and is tried again by itself
  *	relations	view oid, operator int4, role "char", relid oid
  *				primary key (view, operator, role), index on relid
  *				role: 's' state table, 'd' derived table, 'i' locator index
@@ -59,6 +60,7 @@
  *   ^ ^            |           |  |
  *   | +------------+-----------+  |     ready --> building: its program is another one now
  *   +---------------- failed <----+     resume/repair: failed --> ready (rebuild) or building
+ *										another try: failed --> building, with the error
  */
 typedef enum DeriveViewState
 {
@@ -83,6 +85,8 @@ typedef struct DeriveViewRow
 	bool		rebuild;
 	char	   *error;			/* or NULL */
 	TimestampTz error_at;		/* 0 if none */
+	bool		retry;			/* of an error: the worker tries the view
+								 * again; see server/retry.c */
 	TimestampTz created_at;
 	DerivePosition *position;	/* or NULL */
 	int64		epoch;

@@ -290,7 +290,10 @@ run_operator(DeriveProgram *program, DeriveOperator *op, bool afresh)
 		op->routine->produce(op, add_to_target, target);
 	}
 	else
+	{
 		op->routine->apply(op, batch, target);
+		DERIVE_DEBUG_POINT("batch-changes-applied");
+	}
 	DERIVE_DEBUG_POINT("batch-mid-apply");
 	derive_target_close(target, is_view ? program->run->counts : NULL);
 	PopActiveSnapshot();

@@ -20,7 +20,8 @@
  * fail on rows that only a delta has.  If even the difference between what there
  * is and what should be cannot be applied, because internal tables or indexes are
  * damaged, the view is sent to be built anew.  If the query fails as well, the view
- * is marked with the message and stands still; the others go on.  An error that says
+ * is marked with the message and stands still; the others go on, and it is tried again
+ * outside of batches (retry.c).  An error that says
  * nothing about the view (no memory, no disk, a serialization failure), or a view
  * that takes too long (watchdog.c), sets it aside: it is tried again, for as long as
  * it takes.
@@ -85,7 +86,7 @@ derive_worker_takes_part(WorkerView *view)
 		case DERIVE_VIEW_BUILDING:
 			return view->fill || (view->give_up != KEEP_TRYING && view->builder == NULL);
 		case DERIVE_VIEW_FAILED:
-			return view->repair;
+			return view->repair || view->retried;
 		default:
 			return false;
 	}
@@ -135,13 +136,16 @@ lock_row(WorkerView *view, bool *gone)
 	return true;
 }
 
-/* To a builder, or to be filled here. */
+/* To a builder, or to be filled here.  What it contains until then, it contains. */
 static void
 send_back(WorkerView *view)
 {
-	view->row->state = DERIVE_VIEW_BUILDING;
 	view->row->rebuild = derive_worker_is_populated(view->relid);
-	view->row->position = NULL;
+	if (!view->row->rebuild)
+		view->row->position = NULL;
+	else if (view->row->position == NULL)
+		view->row->position = derive_position_copy(derive_worker_position_of(view));
+	view->row->state = DERIVE_VIEW_BUILDING;
 	view->row->epoch = 0;
 	derive_registry_update(view->row);
 	derive_worker_end_waiting(view);
@@ -164,11 +168,25 @@ derive_worker_rebuild_view(WorkerView *view, const char *reason)
 	return true;
 }
 
+/* Its error stays until it is known to be gone. */
+bool
+derive_worker_send_to_retry(WorkerView *view)
+{
+	bool		gone;
+
+	if (!lock_row(view, &gone))
+		return gone;
+	ereport(DEBUG1,
+			(errmsg("view \"%s\", which has failed, is tried again", get_rel_name(view->relid))));
+	send_back(view);
+	return true;
+}
+
 /*
  * A view can go no further: write down why, in the current transaction.
  */
 bool
-derive_worker_fail_view(WorkerView *view, const char *message, const ErrorData *error)
+derive_worker_fail_view(WorkerView *view, const char *message, const ErrorData *error, bool retry)
 {
 	bool		gone;
 
@@ -178,11 +196,16 @@ derive_worker_fail_view(WorkerView *view, const char *message, const ErrorData *
 	ereport(WARNING,
 			(errcode(error->sqlerrcode),
 			 errmsg("maintenance of view \"%s\" has failed: %s", get_rel_name(view->relid), message),
+			 retry ? errhint("Remove the cause. The view is tried again when something that it reads has changed, now and then, and by derive.repair().") :
 			 errhint("Remove the cause, then call derive.repair() for the view."),
 			 error->context ? errcontext("%s", error->context) : 0));
 
 	view->row->error = pstrdup(message);
 	view->row->error_at = GetCurrentTimestamp();
+	view->row->retry = retry;
+	view->retried = false;
+	view->retry_changed = false;
+	view->whole_ms = 0;
 	if (view->row->position == NULL)
 		view->row->position = derive_position_copy(derive_worker_position_of(view));
 	view->row->state = DERIVE_VIEW_FAILED;
@@ -327,6 +350,9 @@ advance(void *arg)
 
 	if (settled)
 	{
+		if (row.error != NULL)
+			ereport(LOG,
+					(errmsg("view \"%s\" no longer fails", get_rel_name(view->relid))));
 		row.state = DERIVE_VIEW_READY;
 		row.rebuild = false;
 		row.error = NULL;
@@ -335,6 +361,7 @@ advance(void *arg)
 		row.epoch = 0;
 		row.members = (int64) view->digest;
 		row.basis = (int64) view->basis;
+		view->retried = false;
 		derive_registry_update(&row);
 		*view->row = row;
 		derive_worker.reload = true;
@@ -368,6 +395,24 @@ take_back(Move *move, const MoveStart *start)
 	*move->view->row = start->row;
 	if (move->view->cohort != NULL)
 		derive_worker_leave_cohort(move->view);
+}
+
+/*
+ * The view is computed anew after an error.  One that no expression of a query raises
+ * is likely a fault of ours, which must not stay hidden behind contents that are right.
+ */
+static void
+report_recompute(WorkerView *view, const ErrorData *edata)
+{
+	bool		internal = edata->sqlerrcode == ERRCODE_INTERNAL_ERROR;
+
+	ereport(internal && !view->bug_reported ? WARNING : LOG,
+			(errcode(edata->sqlerrcode),
+			 errmsg("view \"%s\" is computed anew because its changes could not be computed: %s",
+					get_rel_name(view->relid), edata->message),
+			 internal ? errhint("If no function that the view calls raises this error, please report it as a bug of pg_derive.") : 0,
+			 edata->context ? errcontext("%s", edata->context) : 0));
+	view->bug_reported |= internal;
 }
 
 /*
@@ -407,11 +452,7 @@ advance_carefully(Move *move)
 							get_rel_name(view->relid), edata->message),
 					 edata->context ? errcontext("%s", edata->context) : 0));
 		else
-			ereport(LOG,
-					(errcode(edata->sqlerrcode),
-					 errmsg("view \"%s\" is computed anew because its changes could not be computed: %s",
-							get_rel_name(view->relid), edata->message),
-					 edata->context ? errcontext("%s", edata->context) : 0));
+			report_recompute(view, edata);
 		take_back(move, &start);
 		view->diverged = true;
 		edata = derive_guarded(advance, move);
@@ -437,7 +478,9 @@ advance_carefully(Move *move)
 		derive_worker_answer_repairs(view, NULL);
 		return false;
 	}
-	(void) derive_worker_fail_view(view, derive_error_text(edata), edata);
+	(void) derive_worker_fail_view(view, derive_error_text(edata), edata,
+								   (view->program->routine->flags & DERIVE_OF_CURRENT_ROWS) &&
+								   derive_error_may_pass(edata->sqlerrcode));
 	derive_worker_answer_repairs(view, edata);
 	derive_worker.reload = true;
 	return false;
@@ -500,7 +543,7 @@ give_up(WorkerView *view)
 	else
 	{
 		edata.message = psprintf("it would need %s", view->hold_reason);
-		(void) derive_worker_fail_view(view, edata.message, &edata);
+		(void) derive_worker_fail_view(view, edata.message, &edata, false);
 		derive_worker.reload = true;
 	}
 	derive_worker_answer_repairs(view, &edata);
@@ -581,7 +624,8 @@ advance_or_set_aside(Move *move)
 	}
 	else
 	{
-		if (derive_worker.careful || view->repair)
+		/* that it fails once more is no surprise */
+		if (derive_worker.careful || view->repair || view->row->error != NULL)
 			moved = advance_carefully(move);
 		else
 			advance(move);
@@ -624,6 +668,8 @@ take_turn(Move move, WorkerView *view)
 			wrote |= take_turn(move, source);
 	}
 	move.view = view;
+	if (derive_worker_watch_failed_view(view, move.batch))
+		wrote = true;
 	if ((derive_worker_takes_part(view) || not_loaded_yet(view) || view->lane != NULL) && advance_or_set_aside(&move))
 		wrote = true;
 	return wrote;

@@ -81,6 +81,9 @@ static BuilderArgs args;
 /* The view's contents are changed, not replaced. */
 static bool recomputing = false;
 
+/* The query runs: an error is its own. */
+static bool evaluating = false;
+
 static void detach(int code, Datum arg);
 static void enter_crash_guard(void);
 static void set_phase(const char *phase);
@@ -201,6 +204,7 @@ set_phase(const char *phase)
 static void
 set_filling(bool filling)
 {
+	evaluating = filling;
 	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
 	build->filling = filling;
 	LWLockRelease(derive_shared()->lock);
@@ -544,7 +548,9 @@ report_failure(ErrorData *edata)
 	if (ConditionalLockRelationOid(args.view, RowExclusiveLock) &&
 		(row = row_to_build()) != NULL)
 	{
-		ereport(transient ? LOG : WARNING,
+		bool		known = row->error != NULL && strcmp(row->error, derive_error_text(edata)) == 0;
+
+		ereport(transient || known ? LOG : WARNING,
 				(errcode(edata->sqlerrcode),
 				 errmsg("could not build view \"%s\": %s",
 						get_rel_name(args.view), derive_error_text(edata)),
@@ -560,6 +566,7 @@ report_failure(ErrorData *edata)
 			row->state = DERIVE_VIEW_FAILED;
 			row->error = derive_error_text(edata);
 			row->error_at = GetCurrentTimestamp();
+			row->retry = evaluating && derive_error_may_pass(edata->sqlerrcode);
 			derive_registry_update(row);
 		}
 	}

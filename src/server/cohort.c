@@ -104,7 +104,7 @@ static int	tries;				/* in a row that left some view behind */
 bool
 derive_worker_needs_recompute(WorkerView *view)
 {
-	return view->row->rebuild || view->repair || view->diverged ||
+	return view->row->rebuild || view->repair || view->retried || view->diverged ||
 		(view->row->state == DERIVE_VIEW_READY && view->waiting != NULL && view->waiting->position == NULL);
 }
 
@@ -190,7 +190,7 @@ derive_worker_load_waiting(void)
 
 		if (view == NULL || view->row->created_at != row->declared_at ||
 			view->row->state == DERIVE_VIEW_PAUSED ||
-			(view->row->state == DERIVE_VIEW_FAILED && !view->repair))
+			(view->row->state == DERIVE_VIEW_FAILED && !view->repair && !view->retried))
 			derive_waiting_end(row->view);
 		else
 			remember_waiting(view, row);

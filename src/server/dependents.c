@@ -215,7 +215,10 @@ derive_restart_view(DeriveViewRow *row)
 	derive_want_worker_at_commit();
 }
 
-/* retry: also those that have failed, for what may have been the reason is gone */
+/*
+ * retry: also those that have failed, whatever the reason, for that may be gone; else
+ * those of them that are tried again in any case
+ */
 static void
 recompute_views(List *views, bool retry)
 {
@@ -229,7 +232,7 @@ recompute_views(List *views, bool retry)
 		row = derive_registry_get(lfirst_oid(lc));
 		if (row == NULL)
 			continue;
-		if (retry && row->state == DERIVE_VIEW_FAILED)
+		if ((retry || row->retry) && row->state == DERIVE_VIEW_FAILED)
 		{
 			derive_restart_view(row);
 			continue;

@@ -247,6 +247,7 @@ enter_crash_guard(void)
 		row->error = psprintf("the process that computes the view crashed %d times in a row, while %s",
 							  crashes.count, crashes.activity);
 		row->error_at = GetCurrentTimestamp();
+		row->retry = false;
 		row->state = DERIVE_VIEW_FAILED;
 		ereport(WARNING,
 				(errcode(ERRCODE_INTERNAL_ERROR),
@@ -888,6 +889,7 @@ note_error(LaneView *view, DeriveViewRow *row, DeriveLaneRow *lane)
 		row->state = DERIVE_VIEW_FAILED;
 		row->error = lane->error;
 		row->error_at = lane->error_at;
+		row->retry = derive_error_may_pass(view->sqlerrcode);
 	}
 	else
 		row->rebuild = false;	/* that it has an error says as much */

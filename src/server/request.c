@@ -279,7 +279,9 @@ check_view_row(const DeriveViewRow *row, XLogRecPtr lsn, bool reached)
 					 errhint("Call derive.resume() for the view.")));
 			break;
 		case DERIVE_VIEW_FAILED:
-			report_error(row, row->error, "Remove the cause, then call derive.repair() for the view.");
+			report_error(row, row->error, row->retry ?
+						 "Remove the cause; the view is tried again when something that it reads changes, or by derive.repair()." :
+						 "Remove the cause, then call derive.repair() for the view.");
 			break;
 	}
 	return false;

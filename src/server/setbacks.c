@@ -162,6 +162,7 @@ fail_views(List *relids, const char *reason)
 					 errhint("Remove the cause, then call derive.repair() for the view.")));
 			row->position = derive_position_of_view(row);
 			row->state = DERIVE_VIEW_FAILED;
+			row->retry = false;
 			row->error = pstrdup(reason);
 			row->error_at = GetCurrentTimestamp();
 			row->epoch = 0;

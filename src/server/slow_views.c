@@ -387,6 +387,7 @@ enter_from_here(WorkerView *view)
 
 	if (view->row->state == DERIVE_VIEW_FAILED)
 	{
+		view->retried = false;
 		view->row->state = DERIVE_VIEW_READY;
 		view->row->rebuild = true;
 		view->row->error = NULL;
@@ -524,7 +525,7 @@ derive_worker_assign_lane(void)
 	foreach(lc, derive_worker.views)
 	{
 		WorkerView *view = lfirst(lc);
-		bool		repaired = view->row->state == DERIVE_VIEW_FAILED && view->repair &&
+		bool		repaired = view->row->state == DERIVE_VIEW_FAILED && (view->repair || view->retried) &&
 		derive_worker_is_populated(view->relid);
 
 		if (view->program == NULL || view->slow == (view->lane != NULL) ||

@@ -247,7 +247,7 @@ tend_internal(WorkerView *view)
 	if (edata != NULL && !derive_error_is_transient(edata->sqlerrcode))
 	{
 		PushActiveSnapshot(GetTransactionSnapshot());
-		(void) derive_worker_fail_view(view, edata->message, edata);
+		(void) derive_worker_fail_view(view, edata->message, edata, false);
 		PopActiveSnapshot();
 	}
 	if (renewal.done || edata != NULL)
@@ -329,6 +329,7 @@ derive_worker_tend_builds(void)
 			continue;
 		}
 		oldcontext = MemoryContextSwitchTo(derive_worker.cxt);
+		derive_worker_note_retry(view);
 		view->builder = derive_builder_start(view->build);
 		view->build_epoch = derive_worker.epoch;
 		view->build_xmin = InvalidFullTransactionId;

@@ -226,6 +226,8 @@ load_program(WorkerView *view)
 		DeriveProgram *program = view->program;
 
 		if (view->row->state != DERIVE_VIEW_BUILDING && (program->outdated != NULL || program->unfilled) &&
+			!(view->row->state == DERIVE_VIEW_FAILED && !view->repair) &&	/* when it is tried
+																			 * again */
 			!derive_worker_rebuild_view(view, program->outdated ? program->outdated :
 										"its internal tables were made anew"))
 			load_later(view);
@@ -246,7 +248,7 @@ load_program(WorkerView *view)
 	if (view->row->state == DERIVE_VIEW_FAILED && view->row->error != NULL &&
 		strcmp(view->row->error, derive_error_text(edata)) == 0)
 		unload_program(view);
-	else if (derive_worker_fail_view(view, derive_error_text(edata), edata))
+	else if (derive_worker_fail_view(view, derive_error_text(edata), edata, false))
 		unload_program(view);
 	else
 		load_later(view);
@@ -263,7 +265,8 @@ needs_program(WorkerView *view)
 		case DERIVE_VIEW_READY:
 			return true;
 		case DERIVE_VIEW_FAILED:
-			return view->repair;
+			return view->repair || view->row->retry;	/* what it reads is
+														 * followed */
 		case DERIVE_VIEW_PAUSED:
 			return false;
 	}
@@ -323,6 +326,7 @@ derive_worker_load_registry(void)
 	load_views(rows);
 	fail_stubborn_view();
 	mark_outdated_views();
+	derive_worker_plan_retries();
 	derive_worker_load_waiting();
 	derive_worker_load_lane();
 	order_views();
@@ -361,7 +365,7 @@ fail_stubborn_view(void)
 		return;
 	if (view != NULL && view->row->state == DERIVE_VIEW_READY &&
 		!derive_worker_fail_view(view, "a function that it calls did not stop when it was cancelled",
-								 &error))
+								 &error, false))
 		return;					/* try again with the next look */
 	derive_worker.db->stubborn_view = InvalidOid;
 }
@@ -413,6 +417,7 @@ load_views(List *rows)
 			view = palloc0(sizeof(WorkerView));
 			view->relid = row->relid;
 			view->may_load = true;
+			view->retry_changed = true; /* as nobody has watched */
 			derive_worker.views = lappend(derive_worker.views, view);
 			MemoryContextSwitchTo(oldcontext);
 		}
@@ -423,6 +428,7 @@ load_views(List *rows)
 		 * a function that was redefined (dependents.c) may mean another
 		 * program, and one that did not fit may do so now
 		 */
+		view->retry_changed |= view->dirty;
 		if (needs_program(view) && (view->program == NULL || view->dirty || row->rebuild ||
 									view->program->outdated != NULL || view->program->unfilled))
 			load_program(view);
@@ -511,7 +517,7 @@ can_fill_here(WorkerView *view)
 		{
 			derive_worker_fail_view(view, psprintf("it reads view \"%s\", which could not be built",
 												   get_rel_name(source->relid)),
-									&error);
+									&error, true);
 			return false;
 		}
 		if (source->row->state == DERIVE_VIEW_BUILDING ||

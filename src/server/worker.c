@@ -22,6 +22,7 @@
  *		basis.c		what they rest on besides the log
  *		advance.c	moving the views, and what becomes of one that fails
  *		cohort.c	views that cannot be moved now, and how they come back
+ *		retry.c		views that have failed, and when they are tried again
  *		slow_views.c	views that another process moves, at a pace of its own
  *		watchdog.c	a limit on the time that one view may take
  *		serve.c		requests of others: repairs, and batches for the verifier
@@ -497,7 +498,7 @@ anything_to_do(void)
 			return true;
 	}
 	return ms_to_tick() == 0 || anything_to_expire() || derive_worker_hold_is_due() || derive_worker_has_pending_request() ||
-		derive_worker_is_asked_for_batch();
+		derive_worker_is_asked_for_batch() || derive_worker_retry_is_due();
 }
 
 /*
@@ -577,7 +578,8 @@ idle(void)
 
 	if (ms_to_tick() >= 0)
 		timeout = Min(timeout, ms_to_tick() + 1);
-	timeout = derive_worker_hold_timeout(derive_worker_journals_timeout(derive_worker_lane_timeout(timeout)));
+	timeout = derive_worker_retry_timeout(derive_worker_lane_timeout(timeout));
+	timeout = derive_worker_hold_timeout(derive_worker_journals_timeout(timeout));
 
 	pgstat_report_activity(STATE_IDLE, NULL);
 	if (timeout > 100)

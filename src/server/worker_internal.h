@@ -4,8 +4,8 @@
  *	  What the parts of the worker share; for them only.
  *
  * worker.c runs the loop and the batch, reading.c reads the log, views.c knows
- * the views, basis.c what they rest on, advance.c moves them, slow_views.c knows
- * those that others move, serve.c does what others ask for, tend.c looks after builders and the verifier, setbacks.c is for when
+ * the views, basis.c what they rest on, advance.c moves them, retry.c tries those that
+ * have failed again, slow_views.c knows those that others move, serve.c does what others ask for, tend.c looks after builders and the verifier, setbacks.c is for when
  * it cannot go on.  One process is one worker, so that its state is one global variable.
  *
  *-------------------------------------------------------------------------
@@ -122,6 +122,15 @@ typedef struct WorkerView
 	uint64		repair_in;		/* the batch that noted that it is to be
 								 * repaired; 0: none */
 	DerivePosition *repair_position;	/* of that batch, in cxt; or NULL */
+
+	/* Whether it is tried again after an error; see retry.c. */
+	TimestampTz known_error_at; /* of the failure that is known; 0: none */
+	TimestampTz failed_at;		/* pauses begin here */
+	int64		retry_pause;	/* in ms, after that */
+	bool		retry_changed;	/* what it reads may have changed since the
+								 * last try */
+	bool		retried;		/* it takes part in batches for that */
+	bool		bug_reported;	/* an internal error behind a recompute */
 
 	uint64		digest;			/* of the members of its sources, now */
 	uint64		basis;			/* of files and definitions, now */
@@ -372,10 +381,32 @@ extern bool derive_worker_rebuild_view(WorkerView *view, const char *reason);
 
 /*
  * A view can go no further: write down why, in the current transaction; of the error
- * only code and context are looked at.  False if its row may not be changed now,
+ * only code and context are looked at.  retry: try it again by and by (retry.c), or
+ * else only when somebody asks for it.  False if its row may not be changed now,
  * because a session has locked the view.
  */
-extern bool derive_worker_fail_view(WorkerView *view, const char *message, const ErrorData *error);
+extern bool derive_worker_fail_view(WorkerView *view, const char *message, const ErrorData *error, bool retry);
+
+/* A view that has failed goes to a builder once more.  As derive_worker_rebuild_view(). */
+extern bool derive_worker_send_to_retry(WorkerView *view);
+
+
+/*
+ * retry.c: views that have failed and are tried again
+ */
+
+/* While the registry is read: when is each of them tried again? */
+extern void derive_worker_plan_retries(void);
+
+/* In a batch, in the view's turn: let it be tried if it is time.  True if something was written. */
+extern bool derive_worker_watch_failed_view(WorkerView *view, DeriveBatch *batch);
+
+/* What it reads has changed, which a try that begins now will see. */
+extern void derive_worker_note_retry(WorkerView *view);
+
+/* Between batches: must one let a view be tried?  And when to look again. */
+extern bool derive_worker_retry_is_due(void);
+extern long derive_worker_retry_timeout(long timeout);
 
 
 /*

@@ -5,7 +5,12 @@ floats are small multiples of 1/4, whose sums are exact in any order; an
 interval has one spelling; jsonb holds no two spellings of one number.  Only
 numeric has equal values that look different (1.5 and 1.50), on purpose: the
 comparison is by value, and no expression looks at a numeric's spelling.
+
+Moments are long ago, or around the present, for the conditions of fuzz_time.py.
+These are the only values that differ between runs with the same seed.
 """
+
+import datetime
 
 WORDS = ['a', 'b', 'Ab', 'abc', '', ' x', 'zed', 'Ä', "o''k", 'q"q', 'back\\slash', 'null', '%', 'été']
 
@@ -69,6 +74,16 @@ PRELUDE = [
 ]
 
 
+def near(rng, key):
+    """A constant of a type of moments, within minutes of the present, or hours; a day or two in dates."""
+    moment = datetime.datetime.now(datetime.timezone.utc)
+    moment += datetime.timedelta(seconds=rng.choice([rng.randint(-60, 60), rng.randint(-60, 60), rng.randint(-300, 300), 3600, -7200]))
+    if key == 'date':
+        return moment.strftime("'%Y-%m-%d'::date")
+    zone = '+00' if key == 'tstz' else ''
+    return "'%s%s'::%s" % (moment.strftime('%Y-%m-%d %H:%M:%S.%f'), zone, TYPES[key][0])
+
+
 def literal(rng, key, toast=False, nulls=0.12):
     """A constant of the type, castable where it stands; may be NULL."""
     if rng.random() < nulls:
@@ -107,6 +122,8 @@ def literal(rng, key, toast=False, nulls=0.12):
         return "'%s'::%s" % (word[:4] if key == 'bpchar' and "'" not in word else word, sql)
     if key == 'bool':
         return rng.choice(['true', 'false'])
+    if key in ('date', 'ts', 'tstz') and rng.random() < 0.6:
+        return near(rng, key)
     if key == 'date':
         return "'2024-%02d-%02d'::date" % (rng.randint(1, 3), rng.randint(1, 28))
     if key == 'ts':

@@ -16,6 +16,7 @@ in where its constructs can stand:
 	ordered_set	ordered-set and hypothetical-set aggregates			here
 	cte			WITH that is used several times						here
 	recursive	WITH RECURSIVE										fuzz_recursive.py
+	time		conditions with now()								fuzz_time.py
 
 Where SQL leaves an answer open, the order is made total: by the primary keys
 of all tables in FROM (assumes names these tables, since the load may take
@@ -31,10 +32,11 @@ from fuzz_query import EQ, MINMAX, RESULT_OF_MINMAX, Query, usable
 from fuzz_recursive import Recursion
 from fuzz_schema import TYPES, literal
 from fuzz_sublink import Sublinks
+from fuzz_time import Times
 from fuzz_window import Windows
 
 FAMILIES = ('outer', 'lateral', 'srf', 'sublink', 'window', 'limit', 'distinct', 'setop', 'grouping', 'ordered_set', 'cte',
-            'recursive')
+            'recursive', 'time')
 
 
 def choose(rng, allowed):
@@ -47,7 +49,7 @@ def sortable(scope):
     return [(e, k) for e, k in scope if k in EQ]
 
 
-class Select(Joins, Sublinks, Windows, Recursion, Query):
+class Select(Times, Joins, Sublinks, Windows, Recursion, Query):
     def __init__(self, rng, relations, depth, loose, families):
         self.families = families
         self.used = set()       # those of which there is a construct

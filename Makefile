@@ -60,6 +60,7 @@ OBJS = \
 	src/compile/reach.o \
 	src/compile/recursion.o \
 	src/compile/restrict.o \
+	src/compile/running.o \
 	src/compile/shape.o \
 	src/compile/stable.o \
 	src/compile/stages.o \
@@ -102,8 +103,10 @@ OBJS = \
 	src/derive/identity.o \
 	src/derive/joinorder.o \
 	src/derive/old_scan.o \
+	src/derive/order_index.o \
 	src/derive/plan.o \
 	src/derive/recursive.o \
+	src/derive/running.o \
 	src/derive/select.o \
 	src/derive/statetable.o \
 	src/derive/term.o \
@@ -169,6 +172,7 @@ REGRESS = \
 	subqueries_in_from \
 	laterals \
 	windows \
+	running_windows \
 	distinct_on \
 	not_null \
 	aggregates \

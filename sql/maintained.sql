@@ -2,6 +2,7 @@
 --	directly		changed rows take the place of their table
 --	by key			rows that match them are evaluated again
 --	by partition	the partitions are that have changed rows
+--	from there on	the rows from the first change on are
 --	all rows		all rows are looked at, for those that a change may concern
 --	as a whole		computed anew
 -- The worst of these counts; "groups" are those that are computed anew when one of their rows changes.
@@ -31,6 +32,7 @@ BEGIN
 	SELECT string_agg(m[1], ', ') INTO wholes FROM regexp_matches(plan, '([^ \n<][^\n<]*) \(whole\)', 'g') AS m;
 	RETURN CASE WHEN wholes IS NOT NULL THEN 'as a whole: ' || ltrim(wholes, '- ')
 		WHEN plan ~ 'looking at all rows' THEN 'all rows'
+		WHEN plan ~ 'from the first change on' THEN 'from there on'
 		WHEN plan ~ 'by partition' THEN 'by partition'
 		WHEN plan ~ 'rows found by key' THEN 'by key'
 		ELSE 'directly' END
@@ -153,6 +155,14 @@ SELECT id, lag(v) OVER p, sum(v) OVER p FROM t WINDOW p AS (PARTITION BY k ORDER
 SELECT id, rank() OVER (PARTITION BY k, v ORDER BY id), sum(v) OVER (PARTITION BY k) FROM t
 SELECT id, rank() OVER (PARTITION BY k ORDER BY id), sum(v) OVER (PARTITION BY v) FROM t
 SELECT id, rank() OVER (ORDER BY v) FROM t
+SELECT id, row_number() OVER w, sum(n) OVER w, lag(s, 3) OVER w FROM t WINDOW w AS (ORDER BY v DESC, id)
+SELECT id, avg(x) OVER (ORDER BY d ROWS BETWEEN 6 PRECEDING AND CURRENT ROW) FROM t
+SELECT id, sum(x) OVER (ORDER BY d) FROM t
+SELECT id, ntile(4) OVER (ORDER BY d) FROM t
+SELECT id, rank() OVER (ORDER BY v), rank() OVER (ORDER BY n) FROM t
+SELECT k, rank() OVER (ORDER BY sum(v) DESC) FROM t GROUP BY k
+SELECT * FROM (SELECT id, row_number() OVER (ORDER BY v DESC, id) AS n FROM t) q WHERE n <= 3
+SELECT t.id, sum(u.v) OVER (ORDER BY u.id) FROM t LEFT JOIN u ON u.t = t.id
 SELECT id, sum(v) OVER () FROM t
 SELECT k, sum(v), rank() OVER (PARTITION BY k % 10 ORDER BY sum(v)) FROM t GROUP BY k
 SELECT * FROM (SELECT id, row_number() OVER (PARTITION BY k ORDER BY v DESC) AS n FROM t) q WHERE n <= 3

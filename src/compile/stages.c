@@ -15,7 +15,8 @@
  *		ORDER BY n LIMIT 10
  *
  * So each operator has one thing to do, and what cannot be done incrementally reads
- * the result of what can.  Sub-queries and set-returning functions over groups go
+ * the result of what can.  Windows without PARTITION BY are kept with what they sort by
+ * (running.c).  Sub-queries and set-returning functions over groups go
  * the same way; they are evaluated for each row of the grouped sub-query.
  *
  * So does HAVING that compares with the present (passing_time.c): it becomes WHERE.
@@ -35,6 +36,7 @@
 #include "base/compat.h"
 #include "compile/passing_time.h"
 #include "compile/query.h"
+#include "compile/running.h"
 #include "compile/stages.h"
 
 /* -------------------------------------------------------------------------
@@ -61,8 +63,8 @@ is_pushed(Node *node, PushContext *context)
 		return push->aggregates && ((Aggref *) node)->agglevelsup == depth;
 	if (IsA(node, GroupingFunc))
 		return push->aggregates && ((GroupingFunc *) node)->agglevelsup == depth;
-	if (IsA(node, WindowFunc))
-		return push->windows != 0 && depth == 0 && ((WindowFunc *) node)->winref != push->windows;
+	if (IsA(node, WindowFunc) && push->windows != 0)
+		return depth == 0 && ((WindowFunc *) node)->winref != push->windows;
 	return depth == 0 && list_member(push->wholes, node);
 }
 
@@ -365,6 +367,7 @@ static void
 stage_block(Query *query)
 {
 	bool		grouped = derive_query_is_grouped(query);
+	bool		split = true;
 	bool		selects = grouped || query->hasWindowFuncs || query->hasTargetSRFs || query->setOperations != NULL;
 
 	if ((is_limited(query) && (selects || query->distinctClause != NIL)) || has_junk_sets(query))
@@ -374,8 +377,11 @@ stage_block(Query *query)
 	else if (grouped && does_more_with_groups(query))
 		split_after_group(query);
 	else
-		return;
-	stage_block(linitial_node(RangeTblEntry, query->rtable)->subquery);
+		split = false;
+	if (split)
+		stage_block(linitial_node(RangeTblEntry, query->rtable)->subquery);
+	if (derive_query_is_running(query))
+		derive_running_split(query);
 }
 
 static bool

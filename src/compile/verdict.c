@@ -21,6 +21,7 @@
 
 #include "compile/derivative.h"
 #include "compile/query.h"
+#include "compile/running.h"
 #include "compile/verdict.h"
 
 /* -------------------------------------------------------------------------
@@ -40,11 +41,11 @@ limits(Query *query)
 	return query->limitCount != NULL || query->limitOffset != NULL;
 }
 
-/* Is there no partition of rows that all of its windows have in common? */
+/* Is there no partition of rows that all of its windows have in common, and do rows not follow from those before? */
 static bool
 has_one_window(Query *query)
 {
-	return query->hasWindowFuncs && derive_partition_clauses(query) == NIL;
+	return query->hasWindowFuncs && derive_partition_clauses(query) == NIL && !derive_query_is_running(query);
 }
 
 /* Does it take rows of other relations to know how far the frame of a window reaches? */
@@ -87,9 +88,9 @@ static const struct
 	{limits, {"LIMIT or OFFSET",
 			"Which rows are within the limit depends on all the others.",
 	"Leave it out and apply it when reading the view; an index on the view makes that fast."}},
-	{has_one_window, {"a window function without PARTITION BY",
+	{has_one_window, {"a window function over all rows",
 			"Each row may count for all the others.",
-	"Add PARTITION BY, the same to all windows, or apply it when reading the view."}},
+	"Add PARTITION BY, the same to all windows; or the same ORDER BY, and no frames that reach to the end."}},
 	{frames_by_subquery, {"a sub-query in the frame of a window function",
 			"Its rows may count for all partitions.",
 	"Leave frames that are constant to the view, and apply the others when reading it."}},

@@ -134,8 +134,8 @@ derive_first_get(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(first->value);
 }
 
-static Oid
-state_function(const char *name, Oid argtype)
+Oid
+derive_state_function(const char *name, Oid argtype)
 {
 	Oid			function = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
 										   CStringGetDatum(name),
@@ -153,7 +153,7 @@ make_first(Expr *expr)
 {
 	Aggref	   *first = makeNode(Aggref);
 
-	first->aggfnoid = state_function("first", ANYELEMENTOID);
+	first->aggfnoid = derive_state_function("first", ANYELEMENTOID);
 	first->aggtype = exprType((Node *) expr);
 	first->aggcollid = first->inputcollid = exprCollation((Node *) expr);
 	first->aggargtypes = list_make1_oid(first->aggtype);
@@ -207,7 +207,7 @@ add_order(List **order, List *targets, TargetEntry *tle, Oid sortop)
 static void
 add_image_order(List **order, List **targets, Expr *expr)
 {
-	FuncExpr   *image = makeFuncExpr(state_function("image", ANYOID), BYTEAOID, list_make1(copyObject(expr)),
+	FuncExpr   *image = makeFuncExpr(derive_state_function("image", ANYOID), BYTEAOID, list_make1(copyObject(expr)),
 									 InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL);
 	TargetEntry *tle = makeTargetEntry((Expr *) image, list_length(*targets) + 1, NULL, true);
 
@@ -711,17 +711,35 @@ has_peers(Query *query)
 	return false;
 }
 
+/* Do all windows want the rows in the same order? */
+static bool
+has_one_order(Query *query)
+{
+	WindowClause *first = linitial_node(WindowClause, query->windowClause);
+	ListCell   *lc;
+
+	foreach(lc, query->windowClause)
+	{
+		WindowClause *window = lfirst_node(WindowClause, lc);
+
+		if (!equal(window->partitionClause, first->partitionClause) || !equal(window->orderClause, first->orderClause))
+			return false;
+	}
+	return true;
+}
+
 /*
  * A window's peers are what ORDER BY makes them, so nothing can be added to that.  The
- * rows come in a total order from a sub-query, one for each window.  The planner
- * knows that they are sorted as the window wants it, and sorts no more; and sorting
- * what is sorted changes nothing.
+ * rows come in a total order from a sub-query, one for each window that wants another
+ * order.  The planner knows that they are sorted as the window wants it, and sorts no more;
+ * and sorting what is sorted changes nothing.
  */
 static void
 choose_windows(Query *query)
 {
 	WindowClause *window = llast_node(WindowClause, query->windowClause);
-	DerivePushDown push = {.windows = window->winref};
+	bool		at_once = has_one_order(query);
+	DerivePushDown push = {.windows = at_once ? 0 : window->winref};
 	Query	   *inner = makeNode(Query);
 	ListCell   *lc,
 			   *lc2;
@@ -737,16 +755,17 @@ choose_windows(Query *query)
 			derive_push_down_sorted(lfirst(lc2), query, &push);
 	}
 	query->targetList = (List *) derive_push_down((Node *) query->targetList, &push);
-	(void) set_winref_walker((Node *) query->targetList, NULL);
 	inner->targetList = push.columns;
 	inner->hasTargetSRFs = expression_returns_set((Node *) inner->targetList);
-	inner->windowClause = list_copy(query->windowClause);
-	inner->windowClause = list_delete_last(inner->windowClause);
+	inner->windowClause = at_once ? NIL : list_delete_last(list_copy(query->windowClause));
 	inner->hasWindowFuncs = inner->windowClause != NIL;
 	derive_query_read_from(query, inner);
 	inner->sortClause = list_concat_copy(window->partitionClause, window->orderClause);
 	break_ties(&inner->sortClause, &inner->targetList);
 
+	if (at_once)
+		return;
+	(void) set_winref_walker((Node *) query->targetList, NULL);
 	query->windowClause = list_make1(window);
 	window->winref = 1;
 	if (inner->hasWindowFuncs)

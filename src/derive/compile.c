@@ -50,11 +50,13 @@
 #include "commands/defrem.h"
 
 #include "compile/check.h"
+#include "compile/derivative.h"
 #include "compile/hidden.h"
 #include "compile/lower.h"
 #include "compile/passing_time.h"
 #include "compile/query.h"
 #include "compile/recursion.h"
+#include "compile/running.h"
 #include "compile/shape.h"
 #include "compile/stages.h"
 #include "derive/aggregate.h"
@@ -62,6 +64,7 @@
 #include "derive/compile.h"
 #include "derive/exactsum.h"
 #include "derive/recursive.h"
+#include "derive/running.h"
 #include "derive/whole.h"
 
 typedef struct Compiler
@@ -151,7 +154,7 @@ derived_scan(Compiler *compiler, DeriveOperator *op)
 static bool
 is_all_of_from(Query *query, Query *subquery)
 {
-	return (subquery->hasWindowFuncs || subquery->hasDistinctOn) && derive_query_is_linear(query) &&
+	return (derive_partition_clauses(subquery) != NIL || subquery->hasDistinctOn) && derive_query_is_linear(query) &&
 		bms_membership(derive_query_used(query)) == BMS_SINGLETON &&
 		!derive_sublinks_read_relations((Node *) query->targetList) &&
 		!derive_sublinks_read_relations(query->jointree->quals) &&
@@ -347,6 +350,23 @@ compile_partitioned(Compiler *compiler, Query *query)
 	return compile_select(compiler, derive_query_wrap(query), label);
 }
 
+/* Windows over all rows of which each row follows from those before it. */
+static DeriveOperator *
+compile_running(Compiler *compiler, Query *query)
+{
+	DeriveRunning *running;
+	DeriveOperator *op;
+
+	flatten_from(compiler, query);
+	derive_check_time_places(query, false);
+	running = derive_running_take_apart(query);
+	if (!derive_linear_is_possible(running->input))
+		return compile_whole(compiler, running->query, &derive_verdict_without_terms);
+	op = new_operator(compiler, "window");
+	derive_running_compile(op, running);
+	return add_operator(compiler, op);
+}
+
 /* An entry of WITH RECURSIVE: the query that reads its rows, or NULL. */
 static Query *
 compile_recursion(Compiler *compiler, CommonTableExpr *cte)
@@ -424,6 +444,8 @@ compile_block(Compiler *compiler, Query *query)
 		flatten_from(compiler, query);
 		return distinct_operator(compiler, list_make1(query), "DISTINCT");
 	}
+	if (derive_query_is_running(query))
+		return compile_running(compiler, query);
 	if (query->hasWindowFuncs || query->hasDistinctOn)
 		return compile_partitioned(compiler, query);
 	if (derive_query_is_grouped(query))

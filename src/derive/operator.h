@@ -12,6 +12,7 @@
  *	select		a linear query: joins, UNION ALL			select.c
  *	aggregate	groups over a linear query, DISTINCT		aggregate.c
  *	recursive	an entry of WITH RECURSIVE					recursive.c
+ *	running		windows, from the first change on			running.c
  *	whole		any query, evaluated anew					whole.c
  *
  *-------------------------------------------------------------------------
@@ -89,11 +90,14 @@ struct DeriveOperator
 	TupleDesc	desc;			/* the rows of table */
 
 	/* the inside, for the routine alone */
-	DeriveLinear *input;		/* of select and aggregate */
+	DeriveLinear *input;		/* of select, aggregate and running */
 	struct DeriveAggregation *aggregation;
 	struct DeriveRecursive *recursive;
+	struct DeriveRunningState *running;
 	struct DeriveWhole *whole;
 
+	List	   *order;			/* of DeriveOrderColumn *: the table has an
+								 * index on these (materialize/internal.c) */
 	Oid			state;			/* its state table, or InvalidOid */
 	TupleDesc	state_desc;		/* NULL: it has none */
 	Oid			table;			/* the view, or a derived table */
@@ -112,6 +116,7 @@ extern uint64 derive_operator_digest(uint64 digest, DeriveOperator *op, List *ow
 extern const DeriveOperatorRoutine derive_select_routine;
 extern const DeriveOperatorRoutine derive_aggregate_routine;
 extern const DeriveOperatorRoutine derive_recursive_routine;
+extern const DeriveOperatorRoutine derive_running_routine;
 extern const DeriveOperatorRoutine derive_whole_routine;
 
 #endif							/* DERIVE_OPERATOR_H */

@@ -75,6 +75,7 @@
 #include "base/registry.h"
 #include "compile/digest.h"
 #include "compile/query.h"
+#include "derive/order_index.h"
 #include "materialize/internal_tables.h"
 
 typedef struct SavedUser
@@ -397,6 +398,26 @@ derive_internal_index_columns(Oid relid, const char *method, int nattrs, const A
 	}
 	table_close(rel, NoLock);
 	CommandCounterIncrement();
+}
+
+void
+derive_internal_index_order(Oid relid, List *order)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	List	   *statements = derive_order_index_statements(rel, order);
+	SavedUser	saved;
+	ListCell   *lc;
+
+	if (statements != NIL)
+		LockRelationOid(relid, ShareLock);
+	foreach(lc, statements)
+	{
+		become_internal_owner(&saved);
+		(void) derive_compat_define_index(relid, lfirst_node(IndexStmt, lc));
+		become_saved_user(&saved);
+		CommandCounterIncrement();
+	}
+	table_close(rel, NoLock);
 }
 
 void

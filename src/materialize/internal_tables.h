@@ -47,6 +47,9 @@ extern void derive_internal_analyze(Oid relid);
 /* An index of a view for look-ups by these columns, unless there is one. */
 extern void derive_internal_index_columns(Oid relid, const char *method, int nattrs, const AttrNumber *attrs);
 
+/* The indexes by which a table is read in an order (order_index.h), unless they are there. */
+extern void derive_internal_index_order(Oid relid, List *order);
+
 /*
  * The locator index of an operator's table: the one given, if it is still
  * there, or another one that fits, or a new one, which is registered.

@@ -24,8 +24,8 @@
  * Sub-queries that only pass a column on are looked through.  People's tables are
  * people's business: they are told (explain.c).  Derived tables are ours.
  *
- * A condition with now() wants an index that finds a range (compile/passing_time.c), the only
- * one here that does.
+ * A condition with now() wants an index that finds a range (compile/passing_time.c), and so does
+ * the order of windows over all rows (derive/running.c).
  *
  * Which index.  Equality is all else that is asked for.  Columns of fixed length go
  * into one btree index.  A text may be too long for that (2700 bytes), and then the
@@ -51,6 +51,7 @@
 #include "compile/derivative.h"
 #include "compile/passing_time.h"
 #include "compile/query.h"
+#include "compile/running.h"
 #include "materialize/internal_tables.h"
 #include "materialize/lookups.h"
 
@@ -254,6 +255,17 @@ consider_time(LookupContext *context, Query *query)
 	context->queries = NIL;
 }
 
+/* The rows that come after one in an order are those beyond a value of the first column. */
+static void
+consider_order(LookupContext *context, Query *input, DeriveOrderColumn *first)
+{
+	Node	   *expr = (Node *) list_nth_node(TargetEntry, input->targetList, first->input - 1)->expr;
+
+	context->queries = list_make1(input);
+	consider_side(context, derive_compat_flatten_join_aliases(input, expr), NULL, true);
+	context->queries = NIL;
+}
+
 List *
 derive_operator_lookups(DeriveOperator *op)
 {
@@ -269,6 +281,8 @@ derive_operator_lookups(DeriveOperator *op)
 	}
 	if (by_key != NULL)
 		consider_key(&context, by_key);
+	if (op->order != NIL)
+		consider_order(&context, linitial_node(Query, op->routine->queries(op, &by_key)), linitial(op->order));
 	return context.lookups;
 }
 
@@ -288,7 +302,7 @@ locator_serves(const DeriveLocator *locator, List *attnos)
 }
 
 static void
-create_indexes(DeriveOperator *table, List *attnos)
+create_indexes(DeriveOperator *table, List *attnos, bool range)
 {
 	AttrNumber *fixed = palloc(sizeof(AttrNumber) * list_length(attnos));
 	int			nfixed = 0;
@@ -303,7 +317,7 @@ create_indexes(DeriveOperator *table, List *attnos)
 
 		if (att->attlen > 0 && nfixed < INDEX_MAX_KEYS && OidIsValid(GetDefaultOpClass(att->atttypid, BTREE_AM_OID)))
 			fixed[nfixed++] = attno;
-		else if (OidIsValid(GetDefaultOpClass(att->atttypid, HASH_AM_OID)))
+		else if (!range && OidIsValid(GetDefaultOpClass(att->atttypid, HASH_AM_OID)))
 			derive_internal_index_columns(table->table, "hash", 1, &attno);
 	}
 	if (nfixed > 0)
@@ -331,16 +345,23 @@ static void
 index_table(DeriveOperator *table, List *lookups)
 {
 	int			ngroups = 0;
+	Bitmapset  *ranges = NULL;
 	ListCell   *lc;
 
 	foreach(lc, lookups)
-		ngroups = Max(ngroups, ((DeriveLookup *) lfirst(lc))->group + 1);
+	{
+		DeriveLookup *lookup = lfirst(lc);
+
+		ngroups = Max(ngroups, lookup->group + 1);
+		if (lookup->range)
+			ranges = bms_add_member(ranges, lookup->group);
+	}
 	for (int group = 0; group < ngroups; group++)
 	{
 		List	   *attnos = derive_lookup_columns(lookups, table->table, group);
 
 		if (attnos != NIL)
-			create_indexes(table, attnos);
+			create_indexes(table, attnos, bms_is_member(group, ranges));
 	}
 }
 

@@ -224,6 +224,9 @@ declare(DeriveContext *context)
 			keep_hash(program, op);
 		else if (op != last || !derive_view_populated(program->view))
 			op->index = derive_internal_locator(program->view, op->number, op->table, InvalidOid, &op->locator);
+		Assert(op->order == NIL || op != last);
+		if (program->creating && op->order != NIL)
+			derive_internal_index_order(op->table, op->order);
 	}
 	if (!program->creating)
 	{
@@ -391,6 +394,8 @@ ensure_indexes(DeriveProgram *program)
 		DeriveOperator *op = lfirst(lc);
 
 		op->index = derive_internal_locator(program->view, op->number, op->table, op->index, &op->locator);
+		if (op->order != NIL)
+			derive_internal_index_order(op->table, op->order);
 	}
 }
 

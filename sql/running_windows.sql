@@ -1,0 +1,156 @@
+-- Windows over all rows of which each row follows from those before it: from the first change on.
+SET client_min_messages = warning;
+CREATE SCHEMA rw;
+SET search_path = rw, public;
+CREATE TABLE t (id int PRIMARY KEY, x int, y numeric, s text, f float8, d date NOT NULL);
+CREATE TABLE u (id int PRIMARY KEY, x int, v int);
+INSERT INTO t SELECT i, NULLIF(i % 17, 3), NULLIF(i % 5, 2) + (i % 3) * 0.10, CASE WHEN i % 7 > 0 THEN 's' || i % 7 END, i % 4 - 1, date '2026-01-01' + i % 40 FROM generate_series(1, 200) i;
+INSERT INTO u SELECT i, NULLIF(i % 17, 5), i % 3 FROM generate_series(1, 40) i;
+
+CREATE TABLE declared (name text PRIMARY KEY, query text);
+-- Where ORDER BY leaves the order of peers open, and it matters, only derive.verify() knows which is right.
+CREATE FUNCTION all_exact() RETURNS TABLE (view regclass, result text) LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM derive.wait(v.view) FROM derive.views v;
+	RETURN QUERY SELECT v.view, format('%s missing, %s extra', v.missing, v.extra) FROM derive.verify() v WHERE v.missing + v.extra > 0
+		UNION ALL SELECT v.view, v.state FROM derive.views v WHERE v.state <> 'ready'
+		UNION ALL SELECT v.view, public.oracle(v.view) FROM derive.views v JOIN declared d ON v.view = ('rw.' || d.name)::regclass
+			WHERE d.name !~ '_ties$' AND public.oracle(v.view) <> 'exact';
+END $$;
+\copy declared FROM stdin WITH (FORMAT csv, DELIMITER '|', QUOTE e'\x01')
+r_numbers_ties|SELECT id, row_number() OVER (ORDER BY x) AS a, rank() OVER (ORDER BY x) AS b, dense_rank() OVER (ORDER BY x) AS c FROM t
+r_total|SELECT id, row_number() OVER (ORDER BY id) AS a, sum(x) OVER (ORDER BY id) AS b FROM t
+r_desc|SELECT id, rank() OVER (ORDER BY y DESC) FROM t
+r_nulls|SELECT id, rank() OVER (ORDER BY x NULLS FIRST) AS a, count(*) OVER (ORDER BY x NULLS FIRST) AS b FROM t
+r_nulls_last|SELECT id, y, dense_rank() OVER (ORDER BY y DESC NULLS LAST) FROM t
+r_mixed_ties|SELECT id, row_number() OVER w AS a, rank() OVER w AS b, dense_rank() OVER w AS c, count(x) OVER w AS d, sum(y) OVER w AS e FROM t WINDOW w AS (ORDER BY x DESC, s NULLS FIRST, f DESC NULLS LAST)
+r_text|SELECT id, rank() OVER (ORDER BY s, y) FROM t
+r_float|SELECT id, rank() OVER (ORDER BY f) AS a, max(f) OVER (ORDER BY f) AS b, min(f) OVER (ORDER BY f ROWS UNBOUNDED PRECEDING) AS c FROM t
+r_sums|SELECT id, count(*) OVER w AS a, count(s) OVER w AS b, sum(x::int2) OVER w AS c, sum(x) OVER w AS d, sum(x::int8) OVER w AS e, sum(y) OVER w AS f, avg(x) OVER w AS g, avg(y) OVER w AS h FROM t WINDOW w AS (ORDER BY d)
+r_rows_ties|SELECT id, count(*) OVER w AS a, count(s) OVER w AS b, sum(x) OVER w AS c, sum(y) OVER w AS d, avg(y) OVER w AS e, min(y) OVER w AS f, max(s) OVER w AS g, first_value(s) OVER w AS h, last_value(x) OVER w AS i FROM t WINDOW w AS (ORDER BY d ROWS UNBOUNDED PRECEDING)
+r_extrema_ties|SELECT id, min(x) OVER w AS a, max(x) OVER w AS b, min(y) OVER w AS c, max(y) OVER w AS d, min(s) OVER w AS e, max(d) OVER w AS f, first_value(y) OVER w AS g FROM t WINDOW w AS (ORDER BY f, x)
+r_filter|SELECT id, count(*) FILTER (WHERE x > 3) OVER (ORDER BY d) AS a, sum(y) FILTER (WHERE s < 's3') OVER (ORDER BY d) AS b FROM t
+r_lag_ties|SELECT id, lag(x) OVER w AS a, lag(s, 3, 'none') OVER w AS b, lag(x, 0) OVER w AS c, lag(y, -2) OVER w AS d FROM t WINDOW w AS (ORDER BY x, y)
+r_lead|SELECT id, lead(x) OVER w AS a, lead(id, 4, id) OVER w AS b, sum(x) OVER w AS c FROM t WINDOW w AS (ORDER BY y, id)
+r_near|SELECT id, sum(f) OVER (ORDER BY d, id ROWS BETWEEN 3 PRECEDING AND CURRENT ROW) AS a, avg(x) OVER (ORDER BY d, id ROWS BETWEEN 2 PRECEDING AND 1 FOLLOWING) AS b, array_agg(id) OVER (ORDER BY d, id ROWS BETWEEN 4 PRECEDING AND 2 PRECEDING) AS c, last_value(id) OVER (ORDER BY d, id ROWS BETWEEN 1 FOLLOWING AND 3 FOLLOWING EXCLUDE CURRENT ROW) AS d, nth_value(id, 2) OVER (ORDER BY d, id ROWS BETWEEN CURRENT ROW AND 2 FOLLOWING) AS e, rank() OVER (ORDER BY d, id) AS f FROM t
+r_near_peers_ties|SELECT id, array_agg(id) OVER (ORDER BY x ROWS BETWEEN 2 PRECEDING AND 2 FOLLOWING) AS a, count(*) OVER (ORDER BY x ROWS BETWEEN CURRENT ROW AND CURRENT ROW) AS b, sum(y) OVER (ORDER BY x ROWS UNBOUNDED PRECEDING) AS c FROM t
+r_groups_ties|SELECT id, sum(x) OVER (ORDER BY d GROUPS UNBOUNDED PRECEDING) AS a, string_agg(s, ',') OVER (ORDER BY d RANGE BETWEEN CURRENT ROW AND CURRENT ROW) AS b FROM t
+r_expression|SELECT id, 2 * rank() OVER (ORDER BY x + id % 3 DESC) + x AS r, upper(s) AS s, generate_series(1, x % 3) AS g FROM t ORDER BY d
+r_where|SELECT id, count(*) OVER (ORDER BY x, id) FROM t WHERE y > 1 OR s = 's1'
+r_const|SELECT id, rank() OVER (ORDER BY 1 + 1) FROM t
+r_using|SELECT id, rank() OVER (ORDER BY x USING >) FROM t
+r_collate|SELECT id, rank() OVER (ORDER BY s COLLATE "C" DESC), max(s COLLATE "C") OVER (ORDER BY s COLLATE "C" DESC ROWS UNBOUNDED PRECEDING) FROM t
+r_whole_row_ties|SELECT t, rank() OVER (ORDER BY x) AS r, lag(t) OVER (ORDER BY x) AS l FROM t
+r_join|SELECT t.id, u.id AS uid, sum(v) OVER (ORDER BY y, u.id, t.id), row_number() OVER (ORDER BY y, u.id, t.id) FROM t JOIN u USING (x)
+r_left|SELECT t.id, u.id AS uid, count(u.id) OVER (ORDER BY u.v, t.id) FROM t LEFT JOIN u ON u.id = t.x
+r_exists|SELECT id, rank() OVER (ORDER BY d) FROM t WHERE EXISTS (SELECT FROM u WHERE u.x = t.x AND u.v = 1)
+r_beside|SELECT id, rank() OVER (ORDER BY d), (SELECT count(*) FROM u WHERE u.x = t.x) AS n FROM t
+r_union_ties|SELECT k, id, row_number() OVER (ORDER BY x, k) AS r FROM (SELECT 1 AS k, id, x FROM t UNION ALL SELECT 2, id, x FROM u) q
+r_groups_by|SELECT x, sum(y), rank() OVER (ORDER BY sum(y) DESC NULLS LAST, x) AS r, sum(count(*)) OVER (ORDER BY sum(y) DESC NULLS LAST, x) AS c FROM t GROUP BY x
+r_top|SELECT id, x FROM (SELECT id, x, row_number() OVER (ORDER BY x DESC NULLS LAST, id) AS r FROM t) q WHERE r <= 10
+r_joined|SELECT q.id, u.id AS uid, r FROM (SELECT id, x, rank() OVER (ORDER BY y) AS r FROM t) q JOIN u ON u.x = q.x AND u.v = r % 3
+r_grouped|SELECT r, count(*) FROM (SELECT dense_rank() OVER (ORDER BY d) AS r FROM t) q GROUP BY r
+r_distinct|SELECT DISTINCT x, rank() OVER (ORDER BY x) FROM t
+r_gaps|SELECT id, d - lag(d) OVER (ORDER BY d, id) AS gap, sum(CASE WHEN x > 3 THEN 1 ELSE 0 END) OVER (ORDER BY d, id) AS island FROM t
+r_of_running|SELECT id, island, row_number() OVER (ORDER BY island, id) AS n FROM (SELECT id, sum(x) OVER (ORDER BY d, id) AS island FROM t) q
+r_array|SELECT u.id, ARRAY(SELECT rank() OVER (ORDER BY t.y) FROM t WHERE t.x = u.x ORDER BY 1) AS a FROM u
+r_of_view|SELECT a, b, sum(b) OVER (ORDER BY a DESC) AS s FROM r_numbers_ties
+\.
+SELECT count(derive.create_view(name, query)) AS views FROM (SELECT * FROM declared ORDER BY name = 'r_of_view', name) d;
+SELECT * FROM all_exact();
+
+-- all of them are maintained from the first change on
+SELECT d.name, count(*) FILTER (WHERE line ~ '\(whole\)') AS wholes FROM declared d, derive.explain(('rw.' || d.name)::regclass) AS line
+	GROUP BY d.name HAVING bool_or(line ~ '\(whole\)') OR NOT bool_or(line ~ '\(running\)' OR d.name IN ('r_array'));
+
+-- rows come at the end, at the front, in the middle
+INSERT INTO t VALUES (1001, 1000, 1000, 'z', 1000, '2030-01-01');
+SELECT * FROM all_exact();
+INSERT INTO t VALUES (-1, -1000, -1000, '', '-Infinity', '2000-01-01');
+SELECT * FROM all_exact();
+INSERT INTO t VALUES (1002, 8, 2.1, 's3', 0, '2026-01-20'), (1003, 8, 2.10, 's3', '-0', '2026-01-20'), (1004, 8, 2.100, NULL, 0, '2026-01-20');
+SELECT * FROM all_exact();
+-- NULLs, among the first and among the last
+INSERT INTO t VALUES (1005, NULL, NULL, NULL, NULL, '2026-01-20'), (1006, NULL, 'NaN', NULL, 'NaN', '2026-01-20');
+SELECT * FROM all_exact();
+-- what is sorted by changes, and what is not
+UPDATE t SET x = x + 3 WHERE id = 1001;
+UPDATE t SET x = 5, y = 0.5, s = 's5', f = 2, d = '2026-01-07' WHERE id IN (-1, 50);
+SELECT * FROM all_exact();
+UPDATE t SET y = -y, s = s || 'x' WHERE id % 50 = 7;
+SELECT * FROM all_exact();
+UPDATE t SET x = NULL, d = d + 1 WHERE id % 40 = 1;
+SELECT * FROM all_exact();
+-- peers go, the first row goes, the last one does
+DELETE FROM t WHERE x = 8 AND id % 2 = 0;
+SELECT * FROM all_exact();
+DELETE FROM t WHERE id = (SELECT id FROM t ORDER BY x, id LIMIT 1) OR id = (SELECT id FROM t ORDER BY d DESC, id LIMIT 1);
+SELECT * FROM all_exact();
+-- the order of ties is that of the rows
+UPDATE t SET id = id + 5000 WHERE id % 11 = 3;
+SELECT * FROM all_exact();
+-- several tables at once, and what is undone
+BEGIN;
+UPDATE u SET x = x + 1 WHERE id % 4 = 1;
+UPDATE t SET x = x - 1 WHERE id % 9 = 1;
+SAVEPOINT s;
+DELETE FROM t;
+ROLLBACK TO s;
+INSERT INTO u SELECT i, i % 17, i % 3 FROM generate_series(100, 110) i;
+DELETE FROM u WHERE id % 13 = 0;
+COMMIT;
+SELECT * FROM all_exact();
+UPDATE u SET v = v + 1 WHERE id % 5 = 2;
+SELECT * FROM all_exact();
+
+-- values that no index holds
+INSERT INTO t SELECT 7000 + i, i, repeat('7', 7000 + i)::numeric, repeat(md5(i::text), 200) || i, i, '2026-01-15' FROM generate_series(1, 4) i;
+SELECT * FROM all_exact();
+UPDATE t SET x = x + 1, s = 'q' || s WHERE id IN (7002, 7003);
+INSERT INTO t VALUES (7010, 1, 1, repeat('s', 3000), 1, '2026-01-16');
+SELECT * FROM all_exact();
+DELETE FROM t WHERE id IN (7001, 7003);
+UPDATE t SET y = 3 WHERE id = 7004;
+SELECT * FROM all_exact();
+
+-- nothing is left, and from nothing
+TRUNCATE t;
+SELECT * FROM all_exact();
+INSERT INTO t VALUES (1, 1, 1, 'a', 1, '2026-01-01');
+SELECT * FROM all_exact();
+INSERT INTO t SELECT i, i % 6, i % 7, 's' || i % 3, i % 2, date '2026-01-01' + i % 9 FROM generate_series(2, 60) i;
+SELECT * FROM all_exact();
+DELETE FROM t;
+SELECT * FROM all_exact();
+INSERT INTO t SELECT i, i % 6, i % 7, 's' || i % 3, i % 2, date '2026-01-01' + i % 9 FROM generate_series(2, 60) i;
+BEGIN;
+TRUNCATE u;
+INSERT INTO u SELECT i, i % 17, i % 3 FROM generate_series(1, 30) i;
+DELETE FROM t WHERE id < 10;
+COMMIT;
+SELECT * FROM all_exact();
+
+-- at random
+SELECT setseed(0.5);
+DO $$
+BEGIN
+	FOR i IN 1..40 LOOP
+		INSERT INTO t SELECT 10000 + i * 10 + j, NULLIF((random() * 9)::int, 4), NULLIF(round(random()::numeric * 9, (random() * 2)::int), 5), 's' || (random() * 5)::int, (random() * 4)::int - 2, date '2026-01-01' + (random() * 20)::int
+			FROM generate_series(1, (random() * 3)::int) j;
+		UPDATE t SET x = NULLIF((random() * 9)::int, 4), s = NULLIF(s, 's1') WHERE random() < 0.02;
+		UPDATE t SET d = d + 1, y = y + 1.0 WHERE random() < 0.02;
+		DELETE FROM t WHERE random() < 0.02;
+		UPDATE u SET x = (random() * 9)::int WHERE random() < 0.02;
+		COMMIT;
+		IF i % 4 = 0 THEN
+			PERFORM derive.wait(v.view) FROM derive.views v;
+		END IF;
+	END LOOP;
+END $$;
+SELECT * FROM all_exact();
+
+-- only the rows from there on are read and written
+SELECT line FROM derive.explain('r_top') AS line WHERE line !~ 'state|hash|unique';
+SELECT line FROM derive.explain('r_lead') AS line WHERE line ~ 'window|Rows are|before it|help';
+
+DROP SCHEMA rw CASCADE;

@@ -1,0 +1,87 @@
+/*-------------------------------------------------------------------------
+ *
+ * running.h
+ *	  Windows over all rows, of which each row follows from those before it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DERIVE_RUNNING_H
+#define DERIVE_RUNNING_H
+
+#include "nodes/parsenodes.h"
+
+/* How the value of a function in a row follows from the rows before some other one. */
+typedef enum DeriveCarry
+{
+	DERIVE_CARRY_NOTHING,		/* from rows near it alone */
+	DERIVE_CARRY_SUM,			/* add the carried value */
+	DERIVE_CARRY_LEAST,			/* the carried value if it is less */
+	DERIVE_CARRY_GREATEST,		/* or greater */
+	DERIVE_CARRY_SAME			/* the carried value */
+} DeriveCarry;
+
+/* A window function in the select list. */
+typedef struct DeriveRunningFunction
+{
+	AttrNumber	attno;			/* its column */
+	DeriveCarry carry;
+	AttrNumber	carried;		/* the column whose value is carried, the same
+								 * in all peers; 0 for DERIVE_CARRY_NOTHING */
+	Oid			inputcollid;
+} DeriveRunningFunction;
+
+/* What the windows sort by. */
+typedef struct DeriveOrderColumn
+{
+	AttrNumber	attno;			/* in the result */
+	AttrNumber	input;			/* in the input */
+	Oid			type;
+	int32		typmod;
+	Oid			collation;
+	Oid			sortop;
+	Oid			opfamily;		/* btree, the default one of the type */
+	bool		reverse;		/* sortop is its ">" */
+	bool		nulls_first;
+	bool		not_null;		/* the input has no NULLs */
+} DeriveOrderColumn;
+
+/*
+ * Of the rows before the first one that changes (in the order of the windows) so many
+ * may have other values (ahead), and so many more are needed to tell the values of the
+ * rows after them (back).
+ */
+typedef struct DeriveRunning
+{
+	Query	   *query;			/* "SELECT .. FROM (input)" */
+	Query	   *input;			/* its rows, sort columns included */
+	List	   *order;			/* of DeriveOrderColumn * */
+	List	   *functions;		/* of DeriveRunningFunction * */
+	int64		back;
+	int64		ahead;
+} DeriveRunning;
+
+/*
+ * Have all its windows the same ORDER BY and no PARTITION BY, and does the value of each
+ * function follow from the rows up to some rows after its own?  What its FROM is like
+ * does not matter.
+ */
+extern bool derive_query_is_running(Query *query);
+
+/*
+ * Make it "SELECT .. FROM (inner)", where inner has the window functions, each of them a
+ * column of its own, what they sort by and what must be carried.
+ */
+extern void derive_running_split(Query *query);
+
+/* Take such an inner query apart; it is scribbled on. */
+extern DeriveRunning *derive_running_take_apart(Query *query);
+
+/*
+ * A copy of the query for the input rows from a place on: those whose sort columns have
+ * these values, or come after.  carried: by function, the value as of the last row before
+ * that place (NULL: there is no row before it), of the type of the function's column.
+ */
+extern Query *derive_running_from(DeriveRunning *running, const Datum *key, const bool *key_nulls,
+								  const NullableDatum *carried);
+
+#endif							/* DERIVE_RUNNING_H */

@@ -47,6 +47,7 @@ OBJS = \
 	src/compile/digest.o \
 	src/compile/hidden.o \
 	src/compile/join_key.o \
+	src/compile/limit.o \
 	src/compile/lower.o \
 	src/compile/lower_grouping.o \
 	src/compile/lower_in.o \
@@ -110,6 +111,8 @@ OBJS = \
 	src/derive/select.o \
 	src/derive/statetable.o \
 	src/derive/term.o \
+	src/derive/top.o \
+	src/derive/toprows.o \
 	src/derive/whole.o \
 	src/materialize/buffer.o \
 	src/materialize/context.o \

@@ -5,6 +5,7 @@
 --	from there on	the rows from the first change on are
 --	all rows		all rows are looked at, for those that a change may concern
 --	as a whole		computed anew
+--	first rows		more of them are kept than are shown, so that changes behind them do nothing
 -- The worst of these counts; "groups" are those that are computed anew when one of their rows changes.
 SET client_min_messages = warning;
 CREATE SCHEMA m;
@@ -36,6 +37,7 @@ BEGIN
 		WHEN plan ~ 'by partition' THEN 'by partition'
 		WHEN plan ~ 'rows found by key' THEN 'by key'
 		ELSE 'directly' END
+		|| CASE WHEN plan ~ '\(top\)' THEN ', first rows' ELSE '' END
 		|| CASE WHEN plan ~ 'recomputed for each group' THEN ', groups' ELSE '' END;
 EXCEPTION WHEN feature_not_supported THEN
 	RETURN 'refused: ' || SQLERRM;
@@ -171,6 +173,14 @@ SELECT k, max(r) FROM (SELECT k, rank() OVER (PARTITION BY k ORDER BY v) AS r FR
 -- LIMIT
 SELECT id, v FROM t ORDER BY v DESC LIMIT 10
 SELECT id, v FROM t ORDER BY v OFFSET 5
+SELECT id, v FROM t ORDER BY v LIMIT (SELECT count(*) FROM w)
+SELECT id, v FROM t ORDER BY v LIMIT 10000
+SELECT id, v FROM t ORDER BY v LIMIT 4 + 3 OFFSET 10
+SELECT v FROM t LIMIT 3
+SELECT DISTINCT k, v FROM t ORDER BY k LIMIT 3
+SELECT k FROM t UNION SELECT k FROM u ORDER BY k LIMIT 3
+SELECT id, (SELECT max(v) FROM u WHERE u.t = t.id) AS m FROM t ORDER BY m LIMIT 3
+SELECT id, rank() OVER (ORDER BY v) AS r FROM t ORDER BY r LIMIT 3
 SELECT id, v FROM t ORDER BY v FETCH FIRST 3 ROWS WITH TIES
 SELECT k, sum(v) FROM t GROUP BY k ORDER BY 2 DESC LIMIT 5
 SELECT q.id, u.s FROM (SELECT id FROM t ORDER BY v LIMIT 10) q JOIN u ON u.t = q.id

@@ -4,14 +4,15 @@ CREATE UNLOGGED TABLE ul (a int);
 CREATE TEMP TABLE tmp (a int);
 CREATE TABLE sec (a int);
 CREATE MATERIALIZED VIEW mv AS SELECT a FROM t;
-CREATE MATERIALIZED VIEW mv2 AS SELECT a FROM t ORDER BY b LIMIT 3;
+CREATE MATERIALIZED VIEW mv2 AS SELECT a FROM t ORDER BY b LIMIT (SELECT 3);
 CREATE VIEW pv AS SELECT t.a, u.b FROM t LEFT JOIN t u USING (a);
 CREATE FUNCTION vol(int) RETURNS int LANGUAGE sql VOLATILE AS 'SELECT $1';
 CREATE FUNCTION sta(int) RETURNS int LANGUAGE sql STABLE AS 'SELECT count(*)::int FROM t WHERE a > $1';
 -- what is computed anew as a whole, where that is not wanted
 SET pg_derive.allow_recompute = off;
 SELECT derive.create_view('r', 'SELECT a, ntile(3) OVER (ORDER BY b) FROM t');
-SELECT derive.create_view('r', 'SELECT a FROM t ORDER BY b LIMIT 3');
+SELECT derive.create_view('r', 'SELECT a FROM t ORDER BY b OFFSET 3');
+SELECT derive.create_view('r', 'SELECT a FROM t ORDER BY b LIMIT 5000 OFFSET 1');
 SELECT derive.create_view('r', 'WITH RECURSIVE x(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM x JOIN t ON t.a = n) CYCLE n SET c USING p SELECT n FROM x');
 SELECT derive.maintain('mv2');
 RESET pg_derive.allow_recompute;

@@ -68,7 +68,7 @@ SELECT derive.create_view('v_null', 'SELECT id, d FROM s LIMIT NULL OFFSET NULL'
 SELECT derive.create_view('v_offset', 'SELECT q.d, count(*) FROM (SELECT id, d FROM s ORDER BY id OFFSET 0) q JOIN s USING (id) GROUP BY q.d ORDER BY 1 OFFSET 0');
 SET pg_derive.allow_recompute = off;
 SELECT derive.create_view('r', 'SELECT id, d FROM s OFFSET 1');
-SELECT derive.create_view('r', 'SELECT id, d FROM s LIMIT 0');
+SELECT derive.create_view('v_nothing', 'SELECT id, d FROM s LIMIT 0');
 SELECT derive.create_view('r', 'SELECT id, d FROM s OFFSET (SELECT 0)');
 RESET pg_derive.allow_recompute;
 

@@ -14,12 +14,12 @@ INSERT INTO part SELECT i, 'p' || i % 4 FROM generate_series(0, 19) i;
 
 -- Said when it is declared ...
 SELECT derive.create_view('recursive', 'WITH RECURSIVE r(a, b) AS (SELECT a, b FROM edge UNION SELECT r.a, e.b FROM r JOIN edge e ON e.a = r.b) SELECT * FROM r');
-SELECT derive.create_view('two_parts', 'SELECT q.id, s.k FROM (SELECT id, k FROM t ORDER BY id LIMIT 5) q JOIN (SELECT k FROM u EXCEPT SELECT k FROM t) s ON s.k > q.k');
-CREATE MATERIALIZED VIEW taken AS SELECT id, k FROM t ORDER BY id DESC LIMIT 3;
+SELECT derive.create_view('two_parts', 'SELECT q.id, s.k FROM (SELECT id, k FROM t ORDER BY id OFFSET 25) q JOIN (SELECT k FROM u EXCEPT SELECT k FROM t) s ON s.k > q.k');
+CREATE MATERIALIZED VIEW taken AS SELECT id, k FROM t ORDER BY id DESC OFFSET 27;
 SELECT derive.maintain('taken');
 -- ... or refused, nothing being left of it
 SET pg_derive.allow_recompute = off;
-SELECT derive.create_view('r', 'SELECT id FROM t ORDER BY id LIMIT 3');
+SELECT derive.create_view('r', 'SELECT id FROM t ORDER BY id OFFSET 3');
 SELECT derive.create_view('fine', 'SELECT k, count(*) FROM t GROUP BY k');
 RESET pg_derive.allow_recompute;
 SELECT name, maintained FROM derive.views ORDER BY name;

@@ -20,6 +20,7 @@
 #include "parser/parsetree.h"
 
 #include "compile/derivative.h"
+#include "compile/limit.h"
 #include "compile/query.h"
 #include "compile/running.h"
 #include "compile/verdict.h"
@@ -36,9 +37,28 @@ recursive(Query *query)
 }
 
 static bool
-limits(Query *query)
+limits_by_expression(Query *query)
 {
-	return query->limitCount != NULL || query->limitOffset != NULL;
+	DeriveLimit limit;
+
+	return derive_query_limit(query, &limit) == DERIVE_LIMIT_UNKNOWN;
+}
+
+static bool
+leaves_out_rows(Query *query)
+{
+	DeriveLimit limit;
+
+	return derive_query_limit(query, &limit) == DERIVE_LIMIT_UNBOUNDED;
+}
+
+static bool
+limits_to_many(Query *query)
+{
+	DeriveLimit limit;
+
+	return derive_query_limit(query, &limit) == DERIVE_LIMIT_CONSTANT &&
+		(limit.offset > DERIVE_LIMIT_MOST || limit.count > DERIVE_LIMIT_MOST - limit.offset);
 }
 
 /* Is there no partition of rows that all of its windows have in common, and do rows not follow from those before? */
@@ -85,8 +105,14 @@ static const struct
 	{recursive, {"WITH RECURSIVE",
 			"A row may follow from others over any number of steps.",
 	"Let it read itself in FROM, without SEARCH, CYCLE and windows; then it is maintained step by step."}},
-	{limits, {"LIMIT or OFFSET",
-			"Which rows are within the limit depends on all the others.",
+	{limits_by_expression, {"LIMIT or OFFSET by an expression",
+			"How many rows there will be cannot be known before.",
+	"Write a number; then the first rows are kept."}},
+	{leaves_out_rows, {"OFFSET without LIMIT",
+			"Which rows are left out depends on all the others.",
+	"Leave it out and apply it when reading the view; an index on the view makes that fast."}},
+	{limits_to_many, {"LIMIT and OFFSET of more than " CppAsString2(DERIVE_LIMIT_MOST) " rows",
+			"So many rows would be read again with every change among them.",
 	"Leave it out and apply it when reading the view; an index on the view makes that fast."}},
 	{has_one_window, {"a window function over all rows",
 			"Each row may count for all the others.",

@@ -238,6 +238,15 @@ ordering_operator(Oid type)
 	return sortop;
 }
 
+/* Does a clause sort by the column, equality being what it is for this operator? */
+static bool
+is_sorted_by(List *order, TargetEntry *tle, Oid sortop)
+{
+	SortGroupClause *clause = get_sortgroupref_clause_noerr(tle->ressortgroupref, order);
+
+	return clause != NULL && clause->eqop == get_equality_op_for_ordering_op(sortop, NULL);
+}
+
 /* Sort by all columns, after what is asked for. */
 static void
 break_ties(List **order, List **targets)
@@ -253,8 +262,7 @@ break_ties(List **order, List **targets)
 		if (tle->resjunk || IsA(tle->expr, Const))
 			continue;
 		sortop = ordering_operator(exprType((Node *) tle->expr));
-		if (OidIsValid(sortop) &&
-			get_sortgroupref_clause_noerr(tle->ressortgroupref, *order) == NULL)
+		if (OidIsValid(sortop) && !is_sorted_by(*order, tle, sortop))
 			add_order(order, *targets, tle, sortop);
 		if (!OidIsValid(sortop) || is_loose(tle->expr))
 			add_image_order(order, targets, tle->expr);
@@ -559,9 +567,8 @@ choose_union(Query *query)
  * -------------------------------------------------------------------------
  */
 
-/* Which rows there are in a result, or their order, depends on ORDER BY: let it be total. */
-static void
-complete_order(Query *query)
+void
+derive_query_complete_order(Query *query)
 {
 	ListCell   *lc;
 
@@ -586,12 +593,12 @@ choose_limited(Query *query)
 	Query	   *inner;
 
 	if (query->limitOption != LIMIT_OPTION_WITH_TIES)
-		complete_order(query);
+		derive_query_complete_order(query);
 	else if (query->limitOffset != NULL)
 	{
 		inner = derive_query_split(query, false);
 		inner->sortClause = copyObject(query->sortClause);
-		complete_order(inner);
+		derive_query_complete_order(inner);
 	}
 }
 
@@ -603,7 +610,7 @@ choose_array(Query *query)
 	if (query->setOperations != NULL || query->distinctClause != NIL || query->hasWindowFuncs ||
 		query->hasTargetSRFs || derive_query_is_grouped(query))
 		(void) derive_query_split(query, false);
-	complete_order(query);
+	derive_query_complete_order(query);
 }
 
 static bool
@@ -867,7 +874,7 @@ derive_query_choose(Query *query)
 	if (query->setOperations != NULL)
 		choose_union(query);
 	else if (query->hasDistinctOn)
-		complete_order(query);
+		derive_query_complete_order(query);
 	else if (query->distinctClause != NIL)
 		choose_distinct(query);
 	else if (query->groupingSets != NIL)

@@ -27,7 +27,14 @@ extern void derive_query_choose(Query *query);
 /* Only its sub-queries, those in expressions included. */
 extern void derive_query_choose_inside(Query *query);
 
-/* The same for one aggregate, which is changed or replaced. */
+/*
+ * Which rows there are in a result, or their order, depends on ORDER BY: let it be total.
+ * It goes on with all columns, and with images of those whose values may be equal without
+ * being the same, which become columns of their own that nobody sees.
+ */
+extern void derive_query_complete_order(Query *query);
+
+/* For one aggregate, which is changed or replaced. */
 extern Aggref *derive_aggref_choose(Aggref *aggref);
 
 /* "The value of expr in the row of the group that has the least images of these expressions." */

@@ -26,9 +26,11 @@
  * evaluated as a whole.  What its sub-queries in FROM do on their own is still
  * maintained as above:
  *
- *	SELECT .. FROM (SELECT k, count(*) AS n FROM a GROUP BY k) s ORDER BY n LIMIT 10
+ *	SELECT .. FROM (SELECT k, count(*) AS n FROM a GROUP BY k) s ORDER BY n OFFSET 10
  *		operator 0	aggregate	a			--> derived table 0
  *		operator 1	whole		table 0		--> the view
+ *
+ * With LIMIT 10 instead, operator 1 is a top operator, which keeps the first rows.
  *
  * What reads itself in WITH RECURSIVE becomes an operator, too, if it can be taken apart
  * (compile/recursion.c), and the block reads its table:
@@ -52,6 +54,7 @@
 #include "compile/check.h"
 #include "compile/derivative.h"
 #include "compile/hidden.h"
+#include "compile/limit.h"
 #include "compile/lower.h"
 #include "compile/passing_time.h"
 #include "compile/query.h"
@@ -65,6 +68,7 @@
 #include "derive/exactsum.h"
 #include "derive/recursive.h"
 #include "derive/running.h"
+#include "derive/top.h"
 #include "derive/whole.h"
 
 typedef struct Compiler
@@ -367,6 +371,20 @@ compile_running(Compiler *compiler, Query *query)
 	return add_operator(compiler, op);
 }
 
+/* ORDER BY .. LIMIT. */
+static DeriveOperator *
+compile_top(Compiler *compiler, Query *query, const DeriveLimit *limit)
+{
+	DeriveOperator *op;
+
+	flatten_from(compiler, query);
+	if (!derive_linear_is_possible(derive_top_input(query)))
+		return compile_whole(compiler, query, &derive_verdict_without_terms);
+	op = new_operator(compiler, "LIMIT");
+	derive_top_compile(op, query, limit, compiler->resolve, compiler->arg);
+	return add_operator(compiler, op);
+}
+
 /* An entry of WITH RECURSIVE: the query that reads its rows, or NULL. */
 static Query *
 compile_recursion(Compiler *compiler, CommonTableExpr *cte)
@@ -430,11 +448,14 @@ static DeriveOperator *
 compile_block(Compiler *compiler, Query *query)
 {
 	const DeriveVerdict *verdict;
+	DeriveLimit limit;
 
 	compile_recursions(compiler, query);
 	verdict = derive_query_verdict(query);
 	if (verdict != NULL)
 		return compile_whole(compiler, query, verdict);
+	if (derive_query_limit(query, &limit) == DERIVE_LIMIT_CONSTANT)
+		return compile_top(compiler, query, &limit);
 	if (query->setOperations)
 		return compile_union(compiler, query);
 	if (query->distinctClause != NIL && !query->hasDistinctOn)

@@ -13,6 +13,7 @@
  *	aggregate	groups over a linear query, DISTINCT		aggregate.c
  *	recursive	an entry of WITH RECURSIVE					recursive.c
  *	running		windows, from the first change on			running.c
+ *	top			ORDER BY .. LIMIT over a linear query		top.c
  *	whole		any query, evaluated anew					whole.c
  *
  *-------------------------------------------------------------------------
@@ -90,10 +91,11 @@ struct DeriveOperator
 	TupleDesc	desc;			/* the rows of table */
 
 	/* the inside, for the routine alone */
-	DeriveLinear *input;		/* of select, aggregate and running */
+	DeriveLinear *input;		/* of select, aggregate, running and top */
 	struct DeriveAggregation *aggregation;
 	struct DeriveRecursive *recursive;
 	struct DeriveRunningState *running;
+	struct DeriveTop *top;
 	struct DeriveWhole *whole;
 
 	List	   *order;			/* of DeriveOrderColumn *: the table has an
@@ -117,6 +119,7 @@ extern const DeriveOperatorRoutine derive_select_routine;
 extern const DeriveOperatorRoutine derive_aggregate_routine;
 extern const DeriveOperatorRoutine derive_recursive_routine;
 extern const DeriveOperatorRoutine derive_running_routine;
+extern const DeriveOperatorRoutine derive_top_routine;
 extern const DeriveOperatorRoutine derive_whole_routine;
 
 #endif							/* DERIVE_OPERATOR_H */

@@ -67,22 +67,41 @@ derive_state_close(DeriveStateTable *table)
 	pfree(table);
 }
 
-TupleTableSlot *
-derive_state_find(DeriveStateTable *table, int32 hash, DeriveStateMatch match, void *arg)
+static IndexScanDesc
+begin_scan(DeriveStateTable *table, int32 hash)
 {
 	ScanKeyData key;
 	IndexScanDesc scan;
-	bool		found = false;
 
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(hash));
 	scan = derive_compat_index_beginscan(table->rel, table->index, SnapshotSelf, 1);
 	index_rescan(scan, &key, 1, NULL, 0);
+	return scan;
+}
+
+TupleTableSlot *
+derive_state_find(DeriveStateTable *table, int32 hash, DeriveStateMatch match, void *arg)
+{
+	IndexScanDesc scan = begin_scan(table, hash);
+	bool		found = false;
+
 	while (!found && index_getnext_slot(scan, ForwardScanDirection, table->found))
 		found = match(arg, table->found);
 	if (found)
 		ExecMaterializeSlot(table->found);
 	index_endscan(scan);
 	return found ? table->found : NULL;
+}
+
+void
+derive_state_each(DeriveStateTable *table, int32 hash, DeriveStateVisit visit, void *arg)
+{
+	IndexScanDesc scan = begin_scan(table, hash);
+
+	while (index_getnext_slot(scan, ForwardScanDirection, table->found))
+		visit(arg, table->found);
+	index_endscan(scan);
+	ExecClearTuple(table->found);
 }
 
 TupleTableSlot *

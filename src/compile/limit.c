@@ -11,11 +11,27 @@
  */
 #include "postgres.h"
 
+#include "access/transam.h"
 #include "catalog/pg_type_d.h"
 #include "nodes/nodeFuncs.h"
+#include "optimizer/clauses.h"
 #include "optimizer/optimizer.h"
 
 #include "compile/limit.h"
+
+static bool
+is_foreign(Oid function, void *context)
+{
+	return function >= FirstGenbkiObjectId;
+}
+
+/* What people's functions return may become something else by CREATE OR REPLACE. */
+static bool
+calls_foreign_walker(Node *node, void *context)
+{
+	return node != NULL && (check_functions_in_node(node, is_foreign, context) ||
+							expression_tree_walker(node, calls_foreign_walker, context));
+}
 
 /* An int8, if it is a constant; NULL is absent. */
 static bool
@@ -26,7 +42,7 @@ constant_value(Node *node, int64 absent, int64 *value)
 	*value = absent;
 	if (node == NULL)
 		return true;
-	if (contain_mutable_functions(node))
+	if (contain_mutable_functions(node) || contain_subplans(node) || calls_foreign_walker(node, NULL))
 		return false;
 	constant = (Const *) eval_const_expressions(NULL, copyObject(node));
 	if (!IsA(constant, Const))

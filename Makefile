@@ -129,6 +129,7 @@ OBJS = \
 	src/notify/subscription.o \
 	src/notify/wait.o \
 	src/server/advance.o \
+	src/server/assistant.o \
 	src/server/background.o \
 	src/server/basis.o \
 	src/server/batch_snapshot.o \
@@ -140,6 +141,9 @@ OBJS = \
 	src/server/hooks.o \
 	src/server/journals.o \
 	src/server/lane.o \
+	src/server/lane_compute.o \
+	src/server/lane_pace.o \
+	src/server/lane_run.o \
 	src/server/launcher.o \
 	src/server/module.o \
 	src/server/reading.o \

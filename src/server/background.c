@@ -176,6 +176,23 @@ derive_background_abort(void)
 	replorigin_session_origin = InvalidRepOriginId;
 }
 
+ErrorData *
+derive_background_catch(MemoryContext context)
+{
+	ErrorData  *edata;
+
+	HOLD_INTERRUPTS();
+	MemoryContextSwitchTo(context);
+	edata = CopyErrorData();
+	FlushErrorState();
+	derive_background_abort();
+	MemoryContextSwitchTo(context);
+	LWLockReleaseAll();
+	ConditionVariableCancelSleep();
+	RESUME_INTERRUPTS();
+	return edata;
+}
+
 
 /* ----------------------------------------------------------------
  *		Locks

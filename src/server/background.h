@@ -37,6 +37,14 @@ extern void derive_background_begin(void);
 extern void derive_background_commit(void);
 extern void derive_background_abort(void);
 
+/*
+ * In PG_CATCH of a process of ours, outside of which it goes on: end the transaction,
+ * if there is one, and all that an ERROR outside of one leaves behind (LWLocks,
+ * condition variables).  Returns the error, which is flushed, in that context, and
+ * makes it the current one.
+ */
+extern ErrorData *derive_background_catch(MemoryContext context);
+
 /* No wait for a lock in this transaction lasts longer. */
 extern void derive_background_limit_lock_waits(int ms);
 

@@ -151,15 +151,7 @@ derive_builder_main(Datum arg)
 	}
 	PG_CATCH();
 	{
-		ErrorData  *edata;
-
-		HOLD_INTERRUPTS();
-		MemoryContextSwitchTo(context);
-		edata = CopyErrorData();
-		FlushErrorState();
-		derive_background_abort();
-		RESUME_INTERRUPTS();
-		report_failure(edata);
+		report_failure(derive_background_catch(context));
 	}
 	PG_END_TRY();
 

@@ -442,15 +442,12 @@ is_inhabited(DeriveDatabase *db, bool signal_them)
 		if (signal_them)
 			kill(db->worker_pid, SIGTERM);
 	}
-	if (db->verifier.pid != 0)
+	for (i = 0; i < DERIVE_ASSISTANTS; i++)
 	{
+		if (db->assistants[i].pid == 0)
+			continue;
 		result = true;
-		kill(db->verifier.pid, SIGTERM);
-	}
-	if (db->lane.pid != 0)
-	{
-		result = true;
-		kill(db->lane.pid, SIGTERM);
+		kill(db->assistants[i].pid, SIGTERM);
 	}
 	for (i = 0; i < DERIVE_MAX_BUILD_SLOTS; i++)
 	{

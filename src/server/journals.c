@@ -70,16 +70,8 @@ run_aside(const char *what, void (*function) (void))
 	}
 	PG_CATCH();
 	{
-		ErrorData  *edata;
+		ErrorData  *edata = derive_background_catch(context);
 
-		HOLD_INTERRUPTS();
-		MemoryContextSwitchTo(context);
-		edata = CopyErrorData();
-		FlushErrorState();
-		derive_background_abort();
-		LWLockReleaseAll();
-		RESUME_INTERRUPTS();
-		MemoryContextSwitchTo(context);
 		ereport(edata->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ? DEBUG1 : LOG,
 				(errcode(edata->sqlerrcode),
 				 errmsg("%s failed and is tried again later: %s", what, edata->message)));

@@ -177,7 +177,7 @@ check_service(DeriveDatabase *db)
 						now.slot_error),
 				 errhint("%s", now.slot_hint)));
 
-	derive_blocked_check(&db->lane.blocked_on);
+	derive_blocked_check(&db->assistants[DERIVE_SLOW_LANE].blocked_on);
 	for (i = 0; i < DERIVE_MAX_BUILD_SLOTS; i++)
 	{
 		if (shared->builds[i].dboid == MyDatabaseId && OidIsValid(shared->builds[i].view))
@@ -465,10 +465,11 @@ derive_timeout_ms(const Interval *timeout)
 static int
 verifier_failures(DeriveDatabase *db)
 {
+	DeriveAssistant *verifier = &db->assistants[DERIVE_VERIFIER];
 	int			result;
 
 	LWLockAcquire(derive_shared()->lock, LW_SHARED);
-	result = db->verifier.pid == 0 ? db->verifier.start_failures : 0;
+	result = verifier->pid == 0 ? verifier->start_failures : 0;
 	LWLockRelease(derive_shared()->lock);
 	return result;
 }
@@ -483,7 +484,7 @@ check_verifier(RequestWait *wait)
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("the process that verifies views of this database cannot be started"),
 				 errhint("See the server log; \"max_worker_processes\" may be too small.")));
-	derive_blocked_check(&wait->db->verifier.blocked_on);
+	derive_blocked_check(&wait->db->assistants[DERIVE_VERIFIER].blocked_on);
 }
 
 /*
@@ -598,7 +599,7 @@ reason_for_waiting(RequestWait *wait)
 	char	   *name;
 
 	LWLockAcquire(derive_shared()->lock, LW_SHARED);
-	view = verifier->pid != 0 ? verifier->view : InvalidOid;
+	view = verifier->view;
 	memcpy(phase, verifier->phase, sizeof(phase));
 	LWLockRelease(derive_shared()->lock);
 

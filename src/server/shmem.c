@@ -126,15 +126,16 @@ static void
 init_requests(DeriveDatabase *db)
 {
 	memset(db->requests, 0, sizeof(db->requests));
+	memset(db->assistants, 0, sizeof(db->assistants));
+	for (int i = 0; i < DERIVE_ASSISTANTS; i++)
+		pg_atomic_init_u64(&db->assistants[i].blocked_on, 0);
 	memset(&db->verifier, 0, sizeof(db->verifier));
-	pg_atomic_init_u64(&db->verifier.blocked_on, 0);
 	pg_atomic_init_u64(&db->asked, 0);
 	pg_atomic_init_u64(&db->answered, 0);
 	pg_atomic_init_u64(&db->batches, 0);
 	memset(&db->lane, 0, sizeof(db->lane));
 	pg_atomic_init_u64(&db->lane.sees, 0);
 	pg_atomic_init_u64(&db->lane.runs, 0);
-	pg_atomic_init_u64(&db->lane.blocked_on, 0);
 }
 
 DeriveShared *
@@ -249,6 +250,18 @@ derive_database_next_waiting(void)
 	return result;
 }
 
+/* Under the lock. */
+static bool
+has_assistants(DeriveDatabase *db)
+{
+	for (int i = 0; i < DERIVE_ASSISTANTS; i++)
+	{
+		if (db->assistants[i].pid != 0)
+			return true;
+	}
+	return false;
+}
+
 /*
  * Sessions may still look at the slot, but only for what is atomic or under
  * the lock, and they check the dboid again.
@@ -259,8 +272,7 @@ derive_database_free(DeriveDatabase *db)
 	bool		result = false;
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	if (!db->wanted && db->holds == 0 && db->worker_pid == 0 &&
-		db->verifier.pid == 0 && db->lane.pid == 0)
+	if (!db->wanted && db->holds == 0 && db->worker_pid == 0 && !has_assistants(db))
 	{
 		pg_atomic_write_u32(&db->dboid, InvalidOid);
 		pg_atomic_fetch_add_u32(&shared->generation, 1);
@@ -344,8 +356,8 @@ derive_request_submit(DeriveDatabase *db, uint64 number, DeriveRequestKind kind,
 		place->kind = kind;
 		place->number = number;
 		place->view = view;
-		if (kind == DERIVE_REQUEST_VERIFY && db->verifier.pid != 0)
-			SetLatch(db->verifier.latch);
+		if (kind == DERIVE_REQUEST_VERIFY && db->assistants[DERIVE_VERIFIER].pid != 0)
+			SetLatch(db->assistants[DERIVE_VERIFIER].latch);
 	}
 	LWLockRelease(shared->lock);
 
@@ -378,10 +390,10 @@ derive_request_release(DeriveDatabase *db, DeriveRequest *request, uint64 number
 	else
 	{
 		request->status = DERIVE_REQUEST_ABANDONED;
-		if (request->kind == DERIVE_REQUEST_VERIFY && db->verifier.pid != 0)
+		if (request->kind == DERIVE_REQUEST_VERIFY && db->assistants[DERIVE_VERIFIER].pid != 0)
 		{
 			db->verifier.interrupted_at = GetCurrentTimestamp();
-			kill(db->verifier.pid, SIGINT);
+			kill(db->assistants[DERIVE_VERIFIER].pid, SIGINT);
 		}
 	}
 	LWLockRelease(shared->lock);

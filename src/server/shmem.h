@@ -77,19 +77,40 @@ typedef struct DeriveRequest
 } DeriveRequest;
 
 /*
- * The process that verifies views of a database, see verifier.c.
+ * Processes that a database has one of, beside its worker, see assistant.c.
+ */
+typedef enum DeriveAssistantRole
+{
+	DERIVE_VERIFIER,
+	DERIVE_SLOW_LANE
+} DeriveAssistantRole;
+
+#define DERIVE_ASSISTANTS	(DERIVE_SLOW_LANE + 1)
+
+typedef struct DeriveAssistant
+{
+	/* 0: none runs; written by it */
+	pid_t		pid;
+	Latch	   *latch;
+
+	/*
+	 * Starts of it that failed in a row; counted by the worker, set back by
+	 * it.
+	 */
+	int			start_failures;
+
+	pg_atomic_uint64 blocked_on;	/* see derive_blocked_set(); written by it */
+} DeriveAssistant;
+
+/*
+ * What the process that verifies views of a database is doing, see verifier.c.
  */
 typedef struct DeriveVerifier
 {
-	/* 0: none runs; written by it, as all up to "phase" */
-	pid_t		pid;
-	Latch	   *latch;
+	/* written by it */
 	Oid			view;			/* that it verifies now, or InvalidOid */
 	uint64		running;		/* the request's number, or 0 */
 	char		phase[DERIVE_PHASE_LENGTH]; /* for people */
-
-	/* Starts of it that failed in a row; written by the worker. */
-	int			start_failures;
 
 	/*
 	 * Set by sessions that interrupt it, cleared by it when it has noticed:
@@ -98,22 +119,13 @@ typedef struct DeriveVerifier
 	 */
 	TimestampTz interrupted_at;
 	bool		give_way;
-
-	pg_atomic_uint64 blocked_on;	/* see derive_blocked_set(); written by it */
 } DeriveVerifier;
 
 /*
- * The process that computes the views in the slow lane of a database, see lane.c.
+ * What the process that computes the views in the slow lane of a database has done, see lane.c.
  */
 typedef struct DeriveLane
 {
-	/* 0: none runs; written by it */
-	pid_t		pid;
-	Latch	   *latch;
-
-	/* Starts of it that failed in a row; written by the worker. */
-	int			start_failures;
-
 	/*
 	 * Its run sees no batch after this one, by DeriveDatabase.batches;
 	 * PG_UINT64_MAX: it has yet to decide.  Written by it.
@@ -121,7 +133,6 @@ typedef struct DeriveLane
 	pg_atomic_uint64 sees;
 
 	pg_atomic_uint64 runs;		/* so many have ended; written by it */
-	pg_atomic_uint64 blocked_on;	/* see derive_blocked_set(); written by it */
 } DeriveLane;
 
 /*
@@ -217,6 +228,8 @@ typedef struct DeriveDatabase
 
 	/* What sessions wait for. */
 	DeriveWaitPoint point;
+
+	DeriveAssistant assistants[DERIVE_ASSISTANTS];
 
 	/* What they want done; and who verifies. */
 	DeriveRequest requests[DERIVE_MAX_REQUESTS];

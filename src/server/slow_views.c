@@ -62,7 +62,7 @@
 #include "delta/fill.h"
 #include "materialize/program.h"
 #include "miscadmin.h"
-#include "server/lane.h"
+#include "server/assistant.h"
 #include "server/shmem.h"
 #include "server/worker_internal.h"
 #include "storage/lmgr.h"
@@ -312,7 +312,7 @@ derive_worker_watch_slow_view(WorkerView *view, bool changed)
 void
 derive_worker_lane_committed(void)
 {
-	DeriveLane *lane = &derive_worker.db->lane;
+	DeriveAssistant *process = &derive_worker.db->assistants[DERIVE_SLOW_LANE];
 	uint64		number = batch_number();
 	ListCell   *lc;
 
@@ -339,8 +339,8 @@ derive_worker_lane_committed(void)
 		return;
 	marked = false;
 	LWLockAcquire(derive_shared()->lock, LW_SHARED);
-	if (lane->pid != 0)
-		SetLatch(lane->latch);
+	if (process->pid != 0)
+		SetLatch(process->latch);
 	LWLockRelease(derive_shared()->lock);
 }
 
@@ -546,8 +546,6 @@ derive_worker_assign_lane(void)
  * ----------------------------------------------------------------
  */
 
-static BackgroundWorkerHandle *handle = NULL;	/* in cxt */
-
 /* Is there anything for the lane to do, now or after a pause? */
 static bool
 is_needed(void)
@@ -592,7 +590,7 @@ look_after(void)
 	if (!TimestampDifferenceExceeds(looked_at, now, LOOK_MS))
 		return;
 	LWLockAcquire(derive_shared()->lock, LW_SHARED);
-	pid = derive_worker.db->lane.pid;
+	pid = derive_worker.db->assistants[DERIVE_SLOW_LANE].pid;
 	LWLockRelease(derive_shared()->lock);
 	if (pid == 0)
 		return;
@@ -611,14 +609,7 @@ look_after(void)
 void
 derive_worker_tend_lane(void)
 {
-	static TimestampTz retry_at = 0;
-	DeriveLane *lane = &derive_worker.db->lane;
-	TimestampTz now;
-	MemoryContext oldcontext;
-	bool		runs;
-	pid_t		pid;
-
-	if (pg_atomic_read_u64(&lane->runs) != runs_seen)
+	if (pg_atomic_read_u64(&derive_worker.db->lane.runs) != runs_seen)
 	{
 		derive_worker.reload = true;
 		if (any_repair())
@@ -627,33 +618,7 @@ derive_worker_tend_lane(void)
 	if (!is_needed())
 		return;
 	look_after();
-	if (handle != NULL)
-	{
-		if (GetBackgroundWorkerPid(handle, &pid) != BGWH_STOPPED)
-			return;
-		pfree(handle);
-		handle = NULL;
-	}
-	now = GetCurrentTimestamp();
-	if (now < retry_at)
-		return;
-	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
-	runs = lane->pid != 0;		/* that of an earlier worker */
-	if (!runs)
-		lane->start_failures++; /* until it says that it is there */
-	LWLockRelease(derive_shared()->lock);
-	retry_at = TimestampTzPlusMilliseconds(now, RETRY_MS);
-	if (runs)
-		return;
-
-	oldcontext = MemoryContextSwitchTo(derive_worker.cxt);
-	handle = derive_lane_start();
-	MemoryContextSwitchTo(oldcontext);
-	if (handle == NULL)
-		ereport(LOG,
-				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("pg_derive has no background worker left to recompute views and tries again later"),
-				 errhint("You might need to increase \"max_worker_processes\".")));
+	derive_assistant_tend(DERIVE_SLOW_LANE, derive_worker.db);
 }
 
 /* How long the worker may sleep, in ms. */

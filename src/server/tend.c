@@ -22,7 +22,7 @@
  * them anew before, in a transaction of its own.
  *
  * Verifier.  Views are compared with their queries by a process of its own
- * (verifier.c), which is started here when a session has asked for that.
+ * (verifier.c), which is wanted when a session has asked for that.
  *
  * Identity.  The tables that views read must log old rows in full.  Partitions may
  * come later without it; they get it here, each in a transaction of its own, which
@@ -42,10 +42,10 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
+#include "server/assistant.h"
 #include "server/background.h"
 #include "server/builder.h"
 #include "server/shmem.h"
-#include "server/verifier.h"
 #include "server/worker_internal.h"
 #include "storage/proc.h"
 #include "storage/procarray.h"
@@ -354,48 +354,10 @@ derive_worker_tend_builds(void)
 	}
 }
 
-/*
- * Start the verifier if there is something to verify and none runs.  Who waits
- * wakes us now and then, so we need not look at the time ourselves.
- */
+/* Who waits for it wakes us now and then, so we need not look at the time ourselves. */
 void
 derive_worker_tend_verifier(void)
 {
-	static BackgroundWorkerHandle *handle = NULL;	/* in cxt */
-	static TimestampTz retry_at = 0;
-	DeriveVerifier *verifier = &derive_worker.db->verifier;
-	TimestampTz now;
-	MemoryContext oldcontext;
-	bool		runs;
-	pid_t		pid;
-
-	if (handle != NULL)
-	{
-		if (GetBackgroundWorkerPid(handle, &pid) != BGWH_STOPPED)
-			return;
-		pfree(handle);
-		handle = NULL;
-	}
-	if (!derive_requests_pending(derive_worker.db, DERIVE_REQUEST_VERIFY))
-		return;
-	now = GetCurrentTimestamp();
-	if (now < retry_at)
-		return;
-	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
-	runs = verifier->pid != 0;	/* that of an earlier worker */
-	if (!runs)
-		verifier->start_failures++; /* until it says that it is there */
-	LWLockRelease(derive_shared()->lock);
-	if (runs)
-		return;
-
-	retry_at = TimestampTzPlusMilliseconds(now, RETRY_MS);
-	oldcontext = MemoryContextSwitchTo(derive_worker.cxt);
-	handle = derive_verifier_start();
-	MemoryContextSwitchTo(oldcontext);
-	if (handle == NULL)
-		ereport(LOG,
-				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("pg_derive has no background worker left to verify views and tries again later"),
-				 errhint("You might need to increase \"max_worker_processes\".")));
+	if (derive_requests_pending(derive_worker.db, DERIVE_REQUEST_VERIFY))
+		derive_assistant_tend(DERIVE_VERIFIER, derive_worker.db);
 }

@@ -69,7 +69,7 @@
 #include "miscadmin.h"
 #include "notify/wait.h"
 #include "pgstat.h"
-#include "postmaster/interrupt.h"
+#include "server/assistant.h"
 #include "server/background.h"
 #include "server/batch_snapshot.h"
 #include "server/builder.h"
@@ -77,7 +77,6 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/lmgr.h"
-#include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -120,29 +119,15 @@ typedef struct Verification
 	const char *error;
 } Verification;
 
-static DeriveDatabase *database = NULL;
 static DeriveVerifier *self = NULL;
 
 /* Of the view that is being verified, as far as it is known; for messages. */
 static char view_name[4 * NAMEDATALEN + 8];
 
-/* What the program of this attempt was made for may have changed; set in callbacks. */
-static volatile bool changed = false;
-
-static void attach(Oid dboid);
-static void detach(int code, Datum arg);
+static void hand_back(int code, Datum arg);
 static bool take_request(Verification *v);
 static void serve(Verification *v);
 static Outcome verify(Verification *v);
-static bool idle(void);
-static void note_invalidation(Datum arg, Oid relid);
-
-
-BackgroundWorkerHandle *
-derive_verifier_start(void)
-{
-	return derive_background_launch("verifier", "database", MyDatabaseId, "derive_verifier_main", NULL, 0);
-}
 
 
 /* ----------------------------------------------------------------
@@ -155,94 +140,40 @@ derive_verifier_main(Datum arg)
 {
 	MemoryContext context;
 
-	attach(DatumGetObjectId(arg));
-	derive_background_start(DatumGetObjectId(arg));
-	pgstat_report_appname("pg_derive verifier");
-	SetConfigOption("jit", "off", PGC_SUSET, PGC_S_OVERRIDE);
-	SetConfigOption("max_parallel_workers_per_gather", "0", PGC_SUSET, PGC_S_OVERRIDE);
-
-	CacheRegisterRelcacheCallback(note_invalidation, (Datum) 0);
+	derive_assistant_begin(DERIVE_VERIFIER, DatumGetObjectId(arg));
+	self = &derive_assistant_database->verifier;
+	on_shmem_exit(hand_back, (Datum) 0);
 
 	context = AllocSetContextCreate(TopMemoryContext, "pg_derive verifier", ALLOCSET_DEFAULT_SIZES);
 	for (;;)
 	{
 		Verification v = {0};
 
-		QueryCancelPending = false; /* of what is done */
-		CHECK_FOR_INTERRUPTS();
-		if (ConfigReloadPending)
-		{
-			ConfigReloadPending = false;
-			ProcessConfigFile(PGC_SIGHUP);
-		}
+		derive_assistant_heed_signals();
 		MemoryContextSwitchTo(context);
 		MemoryContextReset(context);
 		if (take_request(&v))
 			serve(&v);
-		else if (!idle())
+		else if (derive_assistant_must_leave() || !derive_assistant_nap(IDLE_MS))
 			break;
 	}
 	proc_exit(0);
 }
 
-/* Take the database's place for a verifier, or exit if another one has it. */
+/*
+ * However we end, and before our place is free: somebody else will have to serve what we
+ * have not, and nobody interrupts him for what was meant for us.
+ */
 static void
-attach(Oid dboid)
+hand_back(int code, Datum arg)
 {
+	derive_requests_hand_back(derive_assistant_database, DERIVE_REQUEST_VERIFY);
 	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
-	database = derive_database_find(dboid);
-	if (database == NULL || database->holds > 0 || database->verifier.pid != 0)
-	{
-		LWLockRelease(derive_shared()->lock);
-		proc_exit(0);
-	}
-	self = &database->verifier;
-	self->pid = MyProcPid;
-	self->latch = MyLatch;
 	self->view = InvalidOid;
-	self->start_failures = 0;
+	self->running = 0;
 	self->interrupted_at = 0;
 	self->give_way = false;
 	LWLockRelease(derive_shared()->lock);
-	derive_blocked_clear(&self->blocked_on);
-	on_shmem_exit(detach, (Datum) 0);
-}
-
-/* However we end: what was not done is for the next one, which the worker starts. */
-static void
-detach(int code, Datum arg)
-{
-	derive_blocked_clear(&self->blocked_on);
-	derive_requests_hand_back(database, DERIVE_REQUEST_VERIFY);
-	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
-	self->pid = 0;
-	self->latch = NULL;
-	self->view = InvalidOid;
-	LWLockRelease(derive_shared()->lock);
-	derive_database_wake(database);
-	ConditionVariableBroadcast(&database->point.cv);
-	derive_launcher_wake();
-}
-
-/* Sleep until there is something to do; false if it is time to end. */
-static bool
-idle(void)
-{
-	bool		held;
-	int			events;
-
-	LWLockAcquire(derive_shared()->lock, LW_SHARED);
-	held = database->holds > 0;
-	LWLockRelease(derive_shared()->lock);
-	if (held)
-		return false;
-
-	pgstat_report_activity(STATE_IDLE, NULL);
-	pgstat_report_stat(true);
-	events = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, IDLE_MS,
-					   PG_WAIT_EXTENSION);
-	ResetLatch(MyLatch);
-	return (events & WL_LATCH_SET) != 0;
 }
 
 static void
@@ -274,7 +205,7 @@ take_request(Verification *v)
 	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
 	for (i = 0; i < DERIVE_MAX_REQUESTS; i++)
 	{
-		DeriveRequest *request = &database->requests[i];
+		DeriveRequest *request = &derive_assistant_database->requests[i];
 
 		if (request->status == DERIVE_REQUEST_PENDING && request->kind == DERIVE_REQUEST_VERIFY &&
 			(oldest == NULL || request->number < oldest->number))
@@ -347,7 +278,7 @@ answer(Verification *v)
 	self->interrupted_at = 0;
 	self->give_way = false;
 	LWLockRelease(derive_shared()->lock);
-	ConditionVariableBroadcast(&database->point.cv);
+	ConditionVariableBroadcast(&derive_assistant_database->point.cv);
 }
 
 static void
@@ -361,19 +292,9 @@ refuse(Verification *v, const char *error)
 static Outcome
 handle_error(Verification *v, MemoryContext context, bool *spurious)
 {
-	ErrorData  *edata;
+	ErrorData  *edata = derive_background_catch(context);
 
-	HOLD_INTERRUPTS();
-	MemoryContextSwitchTo(context);
-	edata = CopyErrorData();
-	FlushErrorState();
-	derive_background_abort();
-	MemoryContextSwitchTo(context);
-	LWLockReleaseAll();
-	ConditionVariableCancelSleep();
-	derive_blocked_clear(&self->blocked_on);
-	RESUME_INTERRUPTS();
-
+	derive_blocked_clear(&derive_assistant_self->blocked_on);
 	if (is_abandoned(v))
 		return ANSWERED;
 	if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED)
@@ -423,7 +344,7 @@ wait_for_next(Verification *v)
 	if (OidIsValid(busy))
 	{
 		set_phase("waiting for a lock");
-		derive_lock_wait(busy, AccessShareLock, &self->blocked_on, 0);
+		derive_lock_wait(busy, AccessShareLock, &derive_assistant_self->blocked_on, 0);
 		return;
 	}
 	if (v->pause_ms > 0)
@@ -512,14 +433,6 @@ check_state(Verification *v)
 	return false;
 }
 
-/* Relcache callback: flags only. */
-static void
-note_invalidation(Datum arg, Oid relid)
-{
-	changed = true;
-	derive_program_invalidate_plans(relid);
-}
-
 /*
  * 1. In a transaction of its own, because to compile the view takes locks one by
  * one, also on its internal tables, and the worker may want to replace these.  Sets
@@ -539,7 +452,7 @@ look(Verification *v)
 	{
 		PushActiveSnapshot(GetTransactionSnapshot());
 		strlcpy(view_name, derive_relation_name(v->view), sizeof(view_name));
-		changed = false;
+		derive_assistant_changed = false;
 		v->program = derive_program_load(v->view, context);
 		MemoryContextSwitchTo(context);
 		relations = list_copy(derive_program_read_relations(v->program));
@@ -595,14 +508,14 @@ verify(Verification *v)
 
 	/* To lock them tells us what has changed since we looked. */
 	derive_background_begin();
-	if (!derive_lock_all(relations, AccessShareLock, &v->busy) || changed)
+	if (!derive_lock_all(relations, AccessShareLock, &v->busy) || derive_assistant_changed)
 		return AGAIN;
 
 	PushActiveSnapshot(GetTransactionSnapshot());	/* V */
 	DERIVE_DEBUG_POINT("verify-locked");
 
 	set_phase("waiting for a batch");
-	if (!derive_await_batch(database))
+	if (!derive_await_batch(derive_assistant_database))
 		return AGAIN;
 	DERIVE_DEBUG_POINT("verify-batch");
 	if (!derive_push_batch_snapshot(&position, NULL))
@@ -639,13 +552,14 @@ verify(Verification *v)
 void
 derive_verifier_look_after(DeriveDatabase *db, const DeriveRequest *request)
 {
+	DeriveAssistant *process = &db->assistants[DERIVE_VERIFIER];
 	DeriveVerifier *verifier = &db->verifier;
 	TimestampTz interrupted_at;
 	pid_t		pid;
 	bool		give_way;
 
 	LWLockAcquire(derive_shared()->lock, LW_SHARED);
-	pid = verifier->pid;
+	pid = process->pid;
 	interrupted_at = verifier->interrupted_at;
 	LWLockRelease(derive_shared()->lock);
 	if (pid == 0)
@@ -659,7 +573,7 @@ derive_verifier_look_after(DeriveDatabase *db, const DeriveRequest *request)
 
 	/* Only if all is as it was. */
 	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
-	if (verifier->pid == pid && verifier->interrupted_at == interrupted_at)
+	if (process->pid == pid && verifier->interrupted_at == interrupted_at)
 	{
 		if (!give_way)
 			kill(pid, SIGTERM);

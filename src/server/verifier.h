@@ -8,14 +8,7 @@
 #ifndef DERIVE_VERIFIER_H
 #define DERIVE_VERIFIER_H
 
-#include "postmaster/bgworker.h"
 #include "server/shmem.h"
-
-/*
- * Start the verifier of the current database (worker).  NULL if the server has
- * no background worker left.
- */
-extern BackgroundWorkerHandle *derive_verifier_start(void);
 
 /*
  * For the session whose request is running: look after the verifier.  Call it

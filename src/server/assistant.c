@@ -1,0 +1,203 @@
+/*-------------------------------------------------------------------------
+ *
+ * assistant.c
+ *	  What the verifier and the slow lane have in common: processes that a database has one of.
+ *
+ * The worker starts them when there is something to do for them, and tries again if
+ * that fails.  They take their place in shared memory, do one thing after the other,
+ * and end when there was nothing to do for a while, when somebody needs the database
+ * to be empty, or with the server.  However one ends, it gives the place back and
+ * wakes all who may wait for it: the worker, which starts the next one for what
+ * was not done; sessions; and the launcher, which may be waiting for the slot in shared memory.
+ *
+ *	free -> place taken (derive_assistant_begin) -> free (detach, at exit)
+ *
+ * A start that the worker has asked for is counted as failed until the process
+ * has taken its place.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "materialize/program.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "server/assistant.h"
+#include "server/background.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+
+/* Start it not more often than that. */
+#define RETRY_MS	1000
+
+static const struct
+{
+	const char *name;
+	const char *function;		/* in which it begins */
+	const char *purpose;		/* for a message */
+}			roles[] =
+
+{
+	[DERIVE_VERIFIER] = {"verifier", "derive_verifier_main", "verify views"},
+	[DERIVE_SLOW_LANE] = {"slow lane", "derive_lane_main", "recompute views"},
+};
+
+StaticAssertDecl(lengthof(roles) == DERIVE_ASSISTANTS, "each role has its row");
+
+/* In the worker: those that it has started. */
+static struct
+{
+	BackgroundWorkerHandle *handle; /* or NULL; in TopMemoryContext */
+	TimestampTz retry_at;
+}			started[DERIVE_ASSISTANTS];
+
+DeriveAssistant *derive_assistant_self = NULL;
+DeriveDatabase *derive_assistant_database = NULL;
+volatile bool derive_assistant_changed = false;
+
+
+/* ----------------------------------------------------------------
+ *		For the worker
+ * ----------------------------------------------------------------
+ */
+
+void
+derive_assistant_tend(DeriveAssistantRole role, DeriveDatabase *db)
+{
+	DeriveAssistant *assistant = &db->assistants[role];
+	BackgroundWorkerHandle **handle = &started[role].handle;
+	TimestampTz now;
+	MemoryContext oldcontext;
+	bool		runs;
+	pid_t		pid;
+
+	if (*handle != NULL)
+	{
+		if (GetBackgroundWorkerPid(*handle, &pid) != BGWH_STOPPED)
+			return;
+		pfree(*handle);
+		*handle = NULL;
+	}
+	now = GetCurrentTimestamp();
+	if (now < started[role].retry_at)
+		return;
+	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
+	runs = assistant->pid != 0; /* that of an earlier worker */
+	if (!runs)
+		assistant->start_failures++;	/* until it says that it is there */
+	LWLockRelease(derive_shared()->lock);
+	if (runs)
+		return;
+
+	started[role].retry_at = TimestampTzPlusMilliseconds(now, RETRY_MS);
+	oldcontext = MemoryContextSwitchTo(TopMemoryContext);
+	*handle = derive_background_launch(roles[role].name, "database", MyDatabaseId, roles[role].function, NULL, 0);
+	MemoryContextSwitchTo(oldcontext);
+	if (*handle == NULL)
+		ereport(LOG,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("pg_derive has no background worker left to %s and tries again later", roles[role].purpose),
+				 errhint("You might need to increase \"max_worker_processes\".")));
+}
+
+
+/* ----------------------------------------------------------------
+ *		For the process itself
+ * ----------------------------------------------------------------
+ */
+
+/* However we end: what was not done is for the next one, which the worker starts. */
+static void
+detach(int code, Datum arg)
+{
+	derive_blocked_clear(&derive_assistant_self->blocked_on);
+	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
+	derive_assistant_self->pid = 0;
+	derive_assistant_self->latch = NULL;
+	LWLockRelease(derive_shared()->lock);
+	derive_database_wake(derive_assistant_database);
+	ConditionVariableBroadcast(&derive_assistant_database->point.cv);
+	derive_launcher_wake();
+}
+
+/* Take the place, or exit. */
+static void
+attach(DeriveAssistantRole role, Oid dboid)
+{
+	DeriveDatabase *db;
+
+	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
+	db = derive_database_find(dboid);
+	if (db == NULL || db->holds > 0 || db->assistants[role].pid != 0)
+	{
+		LWLockRelease(derive_shared()->lock);
+		proc_exit(0);
+	}
+	derive_assistant_database = db;
+	derive_assistant_self = &db->assistants[role];
+	derive_assistant_self->pid = MyProcPid;
+	derive_assistant_self->latch = MyLatch;
+	derive_assistant_self->start_failures = 0;
+	LWLockRelease(derive_shared()->lock);
+	derive_blocked_clear(&derive_assistant_self->blocked_on);
+	on_shmem_exit(detach, (Datum) 0);
+}
+
+/* Relcache callback: flags only. */
+static void
+note_invalidation(Datum arg, Oid relid)
+{
+	derive_assistant_changed = true;
+	derive_program_invalidate_plans(relid);
+}
+
+void
+derive_assistant_begin(DeriveAssistantRole role, Oid dboid)
+{
+	attach(role, dboid);
+	derive_background_start(dboid);
+	pgstat_report_appname(psprintf("pg_derive %s", roles[role].name));
+	SetConfigOption("jit", "off", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("max_parallel_workers_per_gather", "0", PGC_SUSET, PGC_S_OVERRIDE);
+	CacheRegisterRelcacheCallback(note_invalidation, (Datum) 0);
+}
+
+void
+derive_assistant_heed_signals(void)
+{
+	QueryCancelPending = false; /* meant for what is done */
+	CHECK_FOR_INTERRUPTS();
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+	}
+}
+
+bool
+derive_assistant_nap(long ms)
+{
+	int			events;
+
+	pgstat_report_activity(STATE_IDLE, NULL);
+	pgstat_report_stat(true);
+	events = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	return (events & WL_LATCH_SET) != 0;
+}
+
+bool
+derive_assistant_must_leave(void)
+{
+	bool		held;
+
+	LWLockAcquire(derive_shared()->lock, LW_SHARED);
+	held = derive_assistant_database->holds > 0;
+	LWLockRelease(derive_shared()->lock);
+	return held;
+}

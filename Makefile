@@ -25,6 +25,7 @@ OBJS = \
 	src/base/guard.o \
 	src/base/gucs.o \
 	src/base/lane.o \
+	src/base/lock_waiters.o \
 	src/base/past.o \
 	src/base/position.o \
 	src/base/registry.o \
@@ -72,14 +73,15 @@ OBJS = \
 	src/delta/consolidate.o \
 	src/delta/delta.o \
 	src/delta/events.o \
-	src/delta/fill.o \
 	src/delta/keyed.o \
 	src/delta/keys.o \
 	src/delta/sink.o \
 	src/delta/sources.o \
 	src/delta/stream.o \
 	src/delta/tape.o \
-	src/delta/target.o \
+	src/deposit/fill.o \
+	src/deposit/statetable.o \
+	src/deposit/target.o \
 	src/derivations/approx_distinct.o \
 	src/derivations/history.o \
 	src/derivations/history_compare.o \
@@ -109,7 +111,6 @@ OBJS = \
 	src/derive/recursive.o \
 	src/derive/running.o \
 	src/derive/select.o \
-	src/derive/statetable.o \
 	src/derive/term.o \
 	src/derive/top.o \
 	src/derive/toprows.o \

@@ -45,7 +45,7 @@
 #include "compile/digest.h"
 #include "compile/hidden.h"
 #include "compile/query.h"
-#include "delta/fill.h"
+#include "deposit/fill.h"
 #include "derive/aggregate_internal.h"
 
 /* -------------------------------------------------------------------------

@@ -11,8 +11,8 @@
 #ifndef DERIVE_AGGREGATE_INTERNAL_H
 #define DERIVE_AGGREGATE_INTERNAL_H
 
+#include "deposit/statetable.h"
 #include "derive/aggregate.h"
-#include "derive/statetable.h"
 #include "executor/executor.h"
 #include "nodes/execnodes.h"
 #include "utils/tuplesort.h"

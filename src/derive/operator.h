@@ -22,7 +22,7 @@
 #define DERIVE_OPERATOR_H
 
 #include "compile/verdict.h"
-#include "delta/target.h"
+#include "deposit/target.h"
 #include "derive/term.h"
 
 typedef struct DeriveOperator DeriveOperator;

@@ -62,10 +62,10 @@
 #include "compile/digest.h"
 #include "compile/hidden.h"
 #include "compile/query.h"
-#include "delta/fill.h"
+#include "deposit/fill.h"
 #include "derive/choice.h"
 #include "derive/plan.h"
-#include "derive/statetable.h"
+#include "deposit/statetable.h"
 #include "derive/top.h"
 #include "derive/toprows.h"
 

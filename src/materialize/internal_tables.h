@@ -9,7 +9,7 @@
 #define DERIVE_INTERNAL_TABLES_H
 
 #include "access/tupdesc.h"
-#include "delta/target.h"
+#include "deposit/target.h"
 
 /*
  * Create the table of an operator (role 's' or 'd', see base/registry.h) in

@@ -48,7 +48,7 @@
 #include "base/error_context.h"
 #include "base/registry.h"
 #include "compile/query.h"
-#include "delta/fill.h"
+#include "deposit/fill.h"
 #include "derive/compile.h"
 #include "materialize/internal_tables.h"
 #include "materialize/lookups.h"

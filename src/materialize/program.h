@@ -32,7 +32,7 @@
 
 #include "base/registry.h"
 #include "delta/delta.h"
-#include "delta/target.h"
+#include "deposit/target.h"
 #include "derive/definition.h"
 #include "nodes/pg_list.h"
 #include "pg_derive/derivation.h"

@@ -27,7 +27,7 @@
 
 #include "base/compat.h"
 #include "base/gucs.h"
-#include "delta/fill.h"
+#include "deposit/fill.h"
 #include "materialize/internal_tables.h"
 #include "materialize/program_internal.h"
 

@@ -3,7 +3,7 @@
  * tables.c
  *	  The tables that a derivation in C writes: the view and state tables.
  *
- * All of them are written through targets (delta/target.h), row by row, so that
+ * All of them are written through targets (deposit/target.h), row by row, so that
  * a callback sees what it did.  Rows are found by the key's index: a unique one
  * on columns of fixed length, else one on a hash of the key.  Where a derivation
  * wants it, they are kept in memory until the batch ends (buffer.c).

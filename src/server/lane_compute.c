@@ -17,7 +17,6 @@
 #include "access/xact.h"
 #include "base/debug_point.h"
 #include "base/guard.h"
-#include "delta/fill.h"
 #include "portability/instr_time.h"
 #include "server/assistant.h"
 #include "server/background.h"

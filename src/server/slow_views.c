@@ -58,8 +58,8 @@
 #include <signal.h>
 
 #include "base/lane.h"
+#include "base/lock_waiters.h"
 #include "base/registry.h"
-#include "delta/fill.h"
 #include "materialize/program.h"
 #include "miscadmin.h"
 #include "server/assistant.h"

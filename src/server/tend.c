@@ -36,8 +36,8 @@
 
 #include "base/guard.h"
 #include "base/gucs.h"
+#include "base/lock_waiters.h"
 #include "base/registry.h"
-#include "delta/fill.h"
 #include "materialize/program.h"
 #include "miscadmin.h"
 #include "pgstat.h"

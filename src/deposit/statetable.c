@@ -26,7 +26,7 @@
 #include "utils/snapmgr.h"
 
 #include "base/compat.h"
-#include "derive/statetable.h"
+#include "deposit/statetable.h"
 
 struct DeriveStateTable
 {

@@ -16,7 +16,6 @@
 #define DERIVE_FILL_H
 
 #include "executor/tuptable.h"
-#include "nodes/pg_list.h"
 
 typedef struct DeriveFill DeriveFill;
 
@@ -27,13 +26,5 @@ extern void derive_fill_add(DeriveFill *fill, TupleTableSlot *row);
 
 /* Swap in, reindex, mark a materialized view populated, count rows; CommandCounterIncrement()s. */
 extern int64 derive_fill_finish(DeriveFill *fill);
-
-/* Does a session wait for AccessExclusiveLock on one of these relations (List of Oid, of this database)? */
-extern bool derive_someone_waits(List *relids);
-
-/* Does a session wait for a lock on any relation, in any mode, that a lock of this process conflicts with? */
-extern bool derive_someone_waits_for_us(void);
-extern bool derive_someone_waits_for(pid_t pid);	/* likewise, for another
-													 * process */
 
 #endif							/* DERIVE_FILL_H */

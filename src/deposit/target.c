@@ -57,7 +57,7 @@
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "delta/consolidate.h"
-#include "delta/target.h"
+#include "deposit/target.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"

@@ -15,9 +15,6 @@
  *	weak one.  Somebody who wants to drop the relation would wait for us, and
  *	everybody else behind him.  So we look now and then whether someone waits
  *	for AccessExclusiveLock and if so give up; the worker tries again later.
- *	LockHasWaiters() cannot be asked, since it does not work for locks that
- *	were granted by the fast path; the list of locks, as in pg_locks, can, at
- *	a price that is small at one look a second.
  *
  *-------------------------------------------------------------------------
  */
@@ -28,18 +25,18 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "base/compat.h"
+#include "base/lock_waiters.h"
+#include "capture/json_stream.h"
 #include "catalog/pg_class.h"
 #include "commands/cluster.h"
 #include "commands/matview.h"
 #include "commands/tablecmds.h"
-#include "base/compat.h"
-#include "capture/json_stream.h"
-#include "delta/fill.h"
+#include "deposit/fill.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/lmgr.h"
-#include "storage/lock.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -90,72 +87,6 @@ derive_fill_begin(Oid relid)
 	MemoryContextSwitchTo(old);
 
 	return fill;
-}
-
-/* Does the process hold a lock that conflicts with the one that is waited for? */
-static bool
-holds_conflicting(pid_t pid, LockData *locks, const LockInstanceData *waiter)
-{
-	for (int i = 0; i < locks->nelements; i++)
-	{
-		LockInstanceData *ours = &locks->locks[i];
-
-		if (ours->pid != pid || memcmp(&ours->locktag, &waiter->locktag, sizeof(LOCKTAG)) != 0)
-			continue;
-		for (LOCKMODE mode = AccessShareLock; mode <= AccessExclusiveLock; mode++)
-		{
-			if ((ours->holdMask & LOCKBIT_ON(mode)) && DoLockModesConflict(mode, waiter->waitLockMode))
-				return true;
-		}
-	}
-
-	return false;
-}
-
-/* Is there a waiter for one of the relations, in AccessExclusiveLock; or, relids NIL, for whom the process stands in the way? */
-static bool
-any_waiter(List *relids, pid_t pid)
-{
-	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "pg_derive locks", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(scratch);
-	LockData   *locks = GetLockStatusData();
-	bool		result = false;
-
-	for (int i = 0; i < locks->nelements && !result; i++)
-	{
-		LockInstanceData *lock = &locks->locks[i];
-
-		if (lock->waitLockMode == NoLock || lock->locktag.locktag_type != LOCKTAG_RELATION)
-			continue;
-		if (relids != NIL)
-			result = lock->waitLockMode == AccessExclusiveLock &&
-				lock->locktag.locktag_field1 == MyDatabaseId &&
-				list_member_oid(relids, lock->locktag.locktag_field2);
-		else
-			result = lock->pid != pid && holds_conflicting(pid, locks, lock);
-	}
-	MemoryContextSwitchTo(old);
-	MemoryContextDelete(scratch);
-
-	return result;
-}
-
-bool
-derive_someone_waits(List *relids)
-{
-	return relids != NIL && any_waiter(relids, 0);
-}
-
-bool
-derive_someone_waits_for_us(void)
-{
-	return any_waiter(NIL, MyProcPid);
-}
-
-bool
-derive_someone_waits_for(pid_t pid)
-{
-	return any_waiter(NIL, pid);
 }
 
 static void

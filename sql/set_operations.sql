@@ -33,6 +33,7 @@ SELECT count(derive.create_view(name, query)) FROM (VALUES
 	('union_below', '(SELECT a FROM l UNION SELECT a FROM r) EXCEPT ALL (SELECT a FROM r WHERE a < 3 UNION SELECT 7)'),
 	('union_of_both', '(SELECT a FROM l EXCEPT ALL SELECT a FROM r) UNION (SELECT a FROM r EXCEPT ALL SELECT a FROM l)'),
 	('symmetric', '(SELECT a, b FROM l EXCEPT ALL SELECT a, b FROM r) UNION ALL (SELECT a, b FROM r EXCEPT ALL SELECT a, b FROM l)'),
+	('full_join_below', '(SELECT a FROM l WHERE EXISTS (SELECT FROM r FULL JOIN m ON r.a = m.a WHERE r.b = l.b OR m.a = l.a) EXCEPT ALL SELECT a FROM r WHERE a < 3) UNION ALL SELECT a FROM r'),
 	('distinct_in_all', '(SELECT a FROM l INTERSECT SELECT a FROM r) INTERSECT ALL (SELECT a FROM l EXCEPT SELECT 2) EXCEPT ALL SELECT 1'),
 	('right_deep', 'SELECT a FROM l EXCEPT (SELECT a FROM r EXCEPT (SELECT a FROM l WHERE b = ''b1'' INTERSECT ALL SELECT a FROM r))'),
 	-- types

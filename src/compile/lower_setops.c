@@ -56,6 +56,7 @@
 #include "utils/fmgroids.h"
 
 #include "base/compat.h"
+#include "compile/carve.h"
 #include "compile/lower.h"
 #include "compile/query.h"
 
@@ -85,7 +86,11 @@ is_bag_union(Node *node)
 	return IsA(node, SetOperationStmt) && ((SetOperationStmt *) node)->op == SETOP_UNION && ((SetOperationStmt *) node)->all;
 }
 
-/* Take the leaves of a tree along to another query, which is one level further down. */
+/*
+ * Take the leaves of a tree along to another query, which is one level further down.
+ * Nothing of them may stay: whoever changes all sub-queries of the query would change them
+ * twice.
+ */
 static void
 move_leaves(Node *node, Query *from, Query *to)
 {
@@ -95,6 +100,7 @@ move_leaves(Node *node, Query *from, Query *to)
 		RangeTblRef *ref = (RangeTblRef *) node;
 		RangeTblEntry *rte = rt_fetch(ref->rtindex, from->rtable);
 
+		derive_query_clear_entry(from, ref->rtindex);
 		IncrementVarSublevelsUp((Node *) rte->subquery, 1, 1);
 		to->rtable = lappend(to->rtable, rte);
 		ref->rtindex = list_length(to->rtable);

@@ -11,6 +11,27 @@ SELECT derive.create_view('w_not_null', 'SELECT id, count(*) OVER (PARTITION BY 
 SELECT derive.create_view('w_two_keys', 'SELECT id, sum(n) OVER (PARTITION BY x, y) AS t, lag(id) OVER (PARTITION BY x, y ORDER BY id) AS l FROM w');
 SELECT derive.create_view('w_common', 'SELECT id, sum(n) OVER (PARTITION BY x) AS a, count(*) OVER (PARTITION BY x, y) AS b, max(n) OVER (PARTITION BY y, x, s) AS c FROM w');
 SELECT derive.create_view('w_no_common', 'SELECT id, sum(n) OVER (PARTITION BY x) AS a, count(*) OVER (PARTITION BY y) AS b FROM w');
+-- chains: each window by its own partitions
+SELECT derive.create_view('w_chain', 'SELECT id, rank() OVER (PARTITION BY x ORDER BY y) AS a, sum(n) OVER (PARTITION BY y) AS b, count(*) OVER (PARTITION BY s) AS c, max(n) OVER (PARTITION BY y, s) AS d FROM w');
+SELECT derive.create_view('w_chain_none', 'SELECT id, row_number() OVER (ORDER BY id) AS a, lag(id) OVER (PARTITION BY x ORDER BY id) AS b, count(*) OVER (PARTITION BY y) - count(*) OVER () AS c FROM w');
+SELECT derive.create_view('w_chain_peers', 'SELECT id, row_number() OVER (PARTITION BY x ORDER BY y, id) AS a, first_value(s) OVER (PARTITION BY y ORDER BY s) AS b, n FROM w WHERE id % 9 > 0');
+SELECT derive.create_view('w_chain_unused', 'SELECT id, count(*) OVER a AS a, count(*) OVER b AS b FROM w WINDOW a AS (PARTITION BY x ORDER BY id), c AS (ORDER BY y), b AS (PARTITION BY y)');
+SELECT derive.create_view('w_chain_order', 'SELECT id, sum(n) OVER (PARTITION BY x) AS a FROM w ORDER BY count(*) OVER (PARTITION BY y), id');
+SELECT derive.create_view('w_chain_distinct_on', 'SELECT DISTINCT ON (b) id, count(*) OVER (PARTITION BY x) AS a, count(*) OVER (PARTITION BY y) AS b FROM w ORDER BY b, id');
+SELECT derive.create_view('w_chain_distinct', 'SELECT DISTINCT count(*) OVER (PARTITION BY x) AS a, count(*) OVER (PARTITION BY y) AS b FROM w');
+SELECT derive.create_view('w_chain_groups', 'SELECT x, y, sum(sum(n)) OVER (PARTITION BY x) AS a, rank() OVER (PARTITION BY y ORDER BY sum(n), x) AS b FROM w GROUP BY x, y');
+SELECT derive.create_view('w_chain_limit', 'SELECT id, rank() OVER (PARTITION BY x ORDER BY id) AS a, count(*) OVER (PARTITION BY y) AS b FROM w ORDER BY a, id LIMIT 9');
+SELECT derive.create_view('w_chain_join', 'SELECT w.id, v.id AS vid, count(*) OVER (PARTITION BY v.t) AS a, sum(n) OVER (PARTITION BY w.y ORDER BY w.id, v.id) AS b FROM w LEFT JOIN v ON v.x = w.x');
+SELECT derive.create_view('w_chain_sublinks', 'SELECT id, count(*) OVER (PARTITION BY (SELECT max(v.id) FROM v WHERE v.x = w.x)) AS a, rank() OVER (PARTITION BY y ORDER BY (SELECT count(*) FROM v WHERE v.x = w.x)) AS b, EXISTS (SELECT FROM v WHERE v.id = w.id) AS e FROM w');
+SELECT derive.create_view('w_chain_compared', 'SELECT id, rank() OVER (PARTITION BY y ORDER BY id) IN (SELECT v.x FROM v) AS a, count(*) OVER (PARTITION BY x) AS b FROM w');
+SELECT derive.create_view('w_chain_lateral', 'SELECT v.id, q.* FROM v, LATERAL (SELECT w.id AS wid, sum(n) OVER (PARTITION BY y) AS a, count(*) OVER (PARTITION BY s) AS b FROM w WHERE w.x = v.x) q');
+SELECT derive.create_view('w_chain_in_sublink', 'SELECT v.id FROM v WHERE v.id IN (SELECT count(*) OVER (PARTITION BY x) - count(*) OVER (PARTITION BY y) FROM w)');
+SELECT derive.create_view('w_chain_whole_row', 'SELECT w, count(*) OVER (PARTITION BY x) AS a, count(*) OVER (PARTITION BY y) AS b FROM w');
+SELECT derive.create_view('w_chain_of_chain', 'SELECT id, a, count(*) OVER (PARTITION BY a) AS c, count(*) OVER (PARTITION BY b) AS d FROM (SELECT id, count(*) OVER (PARTITION BY x) AS a, count(*) OVER (PARTITION BY y) AS b FROM w) q');
+-- sets in PARTITION BY multiply the rows for all windows
+SELECT derive.create_view('w_by_set', 'SELECT id, count(*) OVER (PARTITION BY generate_series(1, 2)) AS a FROM w');
+SELECT derive.create_view('w_by_sets', 'SELECT id, count(*) OVER (PARTITION BY x, generate_series(1, y)) AS a, count(*) OVER (PARTITION BY y) AS b, generate_series(1, 2) AS g FROM w');
+SELECT derive.create_view('w_set_unused', 'SELECT id FROM w WINDOW p AS (PARTITION BY generate_series(1, 2))');
 SELECT derive.create_view('w_none', 'SELECT id, sum(n) OVER (ORDER BY id) AS a, count(*) OVER () AS c FROM w');
 SELECT derive.create_view('w_share', 'SELECT id, n / sum(n) OVER (PARTITION BY x) AS share FROM w WHERE y IS NOT NULL');
 SELECT derive.create_view('w_filter', 'SELECT id, count(*) FILTER (WHERE y > 1) OVER (PARTITION BY x) AS c, sum(n) FILTER (WHERE s = ''s1'') OVER (PARTITION BY x ORDER BY id) AS f FROM w');

@@ -19,6 +19,21 @@
  * (running.c).  Sub-queries and set-returning functions over groups go
  * the same way; they are evaluated for each row of the grouped sub-query.
  *
+ * A block with windows evaluates the partitions that they have in common.  Windows that have
+ * none in common become a chain of blocks, each of which adds columns to the rows of the
+ * one before.  A block has either windows with a common PARTITION BY expression, or
+ * windows all without PARTITION BY, or windows with a sub-query in their frame:
+ *
+ *	SELECT a, rank() OVER (PARTITION BY x ORDER BY v) AS r, sum(v) OVER (PARTITION BY y) AS s, count(*) OVER () AS n FROM t
+ *
+ *		SELECT a, r, s, count(*) OVER () AS n FROM (
+ *			SELECT a, r, sum(v) OVER (PARTITION BY y) AS s FROM (
+ *				SELECT a, v, y, rank() OVER (PARTITION BY x ORDER BY v) AS r FROM t))
+ *
+ * That makes no difference to the windows: none of them sees the results of another.  Those
+ * that make most work of a change come last, so that it is made once.  A block that refers to
+ * rows around it stays one: it is evaluated for one such row at a time, whatever its windows.
+ *
  * So does HAVING that compares with the present (passing_time.c): it becomes WHERE.
  *
  * Sub-queries that read no relation are functions of a row and left alone.
@@ -63,8 +78,8 @@ is_pushed(Node *node, PushContext *context)
 		return push->aggregates && ((Aggref *) node)->agglevelsup == depth;
 	if (IsA(node, GroupingFunc))
 		return push->aggregates && ((GroupingFunc *) node)->agglevelsup == depth;
-	if (IsA(node, WindowFunc) && push->windows != 0)
-		return depth == 0 && ((WindowFunc *) node)->winref != push->windows;
+	if (IsA(node, WindowFunc) && push->windows != NULL)
+		return depth == 0 && !bms_is_member(((WindowFunc *) node)->winref, push->windows);
 	return depth == 0 && list_member(push->wholes, node);
 }
 
@@ -232,6 +247,226 @@ clear_windows(Query *query)
 	query->hasWindowFuncs = false;
 }
 
+/* -------------------------------------------------------------------------
+ * Windows
+ * -------------------------------------------------------------------------
+ */
+
+typedef struct WindowsContext
+{
+	Bitmapset  *used;			/* numbers of windows that have functions */
+	Index	   *renumber;		/* their new numbers, or NULL */
+} WindowsContext;
+
+static bool
+windows_walker(Node *node, WindowsContext *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, WindowFunc))
+	{
+		WindowFunc *function = (WindowFunc *) node;
+
+		context->used = bms_add_member(context->used, function->winref);
+		if (context->renumber != NULL)
+			function->winref = context->renumber[function->winref];
+	}
+	return expression_tree_walker(node, windows_walker, context);
+}
+
+/* Leave the windows of which the query has functions, numbered from 1: a number is a place in the list. */
+static void
+keep_used_windows(Query *query)
+{
+	WindowsContext context = {NULL, NULL};
+	List	   *windows = NIL;
+	ListCell   *lc;
+
+	(void) windows_walker((Node *) query->targetList, &context);
+	context.renumber = palloc0(sizeof(Index) * (list_length(query->windowClause) + 1));
+	foreach(lc, query->windowClause)
+	{
+		WindowClause *window = lfirst_node(WindowClause, lc);
+
+		if (!bms_is_member(window->winref, context.used))
+			continue;
+		window = copyObject(window);
+		windows = lappend(windows, window);
+		context.renumber[window->winref] = list_length(windows);
+		window->winref = list_length(windows);
+	}
+	query->windowClause = windows;
+	query->hasWindowFuncs = windows != NIL;
+	query->targetList = copyObject(query->targetList);
+	(void) windows_walker((Node *) query->targetList, &context);
+}
+
+Bitmapset *
+derive_windows_in_order_of(Query *query, WindowClause *one)
+{
+	Bitmapset  *windows = NULL;
+	ListCell   *lc;
+
+	foreach(lc, query->windowClause)
+	{
+		WindowClause *window = lfirst_node(WindowClause, lc);
+
+		if (equal(window->partitionClause, one->partitionClause) && equal(window->orderClause, one->orderClause))
+			windows = bms_add_member(windows, window->winref);
+	}
+	return windows;
+}
+
+Query *
+derive_query_split_windows(Query *query, Bitmapset *outer)
+{
+	DerivePushDown push = {.windows = outer};
+	Query	   *inner = makeNode(Query);
+	ListCell   *lc,
+			   *lc2;
+
+	*inner = *query;
+	foreach(lc, query->windowClause)
+	{
+		WindowClause *window = lfirst_node(WindowClause, lc);
+
+		foreach(lc2, window->partitionClause)
+			derive_push_down_sorted(lfirst(lc2), query, &push);
+		foreach(lc2, window->orderClause)
+			derive_push_down_sorted(lfirst(lc2), query, &push);
+	}
+	query->targetList = (List *) derive_push_down((Node *) query->targetList, &push);
+	inner->targetList = push.columns != NIL ? push.columns : derive_query_one_target();
+	derive_query_read_from(query, inner);
+	inner->hasTargetSRFs = expression_returns_set((Node *) inner->targetList);
+	query->hasTargetSRFs = expression_returns_set((Node *) query->targetList);
+	keep_used_windows(inner);
+	keep_used_windows(query);
+	return inner;
+}
+
+/* Do windows partition or sort by a set-returning function, which multiplies the rows that they are given? */
+static bool
+windows_multiply(Query *query)
+{
+	ListCell   *lc,
+			   *lc2;
+
+	foreach(lc, query->hasTargetSRFs ? query->windowClause : NIL)
+	{
+		WindowClause *window = lfirst_node(WindowClause, lc);
+
+		foreach(lc2, list_concat_copy(window->partitionClause, window->orderClause))
+		{
+			if (expression_returns_set(get_sortgroupclause_expr(lfirst(lc2), query->targetList)))
+				return true;
+		}
+	}
+	return false;
+}
+
+/* The windows that have an expression in PARTITION BY. */
+static Bitmapset *
+windows_by(Query *query, Node *expr)
+{
+	Bitmapset  *windows = NULL;
+	ListCell   *lc,
+			   *lc2;
+
+	foreach(lc, query->windowClause)
+	{
+		WindowClause *window = lfirst_node(WindowClause, lc);
+
+		foreach(lc2, window->partitionClause)
+			if (equal(get_sortgroupclause_expr(lfirst(lc2), query->targetList), expr))
+			windows = bms_add_member(windows, window->winref);
+	}
+	return windows;
+}
+
+/* Of windows without PARTITION BY, those of one order, if they are maintained in it (running.c), and so are the others. */
+static Bitmapset *
+run_in_order(Query *query, Bitmapset *windows)
+{
+	Bitmapset  *first = NULL;
+	ListCell   *lc;
+
+	foreach(lc, query->windowClause)
+	{
+		Query	   *alone = copyObject(query);
+		Bitmapset  *in_order = derive_windows_in_order_of(query, lfirst_node(WindowClause, lc));
+
+		if (!bms_is_subset(in_order, windows))
+			continue;
+		(void) derive_query_split_windows(alone, in_order);
+		if (!derive_query_is_running(alone))
+			return windows;
+		if (first == NULL)
+			first = in_order;
+	}
+	return first;
+}
+
+/*
+ * The windows that come last.  Of those with PARTITION BY, as many as have an expression in
+ * common, so that few blocks are left for the others.  Windows of one order stay together, as
+ * PostgreSQL promises that they see the same rows first.
+ */
+static Bitmapset *
+outermost_windows(Query *query)
+{
+	Bitmapset  *frames = NULL;
+	Bitmapset  *unpartitioned = NULL;
+	Bitmapset  *most = NULL;
+	ListCell   *lc,
+			   *lc2;
+
+	foreach(lc, query->windowClause)
+	{
+		WindowClause *window = lfirst_node(WindowClause, lc);
+
+		if (derive_sublinks_read_relations(window->startOffset) || derive_sublinks_read_relations(window->endOffset))
+			frames = bms_add_members(frames, derive_windows_in_order_of(query, window));
+		if (window->partitionClause == NIL)
+			unpartitioned = bms_add_member(unpartitioned, window->winref);
+		foreach(lc2, window->partitionClause)
+		{
+			Bitmapset  *windows = windows_by(query, get_sortgroupclause_expr(lfirst(lc2), query->targetList));
+
+			if (bms_num_members(windows) > bms_num_members(most))
+				most = windows;
+		}
+	}
+	if (frames != NULL)
+		return frames;
+	if (unpartitioned != NULL)
+		return run_in_order(query, unpartitioned);
+	return most;
+}
+
+/* Is there more than one block's work in the windows of this one?  Then the first block of the chain is split off. */
+static bool
+split_windows(Query *query)
+{
+	Bitmapset  *outer;
+
+	if (!query->hasWindowFuncs)
+		return false;
+	keep_used_windows(query);
+	if (windows_multiply(query))
+		outer = bms_add_range(NULL, 1, list_length(query->windowClause));
+	else if (derive_query_refers_outside(query))
+		return false;
+	else
+	{
+		outer = outermost_windows(query);
+		if (bms_num_members(outer) == list_length(query->windowClause))
+			return false;
+	}
+	(void) derive_query_split_windows(query, outer);
+	return true;
+}
+
 static bool
 is_limited(Query *query)
 {
@@ -254,7 +489,8 @@ derive_query_split(Query *query, bool distinct)
 		TargetEntry *tle = flatCopyTargetEntry(lfirst_node(TargetEntry, lc));
 		TargetEntry *outer = flatCopyTargetEntry(tle);
 
-		if (tle->resjunk && get_sortgroupref_clause_noerr(tle->ressortgroupref, needed) == NULL)
+		if (tle->resjunk && get_sortgroupref_clause_noerr(tle->ressortgroupref, needed) == NULL &&
+			!expression_returns_set((Node *) tle->expr))
 		{
 			junk = lappend(junk, tle);
 			continue;
@@ -346,7 +582,7 @@ does_more_with_groups(Query *query)
 	return over_groups_walker((Node *) query->targetList, keys) || over_groups_walker(query->havingQual, keys);
 }
 
-/* Does ORDER BY multiply rows by a set-returning function that only it needs? */
+/* Does ORDER BY, or a window, multiply rows by a set-returning function that only it needs? */
 static bool
 has_junk_sets(Query *query)
 {
@@ -377,7 +613,7 @@ stage_block(Query *query)
 	else if (grouped && does_more_with_groups(query))
 		split_after_group(query);
 	else
-		split = false;
+		split = split_windows(query);
 	if (split)
 		stage_block(linitial_node(RangeTblEntry, query->rtable)->subquery);
 	if (derive_query_is_running(query))

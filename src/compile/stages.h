@@ -22,8 +22,8 @@ typedef struct DerivePushDown
 	List	   *wholes;			/* expressions, as they are at the level of
 								 * the query */
 	bool		aggregates;		/* aggregates and GROUPING() */
-	Index		windows;		/* window functions, but for those of this
-								 * window; 0: none */
+	Bitmapset  *windows;		/* window functions, but for those of these
+								 * windows; NULL: none */
 
 	List	   *columns;		/* of TargetEntry *: the sub-query's columns
 								 * so far, which it has with their positions
@@ -51,6 +51,15 @@ extern void derive_query_read_from(Query *query, Query *inner);
  * FROM and WHERE go into a sub-query that has the grouping expressions as columns.
  */
 extern void derive_push_down_sets(Query *query);
+
+/* The numbers of the windows with the PARTITION BY and ORDER BY of this one: they see rows in the same order. */
+extern Bitmapset *derive_windows_in_order_of(Query *query, WindowClause *one);
+
+/*
+ * Leave these windows to the query, and the others, with FROM and WHERE, to the sub-query
+ * that it reads from then on, which is returned.  In both the windows are numbered anew.
+ */
+extern Query *derive_query_split_windows(Query *query, Bitmapset *outer);
 
 /*
  * Make the query "SELECT the same columns FROM (inner) ORDER BY LIMIT", where inner,

@@ -61,7 +61,10 @@ limits_to_many(Query *query)
 		(limit.offset > DERIVE_LIMIT_MOST || limit.count > DERIVE_LIMIT_MOST - limit.offset);
 }
 
-/* Is there no partition of rows that all of its windows have in common, and do rows not follow from those before? */
+/*
+ * Is there a window that has all rows, and do rows not follow from those before?  Windows with PARTITION BY have
+ * some of it in common (stages.c).
+ */
 static bool
 has_one_window(Query *query)
 {
@@ -116,7 +119,7 @@ static const struct
 	"Leave it out and apply it when reading the view; an index on the view makes that fast."}},
 	{has_one_window, {"a window function over all rows",
 			"Each row may count for all the others.",
-	"Add PARTITION BY, the same to all windows; or the same ORDER BY, and no frames that reach to the end."}},
+	"Add PARTITION BY; or ORDER BY, and no frames that reach to the end."}},
 	{frames_by_subquery, {"a sub-query in the frame of a window function",
 			"Its rows may count for all partitions.",
 	"Leave frames that are constant to the view, and apply the others when reading it."}},

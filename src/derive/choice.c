@@ -613,16 +613,6 @@ choose_array(Query *query)
 	derive_query_complete_order(query);
 }
 
-static bool
-set_winref_walker(Node *node, void *context)
-{
-	if (node == NULL)
-		return false;
-	if (IsA(node, WindowFunc))
-		((WindowFunc *) node)->winref = 1;
-	return expression_tree_walker(node, set_winref_walker, context);
-}
-
 /* Does the order matter in which an aggregate is given the rows of a frame? */
 static bool
 aggregate_has_order(WindowFunc *function)
@@ -718,23 +708,6 @@ has_peers(Query *query)
 	return false;
 }
 
-/* Do all windows want the rows in the same order? */
-static bool
-has_one_order(Query *query)
-{
-	WindowClause *first = linitial_node(WindowClause, query->windowClause);
-	ListCell   *lc;
-
-	foreach(lc, query->windowClause)
-	{
-		WindowClause *window = lfirst_node(WindowClause, lc);
-
-		if (!equal(window->partitionClause, first->partitionClause) || !equal(window->orderClause, first->orderClause))
-			return false;
-	}
-	return true;
-}
-
 /*
  * A window's peers are what ORDER BY makes them, so nothing can be added to that.  The
  * rows come in a total order from a sub-query, one for each window that wants another
@@ -744,37 +717,12 @@ has_one_order(Query *query)
 static void
 choose_windows(Query *query)
 {
-	WindowClause *window = llast_node(WindowClause, query->windowClause);
-	bool		at_once = has_one_order(query);
-	DerivePushDown push = {.windows = at_once ? 0 : window->winref};
-	Query	   *inner = makeNode(Query);
-	ListCell   *lc,
-			   *lc2;
+	WindowClause *last = llast_node(WindowClause, query->windowClause);
+	Query	   *inner = derive_query_split_windows(query, derive_windows_in_order_of(query, last));
+	WindowClause *window = linitial_node(WindowClause, query->windowClause);
 
-	*inner = *query;
-	foreach(lc, query->windowClause)
-	{
-		WindowClause *w = lfirst_node(WindowClause, lc);
-
-		foreach(lc2, w->partitionClause)
-			derive_push_down_sorted(lfirst(lc2), query, &push);
-		foreach(lc2, w->orderClause)
-			derive_push_down_sorted(lfirst(lc2), query, &push);
-	}
-	query->targetList = (List *) derive_push_down((Node *) query->targetList, &push);
-	inner->targetList = push.columns;
-	inner->hasTargetSRFs = expression_returns_set((Node *) inner->targetList);
-	inner->windowClause = at_once ? NIL : list_delete_last(list_copy(query->windowClause));
-	inner->hasWindowFuncs = inner->windowClause != NIL;
-	derive_query_read_from(query, inner);
 	inner->sortClause = list_concat_copy(window->partitionClause, window->orderClause);
 	break_ties(&inner->sortClause, &inner->targetList);
-
-	if (at_once)
-		return;
-	(void) set_winref_walker((Node *) query->targetList, NULL);
-	query->windowClause = list_make1(window);
-	window->winref = 1;
 	if (inner->hasWindowFuncs)
 		choose_windows(inner);
 }

@@ -196,6 +196,7 @@ REGRESS = \
 	keys \
 	lookups \
 	maintained \
+	in_nulls \
 	indexes \
 	types \
 	tables \

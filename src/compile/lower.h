@@ -22,7 +22,13 @@ extern void derive_lower_joins(Query *query);
 /* IN that is more than a condition for a row is EXISTS, where no NULL makes a difference.  After derive_lower_joins(). */
 extern void derive_lower_in(Query *query);
 
-/* Has that been done anywhere in the query?  It may be wrong for rows from before the columns were NOT NULL. */
+/*
+ * A copy of the query in which IN, where it is not a condition for a row, looks up what the row
+ * is compared with instead of reading its sub-query as a whole.  For queries of few rows.
+ */
+extern Query *derive_lower_in_for_few(Query *query);
+
+/* Has derive_lower_in() been at work anywhere in the query?  It may be wrong for rows from before the columns were NOT NULL. */
 extern bool derive_query_relies_on_not_null(Query *query);
 
 /*

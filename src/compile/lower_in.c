@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * lower_in.c
- *	  "x IN (SELECT y ..)" as EXISTS, where no NULL makes a difference.
+ *	  "x IN (SELECT y ..)" as EXISTS.
  *
  *	x NOT IN (SELECT y FROM g WHERE c)		NOT EXISTS (SELECT FROM g WHERE c AND y = x)
  *
@@ -15,12 +15,35 @@
  * before somebody said so.  Such a sub-query is marked, by a location that no text has, so
  * that term.c can take care.
  *
+ * Where a NULL makes a difference, and the sub-query does not refer to the row, so that it
+ * would be read as a whole for the hash table, derive_lower_in_for_few() says with EXISTS
+ * what IN says with one of three values.  That is for few rows:
+ *
+ *	CASE WHEN EXISTS (SELECT FROM g WHERE c AND y = x) THEN true
+ *		WHEN EXISTS (SELECT FROM g WHERE c AND y IS NULL) OR x IS NULL AND EXISTS (SELECT FROM g WHERE c) THEN NULL
+ *		ELSE false END
+ *
+ *		x		y			IN
+ *		1		2, 1, NULL	true
+ *		1		2, NULL		NULL
+ *		NULL	2			NULL
+ *		NULL	none		false
+ *
+ * Of rows, (x1, x2) IN (SELECT y1, y2 ..) is NULL where none is equal and some is "equal or
+ * NULL" in each column.  In the first column these are three cases, so that its index serves:
+ *
+ *		EXISTS (.. WHERE y1 = x1 AND (y2 = x2 OR x2 IS NULL OR y2 IS NULL))
+ *		EXISTS (.. WHERE y1 IS NULL AND (y2 = x2 OR ..))
+ *		x1 IS NULL AND EXISTS (.. WHERE (y2 = x2 OR ..))
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
+#include "optimizer/clauses.h"
 #include "optimizer/optimizer.h"
 #include "optimizer/tlist.h"
 #include "parser/parsetree.h"
@@ -164,4 +187,164 @@ bool
 derive_query_relies_on_not_null(Query *query)
 {
 	return relies_walker((Node *) query, NULL);
+}
+
+/* -------------------------------------------------------------------------
+ * With NULLs, for few rows
+ * -------------------------------------------------------------------------
+ */
+
+/* Is the expression more than something of the row that may well be evaluated three times? */
+static bool
+dear_walker(Node *node, void *context)
+{
+	if (node == NULL || IsA(node, Var) || IsA(node, Const))
+		return false;
+	if (!IsA(node, RelabelType) && !IsA(node, OpExpr) && !IsA(node, List))
+		return true;
+	return contain_mutable_functions(node) || expression_returns_set(node) ||
+		expression_tree_walker(node, dear_walker, context);
+}
+
+static Expr *
+is_null(Node *arg)
+{
+	NullTest   *test = makeNode(NullTest);
+
+	test->arg = copyObject((Expr *) arg);
+	test->nulltesttype = IS_NULL;
+	test->location = -1;
+	return (Expr *) test;
+}
+
+/* "EXISTS (SELECT FROM the sub-query's WHERE conditions)" */
+static Expr *
+exists_where(Query *subquery, List *conditions)
+{
+	subquery = copyObject(subquery);
+	conditions = list_concat(derive_conditions_of(subquery->jointree->quals), copyObject(conditions));
+	subquery->jointree->quals = derive_all_of(conditions);
+	subquery->targetList = derive_query_one_target();
+	subquery->sortClause = NIL;
+	return (Expr *) derive_query_sublink(EXISTS_SUBLINK, subquery);
+}
+
+static CaseWhen *
+when(Expr *condition, Node *result)
+{
+	CaseWhen   *branch = makeNode(CaseWhen);
+
+	branch->expr = condition;
+	branch->result = (Expr *) result;
+	branch->location = -1;
+	return branch;
+}
+
+/* Is this "x = y" that is NULL where one of these is, and nowhere else? */
+static bool
+is_plain_equality(OpExpr *op)
+{
+	return IsA(op, OpExpr) && list_length(op->args) == 2 &&
+		op_mergejoinable(op->opno, exprType(linitial(op->args))) && op_strict(op->opno) &&
+		!dear_walker(linitial(op->args), NULL) && !contain_var_clause(lsecond(op->args)) &&
+		!contain_mutable_functions(lsecond(op->args));
+}
+
+static Node *
+with_nulls(SubLink *sublink)
+{
+	Query	   *subquery = (Query *) sublink->subselect;
+	List	   *equal = NIL;	/* at the sub-query's level */
+	List	   *rest = NIL;		/* of the columns but for the first: equal or
+								 * NULL */
+	CaseExpr   *result = makeNode(CaseExpr);
+	List	   *unknown;
+	OpExpr	   *first;
+	Node	   *first_outer;	/* at the level of the sublink */
+	ListCell   *lc;
+
+	if (sublink->subLinkType != ANY_SUBLINK || subquery->setOperations != NULL || subquery->hasTargetSRFs ||
+		!derive_query_is_linear(subquery) || !derive_query_reads_relations(subquery) ||
+		derive_query_refers_outside(subquery))
+		return (Node *) sublink;
+	foreach(lc, derive_conditions_of(sublink->testexpr))
+	{
+		OpExpr	   *op;
+
+		if (!is_plain_equality(lfirst(lc)))
+			return (Node *) sublink;
+		op = copyObject(lfirst_node(OpExpr, lc));
+		IncrementVarSublevelsUp((Node *) op, 1, 0);
+		op = (OpExpr *) column_mutator((Node *) op, subquery);
+		if (equal != NIL)
+			rest = lappend(rest, make_orclause(list_make3(op, is_null(linitial(op->args)), is_null(lsecond(op->args)))));
+		equal = lappend(equal, op);
+	}
+	first = linitial(equal);
+	first_outer = linitial(linitial_node(OpExpr, derive_conditions_of(sublink->testexpr))->args);
+	unknown = list_make2(exists_where(subquery, lcons(is_null(lsecond(first->args)), list_copy(rest))),
+						 make_andclause(list_make2(is_null(first_outer), exists_where(subquery, rest))));
+	if (rest != NIL)
+		unknown = lcons(exists_where(subquery, lcons(first, list_copy(rest))), unknown);
+	result->casetype = BOOLOID;
+	result->args = list_make2(when(exists_where(subquery, equal), makeBoolConst(true, false)),
+							  when(make_orclause(unknown), makeBoolConst(false, true)));
+	result->defresult = (Expr *) makeBoolConst(false, false);
+	result->location = -1;
+	return (Node *) result;
+}
+
+static Node *for_few_mutator(Node *node, void *context);
+
+/* Of a condition for rows, IN stays what it is: a join. */
+static Node *
+conditions_for_few(Node *quals)
+{
+	List	   *conditions = NIL;
+	ListCell   *lc;
+
+	foreach(lc, derive_conditions_of(quals))
+	{
+		Node	   *condition = lfirst(lc);
+
+		if (IsA(condition, SubLink))
+			condition = expression_tree_mutator(condition, for_few_mutator, NULL);
+		else
+			condition = for_few_mutator(condition, NULL);
+		conditions = lappend(conditions, condition);
+	}
+	return derive_all_of(conditions);
+}
+
+static Node *
+for_few_mutator(Node *node, void *context)
+{
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, Query))
+		return (Node *) query_tree_mutator((Query *) node, for_few_mutator, context, QTW_IGNORE_JOINALIASES);
+	if (IsA(node, FromExpr))
+	{
+		FromExpr   *from = (FromExpr *) node;
+
+		return (Node *) makeFromExpr((List *) for_few_mutator((Node *) from->fromlist, context), conditions_for_few(from->quals));
+	}
+	if (IsA(node, JoinExpr))
+	{
+		JoinExpr   *join = makeNode(JoinExpr);
+
+		*join = *(JoinExpr *) node;
+		join->larg = for_few_mutator(join->larg, context);
+		join->rarg = for_few_mutator(join->rarg, context);
+		join->quals = conditions_for_few(join->quals);
+		return (Node *) join;
+	}
+	node = expression_tree_mutator(node, for_few_mutator, context);
+	return IsA(node, SubLink) ? with_nulls((SubLink *) node) : node;
+}
+
+Query *
+derive_lower_in_for_few(Query *query)
+{
+	return (Query *) for_few_mutator((Node *) query, NULL);
 }

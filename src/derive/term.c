@@ -506,6 +506,10 @@ find_term(DeriveLinear *linear, int branch, int occurrence, Bitmapset *old_ones,
 		};
 
 		query = derive_query_term(query, &derivative);
+
+		/* those of the last class are enough for a hash table to be worth it */
+		if (size_class < lengthof(size_classes) - 1)
+			query = derive_lower_in_for_few(query);
 	}
 
 	old = MemoryContextSwitchTo(linear->cxt);

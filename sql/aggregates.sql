@@ -86,6 +86,18 @@ DELETE FROM t;
 SELECT * FROM oracle_all();
 SELECT fill(1, 5);
 SELECT * FROM oracle_all();
+-- FILTER keeps rows away that the arguments cannot be computed for
+SELECT count(derive.create_view(name, query)) FROM (VALUES
+	('guarded', 'SELECT id % 3 AS k, sum(12 / i4) FILTER (WHERE i4 <> 0) AS s, max(12 / i4) FILTER (WHERE i4 > 0) AS m,
+		array_agg(9 / i4 ORDER BY 7 / i4, id) FILTER (WHERE i4 > 0) AS a, count(DISTINCT 9 / i4) FILTER (WHERE i4 <> 0) AS d FROM t GROUP BY 1'),
+	('guarded_all', 'SELECT avg(12 / i4) FILTER (WHERE i4 <> 0) AS a FROM t')) AS v(name, query);
+SELECT * FROM oracle_all();
+INSERT INTO t (id, i4) VALUES (1000, 0), (1001, 3), (1002, 0), (1003, NULL);
+UPDATE t SET i4 = 0 WHERE id = 1;
+SELECT * FROM oracle_all();
+UPDATE t SET i4 = id + 1 WHERE i4 = 0;
+DELETE FROM t WHERE id IN (1001, 2);
+SELECT * FROM oracle_all();
 DROP TABLE t CASCADE;
 DROP FUNCTION fill;
 DROP AGGREGATE mysum(int8);

@@ -11,6 +11,10 @@ SELECT count(derive.create_view(name, query)) FROM (VALUES
 	('cube', 'SELECT a, b, c, count(*), max(x), GROUPING(a, b, c) AS g FROM t GROUP BY CUBE (a, b, c)'),
 	('sets', 'SELECT a, b, sum(n), avg(x) FROM t GROUP BY GROUPING SETS ((a, b), (b, c), ())'),
 	('sets_alone', 'SELECT a, count(*) FROM t GROUP BY GROUPING SETS (a)'),
+	-- none: one set
+	('no_sets', 'SELECT a, GROUPING(a) AS g, (SELECT GROUPING(a)) AS s, count(*) FROM t GROUP BY a HAVING GROUPING(a) >= 0'),
+	('no_sets_window', 'SELECT a, b, row_number() OVER (PARTITION BY GROUPING(a), a ORDER BY b) FROM t GROUP BY a, b ORDER BY GROUPING(b)'),
+	('no_sets_lateral', 'SELECT GROUPING(q.a) FROM t CROSS JOIN LATERAL (SELECT (SELECT t.a) AS a) q GROUP BY q.a'),
 	('sets_nested', 'SELECT a, b, c, count(x), GROUPING(c) AS gc, GROUPING(a) AS ga FROM t GROUP BY GROUPING SETS (a, ROLLUP (b, c), CUBE (a, c))'),
 	('product', 'SELECT a, b, c, min(x) FROM t GROUP BY a, GROUPING SETS (b, c), ROLLUP (c)'),
 	('composite', 'SELECT a, b, c, count(*) FROM t GROUP BY ROLLUP ((a, b), c)'),

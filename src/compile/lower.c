@@ -76,6 +76,8 @@ derive_lower_block(Query *query)
 		derive_lower_setops(query);
 	if (query->groupingSets != NIL)
 		derive_lower_grouping(query);
+	else if (query->groupClause != NIL)
+		derive_lower_one_set(query);
 }
 
 static bool

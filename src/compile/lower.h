@@ -45,6 +45,8 @@ extern void derive_lower_block(Query *query);
 /* The parts.  Each takes one block that has the construct. */
 extern void derive_lower_setops(Query *query);
 extern void derive_lower_grouping(Query *query);
+extern void derive_lower_one_set(Query *query); /* GROUP BY without grouping
+												 * sets */
 
 /*
  * "generate_series(1, copies)" as an entry in FROM, where a row shall be there that

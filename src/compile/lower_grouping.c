@@ -33,6 +33,8 @@
  * what a block without GROUP BY is; without any, the row does not depend on the table,
  * and the block reads none.
  *
+ * Without sets there is one, of all that is grouped by, and GROUPING() is 0.
+ *
  * Sets that are the same are one block whose rows are repeated.  A column that is not
  * grouped but depends on a grouped primary key stays what it is: PostgreSQL accepts
  * it where the key is in all sets.  A grouping expression that returns a set multiplies
@@ -391,6 +393,33 @@ has_constant_key(Query *query)
 		if (!contain_vars_of_level(get_sortgroupclause_expr(lfirst(lc), query->targetList), 0))
 		return true;
 	return false;
+}
+
+static Node *
+one_set_mutator(Node *node, int *depth)
+{
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, GroupingFunc) && (int) ((GroupingFunc *) node)->agglevelsup == *depth)
+		return (Node *) makeConst(INT4OID, -1, InvalidOid, sizeof(int32), Int32GetDatum(0), false, true);
+	if (IsA(node, Query))
+	{
+		(*depth)++;
+		node = (Node *) query_tree_mutator((Query *) node, one_set_mutator, depth, 0);
+		(*depth)--;
+		return node;
+	}
+	return expression_tree_mutator(node, one_set_mutator, depth);
+}
+
+void
+derive_lower_one_set(Query *query)
+{
+	int			depth = 0;
+
+	Assert(query->groupingSets == NIL);
+	query->targetList = (List *) one_set_mutator((Node *) query->targetList, &depth);
+	query->havingQual = one_set_mutator(query->havingQual, &depth);
 }
 
 void

@@ -172,6 +172,29 @@ add_column(Query *input, Expr *expr)
 	return resno - 1;
 }
 
+/*
+ * An argument, as a column of the input.  FILTER protects it from rows that it cannot be
+ * evaluated for, as in sum(1 / x) FILTER (WHERE x <> 0).
+ */
+static Expr *
+filtered(Expr *arg, Expr *filter)
+{
+	CaseExpr   *result = makeNode(CaseExpr);
+	CaseWhen   *when = makeNode(CaseWhen);
+
+	if (filter == NULL || IsA(arg, Var) || IsA(arg, Const))
+		return copyObject(arg);
+	when->expr = copyObject(filter);
+	when->result = copyObject(arg);
+	when->location = -1;
+	result->casetype = exprType((Node *) arg);
+	result->casecollid = exprCollation((Node *) arg);
+	result->args = list_make1(when);
+	result->defresult = (Expr *) makeNullConst(result->casetype, exprTypmod((Node *) arg), result->casecollid);
+	result->location = -1;
+	return (Expr *) result;
+}
+
 static void
 setup_call(DeriveAggCall *call, Aggref *aggref, Query *input)
 {
@@ -185,7 +208,7 @@ setup_call(DeriveAggCall *call, Aggref *aggref, Query *input)
 	call->function = derive_aggregate_function(aggref);
 	call->args = palloc0(sizeof(int) * Max(list_length(aggref->args), 1));
 	foreach(lc, aggref->args)
-		call->args[i++] = add_column(input, copyObject(lfirst_node(TargetEntry, lc)->expr));
+		call->args[i++] = add_column(input, filtered(lfirst_node(TargetEntry, lc)->expr, aggref->aggfilter));
 	call->filter = aggref->aggfilter ? add_column(input, copyObject(aggref->aggfilter)) : -1;
 }
 

@@ -400,9 +400,11 @@ derive_context_declare(DeriveProgram *program)
 	derive_owner_leave(&saved);
 	program->tables->declaring = false;
 	check_options(context);
+}
 
-	if (program->operators != NULL || !OidIsValid(program->view))
-		return;
+void
+derive_context_declared(DeriveProgram *program)
+{
 	if (program->creating)
 		derive_tables_create(program);
 	else
@@ -497,12 +499,6 @@ derive_context_run(DeriveProgram *program, void (*call) (DeriveContext *context)
 {
 	DeriveTables *tables = program->tables;
 	bool		expire = program->expire && program->routine->expire != NULL;
-
-	if (program->operators != NULL)
-	{
-		call(program->context);
-		return;
-	}
 
 	tables->run_cxt = AllocSetContextCreate(CurrentMemoryContext, "pg_derive derivation", ALLOCSET_DEFAULT_SIZES);
 	tables->events = NULL;

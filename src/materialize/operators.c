@@ -422,6 +422,51 @@ resync(DeriveContext *context)
 	run_operators(program, true);
 }
 
+/* Operators see by the batch what has changed, and whether that is known. */
+static void
+apply_program(DeriveProgram *program, int64 nchanges, bool unknown, bool truncated)
+{
+	apply(program->context);
+}
+
+static void
+resync_program(DeriveProgram *program)
+{
+	resync(program->context);
+}
+
+static void
+build_program(DeriveProgram *program)
+{
+	program->context->building = true;
+	apply(program->context);
+}
+
+static List *
+verdicts(DeriveProgram *program)
+{
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	foreach(lc, program->operators->list)
+	{
+		DeriveOperator *op = lfirst(lc);
+
+		if (op->verdict != NULL)
+			result = lappend(result, unconstify(DeriveVerdict *, op->verdict));
+	}
+	return result;
+}
+
+const DeriveProgramKind derive_select_program = {
+	.apply = apply_program,
+	.resync = resync_program,
+	.build = build_program,
+	.explain = derive_operators_explain,
+	.verdicts = verdicts,
+	.advice = derive_operators_advice,
+};
+
 Datum
 derive_select_handler(PG_FUNCTION_ARGS)
 {

@@ -191,6 +191,8 @@ registered_row(Oid view)
 	return row;
 }
 
+static const DeriveProgramKind calling_program;
+
 static DeriveProgram *
 make_program(MemoryContext cxt, DeriveDefinition *definition, Oid view, Oid owner, TupleDesc desc, bool creating)
 {
@@ -206,8 +208,13 @@ make_program(MemoryContext cxt, DeriveDefinition *definition, Oid view, Oid owne
 	program->routine = derive_find_routine(definition->derivation);
 	add_named_sources(program, definition);
 	derive_context_create(program, definition, desc ? CreateTupleDescCopy(desc) : NULL);
+	program->kind = strcmp(definition->derivation, DERIVE_SELECT_NAME) == 0 ? &derive_select_program : &calling_program;
 	if (desc)
+	{
 		derive_context_declare(program);
+		if (OidIsValid(view) && program->kind->declared != NULL)
+			program->kind->declared(program);
+	}
 	MemoryContextSwitchTo(old);
 	return program;
 }
@@ -430,7 +437,7 @@ derive_program_check_stable(DeriveProgram *program)
 {
 	DeriveProgram *again;
 
-	if (program->operators != NULL)
+	if (!program->kind->drifts)
 		return;
 	again = program_of_view(program->view, CurrentMemoryContext, false);
 	if (again->digest != program->digest || (again->outdated == NULL) != (program->outdated == NULL))
@@ -562,9 +569,8 @@ derive_program_changes(DeriveProgram *program, DeriveBatch *batch)
 	return result > 0 || unknown || truncated ? result : -1;
 }
 
-/* Bring the view to what it should be, whatever it is. */
 static void
-resync(DeriveProgram *program)
+resync_by_calls(DeriveProgram *program)
 {
 	if (program->routine->resync != NULL)
 		derive_context_run(program, program->routine->resync);
@@ -580,6 +586,19 @@ resync(DeriveProgram *program)
 }
 
 static void
+apply_by_calls(DeriveProgram *program, int64 nchanges, bool unknown, bool truncated)
+{
+	if (unknown || (truncated && !(program->routine->flags & DERIVE_TAKES_TRUNCATE)))
+	{
+		elog(DEBUG1, "recomputing view \"%s\": %s", derive_relation_name(program->view),
+			 truncated ? "a source was truncated" : "changes of its sources are not known");
+		resync_by_calls(program);
+	}
+	else
+		derive_context_run(program, nchanges > 0 || truncated ? program->routine->apply : NULL);
+}
+
+static void
 apply(DeriveProgram *program)
 {
 	bool		unknown;
@@ -587,16 +606,13 @@ apply(DeriveProgram *program)
 	int64		nchanges = count_changes(program, program->run->batch, &unknown, &truncated);
 
 	program->run->changes = nchanges;
-	if (program->operators != NULL)
-		derive_context_run(program, program->routine->apply);
-	else if (unknown || (truncated && !(program->routine->flags & DERIVE_TAKES_TRUNCATE)))
-	{
-		elog(DEBUG1, "recomputing view \"%s\": %s", derive_relation_name(program->view),
-			 truncated ? "a source was truncated" : "changes of its sources are not known");
-		resync(program);
-	}
-	else
-		derive_context_run(program, nchanges > 0 || truncated ? program->routine->apply : NULL);
+	program->kind->apply(program, nchanges, unknown, truncated);
+}
+
+static void
+resync(DeriveProgram *program)
+{
+	program->kind->resync(program);
 }
 
 /*
@@ -643,7 +659,7 @@ continue_emptied(DeriveProgram *program)
 }
 
 static void
-build(DeriveProgram *program)
+build_by_calls(DeriveProgram *program)
 {
 	if (derive_view_populated(program->view) && keeps_past(program))
 	{
@@ -662,10 +678,13 @@ build(DeriveProgram *program)
 		return;
 	}
 	program->context->building = true;
-	if (program->operators != NULL)
-		derive_context_run(program, program->routine->apply);
-	else
-		derive_scratch_fill(program);
+	derive_scratch_fill(program);
+}
+
+static void
+build(DeriveProgram *program)
+{
+	program->kind->build(program);
 }
 
 /* Who calls derive.apply() without a view knows what he does. */
@@ -884,22 +903,15 @@ explain_settings(DeriveProgram *program, List *lines)
 	return text.len > 0 ? lappend(lines, psprintf("  Settings: %s", text.data)) : lines;
 }
 
-List *
-derive_program_explain(DeriveProgram *program)
+static List *
+explain_calls(DeriveProgram *program)
 {
 	StringInfoData text;
 	List	   *lines = NIL;
 	char	   *line;
 	char	   *rest;
 	ListCell   *lc;
-
 	DeriveOwnerContext saved;
-
-	if (program->outdated != NULL)
-		return list_make1(psprintf("view %s is about to be built anew: %s",
-								   derive_relation_name(program->view), program->outdated));
-	if (program->operators != NULL)
-		return explain_settings(program, derive_operators_explain(program));
 
 	lines = lappend(lines, psprintf("derivation %s -> view %s", program->context->name,
 									derive_relation_name(program->view)));
@@ -921,27 +933,43 @@ derive_program_explain(DeriveProgram *program)
 		lines = lappend(lines, psprintf("  <- %s %s", get_rel_relkind(relid) == RELKIND_MATVIEW ? "changes of view" : "changes of",
 										derive_relation_name(relid)));
 	}
-	return explain_settings(program, lines);
+	return lines;
+}
+
+static List *
+nothing_of_calls(DeriveProgram *program)
+{
+	return NIL;
+}
+
+static const DeriveProgramKind calling_program = {
+	.drifts = true,
+	.declared = derive_context_declared,
+	.apply = apply_by_calls,
+	.resync = resync_by_calls,
+	.build = build_by_calls,
+	.explain = explain_calls,
+	.verdicts = nothing_of_calls,
+	.advice = nothing_of_calls,
+};
+
+List *
+derive_program_explain(DeriveProgram *program)
+{
+	if (program->outdated != NULL)
+		return list_make1(psprintf("view %s is about to be built anew: %s",
+								   derive_relation_name(program->view), program->outdated));
+	return explain_settings(program, program->kind->explain(program));
 }
 
 List *
 derive_program_verdicts(DeriveProgram *program)
 {
-	List	   *verdicts = NIL;
-	ListCell   *lc;
-
-	foreach(lc, program->operators != NULL ? program->operators->list : NIL)
-	{
-		DeriveOperator *op = lfirst(lc);
-
-		if (op->verdict != NULL)
-			verdicts = lappend(verdicts, unconstify(DeriveVerdict *, op->verdict));
-	}
-	return verdicts;
+	return program->kind->verdicts(program);
 }
 
 List *
 derive_program_index_advice(DeriveProgram *program)
 {
-	return program->operators != NULL ? derive_operators_advice(program) : NIL;
+	return program->kind->advice(program);
 }

@@ -81,6 +81,7 @@ typedef struct DeriveProgram
 
 	/* private to this folder, see program_internal.h */
 	bool		creating;
+	const struct DeriveProgramKind *kind;
 	struct DeriveProgramRun *run;
 	struct DeriveOperators *operators;	/* of "select" */
 	struct DeriveTables *tables;	/* of the others */

@@ -37,6 +37,43 @@ typedef struct DeriveProgramRun
 	Tuplestorestate *contents;	/* of the view, for derive.apply() */
 } DeriveProgramRun;
 
+/*
+ * There are two kinds of programs: a compiled SELECT (operators.c), and one that calls a
+ * derivation in C through its context (program.c).  make_program() decides which it is;
+ * nobody else asks.  All but the last three are called as the view's owner, and those
+ * after "declared" in a run.
+ */
+typedef struct DeriveProgramKind
+{
+	bool		drifts;			/* what declare() did may be another thing
+								 * next time, and nobody tells us */
+
+	/* After declare(), for a view; or NULL. */
+	void		(*declared) (DeriveProgram *program);
+
+	/*
+	 * Take so many changes of the sources in; unknown, truncated: there may
+	 * be others, that the batch does not have
+	 */
+	void		(*apply) (DeriveProgram *program, int64 nchanges, bool unknown, bool truncated);
+
+	/* Bring the view to what it should be, whatever it is. */
+	void		(*resync) (DeriveProgram *program);
+
+	/* The same of one that has no rows yet, or not those of this program. */
+	void		(*build) (DeriveProgram *program);
+
+	/*
+	 * For people: lines of text; what is computed as a whole (DeriveVerdict
+	 * *); lines of advice about indexes.
+	 */
+	List	   *(*explain) (DeriveProgram *program);
+	List	   *(*verdicts) (DeriveProgram *program);
+	List	   *(*advice) (DeriveProgram *program);
+} DeriveProgramKind;
+
+extern const DeriveProgramKind derive_select_program;
+
 /* Of the derivation "select". */
 typedef struct DeriveOperators
 {
@@ -167,6 +204,9 @@ extern void derive_context_create(DeriveProgram *program, DeriveDefinition *defi
 
 /* Call declare(), and check what it did. */
 extern void derive_context_declare(DeriveProgram *program);
+
+/* Make or find the tables that it asked for. */
+extern void derive_context_declared(DeriveProgram *program);
 
 /* A run: call() is the routine's apply(), resync() or expire(); the tables are open meanwhile. */
 extern void derive_context_run(DeriveProgram *program, void (*call) (DeriveContext *context));

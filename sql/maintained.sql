@@ -2,7 +2,7 @@
 --	directly		changed rows take the place of their table
 --	by key			rows that match them are evaluated again
 --	by partition	the partitions are that have changed rows
---	from there on	the rows from the first change on are
+--	from there on	the rows from a change on are, until they are what they were
 --	all rows		all rows are looked at, for those that a change may concern
 --	as a whole		computed anew
 --	first rows		more of them are kept than are shown, so that changes behind them do nothing
@@ -33,7 +33,7 @@ BEGIN
 	SELECT string_agg(m[1], ', ') INTO wholes FROM regexp_matches(plan, '([^ \n<][^\n<]*) \(whole\)', 'g') AS m;
 	RETURN CASE WHEN wholes IS NOT NULL THEN 'as a whole: ' || ltrim(wholes, '- ')
 		WHEN plan ~ 'looking at all rows' THEN 'all rows'
-		WHEN plan ~ 'from the first change on' THEN 'from there on'
+		WHEN plan ~ 'from a change on' THEN 'from there on'
 		WHEN plan ~ 'by partition' THEN 'by partition'
 		WHEN plan ~ 'rows found by key' THEN 'by key'
 		ELSE 'directly' END

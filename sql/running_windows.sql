@@ -1,4 +1,4 @@
--- Windows over all rows of which each row follows from those before it: from the first change on.
+-- Windows over all rows of which each row follows from those before it: from a change on.
 SET client_min_messages = warning;
 CREATE SCHEMA rw;
 SET search_path = rw, public;
@@ -59,7 +59,7 @@ r_of_view|SELECT a, b, sum(b) OVER (ORDER BY a DESC) AS s FROM r_numbers_ties
 SELECT count(derive.create_view(name, query)) AS views FROM (SELECT * FROM declared ORDER BY name = 'r_of_view', name) d;
 SELECT * FROM all_exact();
 
--- all of them are maintained from the first change on
+-- none of them is computed as a whole
 SELECT d.name, count(*) FILTER (WHERE line ~ '\(whole\)') AS wholes FROM declared d, derive.explain(('rw.' || d.name)::regclass) AS line
 	GROUP BY d.name HAVING bool_or(line ~ '\(whole\)') OR NOT bool_or(line ~ '\(running\)' OR d.name IN ('r_array'));
 
@@ -149,8 +149,14 @@ BEGIN
 END $$;
 SELECT * FROM all_exact();
 
--- only the rows from there on are read and written
-SELECT line FROM derive.explain('r_top') AS line WHERE line !~ 'state|hash|unique';
-SELECT regexp_replace(line, '_\d+_', '_N_') AS line FROM derive.explain('r_lead') AS line WHERE line ~ 'window|Rows are|before it|help';
+-- more places than are kept apart
+INSERT INTO t SELECT 20000 + i, i % 50, i, 's' || i % 9, i % 20, date '2026-01-01' + i FROM generate_series(1, 500) i;
+SELECT * FROM all_exact();
+UPDATE t SET s = s || 'y' WHERE id % 2 = 0 AND id > 20000;
+SELECT * FROM all_exact();
+UPDATE t SET s = s || 'z', y = y + (CASE WHEN id % 40 = 0 THEN 1 ELSE -1 END) WHERE id % 20 = 0 AND id > 20000;
+SELECT * FROM all_exact();
 
+-- How it is done, for people.
+SELECT regexp_replace(line, '(state|rows)_\d+', '\1_N', 'g') AS line FROM derive.explain('r_top') AS line;
 DROP SCHEMA rw CASCADE;

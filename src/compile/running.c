@@ -23,6 +23,9 @@
  *		4	1	1+3		8+9		2+3
  *		6	1	3+3		9+9		3+3
  *
+ * Where what is carried is what it was, rows stay again, up to the next change.  Had the row come
+ * from x = 5, its rank and the sum would have ended there.
+ *
  * Carried is what is the same in all peers of a row, so that any of them has it: the count
  * for row_number() and rank(), the function itself with a RANGE frame, else the same
  * aggregate with one.  Where the select list does not have these columns, or what is
@@ -30,8 +33,8 @@
  * sum() / count() there.
  *
  * Of other functions the value follows from some rows around its own: lag(), lead(), frames
- * between so many rows before and after.  Rows that come up to "ahead" rows before the first
- * change may have other values, and what these follow from begins "back" rows before them:
+ * between so many rows before and after.  Rows up to "ahead" rows before a change, and up
+ * to "back" rows after it, may have other values, and are evaluated with as many more:
  *
  *	lag(x, 3)												back 3
  *	lead(x, 2)												ahead 2
@@ -306,19 +309,19 @@ static bool
 describe_order(Query *query, SortGroupClause *clause, DeriveOrderColumn *column)
 {
 	Node	   *expr = get_sortgroupclause_expr(clause, query->targetList);
-	Oid			opcintype;
-	int16		strategy;
+	int			strategy;
 
 	column->type = exprType(expr);
 	column->typmod = exprTypmod(expr);
 	column->collation = exprCollation(expr);
 	column->sortop = clause->sortop;
 	column->nulls_first = clause->nulls_first;
-	if (checkExprHasSubLink(expr) || derive_is_row_type(column->type) ||
-		!get_ordering_op_properties(clause->sortop, &column->opfamily, &opcintype, &strategy))
+	column->opfamily = lookup_type_cache(column->type, TYPECACHE_BTREE_OPFAMILY)->btree_opf;
+	if (checkExprHasSubLink(expr) || derive_is_row_type(column->type) || !OidIsValid(column->opfamily))
 		return false;
+	strategy = get_op_opfamily_strategy(column->sortop, column->opfamily);
 	column->reverse = strategy == BTGreaterStrategyNumber;
-	return column->opfamily == lookup_type_cache(column->type, TYPECACHE_BTREE_OPFAMILY)->btree_opf;
+	return column->reverse || strategy == BTLessStrategyNumber;
 }
 
 static bool
@@ -568,6 +571,7 @@ derive_running_take_apart(Query *query)
 			Assert(function->carried != 0);
 		}
 		running->functions = lappend(running->functions, function);
+		running->counts |= expr->winfnoid == F_COUNT_ && expr->aggfilter == NULL && behaviour.carry != DERIVE_CARRY_NOTHING;
 		running->back = Max(running->back, behaviour.back);
 		running->ahead = Max(running->ahead, behaviour.ahead);
 	}
@@ -591,7 +595,7 @@ derive_running_take_apart(Query *query)
 }
 
 /* -------------------------------------------------------------------------
- * From a place on
+ * A part of it
  * -------------------------------------------------------------------------
  */
 
@@ -628,30 +632,31 @@ constant(Oid type, int32 typmod, Oid collation, Datum value, bool isnull)
 	return makeConst(type, typmod, collation, len, value, isnull, byval);
 }
 
-/* "The column comes after the value", or, if so wanted, is equal to it. */
+/* "The column comes before the value" or after it; or, if so wanted, is equal to it. */
 static Node *
-column_after(const DeriveOrderColumn *column, Datum value, bool isnull, bool or_equal)
+column_beyond(const DeriveOrderColumn *column, Datum value, bool isnull, bool after, bool or_equal)
 {
-	StrategyNumber strategy = or_equal ? (column->reverse ? BTLessEqualStrategyNumber : BTGreaterEqualStrategyNumber)
-	: (column->reverse ? BTLessStrategyNumber : BTGreaterStrategyNumber);
+	bool		greater = after != column->reverse;
+	bool		nulls_beyond = after != column->nulls_first;	/* than any value */
+	StrategyNumber strategy = or_equal ? (greater ? BTGreaterEqualStrategyNumber : BTLessEqualStrategyNumber)
+	: (greater ? BTGreaterStrategyNumber : BTLessStrategyNumber);
 	Oid			opcintype;
+	Oid			righttype;
 	Oid			operator;
-	Oid			opfamily;
-	int16		unused;
+	int			unused;
 	Expr	   *var = (Expr *) input_column(column);
 	Expr	   *key;
 	Node	   *condition;
 
-	if (isnull && column->nulls_first)
-		return or_equal ? makeBoolConst(true, false) : null_test(column, IS_NOT_NULL);
-	if (isnull)
+	if (isnull && nulls_beyond)
 		return or_equal ? null_test(column, IS_NULL) : makeBoolConst(false, false);
+	if (isnull)
+		return or_equal ? makeBoolConst(true, false) : null_test(column, IS_NOT_NULL);
 
-	if (!get_ordering_op_properties(column->sortop, &opfamily, &opcintype, &unused))
-		elog(ERROR, "operator %u does not sort", column->sortop);
-	operator = get_opfamily_member(opfamily, opcintype, opcintype, strategy);
+	get_op_opfamily_properties(column->sortop, column->opfamily, false, &unused, &opcintype, &righttype);
+	operator = get_opfamily_member(column->opfamily, opcintype, opcintype, strategy);
 	if (!OidIsValid(operator))
-		elog(ERROR, "missing operator %d(%u,%u) in opfamily %u", strategy, opcintype, opcintype, opfamily);
+		elog(ERROR, "missing operator %d(%u,%u) in opfamily %u", strategy, opcintype, opcintype, column->opfamily);
 	key = (Expr *) constant(column->type, column->typmod, column->collation, value, false);
 
 	/* as the parser has it: varchar is compared as text */
@@ -662,33 +667,35 @@ column_after(const DeriveOrderColumn *column, Datum value, bool isnull, bool or_
 	}
 	condition = (Node *) make_opclause(operator, BOOLOID, false, var, key, InvalidOid, column->collation);
 	set_opfuncid((OpExpr *) condition);
-	if (column->nulls_first || column->not_null)
+	if (!nulls_beyond || column->not_null)
 		return condition;
 	return either(condition, null_test(column, IS_NULL));
 }
 
 /*
- * "The row does not come before the key":
+ * "The row does not come before the bound" (or after it):
  *
  *		a >= 1 AND (a > 1 OR b >= 2)
  *
  * The first condition is one that an index serves.
  */
 static Node *
-row_not_before(List *order, const Datum *key, const bool *key_nulls)
+row_beyond(List *order, const DeriveRunningBound *bound, bool after)
 {
 	Node	   *condition = NULL;
 
 	for (int i = list_length(order) - 1; i >= 0; i--)
 	{
 		DeriveOrderColumn *column = list_nth(order, i);
-		Node	   *here = column_after(column, key[i], key_nulls[i], true);
+		Datum		value = bound->values[i];
+		bool		isnull = bound->nulls[i];
 
 		if (condition == NULL)
-			condition = here;
+			condition = column_beyond(column, value, isnull, after, !bound->strict);
 		else
 			condition = (Node *) makeBoolExpr(AND_EXPR,
-											  list_make2(here, either(column_after(column, key[i], key_nulls[i], false), condition)), -1);
+											  list_make2(column_beyond(column, value, isnull, after, true),
+														 either(column_beyond(column, value, isnull, after, false), condition)), -1);
 	}
 	return condition;
 }
@@ -743,12 +750,18 @@ carry_value(const DeriveRunningFunction *function, Expr *value, NullableDatum ca
 }
 
 Query *
-derive_running_from(DeriveRunning *running, const Datum *key, const bool *key_nulls, const NullableDatum *carried)
+derive_running_part(DeriveRunning *running, const DeriveRunningBound *from, const DeriveRunningBound *to,
+					const NullableDatum *carried)
 {
 	Query	   *query = copyObject(running->query);
+	List	   *conditions = NIL;
 	ListCell   *lc;
 
-	query->jointree->quals = row_not_before(running->order, key, key_nulls);
+	if (from != NULL)
+		conditions = lappend(conditions, row_beyond(running->order, from, true));
+	if (to != NULL)
+		conditions = lappend(conditions, row_beyond(running->order, to, false));
+	query->jointree->quals = derive_all_of(conditions);
 	foreach(lc, carried != NULL ? running->functions : NIL)
 	{
 		DeriveRunningFunction *function = lfirst(lc);

@@ -46,9 +46,9 @@ typedef struct DeriveOrderColumn
 } DeriveOrderColumn;
 
 /*
- * Of the rows before the first one that changes (in the order of the windows) so many
- * may have other values (ahead), and so many more are needed to tell the values of the
- * rows after them (back).
+ * Where rows have changed, others may have other values than before: up to so many rows before
+ * the changed ones (ahead), and so many after them (back); and, if something is carried, all rows
+ * after them.
  */
 typedef struct DeriveRunning
 {
@@ -58,7 +58,16 @@ typedef struct DeriveRunning
 	List	   *functions;		/* of DeriveRunningFunction * */
 	int64		back;
 	int64		ahead;
+	bool		counts;			/* the number of rows is carried */
 } DeriveRunning;
+
+/* One end of a part of the rows: the values of the order columns, by position. */
+typedef struct DeriveRunningBound
+{
+	const Datum *values;
+	const bool *nulls;
+	bool		strict;			/* without the rows that have them */
+} DeriveRunningBound;
 
 /*
  * Have all its windows the same ORDER BY and no PARTITION BY, and does the value of each
@@ -77,11 +86,11 @@ extern void derive_running_split(Query *query);
 extern DeriveRunning *derive_running_take_apart(Query *query);
 
 /*
- * A copy of the query for the input rows from a place on: those whose sort columns have
- * these values, or come after.  carried: by function, the value as of the last row before
- * that place (NULL: there is no row before it), of the type of the function's column.
+ * A copy of the query for a part of the input (NULL: there is no bound).  carried: by function,
+ * the value as of the last row before that part (NULL: there is no row before it), of the
+ * type of the function's column.
  */
-extern Query *derive_running_from(DeriveRunning *running, const Datum *key, const bool *key_nulls,
+extern Query *derive_running_part(DeriveRunning *running, const DeriveRunningBound *from, const DeriveRunningBound *to,
 								  const NullableDatum *carried);
 
 #endif							/* DERIVE_RUNNING_H */

@@ -1,11 +1,16 @@
 /*-------------------------------------------------------------------------
  *
  * order_index.c
- *	  The rows of an internal table, last one first, in an order of its columns.
+ *	  The rows of an internal table, in an order of its columns, from a place on.
  *
- * Who wants to know what comes after a place, and what right before it, reads a btree
- * index on the columns from its end.  It does not ask the planner, which may know nothing of
- * a table that has just grown.
+ * Who wants to know what comes right after a place, or before it, reads a btree index on the
+ * columns from there.  It does not ask the planner, which may know nothing of a table that
+ * has just grown.
+ *
+ * Where to begin is told to the index by the first column alone, and rows that are not yet
+ * there are passed over.  An index does not compare with NULL, so that there may be two parts:
+ *
+ *		order by a, b NULLS LAST	from (3, 1) on:		a >= 3, then a IS NULL
  *
  * What an index can hold is limited (2700 bytes), what people store is not.  Where a column
  * is not of fixed length, the index is a partial one, of those rows whose columns are
@@ -141,6 +146,20 @@ derive_place_compare(DeriveOrdering *ordering, TupleTableSlot *row, bool input, 
 		bool		isnull;
 		Datum		value = slot_getattr(row, attno_of(ordering->columns[i].column, input), &isnull);
 		int			result = ApplySortComparator(value, isnull, place->values[i], place->nulls[i],
+												 &ordering->columns[i].sort);
+
+		if (result != 0)
+			return result;
+	}
+	return 0;
+}
+
+int
+derive_places_compare(DeriveOrdering *ordering, const DerivePlace *place, const DerivePlace *other)
+{
+	for (int i = 0; i < ordering->n; i++)
+	{
+		int			result = ApplySortComparator(place->values[i], place->nulls[i], other->values[i], other->nulls[i],
 												 &ordering->columns[i].sort);
 
 		if (result != 0)
@@ -309,27 +328,39 @@ derive_order_index_statements(Relation table, List *order)
 struct DeriveOrderScan
 {
 	DeriveOrdering *ordering;
+	bool		backward;
 	Relation	index;
 	IndexScanDesc scan;
+	ScanKeyData keys[2];		/* of the parts */
+	int			nkeys;			/* in each of them: 0 or 1 */
+	int			nparts;			/* that have not been begun */
 	TupleTableSlot *row;		/* the next one of the index, or empty */
 	bool		taken;			/* it has been returned */
-	TupleTableSlot **long_rows; /* that are not in it, in order */
+	TupleTableSlot **long_rows; /* that are not in it, against the direction */
 	int			nlong;
 	int			nleft;			/* of these, not yet returned */
 };
 
+/* < 0: in the direction of reading the one comes before the other. */
 static int
-compare_rows(const void *a, const void *b, void *arg)
+compare_rows(DeriveOrderScan *scan, TupleTableSlot *one, TupleTableSlot *other)
 {
-	TupleTableSlot *one = *(TupleTableSlot *const *) a;
-	TupleTableSlot *other = *(TupleTableSlot *const *) b;
-	DerivePlace *place = derive_place_create(arg);
+	DerivePlace *place = derive_place_create(scan->ordering);
 	int			result;
 
-	derive_place_set(arg, place, other, false);
-	result = derive_place_compare(arg, one, false, place);
+	derive_place_set(scan->ordering, place, other, false);
+	result = derive_place_compare(scan->ordering, one, false, place);
 	MemoryContextDelete(place->cxt);
-	return result;
+	pfree(place->values);
+	pfree(place->nulls);
+	pfree(place);
+	return scan->backward ? -result : result;
+}
+
+static int
+compare_long_rows(const void *a, const void *b, void *arg)
+{
+	return compare_rows(arg, *(TupleTableSlot *const *) b, *(TupleTableSlot *const *) a);
 }
 
 static void
@@ -357,12 +388,44 @@ read_long_rows(DeriveOrderScan *scan, Relation table, Oid relid, Snapshot snapsh
 	index_endscan(all);
 	index_close(index, NoLock);
 	if (scan->nlong > 1)
-		qsort_arg(scan->long_rows, scan->nlong, sizeof(TupleTableSlot *), compare_rows, scan->ordering);
+		qsort_arg(scan->long_rows, scan->nlong, sizeof(TupleTableSlot *), compare_long_rows, scan);
 	scan->nleft = scan->nlong;
 }
 
+/* The parts of the index that have the rows at a place and after it, in the direction of reading. */
+static void
+choose_parts(DeriveOrderScan *scan, const DerivePlace *place)
+{
+	const DeriveOrderColumn *first = scan->ordering->columns[0].column;
+	bool		nulls_at_end = first->nulls_first == scan->backward;
+	bool		greater = scan->backward == first->reverse;
+	StrategyNumber strategy = greater ? BTGreaterEqualStrategyNumber : BTLessEqualStrategyNumber;
+	Oid			opcintype = scan->index->rd_opcintype[0];
+	Oid			operator;
+
+	scan->nparts = 1;
+	if (place == NULL || (place->nulls[0] && !nulls_at_end))
+		return;					/* all of it */
+	scan->nkeys = 1;
+
+	/* from the last part to the first */
+	ScanKeyEntryInitialize(&scan->keys[0], SK_ISNULL | SK_SEARCHNULL, 1, InvalidStrategy, InvalidOid, InvalidOid,
+						   InvalidOid, (Datum) 0);
+	if (place->nulls[0])
+		return;
+	operator = get_opfamily_member(first->opfamily, opcintype, opcintype, strategy);
+	if (!OidIsValid(operator))
+		elog(ERROR, "missing operator %d(%u,%u) in opfamily %u", strategy, opcintype, opcintype, first->opfamily);
+	if (nulls_at_end)
+		scan->nparts = 2;
+	ScanKeyEntryInitialize(&scan->keys[scan->nparts - 1], 0, 1, strategy, InvalidOid, first->collation,
+						   get_opcode(operator),
+						   datumCopy(place->values[0], scan->ordering->columns[0].byval, scan->ordering->columns[0].len));
+}
+
 DeriveOrderScan *
-derive_order_scan_begin(Relation table, List *order, DeriveOrdering *ordering, Snapshot snapshot)
+derive_order_scan_begin(Relation table, List *order, DeriveOrdering *ordering, Snapshot snapshot,
+						bool backward, const DerivePlace *place)
 {
 	bool		sized = size_expression(table, order) != NULL;
 	DeriveOrderScan *scan;
@@ -374,14 +437,29 @@ derive_order_scan_begin(Relation table, List *order, DeriveOrdering *ordering, S
 		return NULL;
 	scan = palloc0(sizeof(DeriveOrderScan));
 	scan->ordering = ordering;
+	scan->backward = backward;
 	scan->row = table_slot_create(table, NULL);
 	if (sized)
 		read_long_rows(scan, table, of_long_rows, snapshot);
 	scan->index = index_open(of_order, AccessShareLock);
-	scan->scan = derive_compat_index_beginscan(table, scan->index, snapshot, 0);
-	index_rescan(scan->scan, NULL, 0, NULL, 0);
+	choose_parts(scan, place);
+	scan->scan = derive_compat_index_beginscan(table, scan->index, snapshot, scan->nkeys);
+	index_rescan(scan->scan, &scan->keys[--scan->nparts], scan->nkeys, NULL, 0);
 	scan->taken = true;
 	return scan;
+}
+
+static bool
+next_of_index(DeriveOrderScan *scan)
+{
+	for (;;)
+	{
+		if (index_getnext_slot(scan->scan, scan->backward ? BackwardScanDirection : ForwardScanDirection, scan->row))
+			return true;
+		if (scan->nparts == 0)
+			return false;
+		index_rescan(scan->scan, &scan->keys[--scan->nparts], scan->nkeys, NULL, 0);
+	}
 }
 
 TupleTableSlot *
@@ -389,8 +467,8 @@ derive_order_scan_next(DeriveOrderScan *scan)
 {
 	CHECK_FOR_INTERRUPTS();
 	if (scan->taken)
-		scan->taken = !index_getnext_slot(scan->scan, BackwardScanDirection, scan->row);
-	if (scan->nleft > 0 && (scan->taken || compare_rows(&scan->row, &scan->long_rows[scan->nleft - 1], scan->ordering) < 0))
+		scan->taken = !next_of_index(scan);
+	if (scan->nleft > 0 && (scan->taken || compare_rows(scan, scan->long_rows[scan->nleft - 1], scan->row) < 0))
 		return scan->long_rows[--scan->nleft];
 	if (scan->taken)
 		return NULL;

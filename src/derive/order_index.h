@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * order_index.h
- *	  The rows of an internal table, last one first, in an order of its columns.
+ *	  The rows of an internal table, in an order of its columns, from a place on.
  *
  *-------------------------------------------------------------------------
  */
@@ -35,6 +35,9 @@ extern void derive_place_copy(DeriveOrdering *ordering, DerivePlace *place, cons
 /* Of a row of the table, or, if input, of the windows' input. */
 extern void derive_place_set(DeriveOrdering *ordering, DerivePlace *place, TupleTableSlot *row, bool input);
 
+/* < 0: the one comes before the other. */
+extern int	derive_places_compare(DeriveOrdering *ordering, const DerivePlace *place, const DerivePlace *other);
+
 /* < 0: the row comes before the place; 0: it is there. */
 extern int	derive_place_compare(DeriveOrdering *ordering, TupleTableSlot *row, bool input, const DerivePlace *place);
 
@@ -42,11 +45,14 @@ extern int	derive_place_compare(DeriveOrdering *ordering, TupleTableSlot *row, b
 extern List *derive_order_index_statements(Relation table, List *order);
 
 /*
- * Read the table backwards, seen by the snapshot; NULL if it has not the indexes.  A row
- * that next() returns (NULL: there are no more) is good until the next call.
+ * Read the table in the order or, if backward, against it, seen by the snapshot; NULL if it
+ * has not the indexes.  Begins with the rows at a place (NULL: at the end), or before that; the
+ * first ones may still come before the place, in the direction of reading.  A row that next()
+ * returns (NULL: there are no more) is good until the next call.
  */
 typedef struct DeriveOrderScan DeriveOrderScan;
-extern DeriveOrderScan *derive_order_scan_begin(Relation table, List *order, DeriveOrdering *ordering, Snapshot snapshot);
+extern DeriveOrderScan *derive_order_scan_begin(Relation table, List *order, DeriveOrdering *ordering, Snapshot snapshot,
+												bool backward, const DerivePlace *place);
 extern TupleTableSlot *derive_order_scan_next(DeriveOrderScan *scan);
 extern void derive_order_scan_end(DeriveOrderScan *scan);
 

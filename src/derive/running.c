@@ -4,20 +4,33 @@
  *	  Windows over all rows: the running operator.
  *
  * For queries of which each row follows from those before it, in the order of the windows
- * (compile/running.c, with the example).  The operator's table has all rows of the result,
+ * (compile/running.c, with an example).  The operator's table has all rows of the result,
  * what they are sorted by, and what must be carried; it has an index on the order
- * (order_index.c).  In a batch
+ * (order_index.c).  In a batch the terms of the input (term.c) tell which of its rows
+ * changed.  Their places in the order, as they were and as they are, are gone through, first
+ * to last:
  *
- *	1	the terms of the input (term.c) tell which of its rows changed.  The first of them, as
- *		they were or as they are, is where changes begin.
- *	2	The table is read backwards from its end: rows that are not before that place
- *		are subtracted, and with lead() some more, whole peers.  If functions look back,
- *		some more are read.  The last row before all of these has what is carried.
- *	3	The query is evaluated from there on, and its rows are added.
+ *	1	The table tells where rows begin that may have other values, where those
+ *		begin that must be evaluated, and what the last row before these carries.
+ *	2	The query is evaluated from there up to the place.  Its rows are added, those of
+ *		the table are subtracted, and the target writes the difference.
+ *	3	Does the last of these rows carry what it did?  Then the rows after it stay, and the
+ *		next place begins anew.  Else the next part goes on where this one ended, twice as many
+ *		places at once, and from the last place to the end of the table.
  *
- * The target writes the difference.  A row at the end of the order costs that row.  The cost
- * of others is that of the rows after them, which mostly do have other values; in that
- * order the operator evaluates them and finds them, it does not look at those before.
+ *		n						sum(n) OVER (ORDER BY x), where 2 moves from x = 2 to x = 4
+ *		x = 1	5	5
+ *		x = 2	4 -> 2	9 -> 7	part 1: 7 is not 9
+ *		x = 3	1	10 -> 8
+ *		x = 4	0 -> 2	10		part 2, from x = 3 on: 10 is 10
+ *		x = 5	8	18			is not looked at
+ *
+ * So a row at the end of the order costs that row, one that comes elsewhere costs the rows after
+ * it, which get other numbers, and one that moves those between its places.  With functions that
+ * carry nothing it costs the rows around.
+ *
+ * Where a part ends and the next one begins, rows next to each other may count for both (back
+ * and ahead).  Then the next place belongs to the same part.
  *
  * There is no state besides the table, and nothing is read as it was.  What is evaluated
  * is the present, whatever the terms say, which need only name rows enough.
@@ -27,6 +40,7 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "tcop/tcopprot.h"
 #include "utils/datum.h"
@@ -159,17 +173,47 @@ running_produce(DeriveOperator *op, DeriveRowSink sink, void *arg)
  * -------------------------------------------------------------------------
  */
 
+/* Of more places only the first and the last one are kept. */
+#define MAX_PLACES	256
+
+/* Where a part begins, or ends. */
+typedef struct Bound
+{
+	bool		open;			/* at the end of the table, on this side */
+	DerivePlace *rows;			/* of the rows that may have other values */
+	DerivePlace *input;			/* of the rows that are evaluated */
+	NullableDatum *carried;		/* by the last row before the input, or NULL */
+	bool		strict;			/* after "input", not at it */
+} Bound;
+
 typedef struct Run
 {
 	DeriveOperator *op;
 	DeriveRunning *running;
 	DeriveTarget *target;
+	Relation	table;
+	TupleDesc	desc;
 	DeriveOrdering *ordering;
-	bool		changed;		/* is there a first change? */
-	DerivePlace *first;			/* rows from here on are replaced */
-	DerivePlace *begin;			/* and evaluated from here on */
-	DeriveOrderScan *scan;
+
+	/* what changed */
+	List	   *places;			/* of DerivePlace *, in order of arrival, then
+								 * sorted */
+	bool		too_many;		/* only the first one and the last */
+	int64		more;			/* rows than there were */
+
+	/* the part that is evaluated */
+	Bound	   *from;
+	Bound	   *to;
+	DerivePlace *done;			/* rows up to here have been replaced, or NULL */
+	DerivePlace *last_place;
+	TupleTableSlot *last;		/* the last row up to "to", or empty */
+	NullableDatum *carried;		/* by it; NULL: there is none */
 } Run;
+
+/* -------------------------------------------------------------------------
+ * What changed
+ * -------------------------------------------------------------------------
+ */
 
 static void
 net_row(void *arg, TupleTableSlot *row, int64 weight)
@@ -177,61 +221,78 @@ net_row(void *arg, TupleTableSlot *row, int64 weight)
 	derive_consolidate_add(arg, row, weight);
 }
 
+static int
+compare_places(const void *a, const void *b, void *arg)
+{
+	return derive_places_compare(arg, *(DerivePlace *const *) a, *(DerivePlace *const *) b);
+}
+
+/* Sorted, each once. */
+static void
+sort_places(Run *run)
+{
+	int			n = list_length(run->places);
+	DerivePlace **places = palloc(sizeof(DerivePlace *) * Max(n, 1));
+	ListCell   *lc;
+
+	foreach(lc, run->places)
+		places[foreach_current_index(lc)] = lfirst(lc);
+	qsort_arg(places, n, sizeof(DerivePlace *), compare_places, run->ordering);
+	run->places = NIL;
+	for (int i = 0; i < n; i++)
+		if (i == 0 || derive_places_compare(run->ordering, places[i], llast(run->places)) != 0)
+			run->places = lappend(run->places, places[i]);
+}
+
+static void
+note_place(Run *run, TupleTableSlot *row)
+{
+	DerivePlace *place;
+
+	if (run->too_many)
+	{
+		if (derive_place_compare(run->ordering, row, true, linitial(run->places)) < 0)
+			derive_place_set(run->ordering, linitial(run->places), row, true);
+		if (derive_place_compare(run->ordering, row, true, llast(run->places)) > 0)
+			derive_place_set(run->ordering, llast(run->places), row, true);
+		return;
+	}
+	place = derive_place_create(run->ordering);
+	derive_place_set(run->ordering, place, row, true);
+	run->places = lappend(run->places, place);
+	if (list_length(run->places) <= MAX_PLACES)
+		return;
+	sort_places(run);
+	run->too_many = list_length(run->places) > MAX_PLACES / 2;
+	if (run->too_many)
+		run->places = list_make2(linitial(run->places), llast(run->places));
+}
+
 static void
 row_changed(void *arg, TupleTableSlot *old, TupleTableSlot *new, int64 count)
 {
 	Run		   *run = arg;
-	TupleTableSlot *row = old != NULL ? old : new;
 
-	if (!run->changed || derive_place_compare(run->ordering, row, true, run->first) < 0)
-		derive_place_set(run->ordering, run->first, row, true);
-	run->changed = true;
+	note_place(run, old != NULL ? old : new);
+	run->more += old != NULL ? -count : count;
 }
 
-/*
- * From a row of the table backwards over so many rows, and the peers of the last of them,
- * whose place is noted.  Returns the row before, or NULL.
+/* -------------------------------------------------------------------------
+ * What the table says
+ * -------------------------------------------------------------------------
  */
-static TupleTableSlot *
-step_back(Run *run, TupleTableSlot *row, int64 nrows, DerivePlace *place, bool subtract)
-{
-	for (int64 i = 0; row != NULL; i++)
-	{
-		if (i >= nrows && (i == 0 || derive_place_compare(run->ordering, row, false, place) != 0))
-			break;
-		derive_place_set(run->ordering, place, row, false);
-		if (subtract)
-			derive_target_add(run->target, row, -1);
-		row = derive_order_scan_next(run->scan);
-	}
-	return row;
-}
 
-/* Take away all rows that may have other values.  Returns the last row before those that are evaluated, or NULL. */
-static TupleTableSlot *
-subtract_rows(Run *run)
-{
-	TupleTableSlot *row = derive_order_scan_next(run->scan);
-
-	while (row != NULL && derive_place_compare(run->ordering, row, false, run->first) >= 0)
-	{
-		derive_target_add(run->target, row, -1);
-		row = derive_order_scan_next(run->scan);
-	}
-	row = step_back(run, row, run->running->ahead, run->first, true);
-	derive_place_copy(run->ordering, run->begin, run->first);
-	return step_back(run, row, run->running->back, run->begin, false);
-}
-
-/* By function, the value that is carried. */
+/* By function, the value that a row carries; NULL of no row. */
 static NullableDatum *
-carried_values(Run *run, TupleTableSlot *row)
+carried_by(Run *run, TupleTableSlot *row)
 {
-	List	   *functions = run->running->functions;
-	NullableDatum *values = palloc0(sizeof(NullableDatum) * list_length(functions));
+	NullableDatum *values;
 	ListCell   *lc;
 
-	foreach(lc, functions)
+	if (row == NULL)
+		return NULL;
+	values = palloc0(sizeof(NullableDatum) * list_length(run->running->functions));
+	foreach(lc, run->running->functions)
 	{
 		DeriveRunningFunction *function = lfirst(lc);
 		NullableDatum *value = &values[foreach_current_index(lc)];
@@ -239,7 +300,7 @@ carried_values(Run *run, TupleTableSlot *row)
 
 		if (function->carry == DERIVE_CARRY_NOTHING)
 			continue;
-		att = TupleDescAttr(row->tts_tupleDescriptor, function->carried - 1);
+		att = TupleDescAttr(run->desc, function->carried - 1);
 		value->value = slot_getattr(row, function->carried, &value->isnull);
 		if (!value->isnull)
 			value->value = datumCopy(value->value, att->attbyval, att->attlen);
@@ -247,13 +308,214 @@ carried_values(Run *run, TupleTableSlot *row)
 	return values;
 }
 
+static DeriveOrderScan *
+begin_scan(Run *run, bool backward, const DerivePlace *place)
+{
+	return derive_order_scan_begin(run->table, run->op->order, run->ordering, GetActiveSnapshot(), backward, place);
+}
+
+/* The first row that is farther than the place, in the direction of the scan; or, if so wanted, at it. */
+static TupleTableSlot *
+first_beyond(Run *run, DeriveOrderScan *scan, bool backward, const DerivePlace *place, bool or_at)
+{
+	TupleTableSlot *row;
+
+	while ((row = derive_order_scan_next(scan)) != NULL)
+	{
+		int			order = derive_place_compare(run->ordering, row, false, place);
+
+		if ((backward ? order < 0 : order > 0) || (or_at && order == 0))
+			break;
+	}
+	return row;
+}
+
+/* From a row over so many rows, and the peers of the last of them, whose place is noted.  Returns the row that follows. */
+static TupleTableSlot *
+step(Run *run, DeriveOrderScan *scan, TupleTableSlot *row, int64 nrows, DerivePlace *place)
+{
+	for (int64 i = 0; row != NULL; i++)
+	{
+		if (i >= nrows && (i == 0 || derive_place_compare(run->ordering, row, false, place) != 0))
+			break;
+		derive_place_set(run->ordering, place, row, false);
+		row = derive_order_scan_next(scan);
+	}
+	return row;
+}
+
+/* Where the part begins, or ends, that has a changed place first, or last. */
+static Bound *
+find_bound(Run *run, const DerivePlace *place, bool backward)
+{
+	Bound	   *bound = palloc0(sizeof(Bound));
+	DeriveOrderScan *scan = begin_scan(run, backward, place);
+	int64		nrows = backward ? run->running->ahead : run->running->back;
+	int64		ninput = backward ? run->running->back : run->running->ahead;
+	TupleTableSlot *row = first_beyond(run, scan, backward, place, false);
+
+	bound->rows = derive_place_create(run->ordering);
+	bound->input = derive_place_create(run->ordering);
+	derive_place_copy(run->ordering, bound->rows, place);
+	row = step(run, scan, row, nrows, bound->rows);
+	derive_place_copy(run->ordering, bound->input, bound->rows);
+	row = step(run, scan, row, ninput, bound->input);
+	bound->open = row == NULL;
+	if (backward)
+		bound->carried = carried_by(run, row);
+	derive_order_scan_end(scan);
+	return bound;
+}
+
+/* What the table's last row up to a place carries. */
+static NullableDatum *
+carried_before(Run *run, const DerivePlace *place)
+{
+	DeriveOrderScan *scan = begin_scan(run, true, place);
+	NullableDatum *carried = carried_by(run, first_beyond(run, scan, true, place, true));
+
+	derive_order_scan_end(scan);
+	return carried;
+}
+
+static bool
+same_carried(Run *run, const NullableDatum *a, const NullableDatum *b)
+{
+	ListCell   *lc;
+
+	foreach(lc, run->running->functions)
+	{
+		DeriveRunningFunction *function = lfirst(lc);
+		int			i = foreach_current_index(lc);
+		Form_pg_attribute att;
+
+		if (function->carry == DERIVE_CARRY_NOTHING)
+			continue;
+		if (a == NULL || b == NULL)
+			return a == b;
+		att = TupleDescAttr(run->desc, function->carried - 1);
+		if (a[i].isnull != b[i].isnull ||
+			(!a[i].isnull && !datum_image_eq(a[i].value, b[i].value, att->attbyval, att->attlen)))
+			return false;
+	}
+	return true;
+}
+
+/* -------------------------------------------------------------------------
+ * Parts
+ * -------------------------------------------------------------------------
+ */
+
 static void
-add_row(void *arg, TupleTableSlot *row, int64 weight)
+subtract_rows(Run *run)
+{
+	DerivePlace *last = run->to->open ? NULL : run->to->rows;
+	DeriveOrderScan *scan = begin_scan(run, true, last);
+	TupleTableSlot *row = last ? first_beyond(run, scan, true, last, true) : derive_order_scan_next(scan);
+
+	while (row != NULL && derive_place_compare(run->ordering, row, false, run->from->rows) >= 0 &&
+		   (run->done == NULL || derive_place_compare(run->ordering, row, false, run->done) > 0))
+	{
+		derive_target_add(run->target, row, -1);
+		row = derive_order_scan_next(scan);
+	}
+	derive_order_scan_end(scan);
+}
+
+static void
+row_evaluated(void *arg, TupleTableSlot *row, int64 weight)
 {
 	Run		   *run = arg;
 
-	if (derive_place_compare(run->ordering, row, false, run->first) >= 0)
+	if (!run->to->open)
+	{
+		if (derive_place_compare(run->ordering, row, false, run->to->rows) > 0)
+			return;
+		if (TTS_EMPTY(run->last) || derive_place_compare(run->ordering, row, false, run->last_place) > 0)
+		{
+			derive_place_set(run->ordering, run->last_place, row, false);
+			ExecCopySlot(run->last, row);
+		}
+	}
+	if (derive_place_compare(run->ordering, row, false, run->from->rows) >= 0 &&
+		(run->done == NULL || derive_place_compare(run->ordering, row, false, run->done) > 0))
 		derive_target_add(run->target, row, weight);
+}
+
+/* Evaluates the part, and leaves what its last row carries. */
+static void
+replace_part(Run *run)
+{
+	DeriveRunningBound from = {run->from->input->values, run->from->input->nulls, run->from->strict};
+	DeriveRunningBound to = {run->to->input->values, run->to->input->nulls, false};
+
+	subtract_rows(run);
+	ExecClearTuple(run->last);
+	if (run->from->open && run->to->open)
+		running_produce(run->op, row_evaluated, run);
+	else
+		derive_query_run(finished(run->op, derive_running_part(run->running, run->from->open ? NULL : &from,
+															   run->to->open ? NULL : &to, run->from->carried)),
+						 NULL, row_evaluated, run);
+	run->carried = TTS_EMPTY(run->last) ? run->from->carried : carried_by(run, run->last);
+}
+
+/* Do rows that are evaluated for one place count for the next one? */
+static bool
+is_near(Run *run, int next)
+{
+	Bound	   *from;
+
+	if (run->running->back == 0 && run->running->ahead == 0)
+		return false;
+	from = find_bound(run, list_nth(run->places, next), true);
+	return from->open || derive_places_compare(run->ordering, from->input, run->to->input) <= 0;
+}
+
+/* The next part goes on behind this one. */
+static void
+go_on(Run *run)
+{
+	run->done = run->to->rows;
+	if (run->running->back > 0)
+		return;					/* it evaluates what was before once more */
+	run->from->open = false;
+	run->from->input = run->to->rows;
+	run->from->strict = true;
+	run->from->carried = run->carried;
+}
+
+/* From the place with this number on, until rows stay.  Returns the number of the place after these. */
+static int
+replace_from(Run *run, int first)
+{
+	int			nplaces = list_length(run->places);
+	int			last = first;
+	int			at_once = 1;
+	bool		to_end = false;
+
+	if (run->too_many)
+		last = nplaces - 1;		/* all between the two as one part */
+	run->from = find_bound(run, list_nth(run->places, first), true);
+	run->done = NULL;
+	for (;;)
+	{
+		CHECK_FOR_INTERRUPTS();
+		run->to = find_bound(run, list_nth(run->places, last), false);
+		while (last + 1 < nplaces && !run->to->open && is_near(run, last + 1))
+			run->to = find_bound(run, list_nth(run->places, ++last), false);
+		if (to_end || (last == nplaces - 1 && run->running->counts && run->more != 0))
+			run->to->open = true;
+		replace_part(run);
+		if (run->to->open)
+			return nplaces;
+		if (same_carried(run, run->carried, carried_before(run, run->to->rows)))
+			return last + 1;
+		go_on(run);
+		to_end = last == nplaces - 1;
+		at_once *= 2;
+		last = Min(last + at_once, nplaces - 1);
+	}
 }
 
 static void
@@ -265,29 +527,28 @@ add_to_target(void *arg, TupleTableSlot *row, int64 weight)
 static void
 replace_rows(Run *run)
 {
-	Relation	table = table_open(run->op->table, AccessShareLock);
-	TupleTableSlot *before;
+	DeriveOrderScan *scan;
 
-	run->scan = derive_order_scan_begin(table, run->op->order, run->ordering, GetActiveSnapshot());
-	if (run->scan == NULL)
+	run->table = table_open(run->op->table, AccessShareLock);
+	run->desc = RelationGetDescr(run->table);
+	run->last_place = derive_place_create(run->ordering);
+	run->last = MakeSingleTupleTableSlot(run->desc, &TTSOpsMinimalTuple);
+	sort_places(run);
+	scan = begin_scan(run, false, NULL);
+	if (scan == NULL)
 	{
-		/* people have dropped it, and it has not been made again */
+		/* people have dropped the index */
 		derive_target_subtract_contents(run->target);
 		running_produce(run->op, add_to_target, run->target);
-		table_close(table, NoLock);
-		return;
 	}
-	before = subtract_rows(run);
-	if (before == NULL)
-		running_produce(run->op, add_row, run);
 	else
 	{
-		Query	   *query = derive_running_from(run->running, run->begin->values, run->begin->nulls, carried_values(run, before));
-
-		derive_query_run(finished(run->op, query), NULL, add_row, run);
+		derive_order_scan_end(scan);
+		for (int i = 0; i < list_length(run->places);)
+			i = replace_from(run, i);
 	}
-	derive_order_scan_end(run->scan);
-	table_close(table, NoLock);
+	ExecDropSingleTupleTableSlot(run->last);
+	table_close(run->table, NoLock);
 }
 
 static void
@@ -297,11 +558,9 @@ running_apply(DeriveOperator *op, DeriveBatch *batch, DeriveTarget *target)
 	DeriveConsolidator *net = derive_consolidate_begin(derive_linear_desc(op->input), 0, NULL, false);
 
 	run.ordering = derive_ordering_create(op->order);
-	run.first = derive_place_create(run.ordering);
-	run.begin = derive_place_create(run.ordering);
 	derive_linear_delta(op->input, batch, net_row, net);
 	derive_consolidate_finish(net, row_changed, &run);
-	if (run.changed)
+	if (run.places != NIL)
 		replace_rows(&run);
 }
 
@@ -313,9 +572,7 @@ running_apply(DeriveOperator *op, DeriveBatch *batch, DeriveTarget *target)
 static List *
 running_explain(DeriveOperator *op, List *lines)
 {
-	lines = lappend(lines, pstrdup("Rows are evaluated again from the first change on, in the order of the windows"));
-	if (op->running->running->ahead > 0)
-		lines = lappend(lines, psprintf("and up to " INT64_FORMAT " rows before it", op->running->running->ahead));
+	lines = lappend(lines, pstrdup("Rows are evaluated again from a change on, in the order of the windows, until they are what they were"));
 	return lines;
 }
 

@@ -145,6 +145,17 @@ derive_crash_guard_note(Oid view, const char *activity)
 }
 
 void
+derive_crash_guard_settle(Oid view)
+{
+	if (guard_fd < 0 || guard_before.view != view)
+		return;
+	memset(&guard_before, 0, sizeof(guard_before));
+	guard.lives = 1;
+	guard.last_view = InvalidOid;
+	write_guard(&guard);
+}
+
+void
 derive_crash_guard_leave(void)
 {
 	int			fd = guard_fd;

@@ -34,6 +34,9 @@ extern void derive_crash_guard_enter(Oid dboid, Oid view, DeriveCrashes *before)
 /* What is being done now, and to which view, if to one; nothing where no guard is. */
 extern void derive_crash_guard_note(Oid view, const char *activity);
 
+/* The crashes before this life, if they were over this view, count no longer: it did well, or has paid for them. */
+extern void derive_crash_guard_settle(Oid view);
+
 /* All is well; or: it is not, and the next life is to see what this one has seen. */
 extern void derive_crash_guard_leave(void);
 extern void derive_crash_guard_keep(void);

@@ -83,6 +83,8 @@ enter_crash_guard(void)
 	}
 	PopActiveSnapshot();
 	CommitTransactionCommand();
+	/* who resumes it gets another try, of another process too */
+	derive_crash_guard_settle(crashes.view);
 }
 
 void

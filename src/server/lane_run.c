@@ -474,6 +474,8 @@ derive_lane_run(const LaneGroup *group)
 	derive_crash_guard_note(InvalidOid, "waiting");
 	foreach(lc, run->views)
 		derive_program_free(((LaneView *) lfirst(lc))->program);
+	foreach(lc, run->duration >= 0 ? group->views : NIL)
+		derive_crash_guard_settle(lfirst_oid(lc));
 	derive_lane_note_end(group->views, run->duration);
 	if (OidIsValid(run->busy))
 		derive_blocked_set(&derive_assistant_self->blocked_on, run->busy, run->busy_mode);

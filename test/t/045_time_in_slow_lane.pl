@@ -68,7 +68,7 @@ sub all_exact
 	wait_derived($node, $label);
 	is(differs($_), '0', "$label: $_ is its query at its time") for qw(recent sums moving);
 	is(sql(q{SELECT string_agg(concat_ws(' ', view, missing, extra), ', ') FROM derive.verify() WHERE missing <> 0 OR extra <> 0}), '', "$label: derive.verify()");
-	is(sql(q{SELECT string_agg(view || ' ' || state, ', ') FROM derive.views WHERE state <> 'ready' OR error IS NOT NULL}), '', "$label: all are ready");
+	is(sql(q{SELECT string_agg(concat_ws(' ', view, state, error), ', ') FROM derive.views WHERE state <> 'ready' OR error IS NOT NULL}), '', "$label: all are ready");
 	return;
 }
 
@@ -86,10 +86,10 @@ for my $at (qw(lane-locked lane-snapshot lane-computed lane-before-commit))
 {
 	$holder->query_safe("SELECT pg_advisory_lock(hashtext('$at'))");
 	point("$at:wait");
-	my $clock = $hours + 30;
-	set_clock($clock);
 	change();
 	ok(waits_at($node, $at), "$at: the lane waits");
+	set_clock($hours + 30);
+	change();
 	ok($node->poll_query_until('postgres', "SELECT coalesce(abs(extract(epoch FROM as_of - now()) / 3600 - $hours) < 0.3, false) FROM derive.views WHERE view = 'moving'::regclass"),
 		"$at: the others have gone on");
 	is(differs($_), '0', "$at: $_ is its query at its time") for qw(moving);

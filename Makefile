@@ -104,6 +104,7 @@ OBJS = \
 	src/derive/exactsum.o \
 	src/derive/handlers.o \
 	src/derive/identity.o \
+	src/derive/inherited_order.o \
 	src/derive/joinorder.o \
 	src/derive/old_scan.o \
 	src/derive/order_index.o \
@@ -190,6 +191,7 @@ REGRESS = \
 	grouping_sets \
 	recursive \
 	choices \
+	inherited_order \
 	whole \
 	limits \
 	time_windows \

@@ -75,6 +75,7 @@
 
 #include "access/table.h"
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
@@ -341,6 +342,7 @@ derive_term_of(Query *query, const DeriveTerm *term)
 {
 	Expr	   *weight = NULL;
 
+	CHECK_FOR_INTERRUPTS();
 	if (query->setOperations != NULL)
 		return term_of_union(query, term);
 	if (!is_direct(query, term->occurrence))

@@ -613,9 +613,8 @@ choose_array(Query *query)
 	derive_query_complete_order(query);
 }
 
-/* Does the order matter in which an aggregate is given the rows of a frame? */
-static bool
-aggregate_has_order(WindowFunc *function)
+bool
+derive_window_aggregate_has_order(WindowFunc *function)
 {
 	Aggref	   *aggref = makeNode(Aggref);
 	ListCell   *lc;
@@ -658,7 +657,7 @@ has_order_walker(Node *node, List *windows)
 				 function->winfnoid == F_PERCENT_RANK_ || function->winfnoid == F_CUME_DIST_) ||
 			expression_tree_walker(node, has_order_walker, windows);
 	window = list_nth_node(WindowClause, windows, function->winref - 1);
-	return (window->frameOptions & FRAMEOPTION_ROWS) != 0 || aggregate_has_order(function) ||
+	return (window->frameOptions & FRAMEOPTION_ROWS) != 0 || derive_window_aggregate_has_order(function) ||
 		expression_tree_walker(node, has_order_walker, windows);
 }
 

@@ -34,6 +34,9 @@ extern void derive_query_choose_inside(Query *query);
  */
 extern void derive_query_complete_order(Query *query);
 
+/* Does the order matter in which an aggregate, as a window function, is given the rows of a frame? */
+extern bool derive_window_aggregate_has_order(WindowFunc *function);
+
 /* For one aggregate, which is changed or replaced. */
 extern Aggref *derive_aggref_choose(Aggref *aggref);
 

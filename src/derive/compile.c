@@ -66,6 +66,7 @@
 #include "derive/choice.h"
 #include "derive/compile.h"
 #include "derive/exactsum.h"
+#include "derive/inherited_order.h"
 #include "derive/recursive.h"
 #include "derive/running.h"
 #include "derive/top.h"
@@ -544,6 +545,7 @@ derive_compile_query(Query *tree, Oid owner, DeriveTableResolver resolve, void *
 		derive_refuse("a view that reads no table", "Nothing in the log can change it.",
 					  "Use a plain view or table.");
 	derive_query_exact_floats(tree);
+	derive_query_inherit_order(tree);
 	derive_query_stage(tree);
 	derive_assert_shape(tree, DERIVE_SHAPE_ANY);
 	*query = copyObject(tree);

@@ -319,7 +319,7 @@ lint:
 
 indent:
 	@tools/update-typedefs >/dev/null
-	@tools/indent $(wildcard src/*/*.c src/*/*.h include/*/*.h test/modules/*/*.c)
+	@tools/indent $(wildcard src/*/*.c src/*/*.h include/*/*.h test/modules/*/*.c examples/*/*.c)
 
 # PGXS' own "check" prints that it is not supported and succeeds; this one tests.
 check: test

@@ -1,4 +1,4 @@
--- Who may call what: the table in README.md, cell by cell.  And what is seen of
+-- Who may call what: the table in docs/security.md, cell by cell.  And what is seen of
 -- views that one may not read.
 SET client_min_messages = warning;
 CREATE ROLE regress_stranger;

@@ -98,7 +98,10 @@ missing_packages()
 					! may_install || ! apt-cache show "postgresql-$version-pgaudit" >/dev/null 2>&1 || echo "postgresql-$version-pgaudit"
 				;;
 			fuzz) command -v python3 >/dev/null || echo python3 ;;
-			lint) command -v pg_bsd_indent >/dev/null || echo pg-bsd-indent ;;
+			lint)
+				command -v pg_bsd_indent >/dev/null || echo pg-bsd-indent
+				command -v python3 >/dev/null || echo python3
+				;;
 		esac
 	done
 }

@@ -1,0 +1,30 @@
+-- alerts.sql: one row for each thing that somebody should look at; none if all is well
+SELECT 'view is ' || state AS alert, view::text AS what, coalesce(error, waiting_for, '') AS detail
+FROM derive.views
+WHERE state IN ('failed', 'paused', 'waiting', 'rebuilding')
+UNION ALL
+SELECT 'view is behind', view::text, 'by ' || lag || ', ' || pg_size_pretty(lag_bytes) || ' of log'
+FROM derive.stats
+WHERE lag > '1 min'
+UNION ALL
+SELECT 'view is not built', view::text, phase
+FROM derive.progress
+WHERE pid IS NULL OR started_at < now() - interval '1 hour'
+UNION ALL
+SELECT 'old row versions are held', view::text, held_age || ' transactions'
+FROM derive.stats
+WHERE held_age > 1000000
+UNION ALL
+SELECT 'slot is not read', slot_name, 'wal_status ' || coalesce(wal_status, 'lost')
+FROM pg_replication_slots
+WHERE plugin = 'pg_derive' AND slot_name LIKE 'pg\_derive\_%'
+    AND (NOT active OR coalesce(wal_status, 'lost') NOT IN ('reserved', 'extended'))
+UNION ALL
+SELECT 'slot keeps much log', slot_name, pg_size_pretty(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn))
+FROM pg_replication_slots
+WHERE plugin = 'pg_derive' AND pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn) > 10::numeric * 1024 ^ 3
+UNION ALL
+SELECT 'subscription is ' || state, subscriber, coalesce(behind || ' rows behind', 'must start anew')
+FROM derive.subscriptions
+WHERE state = 'lost' OR behind > 100000
+ORDER BY 1, 2;

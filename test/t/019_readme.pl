@@ -1,113 +1,69 @@
-# README.md as a reader takes it: every block of SQL pasted in order into one
-# database, and the derivation in C built and installed from the four files that
-# are printed there.
-#
-# A block is run by psql and must not fail.  Its lines that are comments and come
-# after a statement show what psql prints; each of them must be in the output,
-# but for the width of columns and for numbers in the names of internal tables.
-# A block whose first line is a comment with the name of a file is that file.
+# README.md and docs/ as a reader takes them: every block of every page, in the order of
+# docs/README.md, in one database, is run and its output compared with what is shown
+# (test/perl/DocTest.pm says how).  The extension itself is built and installed as
+# README.md says, into a folder of its own; the derivation in C into that of the server.
 use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
 use DeriveTest;
+use DocTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = derive_node('readme', extension => 0);
-plan skip_all => 'the extension of the tutorial cannot be installed'
-  if !$ENV{DERIVE_DESTDIR} && !-w $node->config_data('--pkglibdir');
+plan skip_all => 'what the pages install cannot be installed' if !$ENV{DERIVE_DESTDIR};
 
-my $psql = $node->installed_command('psql');
-my $folder = PostgreSQL::Test::Utils::tempdir;
-my %files;
-my $installed;
+my $tester = doc_tester('shop');
+my $node = $tester->{node};
 
-sub normal
+# What is wrong is seen: otherwise all below says nothing.
+my @wrong = (
+	[ sql  => "SELECT 1 / 0;\n", qr/^fails/ ],
+	[ sql  => "SELECT 1 AS a;\n--  a\n-- ---\n--  2\n", qr/^does not print/ ],
+	[ sql  => "SELECT 1 AS a;\n--  a\n-- ---\n--  1\nSELECT 2 AS a;\n--  1\n", qr/^does not print/ ],
+	[ sql  => "SELECT generate_series(1, 3) AS a;\n--  1\n--  3\n", qr/^does not print/ ],
+	[ sql  => "SELECT 1 / 0;\nSELECT 1 / 0;\n-- ERROR:  division by zero\n", qr/^has other errors/ ],
+	[ sql  => "SELECT 1;\n-- ERROR:  division by zero\n", qr/^has other errors/ ],
+	[ sh   => "false\ntrue\n", qr/^fails/ ],
+	[ sh   => "echo one\n# two\n", qr/^does not print/ ],
+	[ json => "{\"event\":\"begin\"}\n", qr/^was not printed/ ],
+	[ ini  => "pg_derive.nothing = 1\n", qr/^there is no setting/ ],
+	[ c    => "/* word_count.c */\n", qr/^is not / ],
+	[ ''   => "SELECT 1;\n", qr/^is a block of a kind that is not tested/ ]);
+foreach (@wrong)
 {
-	my ($text) = @_;
-	$text =~ s/state_\d+_\d+/state_N/g;
-	$text =~ s/-{2,}/-/g;
-	$text =~ s/[ \t]+/ /g;
-	return $text;
+	my ($kind, $text, $message) = @$_;
+	like((run_block($tester, { kind => $kind, text => $text }))[0] // '', $message, "a wrong block of kind \"$kind\" is found");
+}
+delete $tester->{stdout};
+
+my @pages = ("$tester->{root}/README.md", linked_pages("$tester->{root}/docs/README.md"));
+is_deeply([ sort map { s{.*/}{}r } @pages[ 1 .. $#pages ] ],
+	[ sort grep { $_ ne 'README.md' } map { s{.*/}{}r } glob("$tester->{root}/docs/*.md") ], 'docs/README.md names every page');
+
+foreach my $page (@pages)
+{
+	# README.md and operations.md install pg_derive itself, which is not to change while others test it
+	my $ours = $page =~ /(?:README|operations)\.md$/;
+	$tester->{env}{DESTDIR} = $ours ? "$tester->{folder}/installed" : $tester->{destdir};
+	run_page($tester, $page);
+}
+my $installed = "$tester->{folder}/installed";
+ok(-s "$installed$_", "README.md installs $_")
+  foreach $node->config_data('--pkglibdir') . '/pg_derive.so',
+  map { $node->config_data('--sharedir') . "/extension/$_" } 'pg_derive.control', 'pg_derive--0.1.sql';
+cmp_ok($tester->{not_run}, '<=', 3, 'hardly a block is not run');
+
+# The reference is what the objects say.
+{
+	local $ENV{PSQL} = $tester->{psql};
+	command_ok([ "$tester->{root}/tools/update-reference", '--check', '-d', $node->connstr('shop') ], 'docs/reference.md is up to date');
 }
 
-sub run_sql
-{
-	my ($line, $sql) = @_;
-	my ($out, $err) = ('', '');
-	my $ok = IPC::Run::run([ $psql, '-X', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('postgres') ], '<', \$sql, '>', \$out, '2>', \$err);
-	ok($ok, "line $line: runs") or diag("$sql\n$out$err");
-
-	my $output = normal("$out$err");
-	my ($statements, @missing) = (0);
-	foreach (split /\n/, $sql)
-	{
-		if (!/^--/)
-		{
-			$statements = 1;
-		}
-		elsif ($statements)
-		{
-			my $shown = normal(s/^-- ?//r);
-			$shown =~ s/^ | $//g;
-			push @missing, $_ if index($output, $shown) < 0;
-		}
-	}
-	is(join("\n", @missing), '', "line $line: prints what is shown") or diag($output);
-	return;
-}
-
-# make and make install, into the folder in which the server looks for pg_derive
-sub install_files
-{
-	my $destdir = $ENV{DERIVE_DESTDIR} // '';
-	my @make = ('make', '-C', $folder, 'with_llvm=no');
-	push @make, "PG_CPPFLAGS=-I$destdir" . $node->config_data('--includedir-server'), "DESTDIR=$destdir" if $destdir;
-
-	is(join(' ', sort keys %files), 'Makefile word_count--1.0.sql word_count.c word_count.control', 'files of the tutorial');
-	append_to_file("$folder/$_", $files{$_}) foreach keys %files;
-	command_ok([@make], 'tutorial: make');
-	command_ok([ @make, 'install' ], 'tutorial: make install');
-	$installed = 1;
-	return;
-}
-
-my ($kind, $line, $block, $blocks) = ('', 0, '', 0);
-foreach (split /\n/, slurp_file("$FindBin::RealBin/../../README.md"))
-{
-	$line++;
-	if ($kind eq '')
-	{
-		($kind, $block) = ($1 || 'other', '') if /^```(\w*)$/;
-	}
-	elsif ($_ ne '```')
-	{
-		$block .= "$_\n";
-	}
-	else
-	{
-		my $first = $line - ($block =~ tr/\n//);
-		if ($block =~ m{^(?:--|#|/\*) ([\w.-]+\.\w+|Makefile)\b})
-		{
-			$files{$1} = $block;
-		}
-		elsif ($kind eq 'sql')
-		{
-			install_files() if %files && !$installed;
-			run_sql($first, $block);
-			$blocks++;
-		}
-		$kind = '';
-	}
-}
-ok($blocks > 20 && $installed, 'README.md was read');
-
-wait_derived($node);
-is( $node->safe_psql('postgres', q{SELECT * FROM derive.verify() WHERE missing <> 0 OR extra <> 0}),
-	'', 'every view equals its query');
-is($node->safe_psql('postgres', q{SELECT view FROM derive.views WHERE state <> 'ready'}), '', 'every view is ready');
-log_is_clean($node);
+wait_derived($node, undef, 'shop');
+is($node->safe_psql('shop', q{SELECT view, state, error FROM derive.views WHERE state <> 'ready'}), '', 'every view is ready');
+is($node->safe_psql('shop', q{SELECT * FROM derive.verify() WHERE missing <> 0 OR extra <> 0}), '', 'every view equals its query');
+cmp_ok($node->safe_psql('shop', 'SELECT count(*) FROM derive.views'), '>', 15, 'there are views');
 $node->stop;
 done_testing();

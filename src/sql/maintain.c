@@ -15,7 +15,7 @@
  *
  * Without a view, wait and verify are about all views of which that is true.  The
  * message of a failed view is for its owner and pg_read_all_stats, since it may
- * have values of tables in it.  The same of all functions is in README.md, and
+ * have values of tables in it.  The same of all functions is in docs/security.md, and
  * tested by sql/rights.sql.
  *
  * What they change is in the tables of derive_state, in the caller's

@@ -14,6 +14,7 @@ SELECT derive.create_view('w_no_common', 'SELECT id, sum(n) OVER (PARTITION BY x
 -- chains: each window by its own partitions
 SELECT derive.create_view('w_chain', 'SELECT id, rank() OVER (PARTITION BY x ORDER BY y) AS a, sum(n) OVER (PARTITION BY y) AS b, count(*) OVER (PARTITION BY s) AS c, max(n) OVER (PARTITION BY y, s) AS d FROM w');
 SELECT derive.create_view('w_chain_none', 'SELECT id, row_number() OVER (ORDER BY id) AS a, lag(id) OVER (PARTITION BY x ORDER BY id) AS b, count(*) OVER (PARTITION BY y) - count(*) OVER () AS c FROM w');
+SELECT derive.create_view('w_chain_orders', 'SELECT id, rank() OVER (ORDER BY x) AS a, dense_rank() OVER (ORDER BY s, y) AS b, rank() OVER (PARTITION BY y ORDER BY x) AS c, row_number() OVER (ORDER BY x, id) AS d, sum(n) OVER (ORDER BY x) AS e FROM w');
 SELECT derive.create_view('w_chain_peers', 'SELECT id, row_number() OVER (PARTITION BY x ORDER BY y, id) AS a, first_value(s) OVER (PARTITION BY y ORDER BY s) AS b, n FROM w WHERE id % 9 > 0');
 SELECT derive.create_view('w_chain_unused', 'SELECT id, count(*) OVER a AS a, count(*) OVER b AS b FROM w WINDOW a AS (PARTITION BY x ORDER BY id), c AS (ORDER BY y), b AS (PARTITION BY y)');
 SELECT derive.create_view('w_chain_order', 'SELECT id, sum(n) OVER (PARTITION BY x) AS a FROM w ORDER BY count(*) OVER (PARTITION BY y), id');

@@ -151,6 +151,7 @@ class Derivation:
             names = [('k', 'int4')]
         elif table and table.pk and not table.deferrable and not table.inherits and self.rng.random() < 0.6:
             self.key = ['source'] + table.pk
+            table.is_mirrored_by_key = True
         elif self.rng.random() < 0.3:
             names = self.rng.sample(names, self.rng.randint(1, len(names)))
         self.name = 'mirror'

@@ -195,6 +195,7 @@ class Table:
         self.leaves = []        # partitions and children that rows can be sent to directly
         self.spare = None       # (bounds) of a partition that comes and goes
         self.inherits = False
+        self.is_mirrored_by_key = False     # a view relies on its primary key
 
     @property
     def unique(self):

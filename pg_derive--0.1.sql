@@ -413,12 +413,12 @@ COMMENT ON FUNCTION derive.repair(regclass) IS
 
 CREATE FUNCTION derive.wait(
 	view regclass DEFAULT NULL,
-	lsn pg_lsn DEFAULT NULL,
-	timeout interval DEFAULT NULL)
+	timeout interval DEFAULT NULL,
+	lsn pg_lsn DEFAULT NULL)
 	RETURNS boolean
 	AS 'MODULE_PATHNAME', 'derive_wait_sql'
 	LANGUAGE C CALLED ON NULL INPUT VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION derive.wait(regclass, pg_lsn, interval) IS
+COMMENT ON FUNCTION derive.wait(regclass, interval, pg_lsn) IS
 	'wait until a view, or all that one may read, contain what was committed before the call or the LSN; false on timeout';
 
 CREATE FUNCTION derive.verify(

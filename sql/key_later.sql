@@ -7,7 +7,7 @@ INSERT INTO kl VALUES (1, 1, 1);
 INSERT INTO kl_child VALUES (1, 1, 1), (2, 2, 2), (3, NULL, 3);
 SELECT derive.create_view('kl_rows', 'SELECT a, b, c FROM kl');
 SELECT derive.create_view('kl_sum', 'SELECT count(*), sum(c) FROM kl');
-SELECT derive.wait(NULL, NULL, '60s');
+SELECT derive.wait(NULL, '60s');
 -- it was NULL
 BEGIN;
 INSERT INTO kl_child VALUES (4, NULL, 4), (5, 5, 5);

@@ -56,7 +56,7 @@ BEGIN
 		UPDATE hot3 SET v = v + 1 WHERE ctid = at3 RETURNING ctid INTO at3;
 	END LOOP;
 END $$;
-SELECT derive.wait(NULL, NULL, '60s');
+SELECT derive.wait(NULL, '60s');
 SELECT * FROM l_hot WHERE id = 5;
 SELECT * FROM oracle_all();
 DROP TABLE hot1, hot2, hot3 CASCADE;

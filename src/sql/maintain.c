@@ -272,12 +272,12 @@ Datum
 derive_wait_sql(PG_FUNCTION_ARGS)
 {
 	Oid			view = PG_ARGISNULL(0) ? InvalidOid : PG_GETARG_OID(0);
-	XLogRecPtr	lsn = PG_ARGISNULL(1) ? InvalidXLogRecPtr : PG_GETARG_LSN(1);
+	XLogRecPtr	lsn = PG_ARGISNULL(2) ? InvalidXLogRecPtr : PG_GETARG_LSN(2);
 	int64		timeout_ms = -1;
 
 	derive_require_service();
-	if (!PG_ARGISNULL(2))
-		timeout_ms = derive_timeout_ms(PG_GETARG_INTERVAL_P(2));
+	if (!PG_ARGISNULL(1))
+		timeout_ms = derive_timeout_ms(PG_GETARG_INTERVAL_P(1));
 	if (OidIsValid(view))
 	{
 		check_is_matview(view);

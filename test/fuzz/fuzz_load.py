@@ -358,7 +358,7 @@ class Writer:
     def wait(self):
         """Until the views have it, so that a batch is one transaction."""
         try:
-            result = self.session.run("SELECT derive.wait(NULL, NULL, '1s')")
+            result = self.session.run("SELECT derive.wait(NULL, '1s')")
             self.patience -= not result.ok or result.value() != 't'
         except Lost:
             self.session.connect()

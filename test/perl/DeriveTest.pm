@@ -107,7 +107,7 @@ sub wait_derived
 	my ($rc, $out, $err);
 	for my $i (1 .. 60)
 	{
-		($rc, $out, $err) = eval { $node->psql($db // 'postgres', "SELECT derive.wait(NULL, NULL, '${timeout}s')") };
+		($rc, $out, $err) = eval { $node->psql($db // 'postgres', "SELECT derive.wait(NULL, '${timeout}s')") };
 		($rc, $out, $err) = (-1, '', 'closed') unless defined $rc;
 		# a server in crash recovery is not an answer
 		last if $rc == 0 || $err !~ /recovery|starting up|shutting down|terminated|lost|closed/;

@@ -144,7 +144,7 @@ is(($node->psql('postgres', 'DROP DATABASE other'))[0], 0, 'DROP DATABASE');
 is($node->safe_psql('postgres', q{SELECT count(*) FROM pg_replication_slots WHERE plugin = 'pg_derive'}), '1', 'takes its slot along');
 $node->safe_psql('postgres', 'CREATE DATABASE other');
 $node->safe_psql('other', 'CREATE EXTENSION pg_derive; CREATE TABLE t (a int); '
-	  . q{SELECT derive.create_view('v', 'SELECT a, count(*) FROM t GROUP BY a'); SELECT derive.wait('v', NULL, '60s')});
+	  . q{SELECT derive.create_view('v', 'SELECT a, count(*) FROM t GROUP BY a'); SELECT derive.wait('v', '60s')});
 is(($node->psql('postgres', 'DROP DATABASE other WITH (FORCE)'))[0], 0, 'DROP DATABASE WITH (FORCE)');
 is($node->safe_psql('postgres', q{SELECT count(*) FROM pg_replication_slots WHERE plugin = 'pg_derive'}), '1', 'takes its slot along');
 

@@ -162,6 +162,7 @@ OBJS = \
 	src/server/watchdog.o \
 	src/server/worker.o \
 	src/sql/append.o \
+	src/sql/arguments.o \
 	src/sql/declare.o \
 	src/sql/foreign_code.o \
 	src/sql/histories.o \

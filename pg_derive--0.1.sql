@@ -353,7 +353,7 @@ COMMENT ON SCHEMA derive IS 'materialized views that follow their tables';
 
 CREATE FUNCTION derive.create_view(name text, query text) RETURNS regclass
 	AS 'MODULE_PATHNAME', 'derive_create_view_sql'
-	LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+	LANGUAGE C CALLED ON NULL INPUT VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION derive.create_view(text, text) IS
 	'create a materialized view and keep it fresh; it is filled after commit';
 
@@ -383,31 +383,31 @@ COMMENT ON FUNCTION derive.apply(text, regclass[], text[], jsonb) IS
 
 CREATE FUNCTION derive.maintain(view regclass) RETURNS regclass
 	AS 'MODULE_PATHNAME', 'derive_maintain_sql'
-	LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+	LANGUAGE C CALLED ON NULL INPUT VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION derive.maintain(regclass) IS
 	'keep an existing materialized view fresh from now on';
 
 CREATE FUNCTION derive.release(view regclass) RETURNS void
 	AS 'MODULE_PATHNAME', 'derive_release_sql'
-	LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+	LANGUAGE C CALLED ON NULL INPUT VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION derive.release(regclass) IS
 	'stop maintaining a view; it stays as an ordinary materialized view';
 
 CREATE FUNCTION derive.pause(view regclass) RETURNS void
 	AS 'MODULE_PATHNAME', 'derive_pause_sql'
-	LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+	LANGUAGE C CALLED ON NULL INPUT VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION derive.pause(regclass) IS
 	'let a view stand still until derive.resume()';
 
 CREATE FUNCTION derive.resume(view regclass) RETURNS void
 	AS 'MODULE_PATHNAME', 'derive_resume_sql'
-	LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+	LANGUAGE C CALLED ON NULL INPUT VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION derive.resume(regclass) IS
 	'bring a paused or failed view to the present and keep it fresh again';
 
 CREATE FUNCTION derive.repair(view regclass) RETURNS void
 	AS 'MODULE_PATHNAME', 'derive_repair_sql'
-	LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+	LANGUAGE C CALLED ON NULL INPUT VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION derive.repair(regclass) IS
 	'compute a view anew, change what differs, and wait until that is done';
 
@@ -432,12 +432,12 @@ COMMENT ON FUNCTION derive.verify(regclass, interval) IS
 
 CREATE FUNCTION derive.explain(view regclass) RETURNS SETOF text
 	AS 'MODULE_PATHNAME', 'derive_explain_sql'
-	LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+	LANGUAGE C CALLED ON NULL INPUT VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION derive.explain(regclass) IS 'show how a view is maintained';
 
 CREATE FUNCTION derive.plan(query text) RETURNS SETOF text
 	AS 'MODULE_PATHNAME', 'derive_plan_sql'
-	LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+	LANGUAGE C CALLED ON NULL INPUT VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION derive.plan(text) IS 'show how a view of this query would be maintained';
 
 CREATE FUNCTION derive.subscribe(view regclass, subscriber text) RETURNS void

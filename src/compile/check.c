@@ -71,6 +71,18 @@ typedef struct CheckContext
 
 static bool check_walker(Node *node, CheckContext *context);
 
+/*
+ * What is being looked at: a byte of the query's text, or -1.  Queries that were stored do
+ * not know where they stood.
+ */
+static int	looking_at = -1;
+
+void
+derive_look_at(Node *node)
+{
+	looking_at = node != NULL && !IsA(node, Query) ? exprLocation(node) : -1;
+}
+
 void
 derive_refuse(const char *construct, const char *detail, const char *hint)
 {
@@ -78,7 +90,8 @@ derive_refuse(const char *construct, const char *detail, const char *hint)
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			 errmsg("%s cannot be maintained", construct),
 			 detail ? errdetail("%s", detail) : 0,
-			 hint ? errhint("%s", hint) : 0));
+			 hint ? errhint("%s", hint) : 0,
+			 errposition(looking_at + 1)));
 }
 
 /* -------------------------------------------------------------------------
@@ -318,6 +331,7 @@ check_walker(Node *node, CheckContext *context)
 {
 	if (node == NULL)
 		return false;
+	derive_look_at(node);
 	switch (nodeTag(node))
 	{
 		case T_Query:
@@ -507,7 +521,9 @@ derive_check_query(Query *query, Oid owner)
 {
 	CheckContext check = {owner, NIL};
 
+	derive_look_at(NULL);
 	derive_take_time(query);
 	derive_query_expand(query);
 	(void) check_walker((Node *) query, &check);
+	derive_look_at(NULL);
 }

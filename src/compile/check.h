@@ -14,9 +14,13 @@
 
 /*
  * Raise ERROR feature_not_supported with the construct in the message, why as
- * detail and what to do as hint (either may be NULL).
+ * detail and what to do as hint (either may be NULL); at the position, in bytes from 1, of what was
+ * looked at last, where that is known.
  */
 DERIVE_NORETURN extern void derive_refuse(const char *construct, const char *detail, const char *hint);
+
+/* What follows is about this expression (NULL: about no place of the query). */
+extern void derive_look_at(Node *node);
 
 /* Replace whole-row references, virtual columns and a LIMIT that limits nothing by what they stand for, in the tree. */
 extern void derive_query_expand(Query *query);

@@ -151,7 +151,6 @@ is_function(Oid funcid, void *context)
 }
 
 /* Does the query call the function anywhere? */
-
 static bool
 find_call_walker(Node *node, void *context)
 {
@@ -209,17 +208,24 @@ derive_definition_tree(Oid view)
 	return query;
 }
 
+bool
+derive_definition_is_call(Query *query)
+{
+	Oid			funcid = apply_function();
+
+	return OidIsValid(funcid) && find_call_walker((Node *) query, &funcid);
+}
+
 DeriveDefinition *
 derive_definition_of_view(Oid view)
 {
 	Query	   *query = derive_definition_tree(view);
-	Oid			funcid = apply_function();
 	FuncExpr   *call;
 
-	if (!OidIsValid(funcid) || !find_call_walker((Node *) query, &funcid))
+	if (!derive_definition_is_call(query))
 		return derive_definition_make(pstrdup(DERIVE_SELECT_NAME), NULL, NULL, NULL);
 
-	call = only_call(query, funcid);
+	call = only_call(query, apply_function());
 	if (call == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

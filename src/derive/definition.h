@@ -33,6 +33,9 @@ typedef struct DeriveDefinition
  */
 extern DeriveDefinition *derive_definition_of_view(Oid view);
 
+/* Does the query call derive.apply() anywhere? */
+extern bool derive_definition_is_call(Query *query);
+
 /* The stored definition itself, a copy. */
 extern Query *derive_definition_tree(Oid view);
 

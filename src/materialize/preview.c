@@ -48,11 +48,14 @@ derive_program_preview(Query *query)
 	Query	   *rewritten;
 	List	   *lines;
 
-	derive_check_privileges(&program, copyObject(query));
 	program.operators = palloc0(sizeof(DeriveOperators));
 	derive_owner_enter(&program, &saved);
-	rewritten = derive_query_rewrite(query);
+	rewritten = derive_query_rewrite(copyObject(query));
 	program.operators->list = derive_compile_query(rewritten, program.owner, no_table, &preview, &program.query);
+	derive_owner_leave(&saved);
+	derive_check_privileges(&program, query);
+
+	derive_owner_enter(&program, &saved);
 	lines = derive_operators_explain(&program);
 	derive_owner_leave(&saved);
 	return lines;

@@ -49,6 +49,7 @@
 #include "optimizer/optimizer.h"
 #include "parser/parse_coerce.h"
 #include "server/request.h"
+#include "sql/arguments.h"
 #include "sql/foreign_code.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
@@ -771,14 +772,7 @@ take_json(Event *event, Appender *appender, Jsonb *json)
 static Oid
 topic_argument(FunctionCallInfo fcinfo)
 {
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("topic must not be null")));
-	if (PG_ARGISNULL(1))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("event must not be null")));
+	derive_require_arguments(fcinfo, 2);
 	return PG_GETARG_OID(0);
 }
 

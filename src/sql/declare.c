@@ -19,10 +19,12 @@
 #include "catalog/namespace.h"
 #include "compile/unqualified.h"
 #include "compile/verdict.h"
+#include "derive/definition.h"
 #include "derive/handlers.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "materialize/program.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/parsenodes.h"
@@ -30,6 +32,7 @@
 #include "server/hooks.h"
 #include "server/request.h"
 #include "server/shmem.h"
+#include "sql/arguments.h"
 #include "sql/declare.h"
 #include "storage/lmgr.h"
 #include "tcop/tcopprot.h"
@@ -114,7 +117,7 @@ derive_declare_view(Oid view)
 	derive_want_worker_at_commit();
 }
 
-/* A syntax error's position counts in the query, not in the statement around it. */
+/* A position in the query is none in the statement around it. */
 static void
 transpose_error_position(void *arg)
 {
@@ -126,6 +129,36 @@ transpose_error_position(void *arg)
 		internalerrposition(position);
 		internalerrquery((const char *) arg);
 	}
+}
+
+/* The same of one that counts bytes. */
+static void
+transpose_refusal_position(void *arg)
+{
+	int			position = geterrposition();
+
+	if (position > 0)
+		errposition(pg_mbstrlen_with_len((const char *) arg, position - 1) + 1);
+	transpose_error_position(arg);
+}
+
+static Query *
+query_of_command(Query *command)
+{
+	return castNode(Query, castNode(CreateTableAsStmt, command->utilityStmt)->query);
+}
+
+/* Refuse what cannot be maintained, and say where in the query that is; or else the plan (of char *). */
+static List *
+preview(Query *query, const char *text)
+{
+	ErrorContextCallback errcallback = {error_context_stack, transpose_refusal_position, unconstify(char *, text)};
+	List	   *lines;
+
+	error_context_stack = &errcallback;
+	lines = derive_program_preview(query);
+	error_context_stack = errcallback.previous;
+	return lines;
 }
 
 /* CREATE MATERIALIZED VIEW name WITH (fillfactor) AS query WITH NO DATA, analysed. */
@@ -172,18 +205,17 @@ analyse_matview(RangeVar *relation, const char *query)
 	return linitial_node(Query, analysed);
 }
 
-/* That command, run as the caller's own, so that all rules and rights are the server's. */
+/* That command, run as the caller's own in this schema, so that all rules and rights are the server's. */
 static Oid
-create_matview(const char *name, const char *query)
+create_matview(RangeVar *relation, Oid schema, const char *query)
 {
-	RangeVar   *relation = makeRangeVarFromNameList(textToQualifiedNameList(cstring_to_text(name)));
-	List	   *plans = pg_plan_queries(list_make1(analyse_matview(relation, query)), query, 0, NULL);
-	Oid			schema;
+	Query	   *command = analyse_matview(relation, query);
+	List	   *plans;
 	Oid			result;
 
-	/* Where it will be created, as the command itself decides. */
-	schema = RangeVarGetCreationNamespace(relation);
-
+	if (!derive_definition_is_call(query_of_command(command)))
+		(void) preview(copyObject(query_of_command(command)), query);
+	plans = pg_plan_queries(list_make1(command), query, 0, NULL);
 	ProcessUtility(linitial_node(PlannedStmt, plans), query, false,
 				   PROCESS_UTILITY_QUERY, NULL, NULL, None_Receiver, NULL);
 	CommandCounterIncrement();
@@ -201,11 +233,19 @@ create_matview(const char *name, const char *query)
 static Oid
 create_view(const char *name, const char *query)
 {
+	RangeVar   *relation = makeRangeVarFromNameList(textToQualifiedNameList(cstring_to_text(name)));
+	Oid			schema;
 	Oid			view;
 
 	PreventCommandIfReadOnly("derive.create_view()");
 	derive_require_service();
-	view = create_matview(name, query);
+	/* where it will be created, as the command decides */
+	schema = RangeVarGetCreationNamespace(relation);
+	if (OidIsValid(get_relname_relid(relation->relname, schema)))
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_TABLE),
+				 errmsg("relation \"%s\" already exists", relation->relname)));
+	view = create_matview(relation, schema, query);
 	LockRelationOid(view, AccessExclusiveLock);
 	derive_declare_view(view);
 	return view;
@@ -215,6 +255,7 @@ create_view(const char *name, const char *query)
 Datum
 derive_create_view_sql(PG_FUNCTION_ARGS)
 {
+	derive_require_arguments(fcinfo, 2);
 	PG_RETURN_OID(create_view(text_to_cstring(PG_GETARG_TEXT_PP(0)),
 							  text_to_cstring(PG_GETARG_TEXT_PP(1))));
 }
@@ -224,12 +265,15 @@ Datum
 derive_plan_sql(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	Query	   *command = analyse_matview(makeRangeVar(NULL, "plan", -1), text_to_cstring(PG_GETARG_TEXT_PP(0)));
-	Query	   *query = castNode(Query, castNode(CreateTableAsStmt, command->utilityStmt)->query);
+	char	   *string;
+	Query	   *query;
 	ListCell   *lc;
 
+	derive_require_arguments(fcinfo, 1);
+	string = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	query = query_of_command(analyse_matview(makeRangeVar(NULL, "plan", -1), string));
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
-	foreach(lc, derive_program_preview(query))
+	foreach(lc, preview(query, string))
 	{
 		Datum		value = CStringGetTextDatum(lfirst(lc));
 		bool		isnull = false;
@@ -288,11 +332,7 @@ derive_create_derived_view_sql(PG_FUNCTION_ARGS)
 {
 	DeriveDefinition *definition;
 
-	for (int i = 0; i < 3; i++)
-		if (PG_ARGISNULL(i))
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("name, derivation and sources of a view must not be null")));
+	derive_require_arguments(fcinfo, 3);
 	definition = derive_definition_make(text_to_cstring(PG_GETARG_TEXT_PP(1)), PG_GETARG_ARRAYTYPE_P(2),
 										PG_ARGISNULL(4) ? NULL : PG_GETARG_ARRAYTYPE_P(4),
 										PG_ARGISNULL(5) ? NULL : PG_GETARG_JSONB_P(5));
@@ -333,10 +373,7 @@ derive_apply_sql(PG_FUNCTION_ARGS)
 	TupleTableSlot *slot;
 
 	PreventCommandDuringRecovery("derive.apply()");
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("the name of a derivation must not be null")));
+	derive_require_argument(fcinfo, 0);
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 
 	definition = derive_definition_make(text_to_cstring(PG_GETARG_TEXT_PP(0)),

@@ -44,6 +44,7 @@
 #include "server/hooks.h"
 #include "server/request.h"
 #include "server/shmem.h"
+#include "sql/arguments.h"
 #include "sql/declare.h"
 #include "storage/lmgr.h"
 #include "tcop/utility.h"
@@ -92,6 +93,13 @@ check_ownership(Oid view)
 {
 	if (!derive_owns_relation(view, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_MATVIEW, get_rel_name(view));
+}
+
+static Oid
+view_argument(FunctionCallInfo fcinfo)
+{
+	derive_require_arguments(fcinfo, 1);
+	return PG_GETARG_OID(0);
 }
 
 static void
@@ -146,7 +154,7 @@ get_row(Oid view)
 Datum
 derive_maintain_sql(PG_FUNCTION_ARGS)
 {
-	Oid			view = PG_GETARG_OID(0);
+	Oid			view = view_argument(fcinfo);
 
 	PreventCommandIfReadOnly("derive.maintain()");
 	derive_require_service();
@@ -162,7 +170,7 @@ derive_maintain_sql(PG_FUNCTION_ARGS)
 Datum
 derive_release_sql(PG_FUNCTION_ARGS)
 {
-	Oid			view = PG_GETARG_OID(0);
+	Oid			view = view_argument(fcinfo);
 	List	   *readers;
 
 	PreventCommandIfReadOnly("derive.release()");
@@ -190,7 +198,7 @@ derive_release_sql(PG_FUNCTION_ARGS)
 Datum
 derive_pause_sql(PG_FUNCTION_ARGS)
 {
-	Oid			view = PG_GETARG_OID(0);
+	Oid			view = view_argument(fcinfo);
 	DeriveViewRow *row;
 
 	PreventCommandIfReadOnly("derive.pause()");
@@ -234,7 +242,7 @@ forget_crashes(Oid view)
 Datum
 derive_resume_sql(PG_FUNCTION_ARGS)
 {
-	Oid			view = PG_GETARG_OID(0);
+	Oid			view = view_argument(fcinfo);
 	DeriveViewRow *row;
 
 	PreventCommandIfReadOnly("derive.resume()");
@@ -250,7 +258,7 @@ derive_resume_sql(PG_FUNCTION_ARGS)
 Datum
 derive_repair_sql(PG_FUNCTION_ARGS)
 {
-	Oid			view = PG_GETARG_OID(0);
+	Oid			view = view_argument(fcinfo);
 
 	PreventCommandIfReadOnly("derive.repair()");
 	derive_require_service();
@@ -380,7 +388,7 @@ Datum
 derive_explain_sql(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	Explanation explanation = {PG_GETARG_OID(0), NIL};
+	Explanation explanation = {view_argument(fcinfo), NIL};
 	ListCell   *lc;
 
 	check_is_matview(explanation.view);

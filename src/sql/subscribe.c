@@ -29,6 +29,7 @@
 #include "notify/subscription.h"
 #include "server/hooks.h"
 #include "server/request.h"
+#include "sql/arguments.h"
 #include "sql/rowjson.h"
 #include "storage/lmgr.h"
 #include "tcop/utility.h"
@@ -58,16 +59,6 @@ typedef struct Poll
 	DeriveRowJson json;
 } Poll;
 
-/* An argument that must not be NULL. */
-static void
-refuse_null(FunctionCallInfo fcinfo, int arg, const char *what)
-{
-	if (PG_ARGISNULL(arg))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null", what)));
-}
-
 Datum
 derive_subscribe_sql(PG_FUNCTION_ARGS)
 {
@@ -75,8 +66,7 @@ derive_subscribe_sql(PG_FUNCTION_ARGS)
 	char	   *name;
 	char		relkind;
 
-	refuse_null(fcinfo, 0, "view");
-	refuse_null(fcinfo, 1, "name of the subscription");
+	derive_require_arguments(fcinfo, 2);
 	view = PG_GETARG_OID(0);
 	PreventCommandIfReadOnly("derive.subscribe()");
 	derive_require_service();
@@ -108,7 +98,7 @@ derive_subscribe_sql(PG_FUNCTION_ARGS)
 Datum
 derive_unsubscribe_sql(PG_FUNCTION_ARGS)
 {
-	refuse_null(fcinfo, 0, "name of the subscription");
+	derive_require_argument(fcinfo, 0);
 	PreventCommandIfReadOnly("derive.unsubscribe()");
 	derive_subscription_drop(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	PG_RETURN_VOID();
@@ -234,8 +224,8 @@ derive_poll_sql(PG_FUNCTION_ARGS)
 	int64		timeout_ms = -1;
 	int32		max_rows;
 
-	refuse_null(fcinfo, 0, "name of the subscription");
-	refuse_null(fcinfo, 1, "max_rows");
+	derive_require_argument(fcinfo, 0);
+	derive_require_argument(fcinfo, 1);
 	max_rows = PG_GETARG_INT32(1);
 	if (max_rows <= 0)
 		ereport(ERROR,

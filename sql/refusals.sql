@@ -38,6 +38,9 @@ SELECT derive.create_view('r', 'WITH RECURSIVE x(n) AS (SELECT a::numeric FROM t
 SELECT derive.create_view('r', 'SELECT 1 AS one');
 SELECT derive.create_view('r', 'SELECT g FROM generate_series(1, 3) g');
 SELECT derive.create_view('r', 'SELECT ROW(a, b) AS x, count(*) FROM t GROUP BY 1');
+-- cut by LIMIT alone
+SELECT derive.create_view('r', 'WITH RECURSIVE x(n) AS (SELECT a FROM t UNION ALL SELECT n + 1 FROM x) SELECT n FROM x LIMIT 10');
+SELECT derive.create_view('r', 'WITH RECURSIVE x AS (SELECT a FROM t UNION ALL (WITH y AS (SELECT * FROM x) SELECT a FROM y)) SELECT a FROM x LIMIT 10');
 -- not a query, not one query, not a name
 SELECT derive.create_view('r', 'DELETE FROM t RETURNING a');
 SELECT derive.create_view('r', 'SELECT a FROM t; DROP TABLE t');

@@ -77,6 +77,55 @@ is_stepwise(const DeriveRecursion *recursion)
 	return derive_query_reach(step, occurrence) == DERIVE_REACH_DIRECT;
 }
 
+/* ---------- questions of the whole ---------- */
+
+static Query *
+find_with(Query *query, const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, query->cteList)
+	{
+		CommonTableExpr *cte = lfirst_node(CommonTableExpr, lc);
+
+		if (strcmp(cte->ctename, name) == 0)
+			return castNode(Query, cte->ctequery);
+	}
+	return NULL;
+}
+
+/* Does it make a row of every row of x, whatever there is in it? */
+static bool
+passes_all_on(Query *query)
+{
+	RangeTblEntry *rte;
+	Query	   *inner;
+
+	if (query->setOperations != NULL || query->distinctClause != NIL || query->hasTargetSRFs ||
+		query->limitCount != NULL || query->limitOffset != NULL || derive_query_is_grouped(query) ||
+		query->jointree->quals != NULL || list_length(query->jointree->fromlist) != 1 ||
+		!IsA(linitial(query->jointree->fromlist), RangeTblRef))
+		return false;
+	rte = rt_fetch(((RangeTblRef *) linitial(query->jointree->fromlist))->rtindex, query->rtable);
+	if (rte->rtekind == RTE_SUBQUERY)
+		return passes_all_on(rte->subquery);
+	if (rte->rtekind != RTE_CTE || rte->self_reference)
+		return rte->rtekind == RTE_CTE;
+	inner = rte->ctelevelsup == 0 ? find_with(query, rte->ctename) : NULL;
+	return inner != NULL && passes_all_on(inner);
+}
+
+bool
+derive_recursion_is_endless(CommonTableExpr *cte)
+{
+	Query	   *query = castNode(Query, cte->ctequery);
+	SetOperationStmt *op = (SetOperationStmt *) query->setOperations;
+
+	return cte->cterecursive && op != NULL && IsA(op, SetOperationStmt) && op->op == SETOP_UNION && op->all &&
+		IsA(op->rarg, RangeTblRef) &&
+		passes_all_on(rt_fetch(((RangeTblRef *) op->rarg)->rtindex, query->rtable)->subquery);
+}
+
 /* ---------- taking apart ---------- */
 
 /* A side of the set operation, as a query. */

@@ -23,6 +23,12 @@ typedef struct DeriveRecursion
 } DeriveRecursion;
 
 /*
+ * Can one see that it does not end, if there is a row to begin with?  PostgreSQL evaluates
+ * no more of it than a LIMIT around it asks for; but which rows these are is an order of rounds.
+ */
+extern bool derive_recursion_is_endless(CommonTableExpr *cte);
+
+/*
  * Take an entry of WITH RECURSIVE apart; false if it is not such that each row of x makes
  * rows of step by itself (see recursion.c).  The entry is not changed; base and step are
  * copies in the form of lower.h, with the columns of x.  *recursion is undefined if false.

@@ -430,6 +430,9 @@ compile_recursions(Compiler *compiler, Query *query)
 
 		if (cte->cterefcount == 0)
 			continue;			/* it is not evaluated */
+		if (derive_recursion_is_endless(cte))
+			derive_refuse("a WITH RECURSIVE that does not end", "Its recursive term makes a row of every row.",
+						  "Let it have a condition that fails in the end, in place of a LIMIT around it.");
 		scan = compile_recursion(compiler, cte);
 		if (scan != NULL)
 			derive_query_inline_cte(query, cte->ctename, scan);

@@ -184,7 +184,7 @@ derive_assistant_nap(long ms)
 {
 	int			events;
 
-	pgstat_report_activity(STATE_IDLE, NULL);
+	derive_background_idle();
 	pgstat_report_stat(true);
 	events = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms, PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);

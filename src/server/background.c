@@ -33,6 +33,7 @@
 #include "base/lock_waiters.h"
 #include "base/registry.h"
 #include "catalog/pg_class.h"
+#include "commands/dbcommands.h"
 #include "commands/tablecmds.h"
 #include "deposit/target.h"
 #include "derive/definition.h"
@@ -52,6 +53,7 @@
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/ps_status.h"
 #include "utils/rel.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
@@ -112,6 +114,22 @@ derive_background_launch(const char *kind, const char *class, Oid object, const 
 	return handle;
 }
 
+/* For ps: "pg_derive worker shop". */
+static void
+set_title(Oid dboid)
+{
+	StartTransactionCommand();
+	init_ps_display(psprintf("%s %s", MyBgworkerEntry->bgw_type, get_database_name(dboid)));
+	CommitTransactionCommand();
+}
+
+void
+derive_background_idle(void)
+{
+	/* NULL would leave what was done before */
+	pgstat_report_activity(STATE_IDLE, "");
+}
+
 void
 derive_background_start(Oid dboid)
 {
@@ -129,6 +147,7 @@ derive_background_start(Oid dboid)
 		SetConfigOption(settings[i].name, settings[i].value, PGC_SUSET, PGC_S_OVERRIDE);
 	derive_compat_no_transaction_timeout();
 	RegisterXactCallback(release_user_locks, NULL);
+	set_title(dboid);
 }
 
 /*

@@ -26,8 +26,11 @@
 extern BackgroundWorkerHandle *derive_background_launch(const char *kind, const char *class, Oid object,
 														const char *function, const void *extra, Size size);
 
-/* Signals, connection as superuser, settings. */
+/* Signals, connection as superuser, settings, title. */
 extern void derive_background_start(Oid dboid);
+
+/* For pg_stat_activity: nothing is done at present. */
+extern void derive_background_idle(void);
 
 /*
  * Start a transaction for reading and changing views: repeatable read, its

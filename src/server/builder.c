@@ -44,6 +44,7 @@
 #include "access/xact.h"
 #include "base/compat.h"
 #include "base/debug_point.h"
+#include "base/error_context.h"
 #include "base/guard.h"
 #include "base/registry.h"
 #include "common/hashfn.h"
@@ -61,6 +62,7 @@
 #include "storage/lmgr.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/ps_status.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
@@ -136,6 +138,9 @@ derive_builder_main(Datum arg)
 
 	derive_background_start(args.dboid);
 	pgstat_report_appname("pg_derive builder");
+	StartTransactionCommand();
+	set_ps_display(derive_relation_name(args.view));
+	CommitTransactionCommand();
 
 	context = AllocSetContextCreate(TopMemoryContext, "pg_derive builder",
 									ALLOCSET_DEFAULT_SIZES);

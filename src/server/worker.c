@@ -581,7 +581,7 @@ idle(void)
 	timeout = derive_worker_retry_timeout(derive_worker_lane_timeout(timeout));
 	timeout = derive_worker_hold_timeout(derive_worker_journals_timeout(timeout));
 
-	pgstat_report_activity(STATE_IDLE, NULL);
+	derive_background_idle();
 	if (timeout > 100)
 		pgstat_report_stat(true);
 
@@ -615,6 +615,7 @@ lock_everything(void)
 	List	   *registry;
 	Oid			busy;
 
+	pgstat_report_activity(STATE_RUNNING, "maintaining views");
 	registry = list_make4_oid(derive_worker.registry_oid,
 							  derive_registry_table_oid("relations", false),
 							  derive_registry_table_oid("position", false),

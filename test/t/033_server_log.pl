@@ -57,6 +57,12 @@ SELECT derive.create_view('counted', 'SELECT count(*) FROM numbers');
 wait_derived($node);
 is_exact($node, 'before the errors');
 
+# ---- who it is, and what it does: nothing, at the moment
+my $idle = q{SELECT state = 'idle' AND query = '' FROM pg_stat_activity WHERE backend_type = 'pg_derive worker'};
+ok($node->poll_query_until('postgres', $idle), 'pg_stat_activity shows that the worker does nothing');
+my $worker = $node->safe_psql('postgres', q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'pg_derive worker'});
+like(`ps -o args= -p $worker`, qr/pg_derive worker postgres/, 'the title of the process has the name of the database');
+
 # ---- the worker: by deltas, and then computing it anew
 
 my $quotients = qr/view ""My App"\.quotients"/;

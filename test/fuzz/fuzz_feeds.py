@@ -57,6 +57,7 @@ class FollowedColumn:
 
 class Feeds:
     def __init__(self, rng, round):
+        self.log_start = round.server.log_size()
         self.rng = rng
         self.round = round
         self.topics = []
@@ -178,15 +179,28 @@ class Feeds:
                                      'SELECT %s FROM %s' % (self.names(t), rows))
         return found
 
+    def poll_all(self, name, view):
+        """What is left; all rows again, if the view had to be built anew."""
+        while True:
+            result = self.session().run("WITH g AS (INSERT INTO %s_got SELECT * FROM derive.poll('%s', 1000) RETURNING 1) "
+                                        'SELECT count(*) FROM g' % (name, name))
+            if result.ok and int(result.value()) == 0:
+                return
+            if result.ok:
+                continue
+            if 'has fallen behind' not in result.message or not self.round.server.log_has('view "%s" is built anew' % view, self.log_start):
+                raise RuntimeError('%s: %s' % (result.sqlstate, result.message))
+            for sql in ("SELECT derive.unsubscribe('%s')" % name, 'TRUNCATE %s_got' % name,
+                        "SELECT derive.subscribe('%s', '%s')" % (view, name)):
+                self.session().must(sql)
+
     def check_subscriptions(self):
         found = []
         there = self.round.existing_views()
         for name, view in sorted(self.subscriptions.items()):
             if view not in there:
                 continue
-            while int(self.session().must("WITH g AS (INSERT INTO %s_got SELECT * FROM derive.poll('%s', 1000) RETURNING 1) "
-                                          'SELECT count(*) FROM g' % (name, name)).value()) > 0:
-                pass
+            self.poll_all(name, view)
             found += self.differ(
                 '%s of %s' % (name, view), VIEW_ROWS % view,
                 '(SELECT new FROM %s_got WHERE new IS NOT NULL) EXCEPT ALL (SELECT old FROM %s_got WHERE old IS NOT NULL)'

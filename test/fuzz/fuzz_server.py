@@ -179,6 +179,14 @@ class Server:
         except OSError:
             return ''
 
+    def log_size(self):
+        return os.path.getsize(self.logfile)
+
+    def log_has(self, text, start):
+        with open(self.logfile, 'rb') as f:
+            f.seek(start)
+            return text.encode() in f.read()
+
     def log_problems(self):
         """Lines of the server's log that no run may contain.  Counts NOTES by the way."""
         problems = self.problems

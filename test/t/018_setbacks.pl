@@ -223,7 +223,7 @@ SELECT derive.subscribe('v', 'somebody');
 SELECT count(*) FROM derive.poll('somebody', timeout => '30 s');
 });
 my %waiting = map { $_ => background($node, db => 'other') }
-	q{SELECT derive.wait('v', 'FFFFFFFF/0')}, q{SELECT derive.wait(lsn => 'FFFFFFFF/0')}, q{SELECT * FROM derive.poll('somebody', timeout => '1 h')};
+	q{SELECT derive.wait('v', lsn => 'FFFFFFFF/0')}, q{SELECT derive.wait(lsn => 'FFFFFFFF/0')}, q{SELECT * FROM derive.poll('somebody', timeout => '1 h')};
 $waiting{$_}->query_until(qr/go/, "\\echo go\n$_;\n") for keys %waiting;
 $node->poll_query_until('other', q{SELECT count(*) = 3 FROM pg_stat_activity WHERE query ~ '^SELECT.*(FFFF|1 h)' AND wait_event_type = 'Extension' AND pid <> pg_backend_pid()}) or die 'nobody waits';
 $node->safe_psql('other', 'DROP EXTENSION pg_derive CASCADE');

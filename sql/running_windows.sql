@@ -157,6 +157,30 @@ SELECT * FROM all_exact();
 UPDATE t SET s = s || 'z', y = y + (CASE WHEN id % 40 = 0 THEN 1 ELSE -1 END) WHERE id % 20 = 0 AND id > 20000;
 SELECT * FROM all_exact();
 
+-- values too long for a btree, behind all others in the direction in which the table is read
+CREATE TABLE long (id int PRIMARY KEY, s text COLLATE "C", n int);
+INSERT INTO long VALUES (1, repeat('A', 3000), 1), (2, repeat('B', 3000), 10), (3, 'b', 100), (4, 'c', 1000);
+SELECT derive.create_view('l_sum', 'SELECT id, lag(id) OVER w AS l, sum(n) OVER w AS s FROM long WINDOW w AS (ORDER BY s)');
+SELECT derive.create_view('l_number', 'SELECT id, row_number() OVER (ORDER BY s DESC) AS r FROM long');
+SELECT oracle('l_sum'), oracle('l_number');
+UPDATE long SET n = 200 WHERE id = 3;
+SELECT oracle('l_sum'), oracle('l_number');
+INSERT INTO long VALUES (5, repeat('z', 3000), 7), (6, '0', 8);
+SELECT oracle('l_sum'), oracle('l_number');
+DELETE FROM long WHERE id IN (1, 4);
+SELECT oracle('l_sum'), oracle('l_number');
+-- domains over types that are compared as any range or array
+CREATE DOMAIN span AS int4range;
+CREATE DOMAIN list AS int[];
+CREATE TABLE spans (id int PRIMARY KEY, r span, a list);
+INSERT INTO spans SELECT i, int4range(i % 3, 9), ARRAY[i % 4, i] FROM generate_series(1, 10) i;
+SELECT derive.create_view('d_span', 'SELECT id, r, rank() OVER (ORDER BY r) AS n FROM spans');
+SELECT derive.create_view('d_list', 'SELECT id, row_number() OVER (ORDER BY a DESC) AS n FROM spans');
+SELECT oracle('d_span'), oracle('d_list');
+INSERT INTO spans VALUES (11, int4range(1, 9), '{2,22}'), (12, NULL, NULL);
+SELECT oracle('d_span'), oracle('d_list');
+DELETE FROM spans WHERE id % 3 = 0;
+SELECT oracle('d_span'), oracle('d_list');
 -- How it is done, for people.
 SELECT regexp_replace(line, '(state|rows)_\d+', '\1_N', 'g') AS line FROM derive.explain('r_top') AS line;
 DROP SCHEMA rw CASCADE;

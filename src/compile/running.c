@@ -643,6 +643,7 @@ column_beyond(const DeriveOrderColumn *column, Datum value, bool isnull, bool af
 	Oid			opcintype;
 	Oid			righttype;
 	Oid			operator;
+	Oid			compared;
 	int			unused;
 	Expr	   *var = (Expr *) input_column(column);
 	Expr	   *key;
@@ -659,11 +660,15 @@ column_beyond(const DeriveOrderColumn *column, Datum value, bool isnull, bool af
 		elog(ERROR, "missing operator %d(%u,%u) in opfamily %u", strategy, opcintype, opcintype, column->opfamily);
 	key = (Expr *) constant(column->type, column->typmod, column->collation, value, false);
 
-	/* as the parser has it: varchar is compared as text */
-	if (!IsPolymorphicType(opcintype) && opcintype != getBaseType(column->type))
+	/*
+	 * as the parser has it: varchar is compared as text, and a domain over a
+	 * range as that range
+	 */
+	compared = IsPolymorphicType(opcintype) ? getBaseType(column->type) : opcintype;
+	if (compared != column->type)
 	{
-		var = (Expr *) makeRelabelType(var, opcintype, -1, column->collation, COERCE_IMPLICIT_CAST);
-		key = (Expr *) makeRelabelType(key, opcintype, -1, column->collation, COERCE_IMPLICIT_CAST);
+		var = (Expr *) makeRelabelType(var, compared, -1, column->collation, COERCE_IMPLICIT_CAST);
+		key = (Expr *) makeRelabelType(key, compared, -1, column->collation, COERCE_IMPLICIT_CAST);
 	}
 	condition = (Node *) make_opclause(operator, BOOLOID, false, var, key, InvalidOid, column->collation);
 	set_opfuncid((OpExpr *) condition);

@@ -336,6 +336,8 @@ struct DeriveOrderScan
 	int			nparts;			/* that have not been begun */
 	TupleTableSlot *row;		/* the next one of the index, or empty */
 	bool		taken;			/* it has been returned */
+	bool		at_end;			/* of the index: asked again it would begin
+								 * again */
 	TupleTableSlot **long_rows; /* that are not in it, against the direction */
 	int			nlong;
 	int			nleft;			/* of these, not yet returned */
@@ -466,8 +468,8 @@ TupleTableSlot *
 derive_order_scan_next(DeriveOrderScan *scan)
 {
 	CHECK_FOR_INTERRUPTS();
-	if (scan->taken)
-		scan->taken = !next_of_index(scan);
+	if (scan->taken && !scan->at_end)
+		scan->taken = scan->at_end = !next_of_index(scan);
 	if (scan->nleft > 0 && (scan->taken || compare_rows(scan, scan->long_rows[scan->nleft - 1], scan->row) < 0))
 		return scan->long_rows[--scan->nleft];
 	if (scan->taken)

@@ -65,6 +65,8 @@ column_mutator(Node *node, Query *subquery)
 		return NULL;
 	if (IsA(node, Param) && ((Param *) node)->paramkind == PARAM_SUBLINK)
 		return copyObject((Node *) get_tle_by_resno(subquery->targetList, ((Param *) node)->paramid)->expr);
+	if (IsA(node, SubLink))
+		return copyObject(node);	/* its comparison is with its own outputs */
 	return expression_tree_mutator(node, column_mutator, subquery);
 }
 
@@ -250,6 +252,18 @@ is_plain_equality(OpExpr *op)
 		!contain_mutable_functions(lsecond(op->args));
 }
 
+/*
+ * Beside the sub-query's conditions an output would be evaluated for rows that these leave
+ * out: "SELECT s::int FROM h WHERE is_number(s)".
+ */
+static bool
+cannot_fail(Node *output)
+{
+	while (IsA(output, RelabelType))
+		output = (Node *) ((RelabelType *) output)->arg;
+	return IsA(output, Var) || IsA(output, Const);
+}
+
 static Node *
 with_nulls(SubLink *sublink)
 {
@@ -276,6 +290,8 @@ with_nulls(SubLink *sublink)
 		op = copyObject(lfirst_node(OpExpr, lc));
 		IncrementVarSublevelsUp((Node *) op, 1, 0);
 		op = (OpExpr *) column_mutator((Node *) op, subquery);
+		if (!cannot_fail(lsecond(op->args)))
+			return (Node *) sublink;
 		if (equal != NIL)
 			rest = lappend(rest, make_orclause(list_make3(op, is_null(linitial(op->args)), is_null(lsecond(op->args)))));
 		equal = lappend(equal, op);

@@ -319,6 +319,8 @@ output_mutator(Node *node, OutputContext *context)
 		}
 		return copyObject((Node *) tle->expr);
 	}
+	if (IsA(node, SubLink))
+		return copyObject(node);	/* its comparison is with its own outputs */
 	return expression_tree_mutator(node, output_mutator, context);
 }
 

@@ -28,6 +28,7 @@ SELECT derive.create_view(name, query) FROM (VALUES
 	('i_number', 'SELECT id, row_number() OVER (), lag(id) OVER () FROM (SELECT id FROM q ORDER BY y) s'),
 	('i_frame', 'SELECT id, first_value(id) OVER w, array_agg(id) OVER w, count(*) OVER w FROM (SELECT id FROM q ORDER BY y) s WINDOW w AS ()'),
 	('i_rows', 'SELECT id, sum(id) OVER (ROWS 2 PRECEDING) FROM (SELECT id FROM q ORDER BY y) s'),
+	('i_page', 'SELECT id, row_number() OVER () AS n, count(*) OVER () AS all_of_them FROM (SELECT id FROM q ORDER BY y DESC) s LIMIT 4 OFFSET 2'),
 	('i_peers', 'SELECT id, rank() OVER () FROM (SELECT id FROM q ORDER BY y) s')) AS v(name, query);
 SELECT * FROM oracle_all();
 -- what is made by adding and removing is so still

@@ -284,6 +284,22 @@ inherit_walker(Node *node, void *context)
 	return expression_tree_walker(node, inherit_walker, context);
 }
 
+/* Do all windows take rows as they come, and so does what is done with their results? */
+static bool
+windows_pass_order(Query *query)
+{
+	ListCell   *lc;
+
+	foreach(lc, query->windowClause)
+	{
+		WindowClause *window = lfirst_node(WindowClause, lc);
+
+		if (window->partitionClause != NIL || window->orderClause != NIL)
+			return false;
+	}
+	return query->sortClause == NIL && query->distinctClause == NIL && !derive_query_is_grouped(query);
+}
+
 void
 derive_query_inherit_order(Query *query)
 {
@@ -295,6 +311,8 @@ derive_query_inherit_order(Query *query)
 		(void) take_order(query);
 	if (query->setOperations != NULL || !(query->hasAggs || query->hasWindowFuncs) || !find_order(query, &order))
 		return;
+	if ((query->limitCount != NULL || query->limitOffset != NULL) && windows_pass_order(query))
+		query->sortClause = sort_clauses(&order, &query->targetList);
 	(void) aggregates_walker((Node *) query->targetList, &order);
 	(void) aggregates_walker(query->havingQual, &order);
 	foreach(lc, derive_query_is_grouped(query) ? NIL : query->windowClause)

@@ -58,18 +58,6 @@
 
 static bool lower_walker(Node *node, Query *query);
 
-static Node *
-column_mutator(Node *node, Query *subquery)
-{
-	if (node == NULL)
-		return NULL;
-	if (IsA(node, Param) && ((Param *) node)->paramkind == PARAM_SUBLINK)
-		return copyObject((Node *) get_tle_by_resno(subquery->targetList, ((Param *) node)->paramid)->expr);
-	if (IsA(node, SubLink))
-		return copyObject(node);	/* its comparison is with its own outputs */
-	return expression_tree_mutator(node, column_mutator, subquery);
-}
-
 /* Is this "x = a column of the sub-query", neither of which can be NULL? */
 static bool
 compares_without_nulls(Query *query, Query *subquery, Node *condition)
@@ -106,7 +94,7 @@ lower_sublink(Query *query, SubLink *sublink)
 	}
 	conditions = copyObject(conditions);
 	IncrementVarSublevelsUp((Node *) conditions, 1, 0);
-	conditions = (List *) column_mutator((Node *) conditions, subquery);
+	conditions = (List *) derive_query_put_outputs((Node *) conditions, subquery, NULL);
 	subquery->jointree->quals = derive_all_of(list_concat(derive_conditions_of(subquery->jointree->quals), conditions));
 	subquery->targetList = derive_query_one_target();
 	subquery->sortClause = NIL;
@@ -289,7 +277,7 @@ with_nulls(SubLink *sublink)
 			return (Node *) sublink;
 		op = copyObject(lfirst_node(OpExpr, lc));
 		IncrementVarSublevelsUp((Node *) op, 1, 0);
-		op = (OpExpr *) column_mutator((Node *) op, subquery);
+		op = (OpExpr *) derive_query_put_outputs((Node *) op, subquery, NULL);
 		if (!cannot_fail(lsecond(op->args)))
 			return (Node *) sublink;
 		if (equal != NIL)

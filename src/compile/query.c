@@ -945,3 +945,43 @@ derive_query_enr_rte(const char *enrname, TupleDesc desc, double ntuples)
 	rte->eref = makeAlias(enrname, names);
 	return rte;
 }
+
+/* -------------------------------------------------------------------------
+ * Comparisons with sub-queries
+ * -------------------------------------------------------------------------
+ */
+
+typedef struct OutputContext
+{
+	Query	   *subquery;
+	bool		(*usable) (Node *output);
+	bool		failed;
+} OutputContext;
+
+static Node *
+output_mutator(Node *node, OutputContext *context)
+{
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, Param) && ((Param *) node)->paramkind == PARAM_SUBLINK)
+	{
+		TargetEntry *tle = get_tle_by_resno(context->subquery->targetList, ((Param *) node)->paramid);
+
+		if (tle != NULL && (context->usable == NULL || context->usable((Node *) tle->expr)))
+			return copyObject((Node *) tle->expr);
+		context->failed = true;
+		return node;
+	}
+	if (IsA(node, SubLink))
+		return copyObject(node);	/* its comparison is with its own outputs */
+	return expression_tree_mutator(node, output_mutator, context);
+}
+
+Node *
+derive_query_put_outputs(Node *comparison, Query *subquery, bool (*usable) (Node *output))
+{
+	OutputContext context = {subquery, usable, false};
+	Node	   *result = output_mutator(comparison, &context);
+
+	return context.failed ? NULL : result;
+}

@@ -143,4 +143,10 @@ extern RangeTblEntry *derive_query_subquery_rte(Query *query, const char *name);
 /* A range table entry for a tuplestore that is registered as enrname. */
 extern RangeTblEntry *derive_query_enr_rte(const char *enrname, TupleDesc desc, double ntuples);
 
+/*
+ * The comparison of a SubLink, at the level of its sub-query, with that one's outputs in place of
+ * the Params that stand for them; NULL if one of them is not usable (usable NULL: all are).
+ */
+extern Node *derive_query_put_outputs(Node *comparison, Query *subquery, bool (*usable) (Node *output));
+
 #endif							/* DERIVE_QUERY_H */

@@ -297,31 +297,10 @@ take_keys(Query *part, int depth)
  * -------------------------------------------------------------------------
  */
 
-typedef struct OutputContext
+static bool
+is_usable_output(Node *output)
 {
-	List	   *targets;
-	bool		failed;
-} OutputContext;
-
-static Node *
-output_mutator(Node *node, OutputContext *context)
-{
-	if (node == NULL)
-		return NULL;
-	if (IsA(node, Param) && ((Param *) node)->paramkind == PARAM_SUBLINK)
-	{
-		TargetEntry *tle = get_tle_by_resno(context->targets, ((Param *) node)->paramid);
-
-		if (tle == NULL || uses_groups((Node *) tle->expr) || expression_returns_set((Node *) tle->expr))
-		{
-			context->failed = true;
-			return node;
-		}
-		return copyObject((Node *) tle->expr);
-	}
-	if (IsA(node, SubLink))
-		return copyObject(node);	/* its comparison is with its own outputs */
-	return expression_tree_mutator(node, output_mutator, context);
+	return !uses_groups(output) && !expression_returns_set(output);
 }
 
 /* "x = y" for "NOT (x <> y)" where the two cannot be NULL; NULL if they can. */
@@ -355,20 +334,19 @@ add_comparison(Query *query, Query *part, Place *place)
 {
 	SubLink    *sublink = place->sublink;
 	Query	   *subquery = (Query *) sublink->subselect;
-	OutputContext output = {NIL, false};
-	Node	   *test = copyObject(sublink->testexpr);
+	Node	   *test;
 	Node	   *plain;
 
-	if (test == NULL || (sublink->subLinkType != ANY_SUBLINK && sublink->subLinkType != ALL_SUBLINK))
+	if (sublink->testexpr == NULL || (sublink->subLinkType != ANY_SUBLINK && sublink->subLinkType != ALL_SUBLINK))
 		return;
 	if (subquery->setOperations != NULL || subquery->hasWindowFuncs || subquery->hasDistinctOn ||
 		subquery->limitCount != NULL || subquery->limitOffset != NULL || subquery->cteList != NIL ||
 		subquery->groupingSets != NIL || part->targetList != NIL || (subquery->hasAggs && subquery->groupClause == NIL))
 		return;
+	test = copyObject(sublink->testexpr);
 	IncrementVarSublevelsUp(test, 1, 0);
-	output.targets = subquery->targetList;
-	test = output_mutator(test, &output);
-	if (output.failed)
+	test = derive_query_put_outputs(test, subquery, is_usable_output);
+	if (test == NULL)
 		return;
 	plain = condition_without_nulls(test, sublink->subLinkType == ALL_SUBLINK, query, part);
 	if (plain != NULL)

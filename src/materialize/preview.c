@@ -39,24 +39,38 @@ no_table(void *arg, int operator, char role, TupleDesc desc)
 	return preview->last;
 }
 
+static DeriveProgram *
+try_query(Query *query)
+{
+	Preview		preview = {OID_MAX};
+	DeriveProgram *program = palloc0(sizeof(DeriveProgram));
+	DeriveOwnerContext saved;
+
+	program->owner = GetUserId();
+	program->operators = palloc0(sizeof(DeriveOperators));
+	derive_owner_enter(program, &saved);
+	program->operators->list = derive_compile_query(derive_query_rewrite(copyObject(query)), program->owner, no_table,
+													&preview, &program->query);
+	derive_owner_leave(&saved);
+	derive_check_privileges(program, query);
+	return program;
+}
+
+void
+derive_program_try(Query *query)
+{
+	(void) try_query(query);
+}
+
 List *
 derive_program_preview(Query *query)
 {
-	Preview		preview = {OID_MAX};
-	DeriveProgram program = {.owner = GetUserId()};
+	DeriveProgram *program = try_query(query);
 	DeriveOwnerContext saved;
-	Query	   *rewritten;
 	List	   *lines;
 
-	program.operators = palloc0(sizeof(DeriveOperators));
-	derive_owner_enter(&program, &saved);
-	rewritten = derive_query_rewrite(copyObject(query));
-	program.operators->list = derive_compile_query(rewritten, program.owner, no_table, &preview, &program.query);
-	derive_owner_leave(&saved);
-	derive_check_privileges(&program, query);
-
-	derive_owner_enter(&program, &saved);
-	lines = derive_operators_explain(&program);
+	derive_owner_enter(program, &saved);
+	lines = derive_operators_explain(program);
 	derive_owner_leave(&saved);
 	return lines;
 }

@@ -14,6 +14,7 @@
  *	derive_program_compare()	the oracle: view against definition
  *	derive_program_explain()	for people
  *	derive_program_preview()	the same, of a query that is no view yet
+ *	derive_program_try()		only whether it is refused
  *
  * Every derivation, our own for SELECTs included, is the set of callbacks of
  * include/pg_derive/derivation.h; a program is one of them together with what it
@@ -200,6 +201,9 @@ extern List *derive_program_explain(DeriveProgram *program);
  * the sources' replica identity lacks, and for names and types that columns cannot have.
  */
 extern List *derive_program_preview(Query *query);
+
+/* Only the refusals of that; they have the place in the query's text, in bytes, where it is known. */
+extern void derive_program_try(Query *query);
 
 /* An invalidation may have changed what the program was compiled for (called from callbacks: flags only). */
 extern void derive_program_invalidate_plans(Oid relid);

@@ -148,17 +148,18 @@ query_of_command(Query *command)
 	return castNode(Query, castNode(CreateTableAsStmt, command->utilityStmt)->query);
 }
 
-/* Refuse what cannot be maintained, and say where in the query that is; or else the plan (of char *). */
-static List *
-preview(Query *query, const char *text)
+/* Refuse what cannot be maintained, and say where in the query that is.  plan: or else how it would be (of char *). */
+static void
+try_query(Query *query, const char *text, List **plan)
 {
 	ErrorContextCallback errcallback = {error_context_stack, transpose_refusal_position, unconstify(char *, text)};
-	List	   *lines;
 
 	error_context_stack = &errcallback;
-	lines = derive_program_preview(query);
+	if (plan != NULL)
+		*plan = derive_program_preview(query);
+	else
+		derive_program_try(query);
 	error_context_stack = errcallback.previous;
-	return lines;
 }
 
 /* CREATE MATERIALIZED VIEW name WITH (fillfactor) AS query WITH NO DATA, analysed. */
@@ -214,7 +215,7 @@ create_matview(RangeVar *relation, Oid schema, const char *query)
 	Oid			result;
 
 	if (!derive_definition_is_call(query_of_command(command)))
-		(void) preview(copyObject(query_of_command(command)), query);
+		try_query(copyObject(query_of_command(command)), query, NULL);
 	plans = pg_plan_queries(list_make1(command), query, 0, NULL);
 	ProcessUtility(linitial_node(PlannedStmt, plans), query, false,
 				   PROCESS_UTILITY_QUERY, NULL, NULL, None_Receiver, NULL);
@@ -267,13 +268,15 @@ derive_plan_sql(PG_FUNCTION_ARGS)
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	char	   *string;
 	Query	   *query;
+	List	   *plan;
 	ListCell   *lc;
 
 	derive_require_arguments(fcinfo, 1);
 	string = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	query = query_of_command(analyse_matview(makeRangeVar(NULL, "plan", -1), string));
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
-	foreach(lc, preview(query, string))
+	try_query(query, string, &plan);
+	foreach(lc, plan)
 	{
 		Datum		value = CStringGetTextDatum(lfirst(lc));
 		bool		isnull = false;

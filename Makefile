@@ -150,6 +150,7 @@ OBJS = \
 	src/server/module.o \
 	src/server/reading.o \
 	src/server/request.o \
+	src/server/requirements.o \
 	src/server/retry.o \
 	src/server/serve.o \
 	src/server/setbacks.o \

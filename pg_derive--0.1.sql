@@ -440,6 +440,17 @@ CREATE FUNCTION derive.plan(query text) RETURNS SETOF text
 	LANGUAGE C CALLED ON NULL INPUT VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION derive.plan(text) IS 'show how a view of this query would be maintained';
 
+CREATE FUNCTION derive.check(
+	OUT setting text,
+	OUT value text,
+	OUT needed text,
+	OUT ok boolean)
+	RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'derive_check_sql'
+	LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 4;
+COMMENT ON FUNCTION derive.check() IS
+	'whether the server is set up for maintained views: what must be set, and how it is set';
+
 CREATE FUNCTION derive.subscribe(view regclass, subscriber text) RETURNS void
 	AS 'MODULE_PATHNAME', 'derive_subscribe_sql'
 	LANGUAGE C CALLED ON NULL INPUT VOLATILE PARALLEL UNSAFE;
@@ -660,45 +671,45 @@ COMMENT ON VIEW derive.derivations IS 'the derivations that views can be made by
 COMMENT ON COLUMN derive.derivations.name IS 'name, as in derive.create_view()';
 COMMENT ON COLUMN derive.derivations.handler IS 'its handler function';
 
-CREATE FUNCTION derive.select_handler(internal) RETURNS derive.derivation_handler
+CREATE FUNCTION derive_state.select_handler(internal) RETURNS derive.derivation_handler
 	AS 'MODULE_PATHNAME', 'derive_select_handler'
 	LANGUAGE C STRICT VOLATILE PARALLEL SAFE;
-COMMENT ON FUNCTION derive.select_handler(internal) IS 'derivation of a SELECT';
-SELECT derive.register('select', 'derive.select_handler');
+COMMENT ON FUNCTION derive_state.select_handler(internal) IS 'derivation of a SELECT';
+SELECT derive.register('select', 'derive_state.select_handler');
 
 -- derivations that come with pg_derive
 
-CREATE FUNCTION derive.sessionize_handler(internal) RETURNS derive.derivation_handler
+CREATE FUNCTION derive_state.sessionize_handler(internal) RETURNS derive.derivation_handler
 	AS 'MODULE_PATHNAME', 'derive_sessionize_handler'
 	LANGUAGE C STRICT VOLATILE PARALLEL SAFE;
-COMMENT ON FUNCTION derive.sessionize_handler(internal) IS 'derivation of sessions from clicks';
-SELECT derive.register('sessionize', 'derive.sessionize_handler');
+COMMENT ON FUNCTION derive_state.sessionize_handler(internal) IS 'derivation of sessions from clicks';
+SELECT derive.register('sessionize', 'derive_state.sessionize_handler');
 
-CREATE FUNCTION derive.inverted_index_handler(internal) RETURNS derive.derivation_handler
+CREATE FUNCTION derive_state.inverted_index_handler(internal) RETURNS derive.derivation_handler
 	AS 'MODULE_PATHNAME', 'derive_inverted_index_handler'
 	LANGUAGE C STRICT VOLATILE PARALLEL SAFE;
-COMMENT ON FUNCTION derive.inverted_index_handler(internal) IS 'derivation of words from documents';
-SELECT derive.register('inverted_index', 'derive.inverted_index_handler');
+COMMENT ON FUNCTION derive_state.inverted_index_handler(internal) IS 'derivation of words from documents';
+SELECT derive.register('inverted_index', 'derive_state.inverted_index_handler');
 
-CREATE FUNCTION derive.reachability_handler(internal) RETURNS derive.derivation_handler
+CREATE FUNCTION derive_state.reachability_handler(internal) RETURNS derive.derivation_handler
 	AS 'MODULE_PATHNAME', 'derive_reachability_handler'
 	LANGUAGE C STRICT VOLATILE PARALLEL SAFE;
-COMMENT ON FUNCTION derive.reachability_handler(internal) IS 'derivation of the transitive closure of a graph';
-SELECT derive.register('reachability', 'derive.reachability_handler');
+COMMENT ON FUNCTION derive_state.reachability_handler(internal) IS 'derivation of the transitive closure of a graph';
+SELECT derive.register('reachability', 'derive_state.reachability_handler');
 
-CREATE FUNCTION derive.approx_distinct_handler(internal) RETURNS derive.derivation_handler
+CREATE FUNCTION derive_state.approx_distinct_handler(internal) RETURNS derive.derivation_handler
 	AS 'MODULE_PATHNAME', 'derive_approx_distinct_handler'
 	LANGUAGE C STRICT VOLATILE PARALLEL SAFE;
-COMMENT ON FUNCTION derive.approx_distinct_handler(internal) IS 'derivation of approximate numbers of distinct values';
-SELECT derive.register('approx_distinct', 'derive.approx_distinct_handler');
+COMMENT ON FUNCTION derive_state.approx_distinct_handler(internal) IS 'derivation of approximate numbers of distinct values';
+SELECT derive.register('approx_distinct', 'derive_state.approx_distinct_handler');
 
 -- histories
 
-CREATE FUNCTION derive.history_handler(internal) RETURNS derive.derivation_handler
+CREATE FUNCTION derive_state.history_handler(internal) RETURNS derive.derivation_handler
 	AS 'MODULE_PATHNAME', 'derive_history_handler'
 	LANGUAGE C STRICT VOLATILE PARALLEL SAFE;
-COMMENT ON FUNCTION derive.history_handler(internal) IS 'derivation of the versions of rows';
-SELECT derive.register('history', 'derive.history_handler');
+COMMENT ON FUNCTION derive_state.history_handler(internal) IS 'derivation of the versions of rows';
+SELECT derive.register('history', 'derive_state.history_handler');
 
 CREATE FUNCTION derive.as_of(history regclass, at pg_lsn) RETURNS SETOF record
 	AS 'MODULE_PATHNAME', 'derive_as_of_lsn_sql'
@@ -741,11 +752,11 @@ COMMENT ON FUNCTION derive.changes_of(regclass, xid8) IS
 
 -- topics
 
-CREATE FUNCTION derive.topic_handler(internal) RETURNS derive.derivation_handler
+CREATE FUNCTION derive_state.topic_handler(internal) RETURNS derive.derivation_handler
 	AS 'MODULE_PATHNAME', 'derive_topic_handler'
 	LANGUAGE C STRICT VOLATILE PARALLEL SAFE;
-COMMENT ON FUNCTION derive.topic_handler(internal) IS 'derivation of a topic from its events';
-SELECT derive.register('topic', 'derive.topic_handler');
+COMMENT ON FUNCTION derive_state.topic_handler(internal) IS 'derivation of a topic from its events';
+SELECT derive.register('topic', 'derive_state.topic_handler');
 
 CREATE FUNCTION derive.create_topic(
 	name text,
@@ -822,3 +833,13 @@ COMMENT ON COLUMN derive.subscriptions.polled_at IS 'when something was last del
 GRANT USAGE ON SCHEMA derive TO PUBLIC;
 GRANT SELECT ON derive.views, derive.stats, derive.progress, derive.derivations,
 	derive.subscriptions TO PUBLIC;
+
+/* ----------------------------------------------------------------
+ *		What else is needed
+ * ----------------------------------------------------------------
+ */
+
+CREATE FUNCTION derive_state.warn_of_requirements() RETURNS void
+	AS 'MODULE_PATHNAME', 'derive_warn_of_requirements_sql'
+	LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
+SELECT derive_state.warn_of_requirements();

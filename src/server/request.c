@@ -24,6 +24,7 @@
 #include "notify/wait.h"
 #include "server/background.h"
 #include "server/request.h"
+#include "server/requirements.h"
 #include "server/shmem.h"
 #include "server/verifier.h"
 #include "storage/ipc.h"
@@ -74,18 +75,7 @@ static void refuse_uncommitted(Oid view);
 void
 derive_require_service(void)
 {
-	if (derive_shared() == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("library \"pg_derive\" is not loaded at server start"),
-				 errdetail("Views are maintained by background processes, which run only then."),
-				 errhint("Add \"pg_derive\" to \"shared_preload_libraries\" and restart the server.")));
-	if (wal_level < WAL_LEVEL_LOGICAL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("\"wal_level\" is not \"logical\""),
-				 errdetail("Views are maintained from the write-ahead log, which must carry the rows."),
-				 errhint("Set \"wal_level\" to \"logical\" and restart the server.")));
+	derive_requirements_report(ERROR, true);
 	if (RecoveryInProgress())
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

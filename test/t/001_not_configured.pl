@@ -11,11 +11,24 @@ use Test::More;
 my ($rc, $out, $err);
 
 # Not preloaded: installing works or says what is missing; declaring a view says it.
-my $node = derive_node('plain', preload => 0, extension => 0);
+my $node = derive_node('plain', preload => 0, extension => 0, wal_level => 'replica');
 ($rc, $out, $err) = $node->psql('postgres',
 	q{CREATE EXTENSION pg_derive; CREATE TABLE t (a int); SELECT derive.create_view('v', 'SELECT a FROM t')});
 isnt($rc, 0, 'not preloaded: an error');
-like($err, qr/shared_preload_libraries/, 'not preloaded: the error names the setting');
+my $missing = qr/DETAIL:  "shared_preload_libraries" must contain pg_derive; it is ""\.\n"wal_level" must be logical; it is "replica"\.\n/;
+like($err, qr/WARNING:  pg_derive cannot maintain views on this server yet\n.*$missing/,
+	'CREATE EXTENSION tells everything that is missing at once');
+like($err, qr/ERROR:  pg_derive cannot maintain views on this server yet\n.*$missing/, 'and so does the error');
+is($node->safe_psql('postgres', 'SELECT * FROM derive.check() ORDER BY setting'),
+	join("\n",
+		'max_replication_slots|' . $node->safe_psql('postgres', 'SHOW max_replication_slots') . '|must leave a replication slot for this database|t',
+		'max_worker_processes|' . $node->safe_psql('postgres', 'SHOW max_worker_processes') . '|must be at least 4|t',
+		'shared_preload_libraries||must contain pg_derive|f',
+		'wal_level|replica|must be logical|f'),
+	'and derive.check()');
+$node->safe_psql('postgres', 'CREATE ROLE nobody');
+is($node->safe_psql('postgres', q{SET ROLE nobody; SELECT setting, value IS NULL FROM derive.check() WHERE NOT ok ORDER BY 1}),
+	"shared_preload_libraries|t\nwal_level|f", 'who may not know a setting sees that it is wrong, not what it is');
 unlike($err, qr/server closed the connection/, 'not preloaded: the server lives');
 $node->psql('postgres', 'DROP EXTENSION IF EXISTS pg_derive');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM pg_replication_slots'), '0', 'not preloaded: no slot');
@@ -23,17 +36,18 @@ is($node->safe_psql('postgres', 'SELECT count(*) FROM pg_replication_slots'), '0
 # Preloaded, but WAL lacks what decoding needs.
 SKIP:
 {
-	skip 'wal_level is raised on demand', 4 if $node->pg_version >= 19;
-	$node->append_conf('postgresql.conf', "shared_preload_libraries = 'pg_derive'\nwal_level = replica\n");
+	skip 'wal_level is raised on demand', 5 if $node->pg_version >= 19;
+	$node->append_conf('postgresql.conf', "shared_preload_libraries = 'pg_derive'\nwal_level = replica\nmax_replication_slots = 0\n");
 	$node->restart;
-	($rc, $out, $err) = $node->psql('postgres', 'CREATE EXTENSION pg_derive');
+	is($node->safe_psql('postgres', q{CREATE EXTENSION pg_derive; SELECT string_agg(setting, ' ' ORDER BY setting) FROM derive.check() WHERE NOT ok}),
+		'max_replication_slots wal_level', 'preloaded: what is still missing');
 	($rc, $out, $err) = $node->psql('postgres',
 		q{CREATE TABLE IF NOT EXISTS t (a int); SELECT derive.create_view('v', 'SELECT a FROM t')});
 	isnt($rc, 0, 'wal_level replica: an error');
 	like($err, qr/wal_level/, 'wal_level replica: the error names the setting');
 	is($node->safe_psql('postgres', "SELECT count(*) FROM pg_matviews WHERE matviewname = 'v'"), '0', 'no view is left');
 
-	$node->append_conf('postgresql.conf', "wal_level = logical\n");
+	$node->append_conf('postgresql.conf', "wal_level = logical\nmax_replication_slots = 8\n");
 	$node->restart;
 	$node->safe_psql('postgres', q{INSERT INTO t VALUES (1); SELECT derive.create_view('v', 'SELECT a FROM t')});
 	wait_derived($node, 'configured: the view is built');

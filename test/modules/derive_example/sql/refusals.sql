@@ -174,7 +174,7 @@ SECURITY LABEL FOR pg_derive ON FUNCTION mine_handler(internal) IS 'mirror';
 SECURITY LABEL FOR pg_derive ON FUNCTION mine_handler(internal) IS '';
 SECURITY LABEL FOR pg_derive ON FUNCTION oracle(regclass) IS 'mine';
 SECURITY LABEL FOR pg_derive ON TABLE t IS 'mine';
-SECURITY LABEL FOR pg_derive ON FUNCTION derive.select_handler(internal) IS NULL;
+SECURITY LABEL FOR pg_derive ON FUNCTION derive_state.select_handler(internal) IS NULL;
 SECURITY LABEL FOR pg_derive ON FUNCTION mine_handler(internal) IS 'my "own"';
 SELECT derive.maintain('own');
 SELECT oracle('own');

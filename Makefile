@@ -24,6 +24,7 @@ OBJS = \
 	src/base/eval_settings.o \
 	src/base/guard.o \
 	src/base/gucs.o \
+	src/base/identities.o \
 	src/base/lane.o \
 	src/base/lock_waiters.o \
 	src/base/past.o \
@@ -149,6 +150,7 @@ OBJS = \
 	src/server/launcher.o \
 	src/server/module.o \
 	src/server/reading.o \
+	src/server/replica_identity.o \
 	src/server/request.o \
 	src/server/requirements.o \
 	src/server/retry.o \

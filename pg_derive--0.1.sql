@@ -164,8 +164,19 @@ COMMENT ON COLUMN derive_state.stale.view IS 'the materialized view; there may b
 COMMENT ON COLUMN derive_state.stale.kind IS
 	'c = something that it reads has changed, f = a view in derive_state.lane that it reads is stale, r = subscribers must start anew, too';
 
+CREATE MATERIALIZED VIEW derive_state.identities AS SELECT
+	NULL::oid AS relid,
+	NULL::"char" AS identity,
+	NULL::oid AS index
+	WHERE derive_state.is_written_by_us();
+COMMENT ON MATERIALIZED VIEW derive_state.identities IS
+	'the tables that got REPLICA IDENTITY FULL for a view, until they get back what they had';
+COMMENT ON COLUMN derive_state.identities.relid IS 'the table';
+COMMENT ON COLUMN derive_state.identities.identity IS 'what it had, as in pg_class.relreplident';
+COMMENT ON COLUMN derive_state.identities.index IS 'that index, if it was one; else 0';
+
 REVOKE ALL ON derive_state.views, derive_state.relations, derive_state.position,
-	derive_state.waiting, derive_state.lane, derive_state.stale FROM PUBLIC;
+	derive_state.waiting, derive_state.lane, derive_state.stale, derive_state.identities FROM PUBLIC;
 
 CREATE MATERIALIZED VIEW derive_state.journals AS SELECT
 	NULL::oid AS view,

@@ -2,8 +2,8 @@
  *
  * background.c
  *	  What every background process of ours does: connecting, taking locks
- *	  without ever waiting while holding, setting replica identities, and
- *	  renewing the internal tables of a view.
+ *	  without ever waiting while holding, and renewing the internal tables of a
+ *	  view.
  *
  * Locks.  A batch needs locks on many relations at once, and people take locks
  * on the same relations in any order.  If a background process waited for one
@@ -13,13 +13,9 @@
  * up the whole transaction, wait for this one lock in a transaction of its own
  * (so they get their turn in the queue), let it go, and begin again.
  *
- * Replica identity.  REPLICA IDENTITY FULL makes the log carry the old image of
- * updated and deleted rows.  Setting it needs AccessExclusiveLock for a moment,
- * and everybody who comes while we wait for it queues up behind us.  Hence the
- * lock timeout, a transaction per table, and later another try.  A builder that has
- * filled a view for an hour and needs that lock to show it cannot give up so
- * easily; it tries again, but gives way to whoever waits for one of its locks,
- * since he may be the one who holds what we want.
+ * A builder that has filled a view for an hour and needs a lock to show it cannot
+ * give up so easily; it tries again, but gives way to whoever waits for one of its
+ * locks, since he may be the one who holds what we want.
  *
  *-------------------------------------------------------------------------
  */
@@ -34,13 +30,11 @@
 #include "base/registry.h"
 #include "catalog/pg_class.h"
 #include "commands/dbcommands.h"
-#include "commands/tablecmds.h"
 #include "deposit/target.h"
 #include "derive/definition.h"
 #include "libpq/pqsignal.h"
 #include "materialize/program.h"
 #include "miscadmin.h"
-#include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "notify/wait.h"
 #include "pgstat.h"
@@ -86,7 +80,6 @@ static const struct
 };
 
 static void release_user_locks(XactEvent event, void *arg);
-static bool set_identity_full(Oid relid, pg_atomic_uint64 *blocked_on);
 
 BackgroundWorkerHandle *
 derive_background_launch(const char *kind, const char *class, Oid object, const char *function,
@@ -372,96 +365,6 @@ derive_lock_at_end(Oid relid, LOCKMODE mode, pg_atomic_uint64 *blocked_on)
 							get_rel_name(relid))));
 	}
 	derive_blocked_clear(blocked_on);
-}
-
-
-/* ----------------------------------------------------------------
- *		Replica identity
- * ----------------------------------------------------------------
- */
-
-/* Is it a table, still, and has another identity? */
-static bool
-lacks_identity_full(Oid relid)
-{
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	bool		result = false;
-
-	if (HeapTupleIsValid(tuple))
-	{
-		Form_pg_class form = (Form_pg_class) GETSTRUCT(tuple);
-
-		result = form->relkind == RELKIND_RELATION && form->relreplident != REPLICA_IDENTITY_FULL;
-		ReleaseSysCache(tuple);
-	}
-	return result;
-}
-
-bool
-derive_identity_set(List *relids, pg_atomic_uint64 *blocked_on)
-{
-	bool		all = true;
-	ListCell   *lc;
-
-	foreach(lc, relids)
-	{
-		if (!set_identity_full(lfirst_oid(lc), blocked_on))
-			all = false;
-	}
-	return all;
-}
-
-static bool
-set_identity_full(Oid relid, pg_atomic_uint64 *blocked_on)
-{
-	MemoryContext oldcontext = CurrentMemoryContext;
-	bool		result = true;
-
-	PG_TRY();
-	{
-		AlterTableCmd *cmd;
-		ReplicaIdentityStmt *identity;
-
-		SetCurrentStatementStartTimestamp();
-		StartTransactionCommand();
-		derive_background_limit_lock_waits(derive_lock_timeout);
-
-		derive_blocked_set(blocked_on, relid, AccessExclusiveLock);
-		LockRelationOid(relid, AccessExclusiveLock);
-		derive_blocked_clear(blocked_on);
-
-		/* It may have been dropped, or set, meanwhile. */
-		if (lacks_identity_full(relid))
-		{
-			PushActiveSnapshot(GetTransactionSnapshot());
-			identity = makeNode(ReplicaIdentityStmt);
-			identity->identity_type = REPLICA_IDENTITY_FULL;
-			cmd = makeNode(AlterTableCmd);
-			cmd->subtype = AT_ReplicaIdentity;
-			cmd->def = (Node *) identity;
-			AlterTableInternal(relid, list_make1(cmd), false);
-			PopActiveSnapshot();
-		}
-		CommitTransactionCommand();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *edata;
-
-		derive_blocked_clear(blocked_on);
-		MemoryContextSwitchTo(oldcontext);
-		edata = CopyErrorData();
-		if (edata->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
-			PG_RE_THROW();
-		FlushErrorState();
-		AbortOutOfAnyTransaction();
-		FreeErrorData(edata);
-		result = false;
-	}
-	PG_END_TRY();
-
-	MemoryContextSwitchTo(oldcontext);
-	return result;
 }
 
 

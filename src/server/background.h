@@ -75,13 +75,6 @@ extern void derive_lock_wait(Oid relid, LOCKMODE mode, pg_atomic_uint64 *blocked
 extern void derive_lock_at_end(Oid relid, LOCKMODE mode, pg_atomic_uint64 *blocked_on);
 
 /*
- * Set REPLICA IDENTITY FULL, each in a transaction of its own, waiting for the lock at most
- * pg_derive.lock_timeout.  False if some lock could not be had: try again
- * later.
- */
-extern bool derive_identity_set(List *relids, pg_atomic_uint64 *blocked_on);
-
-/*
  * Let the internal tables of a view that is to be built fit its program, in the
  * current transaction.  False: a lock, that on *busy, was not free; then the
  * caller must abort its transaction.

@@ -58,6 +58,7 @@
 #include "server/background.h"
 #include "server/builder.h"
 #include "server/crash_guard.h"
+#include "server/replica_identity.h"
 #include "storage/ipc.h"
 #include "storage/lmgr.h"
 #include "utils/lsyscache.h"

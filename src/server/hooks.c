@@ -57,6 +57,7 @@
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
+#include "commands/extension.h"
 #include "derive/handlers.h"
 #include "materialize/internal_tables.h"
 #include "miscadmin.h"
@@ -68,6 +69,7 @@
 #include "server/background.h"
 #include "server/dependents.h"
 #include "server/hooks.h"
+#include "server/replica_identity.h"
 #include "server/request.h"
 #include "server/shmem.h"
 #include "storage/ipc.h"
@@ -141,6 +143,23 @@ derive_hooks_install(void)
  * ----------------------------------------------------------------
  */
 
+/* DROP EXTENSION that drops us, by somebody who may? */
+static bool
+drops_extension(Node *stmt)
+{
+	ListCell   *lc;
+
+	if (!IsA(stmt, DropStmt) || ((DropStmt *) stmt)->removeType != OBJECT_EXTENSION ||
+		!OidIsValid(derive_extension_oid(true)))
+		return false;
+	foreach(lc, ((DropStmt *) stmt)->objects)
+	{
+		if (get_extension_oid(strVal(lfirst(lc)), true) == derive_extension_oid(true))
+			return derive_owns_relation(derive_registry_table_oid("views", false), GetUserId());
+	}
+	return false;
+}
+
 /* Whoever comes after us in the chain. */
 static void
 process_further(PlannedStmt *pstmt, const char *query_string,
@@ -175,6 +194,8 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 	bool		outer_changing_type = changing_type;
 
 	derive_usercode_check_command(stmt);
+	if (drops_extension(stmt))
+		derive_identity_restore_here();
 	if (IsA(stmt, RefreshMatViewStmt) && refresh_maintained((RefreshMatViewStmt *) stmt))
 	{
 		if (qc)

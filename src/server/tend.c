@@ -24,9 +24,9 @@
  * Verifier.  Views are compared with their queries by a process of its own
  * (verifier.c), which is wanted when a session has asked for that.
  *
- * Identity.  The tables that views read must log old rows in full.  Partitions may
- * come later without it; they get it here, each in a transaction of its own, which
- * gives up if the lock is not to be had in time, and is tried again.
+ * Identity (replica_identity.c).  Partitions may come later without the replica identity that
+ * a view needs; they get it here.  Tables that no longer need what we gave them get
+ * back what they had.  Either is tried again if the lock is not to be had in time.
  *
  *-------------------------------------------------------------------------
  */
@@ -34,6 +34,7 @@
 
 #include <signal.h>
 
+#include "access/xact.h"
 #include "base/guard.h"
 #include "base/gucs.h"
 #include "base/lock_waiters.h"
@@ -45,6 +46,7 @@
 #include "server/assistant.h"
 #include "server/background.h"
 #include "server/builder.h"
+#include "server/replica_identity.h"
 #include "server/shmem.h"
 #include "server/worker_internal.h"
 #include "storage/proc.h"
@@ -60,25 +62,61 @@
 /* A builder that does not heed the cancellation by then is terminated. */
 #define HEED_MS		5000
 
+/* Change the identity of these tables, if it is time.  What could not be done is left in the list. */
+static void
+tend_identity(List **relids, bool (*change) (List *relids, pg_atomic_uint64 *blocked_on))
+{
+	List	   *todo = *relids;
+
+	if (todo == NIL || GetCurrentTimestamp() < derive_worker.identity_retry_at)
+		return;
+	*relids = NIL;
+	if (change(todo, &derive_worker.db->point.blocked_on))
+		list_free(todo);
+	else
+	{
+		*relids = todo;
+		derive_worker.identity_retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RETRY_MS);
+	}
+}
+
 /*
- * Members that came later, or whose owner set the identity back.  Until they
+ * Members that came later, or whose owner set the identity back: until they
  * have it, changes without old images make their views be recomputed.
  */
 void
 derive_worker_tend_identity(void)
 {
-	List	   *missing = derive_worker.without_identity;
+	tend_identity(&derive_worker.without_identity, derive_identity_set);
+	tend_identity(&derive_worker.identity_not_needed, derive_identity_restore);
+}
 
-	if (missing == NIL || GetCurrentTimestamp() < derive_worker.identity_retry_at)
-		return;
-	derive_worker.without_identity = NIL;
-	if (!derive_identity_set(missing, &derive_worker.db->point.blocked_on))
+/* No view is left, but perhaps tables that had another identity before; until a worker is wanted again. */
+void
+derive_worker_restore_identities(void)
+{
+	for (;;)
 	{
-		derive_worker.without_identity = missing;
-		derive_worker.identity_retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RETRY_MS);
+		List	   *relids;
+		bool		wanted;
+
+		StartTransactionCommand();
+		relids = derive_identity_not_needed(NIL);
+		MemoryContextSwitchTo(derive_worker.cxt);
+		relids = list_copy(relids);
+		CommitTransactionCommand();
+		LWLockAcquire(derive_shared()->lock, LW_SHARED);
+		wanted = derive_worker.db->wanted;
+		LWLockRelease(derive_shared()->lock);
+		if (wanted || derive_identity_restore(relids, &derive_worker.db->point.blocked_on))
+			return;
+		list_free(relids);
+
+		derive_background_idle();
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, RETRY_MS, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
 	}
-	else
-		list_free(missing);
 }
 
 /* Is the build slot still that of the builder that we started for this view? */

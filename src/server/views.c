@@ -37,6 +37,7 @@
 #include "server/builder.h"
 #include "server/crash_guard.h"
 #include "server/hooks.h"
+#include "server/replica_identity.h"
 #include "server/shmem.h"
 #include "server/worker_internal.h"
 #include "storage/lmgr.h"
@@ -556,6 +557,8 @@ order_views(void)
 	List	   *sources = NIL;
 	List	   *backlog = NIL;
 	List	   *missing = NIL;
+	List	   *not_needed = NIL;
+	bool		all_known = true;
 	ListCell   *lc;
 	ListCell   *lc2;
 	MemoryContext oldcontext;
@@ -612,7 +615,10 @@ order_views(void)
 
 		view->backlog = view->fill = false;
 		if (view->program == NULL)
+		{
+			all_known = false;
 			continue;
+		}
 
 		view->slow = derive_worker_is_slow(view);
 		view->fill = can_fill_here(view);
@@ -645,8 +651,14 @@ order_views(void)
 	if (derive_worker.stream != NULL)
 		derive_stream_set_sources(derive_worker.stream, sources, backlog);
 
+	/* what a view reads that stands still is not known */
+	if (all_known)
+		not_needed = derive_identity_not_needed(sources);
+
 	oldcontext = MemoryContextSwitchTo(derive_worker.cxt);
 	list_free(derive_worker.without_identity);
+	list_free(derive_worker.identity_not_needed);
 	derive_worker.without_identity = list_copy(missing);
+	derive_worker.identity_not_needed = list_copy(not_needed);
 	MemoryContextSwitchTo(oldcontext);
 }

@@ -249,6 +249,7 @@ leave_database(void)
 	}
 
 	derive_worker_drop_slot();
+	derive_worker_restore_identities();
 	proc_exit(0);
 }
 
@@ -552,7 +553,7 @@ idle(void)
 			return;
 	}
 
-	if (derive_worker.without_identity != NIL)
+	if (derive_worker.without_identity != NIL || derive_worker.identity_not_needed != NIL)
 		timeout = Min(timeout, RETRY_MS);
 	if (derive_worker.reload_at != 0)
 		timeout = Min(timeout, TimestampDifferenceMilliseconds(now, derive_worker.reload_at) + 1);

@@ -186,6 +186,8 @@ typedef struct DeriveWorker
 	/* the views */
 	List	   *views;			/* of WorkerView *, in dependency order */
 	List	   *without_identity;	/* Oids of members, in cxt */
+	List	   *identity_not_needed;	/* Oids of tables that get back
+										 * theirs, in cxt */
 	TimestampTz identity_retry_at;	/* do not try to give it to them before */
 	Oid			registry_oid;	/* derive_state.views */
 	volatile bool reload;		/* the registry changed; set in callbacks */
@@ -585,6 +587,7 @@ extern bool derive_worker_survive_crashes(void);
  * tend.c: between batches
  */
 extern void derive_worker_tend_identity(void);
+extern void derive_worker_restore_identities(void);
 extern void derive_worker_tend_builds(void);
 extern void derive_worker_tend_verifier(void);
 

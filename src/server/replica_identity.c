@@ -1,0 +1,265 @@
+/*-------------------------------------------------------------------------
+ *
+ * replica_identity.c
+ *	  Replica identities of the tables that views read.
+ *
+ * REPLICA IDENTITY FULL makes the log carry the old image of updated and deleted rows.
+ * Tables without a usable key need it, and the sources of histories.  What a table had
+ * before is remembered (base/identities.h), and is given back when no view needs the old
+ * images any more: by the worker after a view was dropped or released, or the table got
+ * a primary key; by DROP EXTENSION in its own transaction, which is the last that
+ * can.  An identity that somebody else has set since is left alone.
+ *
+ *		CREATE TABLE log (line text);			d
+ *		create_view('v', '.. FROM log ..')		f, and the row (log, d, 0)
+ *		DROP MATERIALIZED VIEW v				d again
+ *
+ * Either change needs AccessExclusiveLock for a moment, and everybody who comes while we wait
+ * for it queues up behind us.  Hence the lock timeout, a transaction per table, and later
+ * another try.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/xact.h"
+#include "base/gucs.h"
+#include "base/identities.h"
+#include "base/lock_waiters.h"
+#include "catalog/index.h"
+#include "catalog/pg_class.h"
+#include "commands/tablecmds.h"
+#include "delta/keys.h"
+#include "delta/stream.h"
+#include "nodes/makefuncs.h"
+#include "notify/wait.h"
+#include "server/background.h"
+#include "server/replica_identity.h"
+#include "storage/lmgr.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+/* What a table's replica identity is; false if it is no table, or is gone. */
+static bool
+get_identity(Oid relid, char *identity)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	bool		result;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	*identity = ((Form_pg_class) GETSTRUCT(tuple))->relreplident;
+	result = ((Form_pg_class) GETSTRUCT(tuple))->relkind == RELKIND_RELATION;
+	ReleaseSysCache(tuple);
+	return result;
+}
+
+static void
+alter(Oid relid, char identity, Oid index)
+{
+	AlterTableCmd *cmd = makeNode(AlterTableCmd);
+	ReplicaIdentityStmt *stmt = makeNode(ReplicaIdentityStmt);
+
+	stmt->identity_type = identity;
+	stmt->name = OidIsValid(index) ? get_rel_name(index) : NULL;
+	cmd->subtype = AT_ReplicaIdentity;
+	cmd->def = (Node *) stmt;
+	AlterTableInternal(relid, list_make1(cmd), false);
+}
+
+/* The table is locked. */
+static void
+set_full(Oid relid)
+{
+	DeriveIdentity before = {.relid = relid};
+	Relation	rel;
+
+	/* It may have been dropped, or set, meanwhile. */
+	if (!get_identity(relid, &before.identity) || before.identity == REPLICA_IDENTITY_FULL)
+		return;
+	if (before.identity == REPLICA_IDENTITY_INDEX)
+	{
+		rel = relation_open(relid, NoLock);
+		before.index = RelationGetReplicaIndex(rel);
+		relation_close(rel, NoLock);
+	}
+	alter(relid, REPLICA_IDENTITY_FULL, InvalidOid);
+	derive_identities_set(&before);
+	ereport(LOG,
+			(errmsg("table \"%s\" gets replica identity FULL", get_rel_name(relid)),
+			 errdetail("A view that reads it needs old rows in full.")));
+}
+
+/* The table is locked.  An index that was its identity may be gone. */
+static void
+set_back(const DeriveIdentity *before)
+{
+	char		now;
+
+	derive_identities_forget(before->relid);
+	if (!get_identity(before->relid, &now) || now != REPLICA_IDENTITY_FULL)
+		return;
+	if (before->identity == REPLICA_IDENTITY_INDEX &&
+		(get_rel_relkind(before->index) != RELKIND_INDEX || IndexGetRelation(before->index, true) != before->relid))
+	{
+		ereport(LOG,
+				(errmsg("replica identity of table \"%s\" stays FULL", get_rel_name(before->relid)),
+				 errdetail("The index that was its replica identity no longer exists.")));
+		return;
+	}
+	alter(before->relid, before->identity, before->index);
+	ereport(LOG,
+			(errmsg("table \"%s\" has its former replica identity again", get_rel_name(before->relid)),
+			 errdetail("No view needs old rows of it in full.")));
+}
+
+static const DeriveIdentity *
+find_remembered(Oid relid)
+{
+	ListCell   *lc;
+
+	foreach(lc, derive_identities_all())
+	{
+		if (((DeriveIdentity *) lfirst(lc))->relid == relid)
+			return lfirst(lc);
+	}
+	return NULL;
+}
+
+/* In a transaction of its own, to FULL or back; false if the lock could not be had. */
+static bool
+change(Oid relid, bool full, pg_atomic_uint64 *blocked_on)
+{
+	MemoryContext oldcontext = CurrentMemoryContext;
+	bool		result = true;
+
+	PG_TRY();
+	{
+		const DeriveIdentity *before;
+
+		SetCurrentStatementStartTimestamp();
+		StartTransactionCommand();
+		derive_background_limit_lock_waits(derive_lock_timeout);
+
+		derive_blocked_set(blocked_on, relid, AccessExclusiveLock);
+		LockRelationOid(relid, AccessExclusiveLock);
+		derive_blocked_clear(blocked_on);
+
+		PushActiveSnapshot(GetTransactionSnapshot());
+		if (full)
+			set_full(relid);
+		else if ((before = find_remembered(relid)) != NULL)
+			set_back(before);
+		PopActiveSnapshot();
+		CommitTransactionCommand();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata;
+
+		derive_blocked_clear(blocked_on);
+		MemoryContextSwitchTo(oldcontext);
+		edata = CopyErrorData();
+		if (edata->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
+			PG_RE_THROW();
+		FlushErrorState();
+		AbortOutOfAnyTransaction();
+		FreeErrorData(edata);
+		result = false;
+	}
+	PG_END_TRY();
+
+	MemoryContextSwitchTo(oldcontext);
+	return result;
+}
+
+static bool
+change_all(List *relids, bool full, pg_atomic_uint64 *blocked_on)
+{
+	bool		all = true;
+	ListCell   *lc;
+
+	foreach(lc, relids)
+	{
+		if (!change(lfirst_oid(lc), full, blocked_on))
+			all = false;
+	}
+	return all;
+}
+
+bool
+derive_identity_set(List *relids, pg_atomic_uint64 *blocked_on)
+{
+	return change_all(relids, true, blocked_on);
+}
+
+bool
+derive_identity_restore(List *relids, pg_atomic_uint64 *blocked_on)
+{
+	return change_all(relids, false, blocked_on);
+}
+
+void
+derive_identity_restore_here(void)
+{
+	ListCell   *lc;
+
+	foreach(lc, derive_identities_all())
+	{
+		DeriveIdentity *before = lfirst(lc);
+
+		LockRelationOid(before->relid, AccessExclusiveLock);
+		set_back(before);
+	}
+}
+
+/*
+ * Would the source lack anything if its member had that identity again?  Only by the
+ * default are rows named by the key that it follows now.
+ */
+static bool
+needs_full(const DeriveSource *source, const DeriveIdentity *before)
+{
+	Relation	rel;
+	Relation	member;
+	bool		in_log;
+	bool		result;
+
+	if (!list_member_oid(derive_source_members(source->relid, source->inh), before->relid))
+		return false;
+	if (source->events || before->identity != REPLICA_IDENTITY_DEFAULT)
+		return true;
+	rel = RelationIdGetRelation(source->relid);
+	member = RelationIdGetRelation(before->relid);
+	result = rel == NULL || member == NULL ||
+		derive_member_key(member, source->relid, RelationGetDescr(rel), &in_log) == NULL;
+	if (member != NULL)
+		RelationClose(member);
+	if (rel != NULL)
+		RelationClose(rel);
+	return result;
+}
+
+List *
+derive_identity_not_needed(List *sources)
+{
+	List	   *result = NIL;
+	ListCell   *lc,
+			   *lc2;
+
+	foreach(lc, derive_identities_all())
+	{
+		DeriveIdentity *before = lfirst(lc);
+		bool		needed = false;
+
+		foreach(lc2, sources)
+			needed = needed || needs_full(lfirst(lc2), before);
+		if (!needed)
+			result = lappend_oid(result, before->relid);
+	}
+	return result;
+}

@@ -1,0 +1,33 @@
+/*-------------------------------------------------------------------------
+ *
+ * replica_identity.h
+ *	  Replica identities of the tables that views read.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DERIVE_REPLICA_IDENTITY_H
+#define DERIVE_REPLICA_IDENTITY_H
+
+#include "nodes/pg_list.h"
+#include "port/atomics.h"
+
+/*
+ * Set REPLICA IDENTITY FULL, each in a transaction of its own, waiting for the lock at most
+ * pg_derive.lock_timeout.  False if some lock could not be had: try again
+ * later.
+ */
+extern bool derive_identity_set(List *relids, pg_atomic_uint64 *blocked_on);
+
+/*
+ * The tables of which we have changed the identity and which no longer need that, where these
+ * sources (of DeriveSource *) are all that is read: List of Oid, in CurrentMemoryContext.
+ */
+extern List *derive_identity_not_needed(List *sources);
+
+/* Give them the identity back that they had; otherwise as derive_identity_set(). */
+extern bool derive_identity_restore(List *relids, pg_atomic_uint64 *blocked_on);
+
+/* The same for all tables whose identity we have changed, in the current transaction of a session. */
+extern void derive_identity_restore_here(void);
+
+#endif							/* DERIVE_REPLICA_IDENTITY_H */

@@ -34,6 +34,7 @@ OBJS = \
 	src/base/rowhash.o \
 	src/base/topic.o \
 	src/base/usercode.o \
+	src/base/wait_event.o \
 	src/base/waiting.o \
 	src/capture/caches.o \
 	src/capture/decoder.o \

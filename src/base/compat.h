@@ -41,6 +41,7 @@
 #include "utils/regproc.h"
 #include "utils/relcache.h"
 #include "utils/snapmgr.h"
+#include "utils/wait_event.h"
 /* 16 took the macros for variable-length values out of postgres.h (commit d952373a9). */
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
@@ -242,6 +243,17 @@ derive_compat_vxid_pid(const VirtualTransactionId *vxid)
 	proc = BackendIdGetProc(vxid->backendId);
 #endif
 	return proc != NULL && derive_compat_lxid(proc) == vxid->localTransactionId ? proc->pid : 0;
+}
+
+/* 17 lets extensions name their wait events (commit c9af05465). */
+static inline uint32
+derive_compat_wait_event(const char *name)
+{
+#if PG_VERSION_NUM >= 170000
+	return WaitEventExtensionNew(name);
+#else
+	return PG_WAIT_EXTENSION;
+#endif
 }
 
 /* 16 replaced the pg_xxx_ownercheck() functions (commit afbfc0298). */

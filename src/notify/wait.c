@@ -31,6 +31,7 @@
 #include "access/xlog.h"
 #include "access/xlog_internal.h"
 #include "base/compat.h"
+#include "base/wait_event.h"
 #include "miscadmin.h"
 #include "notify/wait.h"
 #include "pgstat.h"
@@ -120,7 +121,7 @@ derive_wait_until(DeriveWaitPoint *point, XLogRecPtr lsn, int64 timeout_ms,
 				break;
 			sleep_ms = Min(sleep_ms, left);
 		}
-		(void) ConditionVariableTimedSleep(&point->cv, sleep_ms, PG_WAIT_EXTENSION);
+		(void) ConditionVariableTimedSleep(&point->cv, sleep_ms, derive_wait_event(DERIVE_WAIT_VIEW));
 	}
 	ConditionVariableCancelSleep();
 	return result;

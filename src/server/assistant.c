@@ -19,6 +19,7 @@
  */
 #include "postgres.h"
 
+#include "base/wait_event.h"
 #include "materialize/program.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -186,7 +187,7 @@ derive_assistant_nap(long ms)
 
 	derive_background_idle();
 	pgstat_report_stat(true);
-	events = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms, PG_WAIT_EXTENSION);
+	events = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms, derive_wait_event(DERIVE_WAIT_ASSISTANT_IDLE));
 	ResetLatch(MyLatch);
 	return (events & WL_LATCH_SET) != 0;
 }

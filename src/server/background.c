@@ -28,6 +28,7 @@
 #include "base/gucs.h"
 #include "base/lock_waiters.h"
 #include "base/registry.h"
+#include "base/wait_event.h"
 #include "catalog/pg_class.h"
 #include "commands/dbcommands.h"
 #include "deposit/target.h"
@@ -355,7 +356,7 @@ derive_lock_at_end(Oid relid, LOCKMODE mode, pg_atomic_uint64 *blocked_on)
 	while (!lock_within(relid, mode, derive_lock_timeout))
 	{
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 LOCK_PAUSE_MS, PG_WAIT_EXTENSION);
+						 LOCK_PAUSE_MS, derive_wait_event(DERIVE_WAIT_LOCK));
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 		if (derive_someone_waits_for_us())

@@ -59,6 +59,7 @@
 #include "access/xact.h"
 #include "base/position.h"
 #include "base/registry.h"
+#include "base/wait_event.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "server/batch_snapshot.h"
@@ -122,7 +123,7 @@ derive_await_batch(DeriveDatabase *db)
 	ConditionVariablePrepareToSleep(&db->point.cv);
 	while (!(result = pg_atomic_read_u64(&db->answered) >= number) && worker_is_free(db))
 	{
-		(void) ConditionVariableTimedSleep(&db->point.cv, 100, PG_WAIT_EXTENSION);
+		(void) ConditionVariableTimedSleep(&db->point.cv, 100, derive_wait_event(DERIVE_WAIT_BATCH));
 		CHECK_FOR_INTERRUPTS();
 	}
 	ConditionVariableCancelSleep();

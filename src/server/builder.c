@@ -47,6 +47,7 @@
 #include "base/error_context.h"
 #include "base/guard.h"
 #include "base/registry.h"
+#include "base/wait_event.h"
 #include "common/hashfn.h"
 #include "catalog/pg_class.h"
 #include "delta/stream.h"
@@ -367,7 +368,7 @@ await_tracking(void)
 			ConditionVariableCancelSleep();
 			return ready;
 		}
-		(void) ConditionVariableTimedSleep(&build->cv, 1000, PG_WAIT_EXTENSION);
+		(void) ConditionVariableTimedSleep(&build->cv, 1000, derive_wait_event(DERIVE_WAIT_CAPTURE));
 		CHECK_FOR_INTERRUPTS();
 	}
 }

@@ -40,6 +40,7 @@
 #include "access/xact.h"
 #include "base/compat.h"
 #include "base/registry.h"
+#include "base/wait_event.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
@@ -508,7 +509,7 @@ send_away(DeriveDatabase *db, bool finish)
 								FINISH_MS / 1000),
 						 errdetail("If the log cannot be read afterwards then the views are computed anew, and events of topics are lost.")));
 		}
-		(void) ConditionVariableTimedSleep(&db->point.cv, 100, PG_WAIT_EXTENSION);
+		(void) ConditionVariableTimedSleep(&db->point.cv, 100, derive_wait_event(DERIVE_WAIT_WORKER_EXIT));
 	}
 	ConditionVariableCancelSleep();
 }

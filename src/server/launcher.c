@@ -34,6 +34,7 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "base/compat.h"
+#include "base/wait_event.h"
 #include "capture/lives.h"
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
@@ -158,7 +159,7 @@ derive_launcher_main(Datum arg)
 
 		(void) WaitLatch(MyLatch,
 						 WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (sleep_ms >= 0 ? WL_TIMEOUT : 0),
-						 sleep_ms, PG_WAIT_EXTENSION);
+						 sleep_ms, derive_wait_event(DERIVE_WAIT_LAUNCHER_IDLE));
 	}
 }
 

@@ -39,6 +39,7 @@
 #include "base/gucs.h"
 #include "base/lock_waiters.h"
 #include "base/registry.h"
+#include "base/wait_event.h"
 #include "materialize/program.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -113,7 +114,7 @@ derive_worker_restore_identities(void)
 		list_free(relids);
 
 		derive_background_idle();
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, RETRY_MS, PG_WAIT_EXTENSION);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, RETRY_MS, derive_wait_event(DERIVE_WAIT_LOCK));
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}

@@ -64,6 +64,7 @@
 #include "base/lane.h"
 #include "base/lock_waiters.h"
 #include "base/registry.h"
+#include "base/wait_event.h"
 #include "base/waiting.h"
 #include "materialize/program.h"
 #include "miscadmin.h"
@@ -351,7 +352,7 @@ wait_for_next(Verification *v)
 	{
 		set_phase("waiting for the view");
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, v->pause_ms,
-						 PG_WAIT_EXTENSION);
+						 derive_wait_event(DERIVE_WAIT_VERIFIER));
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}

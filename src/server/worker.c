@@ -66,6 +66,7 @@
 #include "base/past.h"
 #include "base/position.h"
 #include "base/registry.h"
+#include "base/wait_event.h"
 #include "commands/dbcommands.h"
 #include "materialize/program.h"
 #include "miscadmin.h"
@@ -421,7 +422,7 @@ handle_error(void)
 	if (backoff > 0)
 	{
 		(void) WaitLatch(MyLatch, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 backoff, PG_WAIT_EXTENSION);
+						 backoff, derive_wait_event(DERIVE_WAIT_ERROR_PAUSE));
 		CHECK_FOR_INTERRUPTS();
 	}
 }
@@ -523,7 +524,7 @@ gather(void)
 		!derive_worker_has_pending_request())
 	{
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 derive_batch_interval - passed, PG_WAIT_EXTENSION);
+						 derive_batch_interval - passed, derive_wait_event(DERIVE_WAIT_BATCH_INTERVAL));
 		ResetLatch(MyLatch);
 	}
 	pg_atomic_write_u32(&derive_worker.db->sleeping, 0);
@@ -591,7 +592,7 @@ idle(void)
 	if (derive_stream_has_pending(derive_worker.stream) ? true : !anything_to_do())
 	{
 		events = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						   timeout, PG_WAIT_EXTENSION);
+						   timeout, derive_wait_event(DERIVE_WAIT_IDLE));
 		ResetLatch(MyLatch);
 		derive_worker_hold_idle();
 		if ((events & WL_TIMEOUT) && timeout == IDLE_MS)

@@ -301,6 +301,7 @@ advance(void *arg)
 	if (row.state == DERIVE_VIEW_BUILDING || view->fill)
 	{
 		counts.inserted = derive_program_build(program, NULL, NULL, NULL);
+		derive_log_built(view->relid, counts.inserted, GetCurrentStatementStartTimestamp());
 		export_unknown(view, move->batch);
 	}
 	else if (row.state == DERIVE_VIEW_CATCHUP && view->slow)

@@ -55,6 +55,7 @@ static struct
 {
 	BackgroundWorkerHandle *handle; /* or NULL; in TopMemoryContext */
 	TimestampTz retry_at;
+	TimestampTz no_process_logged;	/* 0: it has had a process since */
 }			started[DERIVE_ASSISTANTS];
 
 DeriveAssistant *derive_assistant_self = NULL;
@@ -99,10 +100,12 @@ derive_assistant_tend(DeriveAssistantRole role, DeriveDatabase *db)
 	oldcontext = MemoryContextSwitchTo(TopMemoryContext);
 	*handle = derive_background_launch(roles[role].name, "database", MyDatabaseId, roles[role].function, NULL, 0);
 	MemoryContextSwitchTo(oldcontext);
-	if (*handle == NULL)
+	if (*handle != NULL)
+		started[role].no_process_logged = 0;
+	else if (derive_background_log_again(&started[role].no_process_logged))
 		ereport(LOG,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("pg_derive has no background worker left to %s and tries again later", roles[role].purpose),
+				 errmsg("pg_derive has no background worker left to %s and tries again until it gets one", roles[role].purpose),
 				 errhint("You might need to increase \"max_worker_processes\".")));
 }
 

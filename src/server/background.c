@@ -25,6 +25,7 @@
 #include "access/relation.h"
 #include "access/xact.h"
 #include "base/compat.h"
+#include "base/error_context.h"
 #include "base/gucs.h"
 #include "base/lock_waiters.h"
 #include "base/registry.h"
@@ -57,6 +58,9 @@
 /* Between two attempts, for others to get their turn. */
 #define LOCK_PAUSE_MS	200
 
+/* A lasting shortage is logged so often. */
+#define LOG_AGAIN_MS	60000
+
 /* Settings of all our processes, whatever the database or the file says. */
 static const struct
 {
@@ -79,6 +83,8 @@ static const struct
 	{"backslash_quote", "safe_encoding"},
 	{"temp_file_limit", "-1"},
 };
+
+static emit_log_hook_type prev_emit_log = NULL;
 
 static void release_user_locks(XactEvent event, void *arg);
 
@@ -117,6 +123,17 @@ set_title(Oid dboid)
 	CommitTransactionCommand();
 }
 
+bool
+derive_background_log_again(TimestampTz *last)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (*last != 0 && !TimestampDifferenceExceeds(*last, now, LOG_AGAIN_MS))
+		return false;
+	*last = now;
+	return true;
+}
+
 void
 derive_background_idle(void)
 {
@@ -124,15 +141,37 @@ derive_background_idle(void)
 	pgstat_report_activity(STATE_IDLE, "");
 }
 
+/*
+ * Our processes have no clients whom they would fail: that one is asked to end, mostly
+ * since the server stops, is nothing to be alarmed about.  Who monitors the log looks
+ * for FATAL.
+ */
+static void
+hide_termination(ErrorData *edata)
+{
+	if (edata->elevel == FATAL && edata->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
+		edata->output_to_server = false;
+	if (prev_emit_log)
+		prev_emit_log(edata);
+}
+
+void
+derive_background_init(void)
+{
+	derive_is_worker = true;
+	prev_emit_log = emit_log_hook;
+	emit_log_hook = hide_termination;
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+}
+
 void
 derive_background_start(Oid dboid)
 {
 	int			i;
 
-	derive_is_worker = true;
-	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	pqsignal(SIGTERM, die);
-	BackgroundWorkerUnblockSignals();
+	derive_background_init();
 
 	/* a database that lets nobody in has a slot all the same */
 	BackgroundWorkerInitializeConnectionByOid(dboid, InvalidOid, BGWORKER_BYPASS_ALLOWCONN);
@@ -418,6 +457,17 @@ derive_renew_view(Oid view, Oid *busy)
 	return done;
 }
 
+
+void
+derive_log_built(Oid view, int64 rows, TimestampTz since)
+{
+	double		seconds = TimestampDifferenceMilliseconds(since, GetCurrentTimestamp()) / 1000.0;
+
+	ereport(LOG,
+			(errmsg_plural("view \"%s\" is filled: " INT64_FORMAT " row in %.1f s",
+						   "view \"%s\" is filled: " INT64_FORMAT " rows in %.1f s",
+						   (unsigned long) rows, derive_relation_name(view), rows, seconds)));
+}
 
 char *
 derive_error_text(const ErrorData *edata)

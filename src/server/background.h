@@ -26,8 +26,17 @@
 extern BackgroundWorkerHandle *derive_background_launch(const char *kind, const char *class, Oid object,
 														const char *function, const void *extra, Size size);
 
-/* Signals, connection as superuser, settings, title. */
+/* Signals, and what goes to the server log. */
+extern void derive_background_init(void);
+
+/* The same; connection as superuser, settings, title. */
 extern void derive_background_start(Oid dboid);
+
+/*
+ * Is it time to log something that goes on, such as a shortage?  At once, and then each
+ * minute.  *last is when it was logged before; the caller sets it to 0 when it is over.
+ */
+extern bool derive_background_log_again(TimestampTz *last);
 
 /* For pg_stat_activity: nothing is done at present. */
 extern void derive_background_idle(void);
@@ -80,6 +89,9 @@ extern void derive_lock_at_end(Oid relid, LOCKMODE mode, pg_atomic_uint64 *block
  * caller must abort its transaction.
  */
 extern bool derive_renew_view(Oid view, Oid *busy);
+
+/* Log that a view has been filled: so many rows, since then. */
+extern void derive_log_built(Oid view, int64 rows, TimestampTz since);
 
 /* What is to be remembered of an error; in CurrentMemoryContext, or the error's. */
 extern char *derive_error_text(const ErrorData *edata);

@@ -392,6 +392,7 @@ fill(void)
 	List	   *reads;
 	List	   *writes;
 	List	   *missing;
+	int64		filled = -1;
 	Oid			busy = InvalidOid;
 
 	set_phase("taking locks");
@@ -447,7 +448,7 @@ fill(void)
 		recomputing = false;
 	}
 	else
-		(void) derive_program_build(program, show_progress, take_lock, NULL);
+		filled = derive_program_build(program, show_progress, take_lock, NULL);
 	set_filling(false);
 	DERIVE_DEBUG_POINT("build-after-fill");
 
@@ -459,6 +460,8 @@ fill(void)
 
 	PopActiveSnapshot();
 	set_phase("handing over");
+	if (filled >= 0)
+		derive_log_built(args.view, filled, build->started_at);
 	derive_background_commit();
 	MemoryContextSwitchTo(context);
 	return true;

@@ -70,6 +70,7 @@ typedef struct Child
 	TimestampTz started_at;
 	TimestampTz retry_at;
 	int			failures;
+	TimestampTz no_process_logged;	/* 0: it has a process, or was not tried */
 } Child;
 
 static Child *children;
@@ -111,10 +112,7 @@ derive_launcher_main(Datum arg)
 	DeriveShared *shared = derive_shared();
 	int			i;
 
-	derive_is_worker = true;
-	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	pqsignal(SIGTERM, die);
-	BackgroundWorkerUnblockSignals();
+	derive_background_init();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	pgstat_report_appname("pg_derive launcher");
 	derive_lives_mark();
@@ -427,13 +425,15 @@ start_worker(int slot)
 	if (child->handle != NULL)
 	{
 		child->started_at = GetCurrentTimestamp();
+		child->no_process_logged = 0;
 		LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 		db->no_process = false;
 		LWLockRelease(shared->lock);
 	}
 	else
 	{
-		if (child->failures++ == 0)
+		child->failures++;
+		if (derive_background_log_again(&child->no_process_logged))
 			warn_no_process(child->dboid);
 		LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 		db->start_failures = child->failures;

@@ -302,7 +302,7 @@ tend_internal(WorkerView *view)
 void
 derive_worker_tend_builds(void)
 {
-	static bool no_process = false; /* that has been said */
+	static TimestampTz no_process_logged = 0;
 	int			running = 0;
 	ListCell   *lc;
 	TimestampTz now = 0;
@@ -380,15 +380,14 @@ derive_worker_tend_builds(void)
 			view->build = NULL;
 			view->retry_at = TimestampTzPlusMilliseconds(now, RETRY_MS);
 			set_waits(view, "a process (max_worker_processes)");
-			if (!no_process)
+			if (derive_background_log_again(&no_process_logged))
 				ereport(LOG,
 						(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 						 errmsg("pg_derive has no background worker left to build a view and tries again until it gets one"),
 						 errhint("You might need to increase \"max_worker_processes\".")));
-			no_process = true;
 			break;
 		}
-		no_process = false;
+		no_process_logged = 0;
 		running++;
 	}
 }

@@ -347,6 +347,8 @@ derive_worker_load_registry(void)
 		derive_worker.leave = true;
 	else if (derive_worker.db->epoch == 0)
 	{
+		derive_worker_announce();
+
 		/* The launcher may probe the next database. */
 		LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
 		derive_worker.db->epoch = 1;

@@ -94,6 +94,8 @@
 
 DeriveWorker derive_worker;
 
+static bool announced = false;	/* in the server log */
+
 static void worker_attach(Oid dboid);
 static void worker_detach(int code, Datum arg);
 static void main_loop(void);
@@ -200,10 +202,22 @@ worker_attach(Oid dboid)
 	on_shmem_exit(worker_detach, (Datum) 0);
 }
 
+void
+derive_worker_announce(void)
+{
+	announced = true;
+	ereport(LOG,
+			(errmsg("pg_derive worker for database \"%s\" started", derive_worker.dbname)));
+}
+
 static void
 worker_detach(int code, Datum arg)
 {
 	DeriveShared *shared = derive_shared();
+
+	if (announced)
+		ereport(LOG,
+				(errmsg("pg_derive worker for database \"%s\" stopped", derive_worker.dbname)));
 
 	pg_atomic_write_u32(&derive_worker.db->sleeping, 0);
 	derive_blocked_clear(&derive_worker.db->point.blocked_on);

@@ -588,6 +588,9 @@ extern bool derive_worker_survive_crashes(void);
  */
 extern void derive_worker_tend_identity(void);
 extern void derive_worker_restore_identities(void);
+
+/* Log that there is a worker, now that it is known to have something to do. */
+extern void derive_worker_announce(void);
 extern void derive_worker_tend_builds(void);
 extern void derive_worker_tend_verifier(void);
 

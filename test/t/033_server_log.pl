@@ -57,6 +57,12 @@ SELECT derive.create_view('counted', 'SELECT count(*) FROM numbers');
 wait_derived($node);
 is_exact($node, 'before the errors');
 
+# ---- what was done without being asked for
+
+like(slurp_file($node->logfile), qr/LOG:  pg_derive worker for database "postgres" started\n/, 'a worker started');
+like(slurp_file($node->logfile), qr/LOG:  view "\Q"My App".quotients\E" is filled: 2 rows in \d+\.\d s\n/, 'a view was built');
+like(slurp_file($node->logfile), qr/LOG:  view "public\.counted" is filled: 1 row in \d+\.\d s\n/, 'and another one');
+
 # ---- who it is, and what it does: nothing, at the moment
 my $idle = q{SELECT state = 'idle' AND query = '' FROM pg_stat_activity WHERE backend_type = 'pg_derive worker'};
 ok($node->poll_query_until('postgres', $idle), 'pg_stat_activity shows that the worker does nothing');
@@ -169,5 +175,16 @@ wait_derived($node, 'at the end');
 is_exact($node, 'at the end');
 unlike(slurp_file($node->logfile), qr/(?:relation|view|table|index) \d/, 'no OID in the log');
 log_is_clean($node);
+
+# ---- the end
+
+my $offset_of_end = -s $node->logfile;
+$node->safe_psql('postgres', q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'pg_derive worker'});
+log_has(qr/LOG:  pg_derive worker for database "postgres" stopped\n.*started\n/s, $offset_of_end, 'a worker that is terminated');
+$node->safe_psql('postgres', q{INSERT INTO numbers VALUES (100, 100)});
+wait_derived($node, 'with another worker');
 $node->stop;
+$log = slurp_file($node->logfile, $offset_of_end);
+is(scalar(() = $log =~ /LOG:  pg_derive worker for database "postgres" stopped\n/g), 2, 'a worker stops with the server');
+unlike($log, qr/FATAL/, 'which is no reason for alarm');
 done_testing();

@@ -168,6 +168,7 @@ OBJS = \
 	src/sql/append.o \
 	src/sql/arguments.o \
 	src/sql/declare.o \
+	src/sql/drop.o \
 	src/sql/foreign_code.o \
 	src/sql/histories.o \
 	src/sql/maintain.o \
@@ -216,6 +217,7 @@ REGRESS = \
 	settings \
 	names \
 	publications \
+	declaring \
 	definitions \
 	foreign_code \
 	leftovers \

@@ -362,11 +362,32 @@ COMMENT ON FUNCTION derive_state.builds() IS 'views being built, or to be built;
 CREATE SCHEMA derive;
 COMMENT ON SCHEMA derive IS 'materialized views that follow their tables';
 
-CREATE FUNCTION derive.create_view(name text, query text) RETURNS regclass
+CREATE FUNCTION derive.create_view(
+	name text,
+	query text,
+	if_not_exists boolean DEFAULT false,
+	with_data boolean DEFAULT true)
+	RETURNS regclass
 	AS 'MODULE_PATHNAME', 'derive_create_view_sql'
 	LANGUAGE C CALLED ON NULL INPUT VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION derive.create_view(text, text) IS
-	'create a materialized view and keep it fresh; it is filled after commit';
+COMMENT ON FUNCTION derive.create_view(text, text, boolean, boolean) IS
+	'create a materialized view and keep it fresh; it is filled after commit, or without data when derive.resume() is called';
+
+-- A literal of unknown type is text for the parser, rather than boolean or an array.
+CREATE FUNCTION derive.create_view(
+	name text,
+	derivation text,
+	sources text,
+	columns text DEFAULT NULL,
+	key text[] DEFAULT NULL,
+	options jsonb DEFAULT NULL,
+	if_not_exists boolean DEFAULT false,
+	with_data boolean DEFAULT true)
+	RETURNS regclass
+	AS 'MODULE_PATHNAME', 'derive_create_derived_view_of_text_sql'
+	LANGUAGE C CALLED ON NULL INPUT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION derive.create_view(text, text, text, text, text[], jsonb, boolean, boolean) IS
+	'create a view that a derivation maintains, see derive.derivations; its sources are one name, or several as {a, b}';
 
 CREATE FUNCTION derive.create_view(
 	name text,
@@ -374,12 +395,14 @@ CREATE FUNCTION derive.create_view(
 	sources regclass[],
 	columns text DEFAULT NULL,
 	key text[] DEFAULT NULL,
-	options jsonb DEFAULT NULL)
+	options jsonb DEFAULT NULL,
+	if_not_exists boolean DEFAULT false,
+	with_data boolean DEFAULT true)
 	RETURNS regclass
 	AS 'MODULE_PATHNAME', 'derive_create_derived_view_sql'
 	LANGUAGE C CALLED ON NULL INPUT VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION derive.create_view(text, text, regclass[], text, text[], jsonb) IS
-	'create a view that a derivation maintains, see derive.derivations';
+COMMENT ON FUNCTION derive.create_view(text, text, regclass[], text, text[], jsonb, boolean, boolean) IS
+	'the same with sources as an array';
 
 CREATE FUNCTION derive.apply(
 	derivation text,
@@ -403,6 +426,16 @@ CREATE FUNCTION derive.release(view regclass) RETURNS void
 	LANGUAGE C CALLED ON NULL INPUT VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION derive.release(regclass) IS
 	'stop maintaining a view; it stays as an ordinary materialized view';
+
+CREATE FUNCTION derive.drop_view(
+	name text,
+	if_exists boolean DEFAULT false,
+	cascade boolean DEFAULT false)
+	RETURNS void
+	AS 'MODULE_PATHNAME', 'derive_drop_view_sql'
+	LANGUAGE C CALLED ON NULL INPUT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION derive.drop_view(text, boolean, boolean) IS
+	'drop a maintained view with all that is kept for it, and with cascade what depends on it';
 
 CREATE FUNCTION derive.pause(view regclass) RETURNS void
 	AS 'MODULE_PATHNAME', 'derive_pause_sql'
@@ -773,15 +806,16 @@ CREATE FUNCTION derive.create_topic(
 	name text,
 	columns text,
 	key text[] DEFAULT NULL,
-	options jsonb DEFAULT NULL)
+	options jsonb DEFAULT NULL,
+	if_not_exists boolean DEFAULT false)
 	RETURNS regclass
 	LANGUAGE sql VOLATILE PARALLEL UNSAFE
 	RETURN derive.create_view(name, 'topic', '{}'::pg_catalog.regclass[],
 		'(event_id bigint, event_lsn pg_lsn, event_time timestamptz, '
 			OPERATOR(pg_catalog.||) pg_catalog.regexp_replace(columns, '^\s*\((.*)\)\s*$', '\1')
 			OPERATOR(pg_catalog.||) ')',
-		key, options);
-COMMENT ON FUNCTION derive.create_topic(text, text, text[], jsonb) IS
+		key, options, if_not_exists);
+COMMENT ON FUNCTION derive.create_topic(text, text, text[], jsonb, boolean) IS
 	'create a topic: events that are written to the log only, and kept as rows of a view';
 
 CREATE FUNCTION derive.append(topic regclass, event record) RETURNS pg_lsn

@@ -43,6 +43,8 @@ INSERT INTO calls (call, may) VALUES
 	('SELECT * FROM derive.apply(''history'', ARRAY[%t], NULL, NULL) AS t(id int, x int, version bigint, operation text, xid xid8, lsn pg_lsn, '
 	 'committed_at timestamptz, ended_by text, until_xid xid8, until_lsn pg_lsn, until timestamptz)', '{table_owner, view_owner}'),
 	('SELECT derive.plan(''SELECT x FROM r.t'')', '{table_owner, view_owner}'),
+	('SELECT derive.create_view(''r.new'', ''history'', ''r.t'')', '{view_owner}'),
+	('SELECT derive.drop_view(''r.v'')', '{view_owner}'),
 	('SELECT derive.maintain(%p)', '{view_owner}'),
 	('SELECT derive.release(%v)', '{view_owner}'),
 	('SELECT derive.pause(%v)', '{view_owner}'),

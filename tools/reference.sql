@@ -13,7 +13,7 @@ SET LOCAL search_path = pg_catalog;
 
 CREATE TEMP TABLE groups (number int, title text, functions text[]) ON COMMIT DROP;
 INSERT INTO groups VALUES
-	(1, 'Declaring', '{create_view, maintain, release, apply}'),
+	(1, 'Declaring', '{create_view, drop_view, maintain, release, apply}'),
 	(2, 'Reading', '{wait}'),
 	(3, 'Checking and mending', '{check, verify, repair, explain, plan, pause, resume}'),
 	(4, 'Histories', '{as_of, changes_of}'),

@@ -47,6 +47,7 @@
 #include "server/background.h"
 #include "server/builder.h"
 #include "server/crash_guard.h"
+#include "server/dependents.h"
 #include "server/shmem.h"
 #include "server/worker_internal.h"
 #include "storage/lmgr.h"
@@ -140,7 +141,7 @@ lock_row(WorkerView *view, bool *gone)
 static void
 send_back(WorkerView *view)
 {
-	view->row->rebuild = derive_worker_is_populated(view->relid);
+	view->row->rebuild = derive_is_populated(view->relid);
 	if (!view->row->rebuild)
 		view->row->position = NULL;
 	else if (view->row->position == NULL)

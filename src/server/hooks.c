@@ -74,6 +74,7 @@
 #include "server/request.h"
 #include "server/shmem.h"
 #include "storage/ipc.h"
+#include "storage/lmgr.h"
 #include "tcop/utility.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -343,13 +344,34 @@ changes_column_type(Node *stmt)
 }
 
 /*
- * REFRESH MATERIALIZED VIEW of a maintained view.  False: not ours, or an error
- * that the server itself reports best.
+ * A view without data that its owner wants filled: now, with what this transaction
+ * has written, as ever.  Its maintenance begins at the commit.  False if a builder may
+ * be at it.
+ */
+static bool
+begins_now(DeriveViewRow *row)
+{
+	if (derive_is_populated(row->relid) ||
+		(row->state != DERIVE_VIEW_PAUSED && !derive_registry_changed_here(row->relid)))
+		return false;
+	LockRelationOid(row->relid, AccessExclusiveLock);
+	row = derive_registry_get(row->relid);
+	if (row == NULL || derive_is_populated(row->relid))
+		return false;
+	if (row->state == DERIVE_VIEW_PAUSED)
+		derive_restart_view(row);
+	return derive_registry_changed_here(row->relid);
+}
+
+/*
+ * REFRESH MATERIALIZED VIEW of a maintained view.  False: not ours, or what the
+ * server itself does or reports best.
  */
 static bool
 refresh_maintained(RefreshMatViewStmt *stmt)
 {
 	Oid			relid = RangeVarGetRelid(stmt->relation, NoLock, true);
+	DeriveViewRow *row;
 
 	if (!OidIsValid(relid) || get_rel_relkind(relid) != RELKIND_MATVIEW ||
 		!derive_may_refresh(relid, GetUserId()))
@@ -361,7 +383,8 @@ refresh_maintained(RefreshMatViewStmt *stmt)
 				(errmsg("\"%s\" belongs to pg_derive and is not refreshed", get_rel_name(relid))));
 		return true;
 	}
-	if (derive_registry_get(relid) == NULL)
+	row = derive_registry_get(relid);
+	if (row == NULL)
 		return false;
 
 	PreventCommandIfReadOnly("REFRESH MATERIALIZED VIEW");
@@ -371,7 +394,13 @@ refresh_maintained(RefreshMatViewStmt *stmt)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("cannot empty the maintained view \"%s\"", get_rel_name(relid)),
 				 errhint("Call derive.release() for the view first.")));
+	if (begins_now(row))
+		return false;
 	derive_repair_view(relid);
+	if (TransactionIdIsValid(GetTopTransactionIdIfAny()) && !derive_registry_changed_here(relid))
+		ereport(NOTICE,
+				(errmsg("view \"%s\" does not have the changes of this transaction yet", get_rel_name(relid)),
+				 errdetail("It follows when the transaction has committed.")));
 	return true;
 }
 

@@ -632,6 +632,8 @@ derive_repair_view(Oid view)
 	DeriveViewRow *row = derive_registry_get(view);
 	RequestWait wait = {.kind = DERIVE_REQUEST_REPAIR,.view = view};
 
+	if (row->state == DERIVE_VIEW_PAUSED)
+		(void) check_view_row(row, InvalidXLogRecPtr, false);	/* says so */
 	if (derive_registry_changed_here(view))
 	{
 		ereport(NOTICE,

@@ -41,6 +41,7 @@
 #include "postgres.h"
 
 #include "materialize/program.h"
+#include "server/dependents.h"
 #include "server/worker_internal.h"
 
 /* After an error, if there was a change; and the longest pause, which is also that without a change. */
@@ -102,7 +103,7 @@ can_read_sources(WorkerView *view)
 
 	foreach(lc, view->program->view_sources)
 	{
-		if (!derive_worker_is_populated(lfirst_oid(lc)))
+		if (!derive_is_populated(lfirst_oid(lc)))
 			return false;
 	}
 	return true;
@@ -136,7 +137,7 @@ derive_worker_watch_failed_view(WorkerView *view, DeriveBatch *batch)
 		plan(view, now);		/* it is told when they are */
 		return false;
 	}
-	if (derive_worker_can_be_built(view) || !derive_worker_is_populated(view->relid))
+	if (derive_worker_can_be_built(view) || !derive_is_populated(view->relid))
 		return derive_worker_send_to_retry(view);
 	derive_worker_note_retry(view);
 	view->retried = true;

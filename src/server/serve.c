@@ -27,6 +27,7 @@
 #include "materialize/program.h"
 #include "miscadmin.h"
 #include "server/background.h"
+#include "server/dependents.h"
 #include "server/shmem.h"
 #include "server/worker_internal.h"
 
@@ -169,7 +170,7 @@ derive_worker_collect_requests(void)
 					active->error = view->row->error ? view->row->error : "the view has failed";
 					view->repair = false;
 				}
-				else if (!derive_worker_is_populated(view->relid))
+				else if (!derive_is_populated(view->relid))
 				{
 					/* It never was built: do that. */
 					view->row->state = DERIVE_VIEW_BUILDING;

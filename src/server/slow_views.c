@@ -63,6 +63,7 @@
 #include "materialize/program.h"
 #include "miscadmin.h"
 #include "server/assistant.h"
+#include "server/dependents.h"
 #include "server/shmem.h"
 #include "server/worker_internal.h"
 #include "storage/lmgr.h"
@@ -248,7 +249,7 @@ is_wanted(WorkerView *view)
 {
 	return view->program == NULL || view->row->rebuild || any_source_came_back(view) ||
 		(view->journal != NULL && !view->journal->active) ||
-		(view->row->state == DERIVE_VIEW_READY && !derive_worker_is_populated(view->relid));
+		(view->row->state == DERIVE_VIEW_READY && !derive_is_populated(view->relid));
 }
 
 /* A session has asked for its repair: let that be done, or tell that it is.  True if something was written. */
@@ -513,7 +514,7 @@ can_leave(WorkerView *view)
 {
 	return view->locked && view->row->state == DERIVE_VIEW_READY && !view->stale && view->kept &&
 		view->lane->error == NULL && !derive_worker_needs_recompute(view) &&
-		derive_worker_is_populated(view->relid);
+		derive_is_populated(view->relid);
 }
 
 bool
@@ -526,7 +527,7 @@ derive_worker_assign_lane(void)
 	{
 		WorkerView *view = lfirst(lc);
 		bool		repaired = view->row->state == DERIVE_VIEW_FAILED && (view->repair || view->retried) &&
-		derive_worker_is_populated(view->relid);
+		derive_is_populated(view->relid);
 
 		if (view->program == NULL || view->slow == (view->lane != NULL) ||
 			!(has_place(view) || repaired) || (view->lane != NULL && !can_leave(view)) || !lock_rows(view))

@@ -36,6 +36,7 @@
 #include "server/background.h"
 #include "server/builder.h"
 #include "server/crash_guard.h"
+#include "server/dependents.h"
 #include "server/hooks.h"
 #include "server/replica_identity.h"
 #include "server/shmem.h"
@@ -388,7 +389,7 @@ mark_outdated_views(void)
 		if ((uint64) view->row->members != view->digest)
 			view->row->rebuild = true;	/* partitions came or went, or columns
 										 * took other names */
-		if (!derive_worker_is_populated(view->relid))
+		if (!derive_is_populated(view->relid))
 			view->row->rebuild = true;	/* emptied without our library */
 	}
 }
@@ -483,19 +484,6 @@ load_views(List *rows)
  * ----------------------------------------------------------------
  */
 
-bool
-derive_worker_is_populated(Oid relid)
-{
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	bool		result;
-
-	if (!HeapTupleIsValid(tuple))
-		return false;
-	result = ((Form_pg_class) GETSTRUCT(tuple))->relispopulated;
-	ReleaseSysCache(tuple);
-	return result;
-}
-
 /*
  * A view that reads other maintained views cannot be left to a builder, since
  * only the worker knows at which position they stand: it is filled inside a
@@ -516,10 +504,12 @@ can_fill_here(WorkerView *view)
 
 		if (source == NULL)
 			continue;
-		if (source->row->state == DERIVE_VIEW_FAILED && !derive_worker_is_populated(source->relid))
+		if ((source->row->state == DERIVE_VIEW_FAILED || source->row->state == DERIVE_VIEW_PAUSED) &&
+			!derive_is_populated(source->relid))
 		{
-			derive_worker_fail_view(view, psprintf("it reads view \"%s\", which could not be built",
-												   get_rel_name(source->relid)),
+			derive_worker_fail_view(view, psprintf("it reads view \"%s\", which %s", get_rel_name(source->relid),
+												   source->row->state == DERIVE_VIEW_FAILED ? "could not be built" :
+												   "is paused and has never been filled"),
 									&error, true);
 			return false;
 		}
@@ -625,7 +615,7 @@ order_views(void)
 		view->slow = derive_worker_is_slow(view);
 		view->fill = can_fill_here(view);
 		view->backlog = derive_worker_wants_backlog(view);
-		if (view->row->state == DERIVE_VIEW_READY && !view->slow && !derive_worker_is_populated(view->relid))
+		if (view->row->state == DERIVE_VIEW_READY && !view->slow && !derive_is_populated(view->relid))
 			view->fill = true;
 		derive_worker_store_basis(view);
 

@@ -333,9 +333,6 @@ extern void derive_worker_note_invalidation(Datum arg, Oid relid);
 /* Bring everything in line with the registry, in transactions of its own. */
 extern void derive_worker_load_registry(void);
 
-/* Has the materialized view any contents? */
-extern bool derive_worker_is_populated(Oid relid);
-
 /* Does the stream follow all base tables of the view, and has it done so long enough? */
 extern bool derive_worker_sources_complete(WorkerView *view);
 

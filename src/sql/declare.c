@@ -16,7 +16,11 @@
 #include "base/eval_settings.h"
 #include "base/gucs.h"
 #include "base/registry.h"
+#include "catalog/dependency.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "commands/extension.h"
 #include "compile/unqualified.h"
 #include "compile/verdict.h"
 #include "derive/definition.h"
@@ -46,6 +50,7 @@
 
 PG_FUNCTION_INFO_V1(derive_create_view_sql);
 PG_FUNCTION_INFO_V1(derive_create_derived_view_sql);
+PG_FUNCTION_INFO_V1(derive_create_derived_view_of_text_sql);
 PG_FUNCTION_INFO_V1(derive_apply_sql);
 PG_FUNCTION_INFO_V1(derive_plan_sql);
 
@@ -76,31 +81,42 @@ announce_recompute(Oid view, const DeriveVerdict *verdict)
 			 verdict->hint ? errhint("%s", verdict->hint) : 0));
 }
 
-/*
- * Put a materialized view, on which we hold AccessExclusiveLock, under
- * maintenance.
- */
 void
-derive_declare_view(Oid view)
+derive_refuse_pausing_topic(Oid view)
+{
+	if (derive_view_is_topic(view))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("topic \"%s\" cannot be paused", get_rel_name(view)),
+				 errdetail("Events that are appended meanwhile would be lost."),
+				 errhint("Pause the views that read it instead.")));
+}
+
+void
+derive_declare_view(Oid view, bool with_data)
 {
 	DeriveProgram *program;
+	DeriveViewRow *present = derive_registry_get(view);
 	DeriveViewRow row;
 	List	   *advice;
 	ListCell   *lc;
 
-	if (derive_registry_get(view) != NULL)
+	if (present != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
-				 errmsg("materialized view \"%s\" is already maintained", get_rel_name(view))));
+				 errmsg("materialized view \"%s\" is already maintained", get_rel_name(view)),
+				 present->state != DERIVE_VIEW_PAUSED ? 0 : errhint("Call derive.resume() for the view.")));
 
 	memset(&row, 0, sizeof(row));
 	row.relid = view;
-	row.state = DERIVE_VIEW_BUILDING;
+	row.state = with_data ? DERIVE_VIEW_BUILDING : DERIVE_VIEW_PAUSED;
 	row.created_at = GetCurrentTimestamp();
 	row.settings = derive_settings_current();
 	derive_registry_insert(&row);
 
 	program = derive_program_create(view);
+	if (!with_data)
+		derive_refuse_pausing_topic(view);
 	derive_program_describe(program, &row);
 	derive_registry_update(&row);
 	foreach(lc, derive_program_verdicts(program))
@@ -227,38 +243,81 @@ create_matview(RangeVar *relation, Oid schema, const char *query)
 	return result;
 }
 
-/*
- * CREATE MATERIALIZED VIEW name AS query, as the current user, and put it under
- * maintenance.  name may be qualified.  Returns the view.
- */
-static Oid
-create_view(const char *name, const char *query)
+/* What the calls of derive.create_view() have in common. */
+typedef struct CreateArguments
 {
-	RangeVar   *relation = makeRangeVarFromNameList(textToQualifiedNameList(cstring_to_text(name)));
-	Oid			schema;
-	Oid			view;
+	RangeVar   *relation;		/* name, maybe with a schema */
+	bool		with_data;
+	Oid			schema;			/* in which it will be, as CREATE decides */
+	Oid			existing;		/* what has the name already, if that is no
+								 * error */
+} CreateArguments;
 
+/* Those are arguments number 0, flags and flags + 1.  Before anything of the others is looked at. */
+static CreateArguments
+create_arguments(FunctionCallInfo fcinfo, int flags)
+{
+	CreateArguments result;
+	bool		maintained;
+
+	derive_require_argument(fcinfo, flags);
+	derive_require_argument(fcinfo, flags + 1);
 	PreventCommandIfReadOnly("derive.create_view()");
 	derive_require_service();
-	/* where it will be created, as the command decides */
-	schema = RangeVarGetCreationNamespace(relation);
-	if (OidIsValid(get_relname_relid(relation->relname, schema)))
+	result.relation = makeRangeVarFromNameList(textToQualifiedNameList(PG_GETARG_TEXT_PP(0)));
+	result.with_data = PG_GETARG_BOOL(flags + 1);
+	result.schema = RangeVarGetCreationNamespace(result.relation);
+	result.existing = get_relname_relid(result.relation->relname, result.schema);
+	if (!OidIsValid(result.existing))
+		return result;
+
+	if (!PG_GETARG_BOOL(flags))
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_TABLE),
-				 errmsg("relation \"%s\" already exists", relation->relname)));
-	view = create_matview(relation, schema, query);
+				 errmsg("relation \"%s\" already exists", result.relation->relname)));
+	if (creating_extension)
+	{
+		ObjectAddress address;
+
+		/* it could be somebody's who lay in wait for the script */
+		ObjectAddressSet(address, RelationRelationId, result.existing);
+		checkMembershipInCurrentExtension(&address);
+	}
+	maintained = derive_registry_get(result.existing) != NULL;
+	ereport(NOTICE,
+			(errcode(ERRCODE_DUPLICATE_TABLE),
+			 errmsg("relation \"%s\" already exists, skipping", result.relation->relname),
+			 maintained ? 0 : errdetail("It is not a maintained view."),
+			 maintained || get_rel_relkind(result.existing) != RELKIND_MATVIEW ? 0 :
+			 errhint("Call derive.maintain() for the view.")));
+	return result;
+}
+
+/*
+ * CREATE MATERIALIZED VIEW name AS query, as the current user, and put it under
+ * maintenance.  Returns the view.
+ */
+static Oid
+create_view(const CreateArguments *arguments, const char *query)
+{
+	Oid			view = create_matview(arguments->relation, arguments->schema, query);
+
 	LockRelationOid(view, AccessExclusiveLock);
-	derive_declare_view(view);
+	derive_declare_view(view, arguments->with_data);
 	return view;
 }
 
-/* derive.create_view(name, query) */
+/* derive.create_view(name, query, if_not_exists, with_data) */
 Datum
 derive_create_view_sql(PG_FUNCTION_ARGS)
 {
+	CreateArguments arguments;
+
 	derive_require_arguments(fcinfo, 2);
-	PG_RETURN_OID(create_view(text_to_cstring(PG_GETARG_TEXT_PP(0)),
-							  text_to_cstring(PG_GETARG_TEXT_PP(1))));
+	arguments = create_arguments(fcinfo, 2);
+	if (OidIsValid(arguments.existing))
+		PG_RETURN_OID(arguments.existing);
+	PG_RETURN_OID(create_view(&arguments, text_to_cstring(PG_GETARG_TEXT_PP(1))));
 }
 
 /* derive.plan(query): as derive.create_view() would, without a view. */
@@ -315,32 +374,74 @@ in_parentheses(const char *columns)
 	return columns[0] == '(' ? pstrdup(columns) : psprintf("(%s)", columns);
 }
 
-/*
- * The same for a derivation.  columns: "(name type, ...)", or NULL for the
- * derivation's default.
- */
-static Oid
-create_derived_view(const char *name, DeriveDefinition *definition, const char *columns)
+/* Is it "true" or the like, and no relation?  Then it was meant for the other create_view(). */
+static bool
+is_misplaced_flag(const char *source)
 {
-	DeriveProgram *program = derive_program_without_view(definition, NULL);
-	char	   *list = columns ? in_parentheses(columns) : columns_text(derive_program_columns(program));
+	bool		value;
 
-	derive_program_free(program);
-	return create_view(name, derive_definition_query(definition, list));
+	return parse_bool(source, &value) &&
+		!OidIsValid(RangeVarGetRelid(makeRangeVar(NULL, pstrdup(source), -1), NoLock, true));
 }
 
-/* derive.create_view(name, derivation, sources, columns, key, options) */
+/* Sources as people write them: log, "S s".log, or {a, b}. */
+static ArrayType *
+sources_of_text(char *text)
+{
+	Datum		source;
+	Oid			input;
+	Oid			param;
+
+	if (text[strspn(text, " \t\r\n")] == '{')
+	{
+		getTypeInputInfo(REGCLASSARRAYOID, &input, &param);
+		return DatumGetArrayTypeP(OidInputFunctionCall(input, text, param, -1));
+	}
+	if (is_misplaced_flag(text))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation \"%s\" does not exist", text),
+				 errdetail("The third argument of derive.create_view() is the source of a derivation unless it is of type boolean."),
+				 errhint("Write if_not_exists => %s.", text)));
+	source = DirectFunctionCall1(regclassin, CStringGetDatum(text));
+	return construct_array(&source, 1, REGCLASSOID, sizeof(Oid), true, TYPALIGN_INT);
+}
+
+/* derive.create_view(name, derivation, sources, columns, key, options, if_not_exists, with_data) */
+static Oid
+create_derived_view(FunctionCallInfo fcinfo, bool sources_are_text)
+{
+	CreateArguments arguments;
+	DeriveDefinition *definition;
+	DeriveProgram *program;
+	char	   *columns;
+
+	derive_require_arguments(fcinfo, 3);
+	arguments = create_arguments(fcinfo, 6);
+	if (OidIsValid(arguments.existing))
+		return arguments.existing;
+	definition = derive_definition_make(text_to_cstring(PG_GETARG_TEXT_PP(1)),
+										sources_are_text ? sources_of_text(text_to_cstring(PG_GETARG_TEXT_PP(2))) :
+										PG_GETARG_ARRAYTYPE_P(2),
+										PG_ARGISNULL(4) ? NULL : PG_GETARG_ARRAYTYPE_P(4),
+										PG_ARGISNULL(5) ? NULL : PG_GETARG_JSONB_P(5));
+	program = derive_program_without_view(definition, NULL);
+	columns = PG_ARGISNULL(3) ? columns_text(derive_program_columns(program)) :
+		in_parentheses(text_to_cstring(PG_GETARG_TEXT_PP(3)));
+	derive_program_free(program);
+	return create_view(&arguments, derive_definition_query(definition, columns));
+}
+
 Datum
 derive_create_derived_view_sql(PG_FUNCTION_ARGS)
 {
-	DeriveDefinition *definition;
+	PG_RETURN_OID(create_derived_view(fcinfo, false));
+}
 
-	derive_require_arguments(fcinfo, 3);
-	definition = derive_definition_make(text_to_cstring(PG_GETARG_TEXT_PP(1)), PG_GETARG_ARRAYTYPE_P(2),
-										PG_ARGISNULL(4) ? NULL : PG_GETARG_ARRAYTYPE_P(4),
-										PG_ARGISNULL(5) ? NULL : PG_GETARG_JSONB_P(5));
-	PG_RETURN_OID(create_derived_view(text_to_cstring(PG_GETARG_TEXT_PP(0)), definition,
-									  PG_ARGISNULL(3) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(3))));
+Datum
+derive_create_derived_view_of_text_sql(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_OID(create_derived_view(fcinfo, true));
 }
 
 /*

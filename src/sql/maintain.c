@@ -163,7 +163,7 @@ derive_maintain_sql(PG_FUNCTION_ARGS)
 	LockRelationOid(view, AccessExclusiveLock);
 	check_is_matview(view);
 	check_ownership(view);
-	derive_declare_view(view);
+	derive_declare_view(view, true);
 	PG_RETURN_OID(view);
 }
 
@@ -203,12 +203,7 @@ derive_pause_sql(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("derive.pause()");
 	row = lock_and_get_row(view, ShareRowExclusiveLock);
-	if (derive_view_is_topic(view))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("topic \"%s\" cannot be paused", get_rel_name(view)),
-				 errdetail("Events that are appended meanwhile would be lost."),
-				 errhint("Pause the views that read it instead.")));
+	derive_refuse_pausing_topic(view);
 	switch (row->state)
 	{
 		case DERIVE_VIEW_BUILDING:

@@ -88,6 +88,10 @@
 #define POLITE_MS 500
 #define FINISH_MS 60000
 
+/* A place that is about to become free is waited for; look so often. */
+#define PLACE_MS 10000
+#define PLACE_LOOK_MS 20
+
 static ProcessUtility_hook_type prev_process_utility = NULL;
 static object_access_hook_type prev_object_access = NULL;
 
@@ -105,6 +109,7 @@ static bool dropped_handler = false;
 
 /* What is to be done when the transaction's resources are released. */
 static bool want_worker = false;
+static DeriveDatabase *reserved = NULL; /* our place, kept until the end */
 static Oid	want_copy = InvalidOid; /* a database that was made */
 static bool committed_changes = false;
 
@@ -126,6 +131,7 @@ static bool may_copy(Oid dboid);
 static void send_away(DeriveDatabase *db, bool finish);
 static void release_hold(int code, Datum arg);
 static void wake_worker(void);
+static void warn_of_no_place(void);
 
 
 void
@@ -293,8 +299,8 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 	{
 		wake_worker();
 		if (!derive_is_worker && OidIsValid(derive_extension_oid(true)) &&
-			derive_registry_all() != NIL)
-			(void) derive_database_want(MyDatabaseId);
+			derive_registry_all() != NIL && derive_database_want(MyDatabaseId) == NULL)
+			warn_of_no_place();
 	}
 }
 
@@ -681,16 +687,54 @@ derive_forget_view(Oid view)
  * ----------------------------------------------------------------
  */
 
+static void
+warn_of_no_place(void)
+{
+	ereport(WARNING,
+			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+			 errmsg("the views of this database wait until fewer databases have maintained views"),
+			 errhint("Increase \"pg_derive.max_databases\" and restart the server.")));
+}
+
 void
 derive_want_worker_at_commit(void)
 {
 	want_worker = true;
 	if (derive_shared() != NULL && derive_database_mine() == NULL &&
 		derive_database_find(InvalidOid) == NULL)
-		ereport(WARNING,
-				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("the views of this database wait until fewer databases have maintained views"),
-				 errhint("Increase \"pg_derive.max_databases\" and restart the server.")));
+		warn_of_no_place();
+}
+
+/*
+ * Of two databases that want the last place at the same time one gets it, here, and
+ * has it at its commit.  After a rollback the place is free again.
+ */
+void
+derive_reserve_worker(void)
+{
+	TimestampTz give_up_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), PLACE_MS);
+	bool		undecided;
+
+	if (derive_shared() == NULL)
+		return;
+	want_worker = true;
+	while (reserved == NULL &&
+		   (reserved = derive_database_reserve(MyDatabaseId, &undecided)) == NULL)
+	{
+		if (!undecided || GetCurrentTimestamp() > give_up_at)
+			derive_refuse_database();
+		CHECK_FOR_INTERRUPTS();
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, PLACE_LOOK_MS, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+	}
+}
+
+static void
+end_reservation(void)
+{
+	if (reserved != NULL)
+		derive_database_release(reserved);
+	reserved = NULL;
 }
 
 static void
@@ -712,6 +756,7 @@ at_transaction_end(XactEvent event, void *arg)
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
 			committed_changes = false;
+			end_reservation();
 			want_worker = false;
 			want_copy = InvalidOid;
 			dropped_views = NIL;
@@ -726,16 +771,16 @@ static void
 at_resource_release(ResourceReleasePhase phase, bool is_commit,
 					bool is_top_level, void *arg)
 {
-	if (phase != RESOURCE_RELEASE_AFTER_LOCKS || !is_top_level || !is_commit ||
-		!committed_changes)
+	if (phase != RESOURCE_RELEASE_AFTER_LOCKS || !is_top_level || !is_commit)
+		return;
+	if (committed_changes && want_worker)
+		(void) derive_database_want(MyDatabaseId);
+	want_worker = false;
+	end_reservation();
+	if (!committed_changes)
 		return;
 	committed_changes = false;
 	wake_worker();
-	if (want_worker)
-	{
-		want_worker = false;
-		(void) derive_database_want(MyDatabaseId);
-	}
 	if (OidIsValid(want_copy))
 	{
 		(void) derive_database_want(want_copy);

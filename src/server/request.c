@@ -83,6 +83,15 @@ derive_require_service(void)
 				 errhint("Call this function on the primary server.")));
 }
 
+void
+derive_refuse_database(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+			 errmsg("too many databases with maintained views"),
+			 errhint("Increase \"pg_derive.max_databases\" and restart the server.")));
+}
+
 /*
  * A function of a view, which our own process runs, would wait for itself, or for
  * others of its kind.
@@ -109,10 +118,7 @@ find_service(void)
 	if (db == NULL || !derive_database_has_worker(db))
 		db = derive_database_want(MyDatabaseId);
 	if (db == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("too many databases with maintained views"),
-				 errhint("Increase \"pg_derive.max_databases\" and restart the server.")));
+		derive_refuse_database();
 	return db;
 }
 

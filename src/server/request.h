@@ -16,6 +16,9 @@
 /* ERROR, with advice, where no worker can ever run. */
 extern void derive_require_service(void);
 
+/* ERROR: all places for databases are taken. */
+extern void derive_refuse_database(void) pg_attribute_noreturn();
+
 /*
  * Wait until the view (InvalidOid: all that the current user may read or owns) is ready and contains everything that
  * was committed before lsn (InvalidXLogRecPtr: before now).  False on timeout

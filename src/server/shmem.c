@@ -183,33 +183,74 @@ derive_database_mine(void)
 	return cached;
 }
 
+/* Under the lock. */
+static bool
+has_assistants(DeriveDatabase *db)
+{
+	for (int i = 0; i < DERIVE_ASSISTANTS; i++)
+	{
+		if (db->assistants[i].pid != 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Under the lock.  Sessions may still look at the slot, but only for what is atomic or
+ * under the lock, and they check the dboid again.
+ */
+static bool
+is_unused(DeriveDatabase *db)
+{
+	return !db->wanted && db->holds == 0 && db->reservations == 0 && db->worker_pid == 0 && !has_assistants(db);
+}
+
+/* Under the lock: the slot of the database, or one that nobody uses, made its own; or NULL. */
+static DeriveDatabase *
+take_place(Oid dboid)
+{
+	DeriveDatabase *db = derive_database_find(dboid);
+
+	if (db != NULL)
+		return db;
+	db = derive_database_find(InvalidOid);
+	for (int i = 0; i < shared->ndatabases && db == NULL; i++)
+	{
+		if (is_unused(&shared->databases[i]))
+			db = &shared->databases[i]; /* the launcher would free it */
+	}
+	if (db == NULL)
+		return NULL;
+
+	db->wanted = false;
+	db->holds = 0;
+	db->reservations = 0;
+	db->finish = false;
+	db->worker_pid = 0;
+	db->worker_latch = NULL;
+	db->epoch = 0;
+	db->left = false;
+	db->start_failures = 0;
+	db->no_process = false;
+	pg_atomic_write_u32(&db->sleeping, 0);
+	pg_atomic_write_u64(&db->hold_moved_at, 0);
+	pg_atomic_write_u64(&db->commits, 0);
+	pg_atomic_write_u64(&db->commits_applied, 0);
+	pg_atomic_write_u64(&db->covered_at, 0);
+	derive_wait_point_init(&db->point);
+	init_requests(db);
+	pg_atomic_write_u32(&db->dboid, dboid);
+	pg_atomic_fetch_add_u32(&shared->generation, 1);
+	return db;
+}
+
 DeriveDatabase *
 derive_database_want(Oid dboid)
 {
 	DeriveDatabase *db;
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	db = derive_database_find(dboid);
-	if (db == NULL && (db = derive_database_find(InvalidOid)) != NULL)
-	{
-		db->holds = 0;
-		db->finish = false;
-		db->worker_pid = 0;
-		db->worker_latch = NULL;
-		db->epoch = 0;
-		db->left = false;
-		db->start_failures = 0;
-		db->no_process = false;
-		pg_atomic_write_u32(&db->sleeping, 0);
-		pg_atomic_write_u64(&db->hold_moved_at, 0);
-		pg_atomic_write_u64(&db->commits, 0);
-		pg_atomic_write_u64(&db->commits_applied, 0);
-		pg_atomic_write_u64(&db->covered_at, 0);
-		derive_wait_point_init(&db->point);
-		init_requests(db);
-		pg_atomic_write_u32(&db->dboid, dboid);
-		pg_atomic_fetch_add_u32(&shared->generation, 1);
-	}
+	db = take_place(dboid);
 	if (db != NULL)
 		db->wanted = true;
 	else
@@ -220,6 +261,43 @@ derive_database_want(Oid dboid)
 		derive_database_wake(db);
 	derive_launcher_wake();
 	return db;
+}
+
+DeriveDatabase *
+derive_database_reserve(Oid dboid, bool *undecided)
+{
+	DeriveDatabase *db;
+
+	*undecided = false;
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	db = take_place(dboid);
+	if (db != NULL)
+		db->reservations++;
+	for (int i = 0; i < shared->ndatabases && db == NULL; i++)
+	{
+		DeriveDatabase *other = &shared->databases[i];
+
+		/* it is leaving, or has yet to find out whether there are views */
+		if (other->reservations == 0 && other->holds == 0 &&
+			(!other->wanted || (other->epoch == 0 && other->start_failures == 0)))
+			*undecided = true;
+	}
+	LWLockRelease(shared->lock);
+	return db;
+}
+
+void
+derive_database_release(DeriveDatabase *db)
+{
+	bool		unused;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	Assert(db->reservations > 0);
+	db->reservations--;
+	unused = is_unused(db);
+	LWLockRelease(shared->lock);
+	if (unused)
+		derive_launcher_wake();
 }
 
 /* Under the lock.  Where even this is full, a restart of the server finds the database. */
@@ -250,29 +328,13 @@ derive_database_next_waiting(void)
 	return result;
 }
 
-/* Under the lock. */
-static bool
-has_assistants(DeriveDatabase *db)
-{
-	for (int i = 0; i < DERIVE_ASSISTANTS; i++)
-	{
-		if (db->assistants[i].pid != 0)
-			return true;
-	}
-	return false;
-}
-
-/*
- * Sessions may still look at the slot, but only for what is atomic or under
- * the lock, and they check the dboid again.
- */
 bool
 derive_database_free(DeriveDatabase *db)
 {
 	bool		result = false;
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	if (!db->wanted && db->holds == 0 && db->worker_pid == 0 && !has_assistants(db))
+	if (is_unused(db))
 	{
 		pg_atomic_write_u32(&db->dboid, InvalidOid);
 		pg_atomic_fetch_add_u32(&shared->generation, 1);

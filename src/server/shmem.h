@@ -161,6 +161,12 @@ typedef struct DeriveDatabase
 	 */
 	bool		finish;
 
+	/*
+	 * Transactions that have declared a view and not ended, so that the place
+	 * is kept; each adds and subtracts its one.
+	 */
+	int			reservations;
+
 	/* The running worker, 0 if none; written by the worker. */
 	pid_t		worker_pid;
 	Latch	   *worker_latch;
@@ -350,6 +356,13 @@ extern DeriveDatabase *derive_database_mine(void);
  * the database gets one that becomes free.  Never raises ERROR.
  */
 extern DeriveDatabase *derive_database_want(Oid dboid);
+
+/*
+ * Keep a slot for the database, taken if there is none, until it is released; ask for
+ * no worker.  NULL if all are taken; undecided: one of them may be free in a moment.
+ */
+extern DeriveDatabase *derive_database_reserve(Oid dboid, bool *undecided);
+extern void derive_database_release(DeriveDatabase *db);
 
 /* Take a database out of those that wait for a slot; InvalidOid if there is none (launcher). */
 extern Oid	derive_database_next_waiting(void);

@@ -107,6 +107,7 @@ derive_declare_view(Oid view, bool with_data)
 				 errmsg("materialized view \"%s\" is already maintained", get_rel_name(view)),
 				 present->state != DERIVE_VIEW_PAUSED ? 0 : errhint("Call derive.resume() for the view.")));
 
+	derive_reserve_worker();
 	memset(&row, 0, sizeof(row));
 	row.relid = view;
 	row.state = with_data ? DERIVE_VIEW_BUILDING : DERIVE_VIEW_PAUSED;
@@ -130,7 +131,6 @@ derive_declare_view(Oid view, bool with_data)
 	foreach(lc, program->query ? derive_query_unqualified_calls(program->query) : NIL)
 		warn_of_call(lfirst(lc));
 	derive_program_free(program);
-	derive_want_worker_at_commit();
 }
 
 /* A position in the query is none in the statement around it. */

@@ -90,8 +90,8 @@ derive_subscribe_sql(PG_FUNCTION_ARGS)
 				 errmsg("materialized view \"%s\" is not maintained", name),
 				 errhint("Call derive.maintain() for the view.")));
 
+	derive_reserve_worker();
 	derive_subscription_create(text_to_cstring(PG_GETARG_TEXT_PP(1)), view);
-	derive_want_worker_at_commit();
 	PG_RETURN_VOID();
 }
 

@@ -276,7 +276,7 @@ $node->stop;
 
 # ---- templates, databases without connections, more databases than places, and no process left
 
-$node = derive_node('places', extension => 0, conf => "pg_derive.max_databases = 3\nlog_min_messages = log\n");
+$node = derive_node('places', extension => 0, conf => "pg_derive.max_databases = 3\nmax_prepared_transactions = 2\nlog_min_messages = log\n");
 my $view = q{CREATE EXTENSION pg_derive; CREATE TABLE t (a int); SELECT derive.create_view('v', 'SELECT count(*) AS n FROM t')};
 for my $db (qw(template closed))
 {
@@ -298,13 +298,50 @@ is(($node->psql('postgres', 'SET ROLE copier; CREATE DATABASE copied TEMPLATE te
 $node->safe_psql('copied', 'INSERT INTO t VALUES (2)');
 ok($node->poll_query_until('copied', 'SELECT n = 2 FROM v'), 'the view of the copy is maintained');
 
-# no place
-$node->safe_psql('postgres', 'CREATE DATABASE late');
-($rc, $out, $err) = $node->psql('late', $view);
-like($err, qr/WARNING:  the views of this database wait until fewer databases have maintained views\nHINT:.*max_databases/, 'no place is left');
-is($node->safe_psql('late', 'SELECT phase FROM derive.progress'), 'waiting for a worker (pg_derive.max_databases)', 'progress says it, too');
+# no place: said at once, and nothing is left behind
+$node->safe_psql('postgres', "CREATE DATABASE $_") for qw(late other);
+($rc, $out, $err) = $node->psql('late', "$view; SELECT 1");
+isnt($rc, 0, 'no place is left');
+like($err, qr/ERROR:  too many databases with maintained views\nHINT:.*max_databases/, 'which is an error');
+is($node->safe_psql('late', q{SELECT count(*) FROM derive.views}) . $node->safe_psql('late', q{SELECT count(*) FROM pg_matviews WHERE schemaname = 'public'}), '00', 'nothing was declared');
+$node->safe_psql('late', 'CREATE MATERIALIZED VIEW m AS SELECT a FROM t');
+like(($node->psql('late', q{SELECT derive.maintain('m')}))[2], qr/ERROR:  too many databases/, 'by derive.maintain() neither');
+
+# a copy has views already: they wait
+$node->safe_psql('postgres', 'CREATE DATABASE copied_too TEMPLATE template');
+like(($node->psql('copied_too', q{SELECT derive.subscribe('v', 's')}))[2], qr/ERROR:  too many databases/, 'nobody can subscribe to them');
 $node->safe_psql('postgres', 'DROP DATABASE copied');
-ok($node->poll_query_until('late', q{SELECT state = 'ready' FROM derive.views}), 'a place that becomes free is taken');
+$node->safe_psql('copied_too', 'INSERT INTO t VALUES (2)');
+ok($node->poll_query_until('copied_too', 'SELECT n = 2 FROM v'), 'a place that becomes free is taken');
+
+# the last place, for two at once: who declares first has it until the end of the transaction
+$node->safe_psql('postgres', 'DROP DATABASE copied_too');
+$node->safe_psql('other', 'CREATE EXTENSION pg_derive; CREATE TABLE t (a int); CREATE MATERIALIZED VIEW m AS SELECT a FROM t');
+my $first = background($node, db => 'late');
+$first->query_safe(q{BEGIN; SELECT derive.maintain('m')});
+like(($node->psql('other', q{SELECT derive.maintain('m')}))[2], qr/ERROR:  too many databases/, 'the last place is kept for who came first');
+$first->query_safe('ROLLBACK');
+$node->safe_psql('other', q{SELECT derive.maintain('m')});
+pass('and is free after its rollback');
+like(($node->psql('late', q{SELECT derive.maintain('m')}))[2], qr/ERROR:  too many databases/, 'now the other one has it');
+is($node->safe_psql('other', q{SELECT derive.wait('m', '60s')}), 't', 'and its worker');
+$node->safe_psql('other', q{SELECT derive.release('m')});
+$first->query_safe(q{BEGIN; SAVEPOINT s; SELECT derive.maintain('m'); ROLLBACK TO s; SELECT derive.create_view('v', 'SELECT count(*) AS n FROM t'); COMMIT});
+$first->quit;
+is($node->safe_psql('late', q{SELECT derive.wait('v', '60s')}), 't', 'a place is free again when the last view is gone');
+
+# a prepared transaction keeps no place: its view waits
+$node->safe_psql('late', 'SELECT derive.release(view) FROM derive.views');
+$node->safe_psql('other', q{BEGIN; SELECT derive.maintain('m'); PREPARE TRANSACTION 'p'});
+$node->safe_psql('late', q{SELECT derive.maintain('v'); SELECT derive.wait('v', '60s')});
+($rc, $out, $err) = $node->psql('other', q{COMMIT PREPARED 'p'});
+like($err, qr/WARNING:  the views of this database wait until fewer databases have maintained views\nHINT:.*max_databases/, 'a prepared transaction comes too late');
+is($node->safe_psql('other', 'SELECT phase FROM derive.progress'), 'waiting for a worker (pg_derive.max_databases)', 'progress says what its view waits for');
+$node->safe_psql('late', 'SELECT derive.release(view) FROM derive.views');
+ok($node->poll_query_until('other', q{SELECT state = 'ready' FROM derive.views}), 'a place that becomes free is taken');
+$node->safe_psql('other', 'SELECT derive.release(view) FROM derive.views');
+$node->safe_psql('late', q{SELECT derive.maintain('v'); SELECT derive.wait('v', '60s')});
+$node->safe_psql('postgres', 'DROP DATABASE other');
 
 # no process: those of the launcher, three workers, and none for a builder
 my $workers = 4 + $node->safe_psql('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'logical replication launcher'});

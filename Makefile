@@ -199,6 +199,7 @@ REGRESS = \
 	choices \
 	inherited_order \
 	whole \
+	constants \
 	limits \
 	time_windows \
 	keys \

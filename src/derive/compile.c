@@ -39,6 +39,11 @@
  *		operator 0	recursive	a, b		--> derived table 0
  *		operator 1	select		table 0, c	--> the view
  *
+ * A view that reads no table at all is evaluated once, and not cut:
+ *
+ *	SELECT g % 3, count(*) FROM generate_series(1, 10) g GROUP BY 1
+ *		operator 0	whole		nothing		--> the view
+ *
  * To add a kind of operator (an outer join, a window): take the construct out of
  * that table, cut at it in compile_block(), and give it a routine.
  *
@@ -414,6 +419,14 @@ compile_recursion(Compiler *compiler, CommonTableExpr *cte)
 	return derive_query_scan(op->table, op->desc, op->desc);
 }
 
+static void
+refuse_endless(CommonTableExpr *cte)
+{
+	if (cte->cterefcount > 0 && derive_recursion_is_endless(cte))
+		derive_refuse("a WITH RECURSIVE that does not end", "Its recursive term makes a row of every row.",
+					  "Let it have a condition that fails in the end, in place of a LIMIT around it.");
+}
+
 /* Make tables of what reads itself, as far as that can be maintained; the rest stays. */
 static void
 compile_recursions(Compiler *compiler, Query *query)
@@ -430,9 +443,7 @@ compile_recursions(Compiler *compiler, Query *query)
 
 		if (cte->cterefcount == 0)
 			continue;			/* it is not evaluated */
-		if (derive_recursion_is_endless(cte))
-			derive_refuse("a WITH RECURSIVE that does not end", "Its recursive term makes a row of every row.",
-						  "Let it have a condition that fails in the end, in place of a LIMIT around it.");
+		refuse_endless(cte);
 		scan = compile_recursion(compiler, cte);
 		if (scan != NULL)
 			derive_query_inline_cte(query, cte->ctename, scan);
@@ -446,6 +457,32 @@ compile_recursions(Compiler *compiler, Query *query)
 		derive_lower_query(query);
 		derive_lower_joins(query);
 	}
+}
+
+static bool
+endless_walker(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, CommonTableExpr))
+		refuse_endless((CommonTableExpr *) node);
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, endless_walker, context, 0);
+	return expression_tree_walker(node, endless_walker, context);
+}
+
+/*
+ * A query that reads no table, whatever it does: evaluated once, by the build.  Nothing
+ * that changes could concern it, so that none of its blocks needs an operator.
+ */
+static DeriveOperator *
+compile_constant(Compiler *compiler, Query *query)
+{
+	DeriveOperator *op = new_operator(compiler, "constant");
+
+	(void) endless_walker((Node *) query, NULL);
+	derive_whole_compile(op, query);
+	return add_operator(compiler, op);
 }
 
 static DeriveOperator *
@@ -544,9 +581,6 @@ derive_compile_query(Query *tree, Oid owner, DeriveTableResolver resolve, void *
 	ListCell   *lc;
 
 	derive_check_query(tree, owner);
-	if (!derive_query_reads_relations(tree))
-		derive_refuse("a view that reads no table", "Nothing in the log can change it.",
-					  "Use a plain view or table.");
 	derive_query_exact_floats(tree);
 	derive_query_inherit_order(tree);
 	derive_query_stage(tree);
@@ -555,11 +589,16 @@ derive_compile_query(Query *tree, Oid owner, DeriveTableResolver resolve, void *
 	derive_query_choose(*query);
 	derive_split_time(tree);
 
-	derive_lower_query(tree);
-	derive_lower_joins(tree);
-	derive_lower_in(tree);
-	derive_assert_shape(tree, DERIVE_SHAPE_LOWERED);
-	(void) compile_block(&compiler, tree);
+	if (derive_query_reads_relations(tree))
+	{
+		derive_lower_query(tree);
+		derive_lower_joins(tree);
+		derive_lower_in(tree);
+		derive_assert_shape(tree, DERIVE_SHAPE_LOWERED);
+		(void) compile_block(&compiler, tree);
+	}
+	else
+		(void) compile_constant(&compiler, tree);
 	foreach(lc, compiler.operators)
 		choose_locator(lfirst(lc));
 	return compiler.operators;

@@ -3,7 +3,8 @@
  * whole.c
  *	  The whole operator: any query, evaluated anew when what it reads changes.
  *
- * For blocks that no other operator maintains (compile/verdict.c).  The executor
+ * For blocks that no other operator maintains (compile/verdict.c), and for views that read
+ * no table and so are evaluated once; these have no verdict.  The executor
  * evaluates the block under the batch's snapshot, and the table is made equal to
  * the result by difference:
  *
@@ -164,6 +165,8 @@ whole_apply(DeriveOperator *op, DeriveBatch *batch, DeriveTarget *target)
 static List *
 whole_explain(DeriveOperator *op, List *lines)
 {
+	if (op->verdict == NULL)
+		return lappend(lines, pstrdup("Reads no table: computed once, and never changes"));
 	lines = lappend(lines, pstrdup("Computed anew as a whole when anything that it reads changes"));
 	lines = lappend(lines, psprintf("Because: %s", op->verdict->detail));
 	if (op->verdict->hint)

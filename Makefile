@@ -48,6 +48,7 @@ OBJS = \
 	src/compile/conversion.o \
 	src/compile/derivative.o \
 	src/compile/digest.o \
+	src/compile/guarded.o \
 	src/compile/hidden.o \
 	src/compile/join_key.o \
 	src/compile/limit.o \
@@ -200,6 +201,7 @@ REGRESS = \
 	inherited_order \
 	whole \
 	constants \
+	guards \
 	limits \
 	time_windows \
 	keys \

@@ -313,7 +313,7 @@ term_by_key(Query *query, const DeriveTerm *term)
 	ListCell   *lc;
 
 	Assert(bms_is_empty(term->undone));
-	foreach(lc, derive_restrict_query(query, rows, pairs))
+	foreach(lc, derive_restrict_query(query, rows, pairs, derive_find_guards(query, term->occurrence)))
 	{
 		Query	   *after = lfirst_node(Query, lc);
 		Query	   *before;

@@ -44,47 +44,22 @@ stands_for_itself(Query *subquery)
 		(derive_place_is_partitioned(subquery) && !derive_query_refers_outside(subquery));
 }
 
-typedef struct SublinkContext
-{
-	int			occurrence;
-	SubLink    *found;
-} SublinkContext;
-
-static bool
-sublink_walker(Node *node, SublinkContext *context)
-{
-	if (node == NULL || IsA(node, Query))
-		return false;
-	if (IsA(node, SubLink) && derive_holds_occurrence(((SubLink *) node)->subselect, context->occurrence))
-	{
-		context->found = (SubLink *) node;
-		return true;
-	}
-	return expression_tree_walker(node, sublink_walker, context);
-}
-
-/* The outermost sublink of an expression whose sub-query holds the occurrence, or NULL. */
-static SubLink *
-find_sublink(Node *node, int occurrence)
-{
-	SublinkContext context = {occurrence, NULL};
-
-	(void) sublink_walker(node, &context);
-	return context.found;
-}
-
 static bool
 find_in_condition(Node *quals, int occurrence, Place *place)
 {
 	ListCell   *lc;
 
-	place->sublink = find_sublink(quals, occurrence);
-	if (place->sublink == NULL)
-		return false;
-	place->kind = PLACE_EXPRESSION;
+	/* conditions are no guards of each other: their order is the planner's */
 	foreach(lc, make_ands_implicit((Expr *) quals))
-		place->must_hold |= lfirst(lc) == place->sublink;
-	return true;
+	{
+		place->sublink = derive_find_sublink(lfirst(lc), occurrence, &place->guards);
+		if (place->sublink == NULL)
+			continue;
+		place->kind = PLACE_EXPRESSION;
+		place->must_hold = lfirst(lc) == place->sublink;
+		return true;
+	}
+	return false;
 }
 
 static bool
@@ -105,11 +80,8 @@ find_in_from(Query *query, Node *node, int occurrence, Place *place)
 		else if (rte->rtekind != RTE_RELATION && rte->rtekind != RTE_SUBQUERY)
 		{
 			/* a function, or VALUES */
-			SublinkContext context = {occurrence, NULL};
-
 			place->kind = PLACE_EXPRESSION;
-			(void) range_table_entry_walker(rte, sublink_walker, &context, 0);
-			place->sublink = context.found;
+			place->sublink = derive_find_sublink_of_entry(rte, occurrence);
 		}
 		return true;
 	}
@@ -131,9 +103,10 @@ find_in_from(Query *query, Node *node, int occurrence, Place *place)
 				find_in_condition(join->quals, occurrence, place);
 		Assert(join->jointype == JOIN_LEFT);
 		if (!find_in_from(query, join->rarg, occurrence, place) &&
-			find_sublink(join->quals, occurrence) == NULL)
+			derive_find_sublink(join->quals, occurrence, &place->guards) == NULL)
 			return false;
 		place->kind = PLACE_NULLABLE;
+		place->guards = NIL;
 		place->join = join;
 		return true;
 	}
@@ -152,7 +125,7 @@ derive_try_find_place(Query *query, int occurrence, Place *place)
 		return place->kind != PLACE_EXPRESSION || place->sublink != NULL;
 	place->kind = PLACE_EXPRESSION;
 	for (int i = 0; i < lengthof(expressions) && place->sublink == NULL; i++)
-		place->sublink = find_sublink(expressions[i], occurrence);
+		place->sublink = derive_find_sublink(expressions[i], occurrence, &place->guards);
 	return place->sublink != NULL;
 }
 
@@ -164,4 +137,10 @@ derive_find_place(Query *query, int occurrence)
 	if (!derive_try_find_place(query, occurrence, &place))
 		elog(ERROR, "an occurrence of a relation was not found");
 	return place;
+}
+
+List *
+derive_find_guards(Query *query, int occurrence)
+{
+	return derive_place_is_partitioned(query) ? NIL : derive_find_place(query, occurrence).guards;
 }

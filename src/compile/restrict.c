@@ -273,7 +273,7 @@ restrict_subquery(Query *query, Query *rows, List *pairs)
 
 	rows = copyObject(rows);
 	IncrementVarSublevelsUp((Node *) rows, 1, 1);
-	foreach(lc, derive_restrict_query(rt_fetch(rtindex, query->rtable)->subquery, rows, pairs))
+	foreach(lc, derive_restrict_query(rt_fetch(rtindex, query->rtable)->subquery, rows, pairs, NIL))
 	{
 		Query	   *restricted = copyObject(query);
 
@@ -286,10 +286,11 @@ restrict_subquery(Query *query, Query *rows, List *pairs)
 /*
  * The query for those outer rows alone that have one of these rows: as queries of which
  * each outer row is in one.  By keys, which are columns of rows, or, without
- * pairs, where rows, which refer to the outer row, are not empty.
+ * pairs, where rows, which refer to the outer row, are not empty; as far as guards let that be
+ * evaluated.
  */
 List *
-derive_restrict_query(Query *query, Query *rows, List *pairs)
+derive_restrict_query(Query *query, Query *rows, List *pairs, List *guards)
 {
 	bool		nulls = false;
 	List	   *inner = pairs != NIL ? pairs_for_subquery(query, pairs) : NIL;
@@ -300,7 +301,7 @@ derive_restrict_query(Query *query, Query *rows, List *pairs)
 	if (pairs == NIL)
 	{
 		query = copyObject(query);
-		add_condition(query, (Node *) derive_query_sublink(EXISTS_SUBLINK, rows));
+		add_condition(query, (Node *) derive_keep_guards(guards, (Expr *) derive_query_sublink(EXISTS_SUBLINK, rows)));
 		query->hasSubLinks = true;
 		return list_make1(query);
 	}

@@ -120,7 +120,7 @@ any_change(Query *query, int occurrence)
 /*
  * The rows that a sub-query makes its result of: its FROM and WHERE, and nothing of what
  * it does with them.  If the occurrence is in a sublink of another clause, the target list
- * has that.
+ * has that, behind its guards as far as these are no functions of all rows.
  */
 static Query *
 rows_of(Query *subquery, int occurrence)
@@ -160,6 +160,7 @@ rows_of(Query *subquery, int occurrence)
 	if (!derive_holds_occurrence((Node *) part, occurrence))
 	{
 		SubLink    *sublink = copyObject(place.sublink);
+		Expr	   *guarded;
 
 		/*
 		 * what it compares its rows with may be a window function, or an
@@ -173,7 +174,8 @@ rows_of(Query *subquery, int occurrence)
 		}
 		if (uses_groups((Node *) sublink))
 			return any_change(subquery, occurrence);
-		add_target(part, (Expr *) sublink);
+		guarded = derive_keep_guards(place.guards, (Expr *) sublink);
+		add_target(part, uses_groups((Node *) guarded) ? (Expr *) sublink : guarded);
 	}
 	return part;
 }
@@ -207,6 +209,16 @@ contain_vars_of_levels(Node *node, int first, int last)
 	return false;
 }
 
+/* What a part has of the outer row, as an expression there. */
+static Expr *
+outer_expression(Node *expr)
+{
+	Node	   *result = copyObject(expr);
+
+	IncrementVarSublevelsUp(result, -1, 1);
+	return (Expr *) result;
+}
+
 /* Is this "an expression of the outer row = an expression of the part", and neither refers to what is around these? */
 static DeriveKeyPair *
 key_pair(Node *condition, int depth)
@@ -227,14 +239,21 @@ key_pair(Node *condition, int depth)
 			uses_groups(inner) || !is_key_equality(op, (Expr *) inner))
 			continue;
 		pair = palloc0(sizeof(DeriveKeyPair));
-		pair->outer = copyObject((Expr *) outer);
-		IncrementVarSublevelsUp((Node *) pair->outer, -1, 1);
+		pair->outer = outer_expression(outer);
 		pair->inner = (Expr *) inner;
 		pair->condition = op;
 		pair->outer_first = side == 0;
 		return pair;
 	}
 	return NULL;
+}
+
+/* Is a condition of the part one on the outer row alone? */
+static bool
+is_of_outer_row(Node *condition, int depth)
+{
+	return !contain_vars_of_level(condition, 0) && !contain_vars_of_levels(condition, 2, depth) &&
+		!checkExprHasSubLink(condition);
 }
 
 static bool
@@ -262,12 +281,20 @@ refers_to_levels(Query *query, int depth)
  *		f (x, y)					(1, 6), (1, 3): evaluated again, the latter in vain; (2, 6): not
  *
  * No matter what a row of g is NULL in: "=" is not true then, for any outer row.
+ *
+ * The outer row's side of a key is evaluated for rows that the part may never have been evaluated
+ * for, so it keeps its guards: those of the part, and conditions before it on the outer row alone. Of
+ * several keys those are left out of which the part's side may fail, as the others may have kept it
+ * from that:
+ *
+ *	f WHERE EXISTS (SELECT FROM g WHERE g.kind = f.kind AND g.v::int = f.x)		key	g.kind = f.kind
  */
 static List *
-take_keys(Query *part, int depth)
+take_keys(Query *part, int depth, List *guards)
 {
 	Node	   *quals = part->jointree->quals;
 	List	   *pairs = NIL;
+	List	   *sure = NIL;
 	List	   *remaining = NIL;
 	ListCell   *lc;
 
@@ -277,9 +304,17 @@ take_keys(Query *part, int depth)
 		Query		probe = {.type = T_Query,.jointree = makeFromExpr(NIL, lfirst(lc))};
 
 		if (pair != NULL)
+		{
+			if (derive_may_fail((Node *) pair->outer))
+				pair->outer = derive_keep_guards(guards, pair->outer);
 			pairs = lappend(pairs, pair);
+			if (!derive_may_fail((Node *) pair->inner))
+				sure = lappend(sure, pair);
+		}
 		else if (!refers_to_levels(&probe, depth))
 			remaining = lappend(remaining, lfirst(lc));
+		else if (is_of_outer_row(lfirst(lc), depth))
+			guards = derive_guards_by_condition(guards, outer_expression(lfirst(lc)));
 	}
 	if (pairs == NIL)
 		return NIL;
@@ -289,7 +324,7 @@ take_keys(Query *part, int depth)
 		part->jointree->quals = quals;
 		return NIL;
 	}
-	return pairs;
+	return sure != NIL ? sure : pairs;
 }
 
 /* -------------------------------------------------------------------------
@@ -517,7 +552,7 @@ touch_part(Query *part, const DeriveTerm *term, int depth)
 		Query	   *instead = copyObject(rows);
 
 		IncrementVarSublevelsUp((Node *) instead, -1, 2);
-		if (take_keys(copyObject(instead), depth) != NIL)
+		if (take_keys(copyObject(instead), depth, NIL) != NIL)
 		{
 			if (term->steps != NULL)
 				*term->steps = list_delete_last(*term->steps);
@@ -530,7 +565,7 @@ touch_part(Query *part, const DeriveTerm *term, int depth)
 	if (derive_holds_occurrence((Node *) part, term->occurrence))
 		return any_change((Query *) sublink->subselect, term->occurrence);	/* a function of FROM
 																			 * has it */
-	return linitial_node(Query, derive_restrict_query(part, rows, pairs));
+	return linitial_node(Query, derive_restrict_query(part, rows, pairs, place.guards));
 }
 
 /* What is to be noted of a part, before it becomes a term; NULL if nothing is. */
@@ -583,7 +618,7 @@ rows_below(Query *part, int occurrence)
 
 /* Take keys out of a part, or of what is below it, which is then returned in its place; NIL if that cannot be. */
 static Query *
-take_keys_of_part(Query *part, const DeriveTerm *term, int depth, List **pairs)
+take_keys_of_part(Query *part, const DeriveTerm *term, int depth, List *guards, List **pairs)
 {
 	Query	   *whole = NULL;
 	int			nsteps = term->steps ? list_length(*term->steps) : 0;
@@ -591,7 +626,7 @@ take_keys_of_part(Query *part, const DeriveTerm *term, int depth, List **pairs)
 	for (Query *rows = part; rows != NULL; rows = rows_below(rows, term->occurrence))
 	{
 		part = is_in_expression(rows, term->occurrence) ? touch_part(rows, term, depth) : rows;
-		*pairs = take_keys(part, depth);
+		*pairs = take_keys(part, depth, guards);
 		if (*pairs != NIL)
 			return part;
 		if (whole == NULL)
@@ -637,7 +672,7 @@ derive_touched_rows(Query *query, const DeriveTerm *term, int depth, List **pair
 			add_comparison(query, part, &place);
 			break;
 	}
-	part = take_keys_of_part(part, term, depth, pairs);
+	part = take_keys_of_part(part, term, depth, place.guards, pairs);
 	step = make_step(query, part, *pairs, term);
 	extra = part->targetList;
 	part->targetList = NIL;

@@ -193,6 +193,7 @@ REGRESS = \
 	not_null \
 	aggregates \
 	blocks \
+	having \
 	subqueries \
 	set_operations \
 	grouping_sets \
@@ -203,6 +204,7 @@ REGRESS = \
 	constants \
 	guards \
 	limits \
+	limit_errors \
 	time_windows \
 	keys \
 	lookups \

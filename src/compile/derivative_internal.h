@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * derivative_internal.h
- *	  The parts of derivatives, for derivative.c, guarded.c, place.c, touched.c and restrict.c only.
+ *	  The parts of derivatives, for derivative.c, place.c, touched.c and restrict.c only.
  *
  *-------------------------------------------------------------------------
  */
@@ -9,6 +9,7 @@
 #define DERIVE_DERIVATIVE_INTERNAL_H
 
 #include "compile/derivative.h"
+#include "compile/guarded.h"
 
 /* ---------- place.c ---------- */
 
@@ -43,25 +44,6 @@ extern bool derive_try_find_place(Query *query, int occurrence, Place *place);
 
 /* What keeps the expression in which the occurrence stands, if it is one, from being evaluated. */
 extern List *derive_find_guards(Query *query, int occurrence);
-
-/* ---------- guarded.c ---------- */
-
-/*
- * The outermost sublink of an expression, or of a function or VALUES in FROM, whose sub-query
- * holds the occurrence, or NULL; and what keeps it from being evaluated, the outermost guard
- * first.
- */
-extern SubLink *derive_find_sublink(Node *node, int occurrence, List **guards);
-extern SubLink *derive_find_sublink_of_entry(RangeTblEntry *rte, int occurrence);
-
-/* An expression that is NULL, and is not evaluated, where the guards do not let it be. */
-extern Expr *derive_keep_guards(List *guards, Expr *expr);
-
-/* These guards, and within them a condition. */
-extern List *derive_guards_by_condition(List *guards, Expr *condition);
-
-/* Is there, as far as we know, a row for which evaluating the expression is an error? */
-extern bool derive_may_fail(Node *expr);
 
 /* ---------- touched.c ---------- */
 

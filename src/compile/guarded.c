@@ -35,7 +35,8 @@
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 
-#include "compile/derivative_internal.h"
+#include "compile/guarded.h"
+#include "compile/occurrence.h"
 #include "compile/query.h"
 
 /* An expression is evaluated if none of some conditions is true, and one other is. */

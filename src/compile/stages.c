@@ -36,6 +36,20 @@
  *
  * So does HAVING that compares with the present (passing_time.c): it becomes WHERE.
  *
+ * A select list that may fail comes after LIMIT, so that it is evaluated for the rows that are
+ * shown, and for no row behind them:
+ *
+ *	SELECT id, 1 / x AS r FROM t ORDER BY id LIMIT 10
+ *
+ *		SELECT id, 1 / x AS r FROM (SELECT id, x FROM t ORDER BY id LIMIT 10) ORDER BY id
+ *
+ * HAVING without groups and aggregates makes one row or none, whatever FROM and WHERE have; so
+ * these go, unread and unevaluated, as in PostgreSQL:
+ *
+ *	SELECT 1 FROM t WHERE 1 / x > 0 HAVING EXISTS (SELECT FROM u)
+ *
+ *		SELECT 1 WHERE EXISTS (SELECT FROM u)
+ *
  * Sub-queries that read no relation are functions of a row and left alone.
  *
  *-------------------------------------------------------------------------
@@ -49,6 +63,7 @@
 #include "rewrite/rewriteManip.h"
 
 #include "base/compat.h"
+#include "compile/guarded.h"
 #include "compile/passing_time.h"
 #include "compile/query.h"
 #include "compile/running.h"
@@ -556,6 +571,54 @@ split_after_group(Query *query)
 	clear_grouping(query);
 }
 
+/* Is there something in the select list, but for what ORDER BY sorts by, that may fail for rows behind LIMIT? */
+static bool
+may_fail_behind_limit(Query *query)
+{
+	ListCell   *lc;
+
+	if (!is_limited(query) || query->setOperations != NULL || query->distinctClause != NIL || query->groupingSets != NIL ||
+		query->hasWindowFuncs || query->hasTargetSRFs || derive_query_refers_outside(query) ||
+		checkExprHasSubLink(query->limitCount) || checkExprHasSubLink(query->limitOffset))
+		return false;
+	foreach(lc, query->targetList)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+
+		if (!IsA(tle->expr, Aggref) && !checkExprHasSubLink((Node *) tle->expr) && derive_may_fail((Node *) tle->expr) &&
+			get_sortgroupref_clause_noerr(tle->ressortgroupref, query->sortClause) == NULL &&
+			get_sortgroupref_clause_noerr(tle->ressortgroupref, query->groupClause) == NULL)
+			return true;
+	}
+	return false;
+}
+
+/* "SELECT expressions FROM (SELECT columns .. ORDER BY .. LIMIT ..) ORDER BY .." */
+static void
+split_after_limit(Query *query)
+{
+	Query	   *inner = makeNode(Query);
+	DerivePushDown push = {.aggregates = true};
+	Query		limited;
+	ListCell   *lc;
+
+	*inner = limited = *query;
+	foreach(lc, query->groupClause)
+		derive_push_down_sorted(lfirst(lc), query, &push);
+	foreach(lc, query->sortClause)
+		derive_push_down_sorted(lfirst(lc), query, &push);
+	query->targetList = (List *) derive_push_down((Node *) query->targetList, &push);
+	inner->targetList = push.columns != NIL ? push.columns : derive_query_one_target();
+	derive_query_read_from(query, inner);
+	inner->sortClause = copyObject(limited.sortClause);
+	inner->limitCount = limited.limitCount;
+	inner->limitOffset = limited.limitOffset;
+	inner->limitOption = limited.limitOption;
+	query->limitCount = query->limitOffset = NULL;
+	query->limitOption = LIMIT_OPTION_COUNT;
+	clear_grouping(query);
+}
+
 /* Is there something in an expression over groups that an expression over one row of them would not have? */
 static bool
 over_groups_walker(Node *node, List *keys)
@@ -599,14 +662,40 @@ has_junk_sets(Query *query)
 	return false;
 }
 
+/* Do HAVING, or GROUP BY (), make one group of all rows, of which nothing is asked? */
+static bool
+groups_nothing(Query *query)
+{
+	if (query->hasAggs || query->groupClause != NIL || list_length(query->groupingSets) > 1)
+		return false;
+	if (query->groupingSets != NIL)
+		return linitial_node(GroupingSet, query->groupingSets)->kind == GROUPING_SET_EMPTY;
+	return query->havingQual != NULL;
+}
+
+static void
+forget_rows(Query *query)
+{
+	query->jointree = makeFromExpr(NIL, query->havingQual);
+	query->rtable = NIL;
+	derive_compat_strip_permissions(query);
+	clear_grouping(query);
+}
+
 static void
 stage_block(Query *query)
 {
-	bool		grouped = derive_query_is_grouped(query);
+	bool		grouped;
 	bool		split = true;
-	bool		selects = grouped || query->hasWindowFuncs || query->hasTargetSRFs || query->setOperations != NULL;
+	bool		selects;
 
-	if ((is_limited(query) && (selects || query->distinctClause != NIL)) || has_junk_sets(query))
+	if (groups_nothing(query))
+		forget_rows(query);
+	grouped = derive_query_is_grouped(query);
+	selects = grouped || query->hasWindowFuncs || query->hasTargetSRFs || query->setOperations != NULL;
+	if (may_fail_behind_limit(query))
+		split_after_limit(query);
+	else if ((is_limited(query) && (selects || query->distinctClause != NIL)) || has_junk_sets(query))
 		(void) derive_query_split(query, false);
 	else if (query->distinctClause != NIL && (grouped || query->hasWindowFuncs || (query->hasDistinctOn && selects)))
 		(void) derive_query_split(query, true);

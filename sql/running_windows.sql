@@ -169,6 +169,69 @@ INSERT INTO long VALUES (5, repeat('z', 3000), 7), (6, '0', 8);
 SELECT oracle('l_sum'), oracle('l_number');
 DELETE FROM long WHERE id IN (1, 4);
 SELECT oracle('l_sum'), oracle('l_number');
+-- columns of fixed length count for what an index holds, too
+CREATE TABLE wide (id int PRIMARY KEY, s text COLLATE "C", n int);
+DO $$ BEGIN FOR i IN 1..20 LOOP EXECUTE format('ALTER TABLE wide ADD n%s name', i); END LOOP; END $$;
+SELECT derive.create_view('w_rank', format('SELECT id, rank() OVER (ORDER BY %s, s), sum(n) OVER (ORDER BY %s, s) FROM wide', columns, columns))
+	FROM (SELECT string_agg('n' || i, ', ' ORDER BY i) AS columns FROM generate_series(1, 20) i) c;
+CREATE FUNCTION wide_row(id int, bytes int, first text) RETURNS wide LANGUAGE sql AS $$
+	SELECT jsonb_populate_record(NULL::wide, jsonb_build_object('id', id, 'n', id, 's', substr(string_agg(md5((id * 1000 + i)::text), ''), 1, bytes))
+		|| jsonb_object_agg('n' || i, first || repeat(i::text, 61 / length(i::text))) FILTER (WHERE i <= 20)) FROM generate_series(1, 100) i
+$$;
+INSERT INTO wide SELECT r.* FROM generate_series(1, 4) i, wide_row(i, 1950, 'a') r;
+INSERT INTO wide SELECT r.* FROM generate_series(5, 8) i, wide_row(i, 600, 'a') r;
+SELECT oracle('w_rank');
+UPDATE wide SET n = n + 10 WHERE id IN (2, 6);
+INSERT INTO wide SELECT r.* FROM wide_row(9, 1950, 'A') r;
+SELECT oracle('w_rank');
+-- long rows are read once for all places of a batch
+CREATE VIEW own_indexes AS SELECT r.view, i.indexrelid, i.indrelid, pg_get_indexdef(i.indexrelid) AS def FROM derive_state.relations r JOIN pg_index i ON i.indrelid = r.relid WHERE r.role = 'd';
+CREATE FUNCTION scans_of_long_rows(v regclass, before bigint) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+	scans bigint;
+BEGIN
+	FOR i IN 1..600 LOOP
+		PERFORM pg_stat_clear_snapshot();
+		SELECT sum(pg_stat_get_numscans(indexrelid)) - before INTO scans FROM own_indexes WHERE view = v AND def ~ 'image.*WHERE.*> ';
+		EXIT WHEN scans <> 0;
+		PERFORM pg_sleep(0.1);
+	END LOOP;
+	RETURN scans;
+END $$;
+CREATE TABLE texts (id int PRIMARY KEY, s text COLLATE "C", n int);
+INSERT INTO texts SELECT i, md5(i::text) || repeat('x', 2000 + i % 3), i FROM generate_series(1, 200) i;
+INSERT INTO texts SELECT i, md5(i::text), i FROM generate_series(201, 300) i;
+SELECT derive.create_view('l_often', 'SELECT id, lead(id, 2) OVER w AS l, lag(id) OVER w AS m FROM texts WINDOW w AS (ORDER BY s DESC)');
+SELECT oracle('l_often');
+INSERT INTO texts VALUES (301, '5', 0);
+SELECT oracle('l_often');
+SELECT scans_of_long_rows('l_often', 0) AS before \gset
+UPDATE texts SET n = 0, s = s || 'y' WHERE id % 10 = 3;
+SELECT oracle('l_often');
+SELECT scans_of_long_rows('l_often', :before);
+DELETE FROM texts WHERE id % 7 = 2;
+UPDATE texts SET s = left(s, 30) || '-' WHERE id % 20 = 4;
+INSERT INTO texts SELECT 400 + i, repeat(i::text, 3000), i FROM generate_series(1, 20) i;
+SELECT oracle('l_often');
+-- indexes that others have made on the table are not taken for those of the order
+SELECT derive.create_view('l_rows', 'SELECT s, sum(n) OVER (ORDER BY s) FROM long');
+SELECT oracle('l_rows');
+DO $$
+DECLARE
+	made text;
+BEGIN
+	FOR made IN SELECT format(command, r.relid::regclass) FROM derive_state.relations r, (VALUES ('CREATE INDEX ON %s (c1) WHERE c1 > ''m'''),
+		('CREATE INDEX ON %s (c1 DESC) WHERE c1 > ''m'''), ('CREATE INDEX ON %s ((octet_length(c1))) WHERE octet_length(c1) > 5000')) c(command)
+		WHERE r.role = 'd' AND r.view IN ('l_sum'::regclass, 'l_number'::regclass, 'l_rows'::regclass)
+	LOOP
+		EXECUTE made;
+	END LOOP;
+END $$;
+INSERT INTO long VALUES (7, '1', 9), (8, repeat('C', 3000), 5), (9, 'y', 4);
+SELECT oracle('l_sum'), oracle('l_number'), oracle('l_rows');
+UPDATE long SET n = n + 1 WHERE id IN (2, 3, 6);
+DELETE FROM long WHERE id = 5;
+SELECT oracle('l_sum'), oracle('l_number'), oracle('l_rows');
 -- domains over types that are compared as any range or array
 CREATE DOMAIN span AS int4range;
 CREATE DOMAIN list AS int[];

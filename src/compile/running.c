@@ -329,6 +329,7 @@ has_one_order(Query *query)
 {
 	List	   *order = linitial_node(WindowClause, query->windowClause)->orderClause;
 	DeriveOrderColumn column;
+	int			fixed = 0;		/* bytes */
 	ListCell   *lc;
 
 	foreach(lc, query->windowClause)
@@ -339,9 +340,12 @@ has_one_order(Query *query)
 			return false;
 	}
 	foreach(lc, order)
+	{
 		if (!describe_order(query, lfirst_node(SortGroupClause, lc), &column))
-		return false;
-	return order != NIL && list_length(order) < INDEX_MAX_KEYS;
+			return false;
+		fixed += Max(get_typlen(column.type), 0);
+	}
+	return order != NIL && list_length(order) < INDEX_MAX_KEYS && fixed <= DERIVE_LONGEST_IN_INDEX;
 }
 
 bool

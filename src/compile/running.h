@@ -30,6 +30,9 @@ typedef struct DeriveRunningFunction
 	Oid			inputcollid;
 } DeriveRunningFunction;
 
+/* Rows whose order columns have more bytes are not in the index of the order. */
+#define DERIVE_LONGEST_IN_INDEX	2000
+
 /* What the windows sort by. */
 typedef struct DeriveOrderColumn
 {

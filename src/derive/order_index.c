@@ -16,39 +16,48 @@
  * is not of fixed length, the index is a partial one, of those rows whose columns are
  * short; a second one has the others, of which there will be few, if any:
  *
- *		CREATE INDEX ON t (c1 DESC, c2) WHERE size <= 2000;
+ *		CREATE INDEX ON t (c1 DESC, c2, c3) WHERE size <= 2000;
  *		CREATE INDEX ON t (size) WHERE size > 2000;
- *			size: octet_length(image(c1)) + .., NULL being 0
+ *			size, if c3 is a name: 64 + octet_length(image(c1)) + octet_length(image(c2)), NULL
+ *			being 0.  What an index row has besides, headers and alignment, is 360 bytes at most.
  *
- * Those of the second are sorted here, and merged with the first.
+ * Those of the second are read and sorted once, before the first scan, and merged with the
+ * first in each one.  Of them only the columns of the order are kept, as they are compared,
+ * and where the row is.
+ *
+ * The table is ours, but people may have made indexes on it.  One of these is taken for ours
+ * only if it has the same rows in the same order.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "access/genam.h"
 #include "access/relscan.h"
 #include "access/stratnum.h"
 #include "access/tableam.h"
+#include "access/transam.h"
 #include "catalog/pg_am_d.h"
 #include "catalog/pg_opfamily_d.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
 #include "utils/datum.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/sortsupport.h"
 
 #include "base/compat.h"
+#include "base/gucs.h"
 #include "derive/choice.h"
 #include "derive/order_index.h"
-
-/* Longer values are not in the index of the order. */
-#define LONGEST_IN_INDEX	2000
 
 struct DeriveOrdering
 {
@@ -173,46 +182,64 @@ derive_places_compare(DeriveOrdering *ordering, const DerivePlace *place, const 
  * -------------------------------------------------------------------------
  */
 
-/* "octet_length(image(c1)) + .." of the columns that have no fixed length, or NULL. */
+static Expr *
+size_constant(int64 value)
+{
+	return (Expr *) makeConst(INT8OID, -1, InvalidOid, sizeof(int64), Int64GetDatum(value), false, FLOAT8PASSBYVAL);
+}
+
+/* "coalesce(octet_length(image(c1)), 0)", as int8 */
+static Expr *
+size_of_column(Form_pg_attribute att)
+{
+	CoalesceExpr *size = makeNode(CoalesceExpr);
+	FuncExpr   *image = makeFuncExpr(derive_state_function("image", ANYOID), BYTEAOID,
+									 list_make1(makeVar(1, att->attnum, att->atttypid, att->atttypmod, att->attcollation, 0)),
+									 InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL);
+	FuncExpr   *length = makeFuncExpr(F_OCTET_LENGTH_BYTEA, INT4OID, list_make1(image), InvalidOid, InvalidOid,
+									  COERCE_EXPLICIT_CALL);
+
+	size->coalescetype = INT8OID;
+	size->args = list_make2(makeFuncExpr(F_INT8_INT4, INT8OID, list_make1(length), InvalidOid, InvalidOid,
+										 COERCE_EXPLICIT_CALL),
+							size_constant(0));
+	size->location = -1;
+	return (Expr *) size;
+}
+
+/* "64 + coalesce(..) + .." of the columns; NULL if all of them are of fixed length. */
 static Expr *
 size_expression(Relation table, List *order)
 {
-	Expr	   *size = NULL;
+	Expr	   *size;
+	int64		fixed = 0;
+	bool		all_fixed = true;
 	ListCell   *lc;
 
 	foreach(lc, order)
+		fixed += Max(TupleDescAttr(RelationGetDescr(table), ((DeriveOrderColumn *) lfirst(lc))->attno - 1)->attlen, 0);
+	Assert(fixed <= DERIVE_LONGEST_IN_INDEX);
+	size = size_constant(fixed);
+	foreach(lc, order)
 	{
-		AttrNumber	attno = ((DeriveOrderColumn *) lfirst(lc))->attno;
-		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(table), attno - 1);
-		CoalesceExpr *here;
-		FuncExpr   *image;
+		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(table), ((DeriveOrderColumn *) lfirst(lc))->attno - 1);
 
 		if (att->attlen > 0)
 			continue;
-		image = makeFuncExpr(derive_state_function("image", ANYOID), BYTEAOID,
-							 list_make1(makeVar(1, attno, att->atttypid, att->atttypmod, att->attcollation, 0)),
-							 InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL);
-		here = makeNode(CoalesceExpr);
-		here->coalescetype = INT4OID;
-		here->args = list_make2(makeFuncExpr(F_OCTET_LENGTH_BYTEA, INT4OID, list_make1(image), InvalidOid, InvalidOid,
-											 COERCE_EXPLICIT_CALL),
-								makeConst(INT4OID, -1, InvalidOid, sizeof(int32), Int32GetDatum(0), false, true));
-		here->location = -1;
-		size = size == NULL ? (Expr *) here :
-			(Expr *) makeFuncExpr(F_INT4PL, INT4OID, list_make2(size, here), InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL);
+		all_fixed = false;
+		size = (Expr *) makeFuncExpr(F_INT8PL, INT8OID, list_make2(size, size_of_column(att)), InvalidOid, InvalidOid,
+									 COERCE_EXPLICIT_CALL);
 	}
-	return size;
+	return all_fixed ? NULL : size;
 }
 
 /* "size <= 2000", or ">" */
 static Node *
 size_condition(Expr *size, StrategyNumber strategy)
 {
-	Oid			operator = get_opfamily_member(INTEGER_BTREE_FAM_OID, INT4OID, INT4OID, strategy);
+	Oid			operator = get_opfamily_member(INTEGER_BTREE_FAM_OID, INT8OID, INT8OID, strategy);
 	OpExpr	   *condition = (OpExpr *) make_opclause(operator, BOOLOID, false, copyObject(size),
-													 (Expr *) makeConst(INT4OID, -1, InvalidOid, sizeof(int32),
-																		Int32GetDatum(LONGEST_IN_INDEX), false, true),
-													 InvalidOid, InvalidOid);
+													 size_constant(DERIVE_LONGEST_IN_INDEX), InvalidOid, InvalidOid);
 
 	condition->opfuncid = get_opcode(operator);
 	return (Node *) condition;
@@ -225,13 +252,36 @@ is_usable(Relation index)
 		index->rd_rel->relam == BTREE_AM_OID;
 }
 
+/* Does it have what our snapshot sees?  It may not where rows were updated as it was made. */
 static bool
-is_of_order(Relation index, List *order, bool partial)
+is_readable(Relation index)
+{
+	return !index->rd_index->indcheckxmin ||
+		TransactionIdPrecedes(HeapTupleHeaderGetXmin(index->rd_indextuple->t_data), TransactionXmin);
+}
+
+/* Has it the rows of which that is true (NULL: all)? */
+static bool
+has_predicate(Relation index, Node *condition)
+{
+	List	   *predicate = NIL;
+
+	/* as the relcache has it */
+	if (condition != NULL)
+	{
+		condition = eval_const_expressions(NULL, copyObject(condition));
+		predicate = make_ands_implicit(canonicalize_qual((Expr *) condition, false));
+		fix_opfuncids((Node *) predicate);
+	}
+	return equal(RelationGetIndexPredicate(index), predicate);
+}
+
+static bool
+is_of_order(Relation index, List *order, Node *condition)
 {
 	ListCell   *lc;
 
-	if (!is_usable(index) || index->rd_index->indnkeyatts != list_length(order) ||
-		(RelationGetIndexPredicate(index) != NIL) != partial)
+	if (!is_usable(index) || index->rd_index->indnkeyatts != list_length(order) || !has_predicate(index, condition))
 		return false;
 	foreach(lc, order)
 	{
@@ -247,16 +297,24 @@ is_of_order(Relation index, List *order, bool partial)
 }
 
 static bool
-is_of_long_rows(Relation index)
+is_of_long_rows(Relation index, Expr *size)
 {
 	return is_usable(index) && index->rd_index->indnkeyatts == 1 && index->rd_index->indkey.values[0] == 0 &&
-		RelationGetIndexPredicate(index) != NIL;
+		equal(linitial(RelationGetIndexExpressions(index)), eval_const_expressions(NULL, (Node *) copyObject(size))) &&
+		has_predicate(index, size_condition(size, BTGreaterStrategyNumber));
 }
 
-/* Those that are there, InvalidOid for others. */
-static void
-find_indexes(Relation table, List *order, bool sized, Oid *of_order, Oid *of_long_rows)
+static Node *
+condition_of_order(Expr *size)
 {
+	return size == NULL ? NULL : size_condition(size, BTLessEqualStrategyNumber);
+}
+
+/* Those that are there, InvalidOid for others.  readable: that can be read now. */
+static void
+find_indexes(Relation table, List *order, Expr *size, bool readable, Oid *of_order, Oid *of_long_rows)
+{
+	Node	   *condition = condition_of_order(size);
 	ListCell   *lc;
 
 	*of_order = *of_long_rows = InvalidOid;
@@ -264,9 +322,11 @@ find_indexes(Relation table, List *order, bool sized, Oid *of_order, Oid *of_lon
 	{
 		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
 
-		if (is_of_order(index, order, sized))
+		if (readable && !is_readable(index))
+			 /* not now */ ;
+		else if (is_of_order(index, order, condition))
 			*of_order = lfirst_oid(lc);
-		else if (sized && is_of_long_rows(index))
+		else if (size != NULL && is_of_long_rows(index, size))
 			*of_long_rows = lfirst_oid(lc);
 		index_close(index, NoLock);
 	}
@@ -297,7 +357,7 @@ derive_order_index_statements(Relation table, List *order)
 	Oid			of_long_rows;
 	ListCell   *lc;
 
-	find_indexes(table, order, size != NULL, &of_order, &of_long_rows);
+	find_indexes(table, order, size, false, &of_order, &of_long_rows);
 	foreach(lc, order)
 	{
 		DeriveOrderColumn *column = lfirst(lc);
@@ -309,7 +369,7 @@ derive_order_index_statements(Relation table, List *order)
 		elements = lappend(elements, element);
 	}
 	if (!OidIsValid(of_order))
-		statements = lappend(statements, index_statement(table, elements, size ? size_condition(size, BTLessEqualStrategyNumber) : NULL));
+		statements = lappend(statements, index_statement(table, elements, condition_of_order(size)));
 	if (size != NULL && !OidIsValid(of_long_rows))
 	{
 		element = makeNode(IndexElem);
@@ -325,11 +385,27 @@ derive_order_index_statements(Relation table, List *order)
  * -------------------------------------------------------------------------
  */
 
+/* A row that is not in the index of the order. */
+typedef struct LongRow
+{
+	ItemPointerData tid;
+	DerivePlace place;			/* without a context of its own */
+} LongRow;
+
+struct DeriveOrderReader
+{
+	Relation	table;
+	DeriveOrdering *ordering;
+	Snapshot	snapshot;
+	Relation	index;			/* of the order */
+	LongRow    *long_rows;		/* sorted */
+	int			nlong;
+};
+
 struct DeriveOrderScan
 {
-	DeriveOrdering *ordering;
+	DeriveOrderReader *reader;
 	bool		backward;
-	Relation	index;
 	IndexScanDesc scan;
 	ScanKeyData keys[2];		/* of the parts */
 	int			nkeys;			/* in each of them: 0 or 1 */
@@ -338,71 +414,147 @@ struct DeriveOrderScan
 	bool		taken;			/* it has been returned */
 	bool		at_end;			/* of the index: asked again it would begin
 								 * again */
-	TupleTableSlot **long_rows; /* that are not in it, against the direction */
-	int			nlong;
-	int			nleft;			/* of these, not yet returned */
+	TupleTableSlot *long_row;	/* the last one returned */
+	int			next_long;		/* its number; -1 or reader->nlong: there is
+								 * none */
 };
 
-/* < 0: in the direction of reading the one comes before the other. */
-static int
-compare_rows(DeriveOrderScan *scan, TupleTableSlot *one, TupleTableSlot *other)
-{
-	DerivePlace *place = derive_place_create(scan->ordering);
-	int			result;
-
-	derive_place_set(scan->ordering, place, other, false);
-	result = derive_place_compare(scan->ordering, one, false, place);
-	MemoryContextDelete(place->cxt);
-	pfree(place->values);
-	pfree(place->nulls);
-	pfree(place);
-	return scan->backward ? -result : result;
-}
+/* -------------------------------------------------------------------------
+ * Long rows
+ * -------------------------------------------------------------------------
+ */
 
 static int
 compare_long_rows(const void *a, const void *b, void *arg)
 {
-	return compare_rows(arg, *(TupleTableSlot *const *) b, *(TupleTableSlot *const *) a);
+	CHECK_FOR_INTERRUPTS();
+	return derive_places_compare(arg, &((const LongRow *) a)->place, &((const LongRow *) b)->place);
+}
+
+/*
+ * Set what is compared.  Values are expanded, once and not in each comparison, as far as
+ * the memory allows; *memory is what they take.
+ */
+static void
+set_long_row(DeriveOrdering *ordering, LongRow *long_row, TupleTableSlot *row, Size *memory)
+{
+	DerivePlace *place = &long_row->place;
+
+	long_row->tid = row->tts_tid;
+	place->cxt = NULL;
+	place->values = palloc(sizeof(Datum) * ordering->n);
+	place->nulls = palloc(sizeof(bool) * ordering->n);
+	for (int i = 0; i < ordering->n; i++)
+	{
+		Datum		value = slot_getattr(row, ordering->columns[i].column->attno, &place->nulls[i]);
+		int16		len = ordering->columns[i].len;
+
+		place->values[i] = (Datum) 0;
+		if (place->nulls[i])
+			continue;
+		if (len == -1 && *memory + toast_raw_datum_size(value) <= (Size) derive_work_mem * 1024)
+			place->values[i] = PointerGetDatum(PG_DETOAST_DATUM_COPY(value));
+		else
+			place->values[i] = datumCopy(value, ordering->columns[i].byval, len);
+		if (!ordering->columns[i].byval)
+			*memory += datumGetSize(place->values[i], false, len);
+	}
 }
 
 static void
-read_long_rows(DeriveOrderScan *scan, Relation table, Oid relid, Snapshot snapshot)
+read_long_rows(DeriveOrderReader *reader, Oid relid)
 {
 	Relation	index = index_open(relid, AccessShareLock);
-	IndexScanDesc all = derive_compat_index_beginscan(table, index, snapshot, 0);
-	int			allocated = 0;
+	IndexScanDesc all = derive_compat_index_beginscan(reader->table, index, reader->snapshot, 0);
+	TupleTableSlot *row = table_slot_create(reader->table, NULL);
+	Size		allocated = 0;
+	Size		memory = 0;
 
 	index_rescan(all, NULL, 0, NULL, 0);
-	while (index_getnext_slot(all, ForwardScanDirection, scan->row))
+	while (index_getnext_slot(all, ForwardScanDirection, row))
 	{
-		TupleTableSlot *copy = MakeSingleTupleTableSlot(RelationGetDescr(table), &TTSOpsMinimalTuple);
-
 		CHECK_FOR_INTERRUPTS();
-		ExecCopySlot(copy, scan->row);
-		if (scan->nlong == allocated)
+		if (reader->nlong == allocated)
 		{
 			allocated = Max(allocated * 2, 16);
-			scan->long_rows = scan->long_rows == NULL ? palloc(sizeof(TupleTableSlot *) * allocated) :
-				repalloc(scan->long_rows, sizeof(TupleTableSlot *) * allocated);
+			reader->long_rows = reader->long_rows == NULL ? palloc(sizeof(LongRow) * allocated) :
+				repalloc_huge(reader->long_rows, sizeof(LongRow) * allocated);
 		}
-		scan->long_rows[scan->nlong++] = copy;
+		set_long_row(reader->ordering, &reader->long_rows[reader->nlong++], row, &memory);
 	}
+	ExecDropSingleTupleTableSlot(row);
 	index_endscan(all);
 	index_close(index, NoLock);
-	if (scan->nlong > 1)
-		qsort_arg(scan->long_rows, scan->nlong, sizeof(TupleTableSlot *), compare_long_rows, scan);
-	scan->nleft = scan->nlong;
+	if (reader->nlong > 1)
+		qsort_arg(reader->long_rows, reader->nlong, sizeof(LongRow), compare_long_rows, reader->ordering);
 }
+
+/* The number of the first one that is at the place or, in the direction, after it. */
+static int
+first_long_row(DeriveOrderReader *reader, bool backward, const DerivePlace *place)
+{
+	int			low = 0;
+	int			high = reader->nlong;
+
+	if (place == NULL)
+		return backward ? reader->nlong - 1 : 0;
+
+	/*
+	 * those below "low" are before it in the order, or, if backward, not
+	 * after it
+	 */
+	while (low < high)
+	{
+		int			middle = low + (high - low) / 2;
+		int			order = derive_places_compare(reader->ordering, &reader->long_rows[middle].place, place);
+
+		if (backward ? order <= 0 : order < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return backward ? low - 1 : low;
+}
+
+/* Does the scan return a long row before the one of the index? */
+static bool
+long_row_is_next(DeriveOrderScan *scan)
+{
+	int			order;
+
+	if (scan->next_long < 0 || scan->next_long >= scan->reader->nlong)
+		return false;
+	if (scan->taken)
+		return true;			/* there is none of the index */
+	order = derive_place_compare(scan->reader->ordering, scan->row, false, &scan->reader->long_rows[scan->next_long].place);
+	return scan->backward ? order < 0 : order > 0;
+}
+
+static TupleTableSlot *
+fetch_long_row(DeriveOrderScan *scan)
+{
+	LongRow    *long_row = &scan->reader->long_rows[scan->next_long];
+
+	scan->next_long += scan->backward ? -1 : 1;
+	if (!table_tuple_fetch_row_version(scan->reader->table, &long_row->tid, scan->reader->snapshot, scan->long_row))
+		elog(ERROR, "could not fetch a row of \"%s\" again", RelationGetRelationName(scan->reader->table));
+	return scan->long_row;
+}
+
+/* -------------------------------------------------------------------------
+ * Scans
+ * -------------------------------------------------------------------------
+ */
 
 /* The parts of the index that have the rows at a place and after it, in the direction of reading. */
 static void
 choose_parts(DeriveOrderScan *scan, const DerivePlace *place)
 {
-	const DeriveOrderColumn *first = scan->ordering->columns[0].column;
+	const DeriveOrderColumn *first = scan->reader->ordering->columns[0].column;
 	bool		nulls_at_end = first->nulls_first == scan->backward;
 	bool		greater = scan->backward == first->reverse;
 	StrategyNumber strategy = greater ? BTGreaterEqualStrategyNumber : BTLessEqualStrategyNumber;
-	Oid			opcintype = scan->index->rd_opcintype[0];
+	Oid			opcintype = scan->reader->index->rd_opcintype[0];
 	Oid			operator;
 
 	scan->nparts = 1;
@@ -422,30 +574,48 @@ choose_parts(DeriveOrderScan *scan, const DerivePlace *place)
 		scan->nparts = 2;
 	ScanKeyEntryInitialize(&scan->keys[scan->nparts - 1], 0, 1, strategy, InvalidOid, first->collation,
 						   get_opcode(operator),
-						   datumCopy(place->values[0], scan->ordering->columns[0].byval, scan->ordering->columns[0].len));
+						   datumCopy(place->values[0], scan->reader->ordering->columns[0].byval, scan->reader->ordering->columns[0].len));
 }
 
-DeriveOrderScan *
-derive_order_scan_begin(Relation table, List *order, DeriveOrdering *ordering, Snapshot snapshot,
-						bool backward, const DerivePlace *place)
+DeriveOrderReader *
+derive_order_reader_open(Relation table, List *order, DeriveOrdering *ordering, Snapshot snapshot)
 {
-	bool		sized = size_expression(table, order) != NULL;
-	DeriveOrderScan *scan;
+	Expr	   *size = size_expression(table, order);
+	DeriveOrderReader *reader;
 	Oid			of_order;
 	Oid			of_long_rows;
 
-	find_indexes(table, order, sized, &of_order, &of_long_rows);
-	if (!OidIsValid(of_order) || (sized && !OidIsValid(of_long_rows)))
+	find_indexes(table, order, size, true, &of_order, &of_long_rows);
+	if (!OidIsValid(of_order) || (size != NULL && !OidIsValid(of_long_rows)))
 		return NULL;
-	scan = palloc0(sizeof(DeriveOrderScan));
-	scan->ordering = ordering;
+	reader = palloc0(sizeof(DeriveOrderReader));
+	reader->table = table;
+	reader->ordering = ordering;
+	reader->snapshot = snapshot;
+	reader->index = index_open(of_order, AccessShareLock);
+	if (size != NULL)
+		read_long_rows(reader, of_long_rows);
+	return reader;
+}
+
+void
+derive_order_reader_close(DeriveOrderReader *reader)
+{
+	index_close(reader->index, NoLock);
+}
+
+DeriveOrderScan *
+derive_order_scan_begin(DeriveOrderReader *reader, bool backward, const DerivePlace *place)
+{
+	DeriveOrderScan *scan = palloc0(sizeof(DeriveOrderScan));
+
+	scan->reader = reader;
 	scan->backward = backward;
-	scan->row = table_slot_create(table, NULL);
-	if (sized)
-		read_long_rows(scan, table, of_long_rows, snapshot);
-	scan->index = index_open(of_order, AccessShareLock);
+	scan->row = table_slot_create(reader->table, NULL);
+	scan->long_row = table_slot_create(reader->table, NULL);
+	scan->next_long = first_long_row(reader, backward, place);
 	choose_parts(scan, place);
-	scan->scan = derive_compat_index_beginscan(table, scan->index, snapshot, scan->nkeys);
+	scan->scan = derive_compat_index_beginscan(reader->table, reader->index, reader->snapshot, scan->nkeys);
 	index_rescan(scan->scan, &scan->keys[--scan->nparts], scan->nkeys, NULL, 0);
 	scan->taken = true;
 	return scan;
@@ -470,8 +640,8 @@ derive_order_scan_next(DeriveOrderScan *scan)
 	CHECK_FOR_INTERRUPTS();
 	if (scan->taken && !scan->at_end)
 		scan->taken = scan->at_end = !next_of_index(scan);
-	if (scan->nleft > 0 && (scan->taken || compare_rows(scan, scan->long_rows[scan->nleft - 1], scan->row) < 0))
-		return scan->long_rows[--scan->nleft];
+	if (long_row_is_next(scan))
+		return fetch_long_row(scan);
 	if (scan->taken)
 		return NULL;
 	scan->taken = true;
@@ -482,8 +652,6 @@ void
 derive_order_scan_end(DeriveOrderScan *scan)
 {
 	index_endscan(scan->scan);
-	index_close(scan->index, NoLock);
 	ExecDropSingleTupleTableSlot(scan->row);
-	for (int i = 0; i < scan->nlong; i++)
-		ExecDropSingleTupleTableSlot(scan->long_rows[i]);
+	ExecDropSingleTupleTableSlot(scan->long_row);
 }

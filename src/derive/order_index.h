@@ -45,14 +45,21 @@ extern int	derive_place_compare(DeriveOrdering *ordering, TupleTableSlot *row, b
 extern List *derive_order_index_statements(Relation table, List *order);
 
 /*
- * Read the table in the order or, if backward, against it, seen by the snapshot; NULL if it
- * has not the indexes.  Begins with the rows at a place (NULL: at the end), or before that; the
- * first ones may still come before the place, in the direction of reading.  A row that next()
- * returns (NULL: there are no more) is good until the next call.
+ * What several scans of the table have in common; NULL if it has not the indexes.  In
+ * CurrentMemoryContext; the table and the snapshot, by which all scans see it, must stay.
+ */
+typedef struct DeriveOrderReader DeriveOrderReader;
+extern DeriveOrderReader *derive_order_reader_open(Relation table, List *order, DeriveOrdering *ordering, Snapshot snapshot);
+extern void derive_order_reader_close(DeriveOrderReader *reader);
+
+/*
+ * Read the table in the order or, if backward, against it.  Begins with the rows at a place
+ * (NULL: at the end), or before that; the first ones may still come before the place, in the
+ * direction of reading.  A row that next() returns (NULL: there are no more) is good until the
+ * next call.
  */
 typedef struct DeriveOrderScan DeriveOrderScan;
-extern DeriveOrderScan *derive_order_scan_begin(Relation table, List *order, DeriveOrdering *ordering, Snapshot snapshot,
-												bool backward, const DerivePlace *place);
+extern DeriveOrderScan *derive_order_scan_begin(DeriveOrderReader *reader, bool backward, const DerivePlace *place);
 extern TupleTableSlot *derive_order_scan_next(DeriveOrderScan *scan);
 extern void derive_order_scan_end(DeriveOrderScan *scan);
 

@@ -194,6 +194,7 @@ typedef struct Run
 	Relation	table;
 	TupleDesc	desc;
 	DeriveOrdering *ordering;
+	DeriveOrderReader *reader;	/* of the table as it was before */
 
 	/* what changed */
 	List	   *places;			/* of DerivePlace *, in order of arrival, then
@@ -308,12 +309,6 @@ carried_by(Run *run, TupleTableSlot *row)
 	return values;
 }
 
-static DeriveOrderScan *
-begin_scan(Run *run, bool backward, const DerivePlace *place)
-{
-	return derive_order_scan_begin(run->table, run->op->order, run->ordering, GetActiveSnapshot(), backward, place);
-}
-
 /* The first row that is farther than the place, in the direction of the scan; or, if so wanted, at it. */
 static TupleTableSlot *
 first_beyond(Run *run, DeriveOrderScan *scan, bool backward, const DerivePlace *place, bool or_at)
@@ -349,7 +344,7 @@ static Bound *
 find_bound(Run *run, const DerivePlace *place, bool backward)
 {
 	Bound	   *bound = palloc0(sizeof(Bound));
-	DeriveOrderScan *scan = begin_scan(run, backward, place);
+	DeriveOrderScan *scan = derive_order_scan_begin(run->reader, backward, place);
 	int64		nrows = backward ? run->running->ahead : run->running->back;
 	int64		ninput = backward ? run->running->back : run->running->ahead;
 	TupleTableSlot *row = first_beyond(run, scan, backward, place, false);
@@ -371,7 +366,7 @@ find_bound(Run *run, const DerivePlace *place, bool backward)
 static NullableDatum *
 carried_before(Run *run, const DerivePlace *place)
 {
-	DeriveOrderScan *scan = begin_scan(run, true, place);
+	DeriveOrderScan *scan = derive_order_scan_begin(run->reader, true, place);
 	NullableDatum *carried = carried_by(run, first_beyond(run, scan, true, place, true));
 
 	derive_order_scan_end(scan);
@@ -410,7 +405,7 @@ static void
 subtract_rows(Run *run)
 {
 	DerivePlace *last = run->to->open ? NULL : run->to->rows;
-	DeriveOrderScan *scan = begin_scan(run, true, last);
+	DeriveOrderScan *scan = derive_order_scan_begin(run->reader, true, last);
 	TupleTableSlot *row = last ? first_beyond(run, scan, true, last, true) : derive_order_scan_next(scan);
 
 	while (row != NULL && derive_place_compare(run->ordering, row, false, run->from->rows) >= 0 &&
@@ -527,15 +522,13 @@ add_to_target(void *arg, TupleTableSlot *row, int64 weight)
 static void
 replace_rows(Run *run)
 {
-	DeriveOrderScan *scan;
-
 	run->table = table_open(run->op->table, AccessShareLock);
 	run->desc = RelationGetDescr(run->table);
 	run->last_place = derive_place_create(run->ordering);
 	run->last = MakeSingleTupleTableSlot(run->desc, &TTSOpsMinimalTuple);
 	sort_places(run);
-	scan = begin_scan(run, false, NULL);
-	if (scan == NULL)
+	run->reader = derive_order_reader_open(run->table, run->op->order, run->ordering, GetActiveSnapshot());
+	if (run->reader == NULL)
 	{
 		/* people have dropped the index */
 		derive_target_subtract_contents(run->target);
@@ -543,9 +536,9 @@ replace_rows(Run *run)
 	}
 	else
 	{
-		derive_order_scan_end(scan);
 		for (int i = 0; i < list_length(run->places);)
 			i = replace_from(run, i);
+		derive_order_reader_close(run->reader);
 	}
 	ExecDropSingleTupleTableSlot(run->last);
 	table_close(run->table, NoLock);

@@ -115,6 +115,7 @@ OBJS = \
 	src/derive/recursive.o \
 	src/derive/running.o \
 	src/derive/select.o \
+	src/derive/sumfrom.o \
 	src/derive/term.o \
 	src/derive/top.o \
 	src/derive/toprows.o \

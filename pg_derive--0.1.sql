@@ -272,6 +272,11 @@ CREATE FUNCTION derive_state.first_get(internal, anyelement) RETURNS anyelement 
 CREATE AGGREGATE derive_state.first(anyelement) (
 	sfunc = derive_state.first_add, stype = internal, finalfunc = derive_state.first_get, finalfunc_extra, parallel = safe);
 
+-- A sum that goes on from a value, the second one; see src/derive/sumfrom.c.
+CREATE FUNCTION derive_state.sum_from_add(internal, numeric, numeric) RETURNS internal LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'derive_sum_from_add';
+CREATE AGGREGATE derive_state.sum_from(numeric, numeric) (
+	sfunc = derive_state.sum_from_add, stype = internal, sspace = 128, finalfunc = pg_catalog.numeric_sum);
+
 -- Values of row types in internal tables; see src/derive/hidden.c.
 CREATE FUNCTION derive_state.row_image("any") RETURNS bytea
 	AS 'MODULE_PATHNAME', 'derive_row_image_sql'

@@ -232,6 +232,23 @@ SELECT oracle('l_sum'), oracle('l_number'), oracle('l_rows');
 UPDATE long SET n = n + 1 WHERE id IN (2, 3, 6);
 DELETE FROM long WHERE id = 5;
 SELECT oracle('l_sum'), oracle('l_number'), oracle('l_rows');
+-- sums that are numbers, of rows from a place on whose sum is none
+CREATE TABLE huge (id int PRIMARY KEY, x int, y numeric, b bool DEFAULT true);
+INSERT INTO huge VALUES (1, 1, 1), (2, 2, -9e131071), (3, 4, 9e131071), (4, 5, NULL), (5, 5, 9e131071), (6, 6, -9e131071), (7, 6, -1.50), (8, 8, NULL);
+SELECT derive.create_view('h_sum', 'SELECT id, sum(y) OVER w AS s, avg(y) OVER w AS a, sum(y) FILTER (WHERE b) OVER (ORDER BY x ROWS UNBOUNDED PRECEDING) AS f FROM huge WINDOW w AS (ORDER BY x)');
+SELECT oracle('h_sum');
+INSERT INTO huge VALUES (10, 3, 0.125, NULL);
+SELECT oracle('h_sum');
+-- by its changes, not computed anew
+DO $$ BEGIN WHILE (SELECT batches = 0 FROM derive.stats WHERE view = 'h_sum'::regclass) LOOP PERFORM pg_sleep(0.02); END LOOP; END $$;
+SELECT changes_in FROM derive.stats WHERE view = 'h_sum'::regclass;
+UPDATE huge SET b = false WHERE x >= 3 AND id <> 10;
+SELECT oracle('h_sum');
+UPDATE huge SET y = 'Infinity' WHERE id = 7;
+INSERT INTO huge VALUES (11, 7, NULL), (12, 9, '-Infinity');
+SELECT oracle('h_sum');
+DELETE FROM huge WHERE id = 7;
+SELECT oracle('h_sum');
 -- domains over types that are compared as any range or array
 CREATE DOMAIN span AS int4range;
 CREATE DOMAIN list AS int[];

@@ -24,7 +24,8 @@
  *		6	1	3+3		9+9		3+3
  *
  * Where what is carried is what it was, rows stay again, up to the next change.  Had the row come
- * from x = 5, its rank and the sum would have ended there.
+ * from x = 5, its rank and the sum would have ended there.  (Sums of numeric begin with what is carried instead,
+ * by derive/sumfrom.c: without it they may be larger than any numeric.)
  *
  * Carried is what is the same in all peers of a row, so that any of them has it: the count
  * for row_number() and rank(), the function itself with a RANGE frame, else the same
@@ -726,8 +727,23 @@ add_carried(Expr *value, Const *carried)
 	return (Expr *) coalesce;
 }
 
+/* "COALESCE(sum_from(x, carried), carried)": without any row the aggregate is not called. */
 static Expr *
-carry_value(const DeriveRunningFunction *function, Expr *value, NullableDatum carried)
+go_on_from_carried(WindowFunc *function, Const *carried, Oid sum_from)
+{
+	WindowFunc *going_on = copyObject(function);
+	CoalesceExpr *coalesce = makeNode(CoalesceExpr);
+
+	going_on->winfnoid = sum_from;
+	going_on->args = lappend(going_on->args, copyObject(carried));
+	coalesce->coalescetype = carried->consttype;
+	coalesce->args = list_make2(going_on, copyObject(carried));
+	coalesce->location = -1;
+	return (Expr *) coalesce;
+}
+
+static Expr *
+carry_value(const DeriveRunningFunction *function, Expr *value, NullableDatum carried, Oid sum_from)
 {
 	Const	   *con;
 	MinMaxExpr *extremum;
@@ -741,7 +757,11 @@ carry_value(const DeriveRunningFunction *function, Expr *value, NullableDatum ca
 		case DERIVE_CARRY_NOTHING:
 			break;
 		case DERIVE_CARRY_SUM:
-			return con->constisnull ? value : add_carried(value, con);
+			if (con->constisnull)
+				return value;
+			if (castNode(WindowFunc, value)->winfnoid == F_SUM_NUMERIC)
+				return go_on_from_carried((WindowFunc *) value, con, sum_from);
+			return add_carried(value, con);
 		case DERIVE_CARRY_LEAST:
 		case DERIVE_CARRY_GREATEST:
 			extremum = makeNode(MinMaxExpr);
@@ -760,7 +780,7 @@ carry_value(const DeriveRunningFunction *function, Expr *value, NullableDatum ca
 
 Query *
 derive_running_part(DeriveRunning *running, const DeriveRunningBound *from, const DeriveRunningBound *to,
-					const NullableDatum *carried)
+					const NullableDatum *carried, Oid sum_from)
 {
 	Query	   *query = copyObject(running->query);
 	List	   *conditions = NIL;
@@ -776,7 +796,7 @@ derive_running_part(DeriveRunning *running, const DeriveRunningBound *from, cons
 		DeriveRunningFunction *function = lfirst(lc);
 		TargetEntry *tle = list_nth_node(TargetEntry, query->targetList, function->attno - 1);
 
-		tle->expr = carry_value(function, tle->expr, carried[foreach_current_index(lc)]);
+		tle->expr = carry_value(function, tle->expr, carried[foreach_current_index(lc)], sum_from);
 	}
 	return query;
 }

@@ -91,9 +91,10 @@ extern DeriveRunning *derive_running_take_apart(Query *query);
 /*
  * A copy of the query for a part of the input (NULL: there is no bound).  carried: by function,
  * the value as of the last row before that part (NULL: there is no row before it), of the
- * type of the function's column.
+ * type of the function's column.  sum_from: the aggregate that adds values of type numeric to a
+ * first one.
  */
 extern Query *derive_running_part(DeriveRunning *running, const DeriveRunningBound *from, const DeriveRunningBound *to,
-								  const NullableDatum *carried);
+								  const NullableDatum *carried, Oid sum_from);
 
 #endif							/* DERIVE_RUNNING_H */

@@ -135,13 +135,15 @@ derive_first_get(PG_FUNCTION_ARGS)
 }
 
 Oid
-derive_state_function(const char *name, Oid argtype)
+derive_state_function(const char *name, int nargs, Oid argtype)
 {
+	Oid			argtypes[2] = {argtype, argtype};
 	Oid			function = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
 										   CStringGetDatum(name),
-										   PointerGetDatum(buildoidvector(&argtype, 1)),
+										   PointerGetDatum(buildoidvector(argtypes, nargs)),
 										   ObjectIdGetDatum(derive_state_schema_oid(false)));
 
+	Assert(nargs <= lengthof(argtypes));
 	if (!OidIsValid(function))
 		elog(ERROR, "function derive_state.%s is missing", name);
 	return function;
@@ -153,7 +155,7 @@ make_first(Expr *expr)
 {
 	Aggref	   *first = makeNode(Aggref);
 
-	first->aggfnoid = derive_state_function("first", ANYELEMENTOID);
+	first->aggfnoid = derive_state_function("first", 1, ANYELEMENTOID);
 	first->aggtype = exprType((Node *) expr);
 	first->aggcollid = first->inputcollid = exprCollation((Node *) expr);
 	first->aggargtypes = list_make1_oid(first->aggtype);
@@ -207,7 +209,7 @@ add_order(List **order, List *targets, TargetEntry *tle, Oid sortop)
 static void
 add_image_order(List **order, List **targets, Expr *expr)
 {
-	FuncExpr   *image = makeFuncExpr(derive_state_function("image", ANYOID), BYTEAOID, list_make1(copyObject(expr)),
+	FuncExpr   *image = makeFuncExpr(derive_state_function("image", 1, ANYOID), BYTEAOID, list_make1(copyObject(expr)),
 									 InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL);
 	TargetEntry *tle = makeTargetEntry((Expr *) image, list_length(*targets) + 1, NULL, true);
 

@@ -10,8 +10,8 @@
 
 #include "nodes/parsenodes.h"
 
-/* A function of ours with one argument of this type; ERROR if it is not there. */
-extern Oid	derive_state_function(const char *name, Oid argtype);
+/* A function of ours with so many arguments, all of this type; ERROR if it is not there. */
+extern Oid	derive_state_function(const char *name, int nargs, Oid argtype);
 
 /* May values of this type be equal without being the same? */
 extern bool derive_type_is_loose(Oid type, int32 typmod, Oid collation);

@@ -193,7 +193,7 @@ static Expr *
 size_of_column(Form_pg_attribute att)
 {
 	CoalesceExpr *size = makeNode(CoalesceExpr);
-	FuncExpr   *image = makeFuncExpr(derive_state_function("image", ANYOID), BYTEAOID,
+	FuncExpr   *image = makeFuncExpr(derive_state_function("image", 1, ANYOID), BYTEAOID,
 									 list_make1(makeVar(1, att->attnum, att->atttypid, att->atttypmod, att->attcollation, 0)),
 									 InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL);
 	FuncExpr   *length = makeFuncExpr(F_OCTET_LENGTH_BYTEA, INT4OID, list_make1(image), InvalidOid, InvalidOid,

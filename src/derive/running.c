@@ -40,6 +40,7 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "catalog/pg_type_d.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "tcop/tcopprot.h"
@@ -450,7 +451,8 @@ replace_part(Run *run)
 		running_produce(run->op, row_evaluated, run);
 	else
 		derive_query_run(finished(run->op, derive_running_part(run->running, run->from->open ? NULL : &from,
-															   run->to->open ? NULL : &to, run->from->carried)),
+															   run->to->open ? NULL : &to, run->from->carried,
+															   derive_state_function("sum_from", 2, NUMERICOID))),
 						 NULL, row_evaluated, run);
 	run->carried = TTS_EMPTY(run->last) ? run->from->carried : carried_by(run, run->last);
 }

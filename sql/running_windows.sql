@@ -249,6 +249,46 @@ INSERT INTO huge VALUES (11, 7, NULL), (12, 9, '-Infinity');
 SELECT oracle('h_sum');
 DELETE FROM huge WHERE id = 7;
 SELECT oracle('h_sum');
+-- without an index for its order the table is read once for many places
+CREATE FUNCTION reads(t regclass, before bigint) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+	scans bigint := before;
+BEGIN
+	WHILE scans = before LOOP
+		PERFORM pg_sleep(0.1), pg_stat_clear_snapshot();
+		scans := pg_stat_get_numscans(t);
+	END LOOP;
+	RETURN scans;
+END $$;
+CREATE TABLE places (id int PRIMARY KEY, x numeric, y numeric, s text, b bool);
+INSERT INTO places SELECT i, (i * 37 % 2000) / 2 + (i % 2) * 0.00, i % 9, 's' || i % 5, i % 2 = 0 FROM generate_series(1, 2000) i;
+SELECT derive.create_view('p_near', 'SELECT id, y, lag(y, 2) OVER w AS l, lead(p) OVER w AS r, array_agg(id) OVER (ORDER BY x ROWS BETWEEN 1 PRECEDING AND 2 FOLLOWING) AS a FROM places p WINDOW w AS (ORDER BY x)');
+SELECT * FROM all_exact();
+UPDATE places SET y = 0 WHERE id = 1;
+SELECT * FROM all_exact();
+SELECT reads('places', 0) AS before \gset
+UPDATE places SET y = y + 1 WHERE id % 50 = 3;
+SELECT derive.wait('p_near', timeout => '60 s');
+SELECT reads('places', :before) - :before < 6 AS few;
+SELECT * FROM all_exact();
+-- places next to each other, peers, ends; carried values that end between places, and that go on
+SELECT derive.create_view('p_rank_ties', 'SELECT id, b, row_number() OVER w AS n, rank() OVER w AS r, sum(y) OVER w AS s, min(y) OVER (ORDER BY x DESC) AS m FROM places WINDOW w AS (ORDER BY x)');
+SELECT derive.create_view('p_min', 'SELECT id, s, min(y) OVER w AS m, lag(id) OVER w AS l, first_value(s) OVER w AS f FROM (SELECT *, ROW(id, s) AS row FROM places) p WINDOW w AS (ORDER BY x DESC, id)');
+INSERT INTO declared VALUES ('p_min'), ('p_record');
+SELECT derive.create_view('p_record', 'SELECT id, (lag(r) OVER (ORDER BY x, id)).s, max(y) OVER (ORDER BY x, id ROWS BETWEEN 3 PRECEDING AND CURRENT ROW) AS m FROM (SELECT p.id, p.x, p.y, q AS r FROM places p LEFT JOIN places q ON q.id = p.id + 1000) j');
+SELECT * FROM all_exact();
+UPDATE places SET y = y - 1 WHERE id % 50 IN (4, 9);
+SELECT * FROM all_exact();
+UPDATE places SET x = x + 1.0, b = NOT b WHERE id % 40 = 7;
+SELECT * FROM all_exact();
+UPDATE places SET y = y + CASE WHEN id % 2 = 0 THEN 1 ELSE -1 END WHERE x IN (SELECT x FROM places WHERE id % 100 = 1);
+SELECT * FROM all_exact();
+UPDATE places SET x = NULL WHERE id IN (SELECT id FROM places ORDER BY x LIMIT 3) OR id % 200 = 11;
+DELETE FROM places WHERE id IN (SELECT id FROM places ORDER BY x DESC NULLS LAST LIMIT 3) OR id % 180 = 12;
+INSERT INTO places SELECT 5000 + i, i * 43 % 1000, i, 's', true FROM generate_series(1, 30) i;
+SELECT * FROM all_exact();
+UPDATE places SET s = s || '.' WHERE id % 70 = 5;
+SELECT * FROM all_exact();
 -- domains over types that are compared as any range or array
 CREATE DOMAIN span AS int4range;
 CREATE DOMAIN list AS int[];

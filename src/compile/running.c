@@ -778,19 +778,37 @@ carry_value(const DeriveRunningFunction *function, Expr *value, NullableDatum ca
 	pg_unreachable();
 }
 
-Query *
-derive_running_part(DeriveRunning *running, const DeriveRunningBound *from, const DeriveRunningBound *to,
-					const NullableDatum *carried, Oid sum_from)
+static Node *
+part_condition(DeriveRunning *running, const DeriveRunningBound *from, const DeriveRunningBound *to)
 {
-	Query	   *query = copyObject(running->query);
 	List	   *conditions = NIL;
-	ListCell   *lc;
 
 	if (from != NULL)
 		conditions = lappend(conditions, row_beyond(running->order, from, true));
 	if (to != NULL)
 		conditions = lappend(conditions, row_beyond(running->order, to, false));
-	query->jointree->quals = derive_all_of(conditions);
+	return derive_all_of(conditions);
+}
+
+Query *
+derive_running_rows(DeriveRunning *running, const DeriveRunningBound *from, const DeriveRunningBound *to)
+{
+	Query	   *query = derive_query_wrap(copyObject(running->input));
+
+	query->jointree->quals = part_condition(running, from, to);
+	return query;
+}
+
+Query *
+derive_running_part(DeriveRunning *running, const DeriveRunningBound *from, const DeriveRunningBound *to,
+					const NullableDatum *carried, Oid sum_from, RangeTblEntry *rows)
+{
+	Query	   *query = copyObject(running->query);
+	ListCell   *lc;
+
+	query->jointree->quals = part_condition(running, from, to);
+	if (rows != NULL)
+		lfirst(list_head(query->rtable)) = rows;
 	foreach(lc, carried != NULL ? running->functions : NIL)
 	{
 		DeriveRunningFunction *function = lfirst(lc);

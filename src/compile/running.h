@@ -88,13 +88,16 @@ extern void derive_running_split(Query *query);
 /* Take such an inner query apart; it is scribbled on. */
 extern DeriveRunning *derive_running_take_apart(Query *query);
 
+/* The rows of the input from one bound to the other; NULL: there is no bound. */
+extern Query *derive_running_rows(DeriveRunning *running, const DeriveRunningBound *from, const DeriveRunningBound *to);
+
 /*
  * A copy of the query for a part of the input (NULL: there is no bound).  carried: by function,
  * the value as of the last row before that part (NULL: there is no row before it), of the
  * type of the function's column.  sum_from: the aggregate that adds values of type numeric to a
- * first one.
+ * first one.  rows: what has these rows of the input, among others; NULL: the input itself.
  */
 extern Query *derive_running_part(DeriveRunning *running, const DeriveRunningBound *from, const DeriveRunningBound *to,
-								  const NullableDatum *carried, Oid sum_from);
+								  const NullableDatum *carried, Oid sum_from, RangeTblEntry *rows);
 
 #endif							/* DERIVE_RUNNING_H */

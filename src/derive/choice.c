@@ -637,7 +637,7 @@ derive_window_aggregate_has_order(WindowFunc *function)
 		case DERIVE_AGG_EXTREMUM:
 			return is_loose(linitial(function->args));
 		case DERIVE_AGG_RECOMPUTE:
-			return aggref->aggfnoid != F_COUNT_ANY;
+			return aggref->aggfnoid != F_COUNT_ANY && aggref->aggfnoid != derive_state_function("sum_from", 2, NUMERICOID);
 		default:
 			return false;
 	}

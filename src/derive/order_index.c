@@ -116,13 +116,20 @@ derive_place_create(DeriveOrdering *ordering)
 	return place;
 }
 
+/* A copy that is compared without being expanded each time. */
+static Datum
+copy_expanded(Datum value, bool byval, int16 len)
+{
+	return len == -1 ? PointerGetDatum(PG_DETOAST_DATUM_COPY(value)) : datumCopy(value, byval, len);
+}
+
 static void
 set_value(DeriveOrdering *ordering, DerivePlace *place, int i, Datum value, bool isnull)
 {
 	MemoryContext old = MemoryContextSwitchTo(place->cxt);
 
 	place->nulls[i] = isnull;
-	place->values[i] = isnull ? (Datum) 0 : datumCopy(value, ordering->columns[i].byval, ordering->columns[i].len);
+	place->values[i] = isnull ? (Datum) 0 : copy_expanded(value, ordering->columns[i].byval, ordering->columns[i].len);
 	MemoryContextSwitchTo(old);
 }
 
@@ -452,8 +459,8 @@ set_long_row(DeriveOrdering *ordering, LongRow *long_row, TupleTableSlot *row, S
 		place->values[i] = (Datum) 0;
 		if (place->nulls[i])
 			continue;
-		if (len == -1 && *memory + toast_raw_datum_size(value) <= (Size) derive_work_mem * 1024)
-			place->values[i] = PointerGetDatum(PG_DETOAST_DATUM_COPY(value));
+		if (len != -1 || *memory + toast_raw_datum_size(value) <= (Size) derive_work_mem * 1024)
+			place->values[i] = copy_expanded(value, ordering->columns[i].byval, len);
 		else
 			place->values[i] = datumCopy(value, ordering->columns[i].byval, len);
 		if (!ordering->columns[i].byval)

@@ -21,7 +21,7 @@ typedef struct DeriveOrdering DeriveOrdering;
 /* order: List of DeriveOrderColumn *; in CurrentMemoryContext. */
 extern DeriveOrdering *derive_ordering_create(List *order);
 
-/* Values of the order columns, each by its position in the order; in a memory context of its own. */
+/* Values of the order columns, each by its position in the order, not toasted; in a memory context of its own. */
 typedef struct DerivePlace
 {
 	MemoryContext cxt;

@@ -327,6 +327,12 @@ derive_query_run(Query *query, QueryEnvironment *env, DeriveRowSink sink, void *
 	execute(stmt, false, env, NULL, false, sink, arg);
 }
 
+Cost
+derive_query_cost(Query *query)
+{
+	return pg_plan_query(query, "pg_derive", CURSOR_OPT_PARALLEL_OK, NULL)->planTree->total_cost;
+}
+
 /*
  * The executor is started as for EXPLAIN, which checks the rights and reads
  * nothing.  To call the check alone would be shorter, but it calls a hook, and

@@ -25,6 +25,9 @@ typedef void (*DeriveRowSink) (void *arg, TupleTableSlot *row, int64 weight);
  */
 extern void derive_query_run(Query *query, QueryEnvironment *env, DeriveRowSink sink, void *arg);
 
+/* What the planner expects that to cost; the query is scribbled on.  Needs an active snapshot. */
+extern Cost derive_query_cost(Query *query);
+
 /* ERROR if the current user may not run the query; it is scribbled on.  Needs an active snapshot. */
 extern void derive_query_check_permissions(Query *query);
 

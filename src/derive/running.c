@@ -32,6 +32,11 @@
  * Where a part ends and the next one begins, rows next to each other may count for both (back
  * and ahead).  Then the next place belongs to the same part.
  *
+ * Without an index for its conditions a part reads all of the input.  Where the first part has ended
+ * and there are other places, it may be cheaper to read once from the next one to the last:
+ * the rows around each of them are gathered, and the parts that need no others are evaluated
+ * from these.
+ *
  * There is no state besides the table, and nothing is read as it was.  What is evaluated
  * is the present, whatever the terms say, which need only name rows enough.
  *
@@ -50,11 +55,13 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "base/gucs.h"
 #include "compile/digest.h"
 #include "compile/hidden.h"
 #include "compile/join_key.h"
 #include "compile/query.h"
 #include "delta/consolidate.h"
+#include "delta/delta.h"
 #include "derive/choice.h"
 #include "derive/order_index.h"
 #include "derive/plan.h"
@@ -174,6 +181,8 @@ running_produce(DeriveOperator *op, DeriveRowSink sink, void *arg)
  * -------------------------------------------------------------------------
  */
 
+#define GATHERED	"derive_gathered"
+
 /* Of more places only the first and the last one are kept. */
 #define MAX_PLACES	256
 
@@ -210,6 +219,18 @@ typedef struct Run
 	DerivePlace *last_place;
 	TupleTableSlot *last;		/* the last row up to "to", or empty */
 	NullableDatum *carried;		/* by it; NULL: there is none */
+
+	/* rows of the input, of all of these parts; NULL: not gathered */
+	Tuplestorestate *gathered;	/* ends with the memory context */
+	TupleDesc	gathered_desc;
+	double		ngathered;
+	DerivePlace *gathering;		/* where the row is that is looked at */
+	struct Range
+	{
+		Bound	   *from;
+		Bound	   *to;
+	}		   *ranges;			/* sorted, apart from each other */
+	int			nranges;
 } Run;
 
 /* -------------------------------------------------------------------------
@@ -438,22 +459,65 @@ row_evaluated(void *arg, TupleTableSlot *row, int64 weight)
 		derive_target_add(run->target, row, weight);
 }
 
+/* For derive_running_part(); NULL if there is no bound. */
+static DeriveRunningBound *
+input_bound(const Bound *bound)
+{
+	DeriveRunningBound *input = palloc(sizeof(DeriveRunningBound));
+
+	if (bound->open)
+		return NULL;
+	*input = (DeriveRunningBound)
+	{
+		bound->input->values, bound->input->nulls, bound->strict
+	};
+	return input;
+}
+
+/* Have the rows that it evaluates been gathered? */
+static bool
+part_is_gathered(Run *run)
+{
+	for (int i = 0; i < run->nranges; i++)
+	{
+		Bound	   *from = run->ranges[i].from;
+		Bound	   *to = run->ranges[i].to;
+
+		if ((from->open || (!run->from->open && derive_places_compare(run->ordering, from->input, run->from->input) <= 0)) &&
+			(to->open || (!run->to->open && derive_places_compare(run->ordering, to->input, run->to->input) >= 0)))
+			return true;
+	}
+	return false;
+}
+
+static void
+run_part(Run *run)
+{
+	Oid			sum_from = derive_state_function("sum_from", 2, NUMERICOID);
+	QueryEnvironment *env = NULL;
+	RangeTblEntry *rows = NULL;
+
+	if (part_is_gathered(run))
+	{
+		env = create_queryEnv();
+		derive_env_register(env, GATHERED, run->gathered_desc, run->gathered, run->ngathered);
+		rows = derive_query_enr_rte(GATHERED, run->gathered_desc, run->ngathered);
+	}
+	derive_query_run(finished(run->op, derive_running_part(run->running, input_bound(run->from), input_bound(run->to),
+														   run->from->carried, sum_from, rows)),
+					 env, row_evaluated, run);
+}
+
 /* Evaluates the part, and leaves what its last row carries. */
 static void
 replace_part(Run *run)
 {
-	DeriveRunningBound from = {run->from->input->values, run->from->input->nulls, run->from->strict};
-	DeriveRunningBound to = {run->to->input->values, run->to->input->nulls, false};
-
 	subtract_rows(run);
 	ExecClearTuple(run->last);
 	if (run->from->open && run->to->open)
 		running_produce(run->op, row_evaluated, run);
 	else
-		derive_query_run(finished(run->op, derive_running_part(run->running, run->from->open ? NULL : &from,
-															   run->to->open ? NULL : &to, run->from->carried,
-															   derive_state_function("sum_from", 2, NUMERICOID))),
-						 NULL, row_evaluated, run);
+		run_part(run);
 	run->carried = TTS_EMPTY(run->last) ? run->from->carried : carried_by(run, run->last);
 }
 
@@ -515,6 +579,95 @@ replace_from(Run *run, int first)
 	}
 }
 
+/* -------------------------------------------------------------------------
+ * Gathering the rows of several parts
+ * -------------------------------------------------------------------------
+ */
+
+static Query *
+rows_between(Run *run, const Bound *from, const Bound *to)
+{
+	Query	   *query = derive_running_rows(run->running, input_bound(from), input_bound(to));
+
+	derive_query_choose(query);
+	return query;
+}
+
+/* Around each place from this one on: those of the first part from there. */
+static void
+find_ranges(Run *run, int first)
+{
+	struct Range *last = NULL;
+
+	run->ranges = palloc(sizeof(struct Range) * (list_length(run->places) - first));
+	for (int i = first; i < list_length(run->places); i++)
+	{
+		Bound	   *from = find_bound(run, list_nth(run->places, i), true);
+		Bound	   *to = find_bound(run, list_nth(run->places, i), false);
+
+		if (last == NULL ||
+			!(from->open || last->to->open || derive_places_compare(run->ordering, from->input, last->to->input) <= 0))
+		{
+			last = &run->ranges[run->nranges++];
+			last->from = from;
+		}
+		last->to = to;
+	}
+}
+
+static void
+gather_row(void *arg, TupleTableSlot *row, int64 weight)
+{
+	Run		   *run = arg;
+	int			low = 0;
+	int			high = run->nranges - 1;
+
+	derive_place_set(run->ordering, run->gathering, row, true);
+	/* the first range that does not end before the row */
+	while (low < high)
+	{
+		int			middle = low + (high - low) / 2;
+		Bound	   *to = run->ranges[middle].to;
+
+		if (!to->open && derive_places_compare(run->ordering, run->gathering, to->input) > 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (!run->ranges[low].from->open &&
+		derive_places_compare(run->ordering, run->gathering, run->ranges[low].from->input) < 0)
+		return;
+	Assert(weight == 1);
+	tuplestore_puttupleslot(run->gathered, row);
+	run->ngathered++;
+}
+
+/* If reading once all there is from a place to the last one is cheaper than reading what is around each of them. */
+static void
+gather(Run *run, int first)
+{
+	int			nplaces = list_length(run->places) - first;
+	Bound	   *from;
+	Bound	   *to;
+	Query	   *all;
+	Cost		around_place;
+
+	if (nplaces < 2)
+		return;
+	from = find_bound(run, list_nth(run->places, first), true);
+	to = find_bound(run, list_nth(run->places, first), false);
+	around_place = derive_query_cost(rows_between(run, from, to));
+	to = find_bound(run, llast(run->places), false);
+	if (derive_query_cost(rows_between(run, from, to)) >= around_place * nplaces)
+		return;
+	find_ranges(run, first);
+	all = rows_between(run, from, to);
+	run->gathering = derive_place_create(run->ordering);
+	run->gathered_desc = derive_query_desc(all);
+	run->gathered = derive_tuplestore_create(derive_work_mem);
+	derive_query_run(all, NULL, gather_row, run);
+}
+
 static void
 add_to_target(void *arg, TupleTableSlot *row, int64 weight)
 {
@@ -524,6 +677,8 @@ add_to_target(void *arg, TupleTableSlot *row, int64 weight)
 static void
 replace_rows(Run *run)
 {
+	bool		tried = false;
+
 	run->table = table_open(run->op->table, AccessShareLock);
 	run->desc = RelationGetDescr(run->table);
 	run->last_place = derive_place_create(run->ordering);
@@ -539,7 +694,14 @@ replace_rows(Run *run)
 	else
 	{
 		for (int i = 0; i < list_length(run->places);)
+		{
+			if (i > 0 && !tried)
+			{
+				tried = true;
+				gather(run, i);
+			}
 			i = replace_from(run, i);
+		}
 		derive_order_reader_close(run->reader);
 	}
 	ExecDropSingleTupleTableSlot(run->last);

@@ -44,6 +44,7 @@ class Query:
         self.aliases = 0
         self.ctes = []
         self.recursive = False          # one of them is
+        self.constant = rng.random() < 0.03     # reads no table
         self.columns = []
         self.reads = set()
         self.degree = 0
@@ -332,6 +333,11 @@ class Query:
         r = self.rng
         c = r.random()
         a = self.alias()
+        if self.constant and c >= 0.20:
+            rows = ', '.join('(%d, %s, %s, %s)' % (i, literal(r, 'int4'), literal(r, 'text'), literal(r, 'num'))
+                             for i in range(r.randint(1, 12)))
+            return '(VALUES %s) AS %s(id, k, vt, vn)' % (rows, a), \
+                [('id', 'int4'), ('k', 'int4'), ('vt', 'text'), ('vn', 'num')], a, False
         if depth > 0 and c < 0.16:
             sql, columns = self.block(depth - 1)
             return '(%s) AS %s' % (sql, a), usable(columns), a, False

@@ -63,6 +63,9 @@ PRELUDE = [
     "$$ BEGIN RETURN length(a); END $$",
     "CREATE FUNCTION f_srf(a integer) RETURNS SETOF integer LANGUAGE sql IMMUTABLE AS "
     "$$ SELECT i * a FROM generate_series(1, 2) i $$",
+    # of more than 2000 bytes that cannot be compressed, and equal in all but the last of them
+    "CREATE FUNCTION long_text(a integer) RETURNS text LANGUAGE sql IMMUTABLE AS "
+    "$$ SELECT string_agg(md5(i::text), '') || a FROM generate_series(1, 66) i $$",
     "CREATE FUNCTION mix_step(s bigint, a integer) RETURNS bigint LANGUAGE sql IMMUTABLE AS "
     "$$ SELECT s + coalesce(a::bigint * a, 7) $$",
     "CREATE FUNCTION mix_back(s bigint, a integer) RETURNS bigint LANGUAGE sql IMMUTABLE AS "
@@ -118,6 +121,8 @@ def literal(rng, key, toast=False, nulls=0.12):
                 return "repeat(md5('%d'), %d)" % (rng.randint(0, 5), rng.randint(70, 400))
             # cannot be compressed
             return "(SELECT string_agg(md5(x::text), '') FROM generate_series(1, %d) x)" % rng.choice([70, 80, 300])
+        if key == 'text' and rng.random() < 0.02:
+            return 'long_text(%d)' % rng.randint(0, 3)
         word = rng.choice(WORDS)
         return "'%s'::%s" % (word[:4] if key == 'bpchar' and "'" not in word else word, sql)
     if key == 'bool':

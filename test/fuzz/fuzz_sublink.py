@@ -102,6 +102,10 @@ class Sublinks:
             what = '1' if group else what
             limit = r.choice([' LIMIT 1', ' OFFSET 1', ' LIMIT 3 OFFSET 1']) if self.chance(0.06) else ''
             return '%sEXISTS (SELECT %s%s%s%s)' % (r.choice(['', '', 'NOT ']), what, tail, group, limit)
+        if c < 0.37 and key == 'int4':
+            return '(CASE WHEN %s <> 0 THEN 420 / %s %sIN (%s) END)' % (e, e, r.choice(['', '', 'NOT ']), self.column_of(key))
+        if c < 0.92:
+            e, key = self.left_side(e, key)
         if c < 0.6:
             return '(%s %sIN (%s))' % (e, r.choice(['', '', 'NOT ']), self.column_of(key))
         if c < 0.72:
@@ -127,6 +131,14 @@ class Sublinks:
             return '((SELECT count(*)%s) %s %d)' % (tail, r.choice(['>', '=', '<']), r.randint(0, 4))
         key = key if key in MINMAX else 'int4'
         return '(%s %s %s)' % (self.expr(s, key, 0), r.choice(['<', '>', '=', '<>', 'IS DISTINCT FROM']), self.scalar(s, key))
+
+    def left_side(self, e, key):
+        """What is compared with a sub-query may be made of a comparison with another one."""
+        if self.budget <= 0 or not self.chance(0.1):
+            return e, key
+        self.budget -= 1
+        inside = '(%s %sIN (%s))' % (e, self.rng.choice(['', 'NOT ']), self.column_of(key))
+        return (inside, 'bool') if self.chance(0.5) else ('(CASE WHEN %s THEN 1 ELSE 2 END)' % inside, 'int4')
 
     def sorted_by(self, scope):
         return any(k in EQ for _, k in scope)

@@ -108,6 +108,19 @@ CREATE OPERATOR =# (FUNCTION = ci_eq, LEFTARG = text, RIGHTARG = text, COMMUTATO
 CREATE OPERATOR >=# (FUNCTION = ci_ge, LEFTARG = text, RIGHTARG = text);
 CREATE OPERATOR ># (FUNCTION = ci_gt, LEFTARG = text, RIGHTARG = text);
 CREATE OPERATOR CLASS ci_ops FOR TYPE text USING btree AS OPERATOR 1 <#, OPERATOR 2 <=#, OPERATOR 3 =#, OPERATOR 4 >=#, OPERATOR 5 >#, FUNCTION 1 ci_cmp(text, text);
+-- another one, of a type that is passed by value
+CREATE FUNCTION mod_cmp(int, int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT btint4cmp($1 % 100, $2 % 100)';
+CREATE FUNCTION mod_lt(int, int) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT limits.mod_cmp($1, $2) < 0';
+CREATE FUNCTION mod_le(int, int) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT limits.mod_cmp($1, $2) <= 0';
+CREATE FUNCTION mod_eq(int, int) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT limits.mod_cmp($1, $2) = 0';
+CREATE FUNCTION mod_ge(int, int) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT limits.mod_cmp($1, $2) >= 0';
+CREATE FUNCTION mod_gt(int, int) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT limits.mod_cmp($1, $2) > 0';
+CREATE OPERATOR <# (FUNCTION = mod_lt, LEFTARG = int, RIGHTARG = int, COMMUTATOR = >#);
+CREATE OPERATOR <=# (FUNCTION = mod_le, LEFTARG = int, RIGHTARG = int);
+CREATE OPERATOR =# (FUNCTION = mod_eq, LEFTARG = int, RIGHTARG = int, COMMUTATOR = =#);
+CREATE OPERATOR >=# (FUNCTION = mod_ge, LEFTARG = int, RIGHTARG = int);
+CREATE OPERATOR ># (FUNCTION = mod_gt, LEFTARG = int, RIGHTARG = int);
+CREATE OPERATOR CLASS mod_ops FOR TYPE int USING btree AS OPERATOR 1 <#, OPERATOR 2 <=#, OPERATOR 3 =#, OPERATOR 4 >=#, OPERATOR 5 >#, FUNCTION 1 mod_cmp(int, int);
 SELECT derive.create_view('m_top', 'SELECT id, n FROM many ORDER BY n DESC LIMIT 10');
 SELECT derive.create_view('m_page', 'SELECT id, x FROM many ORDER BY x DESC NULLS LAST, n NULLS FIRST OFFSET 40 LIMIT 20');
 SELECT derive.create_view('m_copies', 'SELECT x FROM many ORDER BY x LIMIT 10');
@@ -121,6 +134,11 @@ SELECT derive.create_view('m_sub', 'SELECT id, (SELECT sum(v) FROM other WHERE o
 SELECT derive.create_view('m_inside', 'SELECT q.x, count(*), max(q.r::text) FROM (SELECT x, m AS r FROM many m ORDER BY n LIMIT 30) q GROUP BY x');
 SELECT derive.create_view('m_rows', 'SELECT ROW(g, n)::two AS p, id FROM many ORDER BY p DESC LIMIT 9');
 SELECT derive.create_view('m_ci', 'SELECT x FROM many ORDER BY x USING <# LIMIT 4');
+SELECT derive.create_view('m_ci_array', 'SELECT array_agg(x ORDER BY x USING <#) AS a FROM many');
+SELECT derive.create_view('m_mod', 'SELECT id FROM many ORDER BY id USING <# LIMIT 14');
+SELECT derive.create_view('m_mod_array', 'SELECT g, array_agg(id ORDER BY id USING ># ) AS a FROM many GROUP BY g');
+SELECT derive.create_view('m_mod_window', 'SELECT row_number() OVER (ORDER BY id USING <#) AS r, id FROM many');
+SELECT derive.create_view('m_mod_first', 'SELECT first_value(id) OVER (PARTITION BY g ORDER BY id USING <#) FROM many');
 SELECT derive.create_view('m_none', 'SELECT id FROM many WHERE id < 0 ORDER BY n LIMIT 10');
 SELECT * FROM verified();
 SELECT kept('m_top'), kept('m_copies'), kept('m_none');

@@ -240,16 +240,12 @@ ordering_operator(Oid type)
 	return sortop;
 }
 
-/* Does a clause sort by the column, equality being what it is for this operator? */
-static bool
-is_sorted_by(List *order, TargetEntry *tle, Oid sortop)
-{
-	SortGroupClause *clause = get_sortgroupref_clause_noerr(tle->ressortgroupref, order);
-
-	return clause != NULL && clause->eqop == get_equality_op_for_ordering_op(sortop, NULL);
-}
-
-/* Sort by all columns, after what is asked for. */
+/*
+ * Sort by all columns, after what is asked for.  One that is sorted by already, with another
+ * equality (ORDER BY x USING ..), is added by its image: of one column with two orders
+ * the executor sees the first only (nodeSort.c and nodeAgg.c sort single columns as
+ * datums).
+ */
 static void
 break_ties(List **order, List **targets)
 {
@@ -259,14 +255,17 @@ break_ties(List **order, List **targets)
 	foreach(lc, columns)
 	{
 		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+		SortGroupClause *asked;
 		Oid			sortop;
 
 		if (tle->resjunk || IsA(tle->expr, Const))
 			continue;
 		sortop = ordering_operator(exprType((Node *) tle->expr));
-		if (OidIsValid(sortop) && !is_sorted_by(*order, tle, sortop))
+		asked = get_sortgroupref_clause_noerr(tle->ressortgroupref, *order);
+		if (OidIsValid(sortop) && asked == NULL)
 			add_order(order, *targets, tle, sortop);
-		if (!OidIsValid(sortop) || is_loose(tle->expr))
+		if (!OidIsValid(sortop) || is_loose(tle->expr) ||
+			(asked != NULL && asked->eqop != get_equality_op_for_ordering_op(sortop, NULL)))
 			add_image_order(order, targets, tle->expr);
 	}
 }
@@ -663,7 +662,10 @@ has_order_walker(Node *node, List *windows)
 		expression_tree_walker(node, has_order_walker, windows);
 }
 
-/* Do the columns that the window sorts by name one row each: have they the primary key of the one table in FROM? */
+/*
+ * Do the columns that the window sorts by name one row each: have they the primary key of the one table in FROM, and
+ * are rows peers only if it is equal, as the key means that?
+ */
 static bool
 has_total_order(Query *query, WindowClause *window)
 {
@@ -684,9 +686,11 @@ has_total_order(Query *query, WindowClause *window)
 		return false;
 	foreach(lc, list_concat_copy(window->partitionClause, window->orderClause))
 	{
-		Var		   *var = derive_query_plain_column(get_sortgroupclause_expr(lfirst(lc), query->targetList));
+		SortGroupClause *clause = lfirst_node(SortGroupClause, lc);
+		Var		   *var = derive_query_plain_column(get_sortgroupclause_expr(clause, query->targetList));
 
-		if (var != NULL && var->varlevelsup == 0)
+		if (var != NULL && var->varlevelsup == 0 &&
+			clause->eqop == lookup_type_cache(var->vartype, TYPECACHE_EQ_OPR)->eq_opr)
 			columns = bms_add_member(columns, var->varattno - FirstLowInvalidHeapAttributeNumber);
 	}
 	key = get_primary_key_attnos(rte->relid, false, &constraint);

@@ -174,6 +174,27 @@ SELECT oracle('g1');
 SELECT derive.create_view('g2', 'SELECT count(*) FROM log', with_data => false);
 SELECT derive.maintain('g2');
 
+-- What is advised: an index where a table is large, with its partitions; and no ORDER BY.
+CREATE TABLE dcl.small (id int PRIMARY KEY, a int);
+CREATE TABLE dcl.large (id int PRIMARY KEY, a int, filler text);
+CREATE TABLE dcl.parts (id int, a int, filler text) PARTITION BY LIST (id);
+CREATE TABLE dcl.part0 PARTITION OF dcl.parts FOR VALUES IN (0);
+CREATE TABLE dcl.part1 PARTITION OF dcl.parts FOR VALUES IN (1);
+INSERT INTO dcl.large SELECT n, n % 100, repeat('x', 500) FROM generate_series(1, 3000) n;
+INSERT INTO dcl.parts SELECT n % 2, n % 100, repeat('x', 500) FROM generate_series(1, 3000) n;
+SELECT derive.create_view('h1', 'SELECT s.id FROM small s JOIN small t ON t.a = s.id');
+SELECT derive.create_view('h2', 'SELECT s.id FROM small s JOIN large t ON t.a = s.id');
+SELECT derive.create_view('h3', 'SELECT s.id FROM small s JOIN parts t ON t.a = s.id ORDER BY 1');
+SELECT derive.create_view('h4', 'SELECT s.a FROM small s ORDER BY a');
+SELECT derive.create_view('h5', 'SELECT DISTINCT ON (s.a) s.a, id FROM small s ORDER BY a, id');
+SELECT derive.create_view('h6', 'SELECT a FROM small ORDER BY a LIMIT 3');
+SELECT derive.create_view('h7', 'SELECT a FROM small UNION SELECT id FROM small ORDER BY 1');
+SELECT derive.create_view('h8', 'SELECT array_agg(a ORDER BY id), (SELECT max(a) FROM small t WHERE t.id = 1 ORDER BY 1) FROM small s');
+CREATE MATERIALIZED VIEW h9 AS SELECT * FROM (SELECT a FROM small ORDER BY a) s ORDER BY 1;
+SELECT derive.maintain('h9');
+SELECT * FROM derive.explain('h1') AS line WHERE line LIKE '%Would help%';
+SELECT oracle(view) FROM unnest('{h1, h2, h3, h4, h5, h6, h7, h8, h9}'::regclass[]) view;
+
 -- drop_view
 CREATE ROLE dcl_other;
 SELECT derive.drop_view('g2');

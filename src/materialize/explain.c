@@ -8,7 +8,8 @@
  * of its relation, it is said how the rows are found that it concerns
  * (compile/derivative.c).  For each relation that is looked up
  * (lookups.c), the indexes that can be used are named, and a CREATE INDEX for columns
- * that no index serves.
+ * that no index serves.  Whoever declares a view is told of such an index only where it
+ * would be felt: a table of some pages is read as fast without one.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,8 +20,10 @@
 #include "catalog/pg_am_d.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_index.h"
+#include "catalog/pg_inherits.h"
 #include "lib/stringinfo.h"
 #include "nodes/makefuncs.h"
+#include "storage/bufmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -37,6 +40,9 @@
  * Index advice
  * -------------------------------------------------------------------------
  */
+
+/* To read a table that is not larger takes a millisecond or less. */
+#define SMALL_TABLE_PAGES	((BlockNumber) (1024 * 1024 / BLCKSZ))
 
 /* An index that would help. */
 typedef struct MissingIndex
@@ -200,6 +206,25 @@ strings(List *values)
 	return result;
 }
 
+/* Does it take long to read the table, with its partitions and children? */
+static bool
+is_large(Oid relid)
+{
+	List	   *members = find_all_inheritors(relid, AccessShareLock, NULL);
+	BlockNumber pages = 0;
+	ListCell   *lc;
+
+	foreach(lc, members)
+	{
+		Relation	rel = table_open(lfirst_oid(lc), NoLock);
+
+		if (RELKIND_HAS_STORAGE(rel->rd_rel->relkind))
+			pages += RelationGetNumberOfBlocks(rel);
+		table_close(rel, NoLock);
+	}
+	return pages > SMALL_TABLE_PAGES;
+}
+
 List *
 derive_operators_advice(DeriveProgram *program)
 {
@@ -208,6 +233,11 @@ derive_operators_advice(DeriveProgram *program)
 
 	foreach(lc, program->operators->list)
 		advise_operator(lfirst(lc), &context);
+	foreach(lc, context.missing)
+	{
+		if (!is_large(((MissingIndex *) lfirst(lc))->relid))
+			context.missing = foreach_delete_current(context.missing, lc);
+	}
 	return statements(context.missing);
 }
 

@@ -208,7 +208,7 @@ extern void derive_program_try(Query *query);
 /* An invalidation may have changed what the program was compiled for (called from callbacks: flags only). */
 extern void derive_program_invalidate_plans(Oid relid);
 
-/* CREATE INDEX statements that would help, List of char *. */
+/* CREATE INDEX statements that would help and make a difference, List of char *; derive_program_explain() has all of them. */
 extern List *derive_program_index_advice(DeriveProgram *program);
 
 #endif							/* DERIVE_PROGRAM_H */

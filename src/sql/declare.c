@@ -67,6 +67,19 @@ warn_of_call(DeriveUnqualifiedCall *call)
 					 format_procedure(call->caller))));
 }
 
+/* ORDER BY that only says in which order the rows are stored at first. */
+static void
+warn_of_order(Oid view)
+{
+	Query	   *query = derive_definition_tree(view);
+
+	if (query->sortClause != NIL && query->limitCount == NULL && query->limitOffset == NULL && !query->hasDistinctOn)
+		ereport(NOTICE,
+				(errmsg("rows of view \"%s\" will have no order", get_rel_name(view)),
+				 errdetail("ORDER BY without LIMIT in the query of a view says nothing about the order in which its rows are read."),
+				 errhint("Use ORDER BY in the queries that read the view.")));
+}
+
 /* A part that costs as much as the whole is told of, or refused. */
 static void
 announce_recompute(Oid view, const DeriveVerdict *verdict)
@@ -128,6 +141,7 @@ derive_declare_view(Oid view, bool with_data)
 				(errmsg("maintaining view \"%s\" would be faster with another index",
 						get_rel_name(view)),
 				 errhint("%s", (char *) lfirst(lc))));
+	warn_of_order(view);
 	foreach(lc, program->query ? derive_query_unqualified_calls(program->query) : NIL)
 		warn_of_call(lfirst(lc));
 	derive_program_free(program);

@@ -152,6 +152,7 @@ OBJS = \
 	src/server/lane_run.o \
 	src/server/launcher.o \
 	src/server/module.o \
+	src/server/new_views.o \
 	src/server/reading.o \
 	src/server/replica_identity.o \
 	src/server/request.o \
@@ -224,6 +225,7 @@ REGRESS = \
 	names \
 	publications \
 	declaring \
+	maintain_new \
 	definitions \
 	foreign_code \
 	leftovers \

@@ -29,6 +29,7 @@ char	   *derive_debug_point = NULL;
 int			derive_decoding_work_mem = 256 * 1024;
 int			derive_fillfactor = 80;
 int			derive_lock_timeout = 200;
+bool		derive_maintain_new = false;
 int			derive_max_builds = 2;
 int			derive_max_databases = 8;
 int			derive_max_hold = 30 * 60 * 1000;
@@ -143,6 +144,13 @@ derive_define_gucs(void)
 							200, 1, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_MS,
 							NULL, NULL, NULL);
+	DefineCustomBoolVariable("pg_derive.maintain_new",
+							 "Maintains materialized views that are created by CREATE MATERIALIZED VIEW.",
+							 "One that is created WITH NO DATA is maintained from its first REFRESH on; one that cannot be maintained stays as it is, with a notice.",
+							 &derive_maintain_new,
+							 false,
+							 PGC_USERSET, 0,
+							 NULL, NULL, NULL);
 	DefineCustomIntVariable("pg_derive.max_builds",
 							"Sets the maximum number of views that are built at the same time in one database.",
 							NULL,

@@ -42,7 +42,7 @@
  */
 
 /* To read a table that is not larger takes a millisecond or less. */
-#define SMALL_TABLE_PAGES	((BlockNumber) (1024 * 1024 / BLCKSZ))
+#define SMALL_TABLE_PAGES	(1024 * 1024 / BLCKSZ)
 
 /* An index that would help. */
 typedef struct MissingIndex
@@ -211,7 +211,7 @@ static bool
 is_large(Oid relid)
 {
 	List	   *members = find_all_inheritors(relid, AccessShareLock, NULL);
-	BlockNumber pages = 0;
+	uint64		pages = 0;
 	ListCell   *lc;
 
 	foreach(lc, members)

@@ -5,6 +5,7 @@
  *
  *	REFRESH MATERIALIZED VIEW	would replace the rows behind the worker's back;
  *								the worker recomputes the view instead
+ *	CREATE MATERIALIZED VIEW	may be to be maintained: see new_views.c
  *	DROP MATERIALIZED VIEW		registry rows and internal tables go with it
  *	DROP FUNCTION				a derivation goes with its handler
  *	CREATE OR REPLACE VIEW, FUNCTION; ALTER of a generated column, of a
@@ -70,6 +71,7 @@
 #include "server/background.h"
 #include "server/dependents.h"
 #include "server/hooks.h"
+#include "server/new_views.h"
 #include "server/replica_identity.h"
 #include "server/request.h"
 #include "server/shmem.h"
@@ -125,7 +127,7 @@ static void at_resource_release(ResourceReleasePhase phase, bool is_commit,
 static Oid	enum_with_renamed_value(Node *stmt);
 static bool changes_column_type(Node *stmt);
 static void tell_of_definitions(void);
-static bool refresh_maintained(RefreshMatViewStmt *stmt);
+static bool refresh_maintained(RefreshMatViewStmt *stmt, Oid *to_fill);
 static Oid	database_to_empty(Node *stmt);
 static bool may_copy(Oid dboid);
 static void send_away(DeriveDatabase *db, bool finish);
@@ -200,11 +202,13 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 	pstrdup(((CreatedbStmt *) stmt)->dbname) : NULL;
 	Oid			renamed_enum = enum_with_renamed_value(stmt);
 	bool		outer_changing_type = changing_type;
+	Oid			to_fill = InvalidOid;
+	DeriveNewViews new_views;
 
 	derive_usercode_check_command(stmt);
 	if (drops_extension(stmt))
 		derive_identity_restore_here();
-	if (IsA(stmt, RefreshMatViewStmt) && refresh_maintained((RefreshMatViewStmt *) stmt))
+	if (IsA(stmt, RefreshMatViewStmt) && refresh_maintained((RefreshMatViewStmt *) stmt, &to_fill))
 	{
 		if (qc)
 			SetQueryCompletion(qc, CMDTAG_REFRESH_MATERIALIZED_VIEW, 0);
@@ -258,8 +262,11 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 		return;
 	}
 
+	derive_new_views_begin(&new_views, stmt);
 	PG_TRY();
 	{
+		if (OidIsValid(to_fill))
+			derive_new_views_note(to_fill);
 		changing_type = changes_column_type(stmt);
 		process_further(pstmt, query_string, read_only_tree, context,
 						params, query_env, dest, qc);
@@ -283,9 +290,12 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 			CommandCounterIncrement();
 			derive_handlers_dropped();
 		}
+		derive_new_views_end(&new_views);
+		derive_new_views_declare(&new_views);
 	}
 	PG_CATCH();
 	{
+		derive_new_views_end(&new_views);
 		dropped_views = NIL;
 		defined_objects = NIL;
 		dropped_handler = false;
@@ -349,32 +359,43 @@ changes_column_type(Node *stmt)
 	return false;
 }
 
+/* Was the view put under maintenance by this transaction, so that nobody else knows? */
+static bool
+declared_here(DeriveViewRow *row)
+{
+	return row->state == DERIVE_VIEW_BUILDING && derive_registry_changed_here(row->relid) &&
+		row->created_at >= GetCurrentTransactionStartTimestamp();
+}
+
 /*
- * A view without data that its owner wants filled: now, with what this transaction
- * has written, as ever.  Its maintenance begins at the commit.  False if a builder may
- * be at it.
+ * A view that nobody maintains yet, since it was declared without data or by this very
+ * transaction, is filled now, with what this transaction has written, as ever.  Its
+ * maintenance begins at the commit.
  */
 static bool
 begins_now(DeriveViewRow *row)
 {
-	if (derive_is_populated(row->relid) ||
-		(row->state != DERIVE_VIEW_PAUSED && !derive_registry_changed_here(row->relid)))
-		return false;
-	LockRelationOid(row->relid, AccessExclusiveLock);
-	row = derive_registry_get(row->relid);
-	if (row == NULL || derive_is_populated(row->relid))
-		return false;
-	if (row->state == DERIVE_VIEW_PAUSED)
+	if (row->state == DERIVE_VIEW_PAUSED && !derive_is_populated(row->relid))
+	{
+		LockRelationOid(row->relid, AccessExclusiveLock);
+		row = derive_registry_get(row->relid);
+		if (row == NULL)
+			return false;
+		if (row->state != DERIVE_VIEW_PAUSED || derive_is_populated(row->relid))
+			return declared_here(row);
 		derive_restart_view(row);
-	return derive_registry_changed_here(row->relid);
+		return true;
+	}
+	return declared_here(row);
 }
 
 /*
  * REFRESH MATERIALIZED VIEW of a maintained view.  False: not ours, or what the
- * server itself does or reports best.
+ * server itself does or reports best; to_fill: an ordinary view that gets data for the
+ * first time.
  */
 static bool
-refresh_maintained(RefreshMatViewStmt *stmt)
+refresh_maintained(RefreshMatViewStmt *stmt, Oid *to_fill)
 {
 	Oid			relid = RangeVarGetRelid(stmt->relation, NoLock, true);
 	DeriveViewRow *row;
@@ -391,7 +412,11 @@ refresh_maintained(RefreshMatViewStmt *stmt)
 	}
 	row = derive_registry_get(relid);
 	if (row == NULL)
+	{
+		if (!stmt->skipData && !derive_is_populated(relid))
+			*to_fill = relid;
 		return false;
+	}
 
 	PreventCommandIfReadOnly("REFRESH MATERIALIZED VIEW");
 	PreventCommandDuringRecovery("REFRESH MATERIALIZED VIEW");
@@ -655,6 +680,9 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id,
 			MemoryContextSwitchTo(oldcontext);
 		}
 	}
+
+	if (access == OAT_POST_CREATE && class_id == RelationRelationId && sub_id == 0)
+		derive_new_views_note(object_id);
 
 	if (access == OAT_DROP && class_id == ProcedureRelationId && derive_is_handler(object_id))
 		dropped_handler = true;

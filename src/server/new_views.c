@@ -48,6 +48,7 @@
 #include "server/dependents.h"
 #include "server/new_views.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
@@ -104,17 +105,23 @@ maintain_function(void)
 	return result;
 }
 
-/* As its owner; an ERROR ends that with the subtransaction. */
+/*
+ * As its owner, whose functions may be called when the query is compiled, and restricted
+ * like the REFRESH that somebody else may have issued.  An ERROR ends that with the
+ * subtransaction.
+ */
 static void
 maintain(void *arg)
 {
 	Oid			view = *(Oid *) arg;
+	int			nest_level = NewGUCNestLevel();
 	Oid			userid;
 	int			sec_context;
 
 	GetUserIdAndSecContext(&userid, &sec_context);
-	SetUserIdAndSecContext(derive_owner_of(view), sec_context | SECURITY_LOCAL_USERID_CHANGE);
+	SetUserIdAndSecContext(derive_owner_of(view), sec_context | SECURITY_RESTRICTED_OPERATION);
 	(void) OidFunctionCall1(maintain_function(), ObjectIdGetDatum(view));
+	AtEOXact_GUC(false, nest_level);
 	SetUserIdAndSecContext(userid, sec_context);
 }
 

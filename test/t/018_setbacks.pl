@@ -298,6 +298,14 @@ is(($node->psql('postgres', 'SET ROLE copier; CREATE DATABASE copied TEMPLATE te
 $node->safe_psql('copied', 'INSERT INTO t VALUES (2)');
 ok($node->poll_query_until('copied', 'SELECT n = 2 FROM v'), 'the view of the copy is maintained');
 
+# The worker of a database without views has noticed that.
+sub has_left
+{
+	my ($db) = @_;
+	$node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_replication_slots WHERE database = '$db'") or die "worker of $db";
+	return;
+}
+
 # no place: said at once, and nothing is left behind
 $node->safe_psql('postgres', "CREATE DATABASE $_") for qw(late other);
 ($rc, $out, $err) = $node->psql('late', "$view; SELECT 1");
@@ -326,12 +334,14 @@ pass('and is free after its rollback');
 like(($node->psql('late', q{SELECT derive.maintain('m')}))[2], qr/ERROR:  too many databases/, 'now the other one has it');
 is($node->safe_psql('other', q{SELECT derive.wait('m', '60s')}), 't', 'and its worker');
 $node->safe_psql('other', q{SELECT derive.release('m')});
+has_left('other');
 $first->query_safe(q{BEGIN; SAVEPOINT s; SELECT derive.maintain('m'); ROLLBACK TO s; SELECT derive.create_view('v', 'SELECT count(*) AS n FROM t'); COMMIT});
 $first->quit;
 is($node->safe_psql('late', q{SELECT derive.wait('v', '60s')}), 't', 'a place is free again when the last view is gone');
 
 # a prepared transaction keeps no place: its view waits
 $node->safe_psql('late', 'SELECT derive.release(view) FROM derive.views');
+has_left('late');
 $node->safe_psql('other', q{BEGIN; SELECT derive.maintain('m'); PREPARE TRANSACTION 'p'});
 $node->safe_psql('late', q{SELECT derive.maintain('v'); SELECT derive.wait('v', '60s')});
 ($rc, $out, $err) = $node->psql('other', q{COMMIT PREPARED 'p'});
@@ -340,6 +350,7 @@ is($node->safe_psql('other', 'SELECT phase FROM derive.progress'), 'waiting for 
 $node->safe_psql('late', 'SELECT derive.release(view) FROM derive.views');
 ok($node->poll_query_until('other', q{SELECT state = 'ready' FROM derive.views}), 'a place that becomes free is taken');
 $node->safe_psql('other', 'SELECT derive.release(view) FROM derive.views');
+has_left('other');
 $node->safe_psql('late', q{SELECT derive.maintain('v'); SELECT derive.wait('v', '60s')});
 $node->safe_psql('postgres', 'DROP DATABASE other');
 

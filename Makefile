@@ -82,6 +82,7 @@ OBJS = \
 	src/delta/sources.o \
 	src/delta/stream.o \
 	src/delta/tape.o \
+	src/deposit/exchange.o \
 	src/deposit/fill.o \
 	src/deposit/statetable.o \
 	src/deposit/target.o \
@@ -129,6 +130,7 @@ OBJS = \
 	src/materialize/preview.o \
 	src/materialize/program.o \
 	src/materialize/scratch.o \
+	src/materialize/succession.o \
 	src/materialize/tables.o \
 	src/notify/journal.o \
 	src/notify/spool.o \
@@ -154,6 +156,7 @@ OBJS = \
 	src/server/module.o \
 	src/server/new_views.o \
 	src/server/reading.o \
+	src/server/replace.o \
 	src/server/replica_identity.o \
 	src/server/request.o \
 	src/server/requirements.o \
@@ -175,6 +178,7 @@ OBJS = \
 	src/sql/foreign_code.o \
 	src/sql/histories.o \
 	src/sql/maintain.o \
+	src/sql/replace.o \
 	src/sql/rowjson.o \
 	src/sql/status.o \
 	src/sql/subscribe.o
@@ -232,6 +236,7 @@ REGRESS = \
 	rights \
 	large \
 	rebuild \
+	replace \
 	row_types \
 	sessionize \
 	inverted_index \
@@ -255,6 +260,7 @@ ISOLATION = \
 	prepared \
 	maintenance \
 	rebuild \
+	replace \
 	subscribers
 ISOLATION_OPTS = --inputdir=$(srcdir)/test/isolation
 # Of those of the extensions in test/modules; empty: all, -: none.

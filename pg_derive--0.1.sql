@@ -39,7 +39,8 @@ CREATE MATERIALIZED VIEW derive_state.views AS SELECT
 	NULL::"char" AS maintained,
 	NULL::boolean AS timed,
 	NULL::timestamptz AS as_of,
-	NULL::boolean AS retry
+	NULL::boolean AS retry,
+	NULL::oid AS replaces
 	WHERE derive_state.is_written_by_us();
 CREATE UNIQUE INDEX views_pkey ON derive_state.views (relid);
 COMMENT ON MATERIALIZED VIEW derive_state.views IS 'the maintained views';
@@ -67,6 +68,7 @@ COMMENT ON COLUMN derive_state.views.maintained IS
 COMMENT ON COLUMN derive_state.views.timed IS 'its query depends on the time';
 COMMENT ON COLUMN derive_state.views.as_of IS 'what now() is in its query, at its own position';
 COMMENT ON COLUMN derive_state.views.retry IS 'it has failed, and the worker tries it again by itself';
+COMMENT ON COLUMN derive_state.views.replaces IS 'the view whose place it is to take; NULL: none';
 
 CREATE MATERIALIZED VIEW derive_state.relations AS SELECT
 	NULL::oid AS view,
@@ -409,6 +411,31 @@ CREATE FUNCTION derive.create_view(
 COMMENT ON FUNCTION derive.create_view(text, text, regclass[], text, text[], jsonb, boolean, boolean) IS
 	'the same with sources as an array';
 
+CREATE FUNCTION derive.replace_view(view regclass, query text) RETURNS regclass
+	AS 'MODULE_PATHNAME', 'derive_replace_view_sql'
+	LANGUAGE C CALLED ON NULL INPUT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION derive.replace_view(regclass, text) IS
+	'give a view another query, with the same columns or more at the end; the old one serves until the new one is built. The present one: give up what is being built';
+
+CREATE FUNCTION derive_state.relation_to_replace(name text) RETURNS regclass
+	AS 'MODULE_PATHNAME', 'derive_relation_to_replace_sql'
+	LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION derive_state.relation_to_replace(text) IS
+	'the relation that has the name which a new view would have';
+
+CREATE FUNCTION derive.create_or_replace_view(name text, query text) RETURNS regclass
+	LANGUAGE sql CALLED ON NULL INPUT VOLATILE PARALLEL UNSAFE
+	RETURN CASE WHEN derive_state.relation_to_replace(name) IS NULL THEN derive.create_view(name, query)
+		ELSE derive.replace_view(derive_state.relation_to_replace(name), query) END;
+COMMENT ON FUNCTION derive.create_or_replace_view(text, text) IS
+	'derive.replace_view() of the view of this name, or derive.create_view() if there is none';
+
+CREATE FUNCTION derive.wait_replaced(view regclass, timeout interval DEFAULT NULL) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'derive_wait_replaced_sql'
+	LANGUAGE C CALLED ON NULL INPUT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION derive.wait_replaced(regclass, interval) IS
+	'wait until a view has the query that derive.replace_view() gave it; false on timeout, an error if that has failed';
+
 CREATE FUNCTION derive.apply(
 	derivation text,
 	sources regclass[],
@@ -682,6 +709,32 @@ COMMENT ON COLUMN derive.progress.tuples_total IS
 	'rows of the tables that it reads, as estimated; NULL if unknown';
 COMMENT ON COLUMN derive.progress.started_at IS 'when the build began';
 
+CREATE VIEW derive.replacements AS
+	SELECT r.replaces::pg_catalog.regclass AS view,
+		v.view AS replacement,
+		v.state,
+		coalesce(v.waiting_for, b.phase) AS waiting_for,
+		v.error,
+		v.error_at,
+		v.created_at AS since,
+		v.query
+	FROM derive_state.views r
+		JOIN derive.views v ON v.view::pg_catalog.oid OPERATOR(pg_catalog.=) r.relid
+		LEFT JOIN derive_state.builds() b ON b.view OPERATOR(pg_catalog.=) r.relid
+	WHERE r.replaces IS NOT NULL;
+COMMENT ON VIEW derive.replacements IS 'views that are to take the place of others, by derive.replace_view()';
+COMMENT ON COLUMN derive.replacements.view IS 'the view that is to get another query';
+COMMENT ON COLUMN derive.replacements.replacement IS
+	'the view with that query, which is built beside it and gone in the end';
+COMMENT ON COLUMN derive.replacements.state IS 'state of the latter, as in derive.views';
+COMMENT ON COLUMN derive.replacements.waiting_for IS 'what it is doing, or waiting for';
+COMMENT ON COLUMN derive.replacements.error IS
+	'why it failed; NULL unless one has the rights of its owner or of pg_read_all_stats';
+COMMENT ON COLUMN derive.replacements.error_at IS 'when it failed';
+COMMENT ON COLUMN derive.replacements.since IS 'when derive.replace_view() was called';
+COMMENT ON COLUMN derive.replacements.query IS
+	'the new query; NULL unless one has the rights of its owner or of pg_read_all_stats';
+
 /* ----------------------------------------------------------------
  *		Derivations
  * ----------------------------------------------------------------
@@ -881,7 +934,7 @@ COMMENT ON COLUMN derive.subscriptions.created_at IS 'when it was created';
 COMMENT ON COLUMN derive.subscriptions.polled_at IS 'when something was last delivered';
 
 GRANT USAGE ON SCHEMA derive TO PUBLIC;
-GRANT SELECT ON derive.views, derive.stats, derive.progress, derive.derivations,
+GRANT SELECT ON derive.views, derive.stats, derive.progress, derive.replacements, derive.derivations,
 	derive.subscriptions TO PUBLIC;
 
 /* ----------------------------------------------------------------

@@ -50,7 +50,10 @@ INSERT INTO calls (call, may) VALUES
 	('SELECT derive.pause(%v)', '{view_owner}'),
 	('SELECT derive.resume(%v)', '{view_owner}'),
 	('SELECT derive.repair(%v)', '{view_owner}'),
+	('SELECT derive.replace_view(%v, ''SELECT * FROM r.t WHERE x > 0'')', '{view_owner}'),
+	('SELECT derive.create_or_replace_view(''r.v'', ''SELECT * FROM r.t WHERE x > 0'')', '{view_owner}'),
 	('SELECT derive.wait(%v)', '{reader, view_owner}'),
+	('SELECT derive.wait_replaced(%v)', '{reader, view_owner}'),
 	('SELECT derive.wait()', '{stranger, outside, reader, writer, monitor, table_owner, view_owner}'),
 	('SELECT derive.verify(%v)', '{reader, view_owner}'),
 	('SELECT derive.verify()', '{stranger, outside, reader, writer, monitor, table_owner, view_owner}'),
@@ -71,7 +74,7 @@ INSERT INTO calls (call, may) VALUES
 	('SELECT derive_state.counters()', '{}'),
 	('SELECT derive_state.row_hash(ROW(1))', '{}'),
 	('SELECT FROM derive_state.spool', '{}'),
-	('SELECT FROM derive.views, derive.stats, derive.progress, derive.derivations, derive.subscriptions',
+	('SELECT FROM derive.views, derive.stats, derive.progress, derive.replacements, derive.derivations, derive.subscriptions',
 	 '{stranger, outside, reader, writer, monitor, table_owner, view_owner}');
 -- by OID, as a role could that may not look into the schema
 UPDATE calls SET call = replace(replace(replace(replace(replace(call,

@@ -13,7 +13,7 @@ SET LOCAL search_path = pg_catalog;
 
 CREATE TEMP TABLE groups (number int, title text, functions text[]) ON COMMIT DROP;
 INSERT INTO groups VALUES
-	(1, 'Declaring', '{create_view, drop_view, maintain, release, apply}'),
+	(1, 'Declaring', '{create_view, replace_view, create_or_replace_view, wait_replaced, drop_view, maintain, release, apply}'),
 	(2, 'Reading', '{wait}'),
 	(3, 'Checking and mending', '{check, verify, repair, explain, plan, pause, resume}'),
 	(4, 'Histories', '{as_of, changes_of}'),
@@ -55,7 +55,7 @@ FROM (
 
 SELECT '<!-- generated: views -->' || E'\n' || string_agg(part, E'\n' ORDER BY place) || E'\n<!-- end -->'
 FROM (
-	SELECT array_position('{views, stats, progress, subscriptions, derivations}', c.relname::text) AS place,
+	SELECT array_position('{views, stats, progress, replacements, subscriptions, derivations}', c.relname::text) AS place,
 		format(E'### `derive.%s`\n\n%s.\n\n| Column | Type | |\n| --- | --- | --- |\n', c.relname,
 			regexp_replace(obj_description(c.oid, 'pg_class'), '^.', upper(left(obj_description(c.oid, 'pg_class'), 1)))) ||
 		string_agg(format('| `%s` | `%s` | %s |', a.attname, format_type(a.atttypid, a.atttypmod),

@@ -15,6 +15,9 @@
 #include "access/stratnum.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "catalog/heap.h"
+#include "catalog/index.h"
+#include "catalog/indexing.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_inherits.h"
@@ -367,6 +370,74 @@ derive_compat_define_index(Oid relid, IndexStmt *stmt)
 #else
 	return DefineIndex(relid, stmt, InvalidOid, InvalidOid, InvalidOid,
 					   false, false, false, false, true).objectId;
+#endif
+}
+
+/*
+ * Rows of pg_attribute for all columns of a descriptor, with these options ((Datum) 0:
+ * none).  17 takes them with the statistics target (commit 4f622503d).
+ */
+static inline void
+derive_compat_insert_attributes(Relation attributes, TupleDesc desc, Oid relid, Datum *options,
+								CatalogIndexState indexes)
+{
+#if PG_VERSION_NUM >= 170000
+	FormExtraData_pg_attribute *extra = palloc0(sizeof(FormExtraData_pg_attribute) * desc->natts);
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		extra[i].attstattarget.isnull = true;
+		extra[i].attoptions.isnull = options[i] == (Datum) 0;
+		extra[i].attoptions.value = options[i];
+	}
+	InsertPgAttributeTuples(attributes, desc, relid, extra, indexes);
+#else
+	InsertPgAttributeTuples(attributes, desc, relid, options, indexes);
+#endif
+}
+
+/* 16 renamed it (commit b0a55e432). */
+static inline void
+derive_compat_empty_files(Relation rel)
+{
+#if PG_VERSION_NUM >= 160000
+	RelationSetNewRelfilenumber(rel, rel->rd_rel->relpersistence);
+#else
+	RelationSetNewRelfilenode(rel, rel->rd_rel->relpersistence);
+#endif
+}
+
+/* Before 17, whoever gives a relation other files closes those it had (commit 21d9c3ee4). */
+static inline void
+derive_compat_close_files(Oid relid)
+{
+#if PG_VERSION_NUM < 170000
+	RelationCloseSmgrByOid(relid);
+#endif
+}
+
+/* 17 gave reindex_index() the statement, for event triggers (commit 7e28d3ad0). */
+static inline void
+derive_compat_reindex_index(Oid index)
+{
+	ReindexParams params = {0};
+
+#if PG_VERSION_NUM >= 170000
+	reindex_index(NULL, index, false, RELPERSISTENCE_PERMANENT, &params);
+#else
+	reindex_index(index, false, RELPERSISTENCE_PERMANENT, &params);
+#endif
+}
+
+/* 18 counts the pages that are all frozen, too (commit 99f8f3fbb). */
+static inline void
+derive_compat_exchange_frozen(Form_pg_class a, Form_pg_class b)
+{
+#if PG_VERSION_NUM >= 180000
+	int32		pages = a->relallfrozen;
+
+	a->relallfrozen = b->relallfrozen;
+	b->relallfrozen = pages;
 #endif
 }
 

@@ -70,7 +70,8 @@
 #define Anum_views_timed		14
 #define Anum_views_as_of		15
 #define Anum_views_retry		16
-#define Natts_views				16
+#define Anum_views_replaces		17
+#define Natts_views				17
 
 /* derive_state.relations */
 #define Anum_relations_view		1
@@ -302,6 +303,8 @@ form_view_tuple(TupleDesc desc, const DeriveViewRow *row)
 	values[Anum_views_timed - 1] = BoolGetDatum(row->timed);
 	derive_position_time_out(row->position, &values[Anum_views_as_of - 1], &nulls[Anum_views_as_of - 1]);
 	values[Anum_views_retry - 1] = BoolGetDatum(row->retry && row->error != NULL);
+	values[Anum_views_replaces - 1] = ObjectIdGetDatum(row->replaces);
+	nulls[Anum_views_replaces - 1] = !OidIsValid(row->replaces);
 
 	return heap_form_tuple(desc, values, nulls);
 }
@@ -339,6 +342,7 @@ deform_view_tuple(TupleDesc desc, HeapTuple tuple)
 	row->maintained = (DeriveMaintained) DatumGetChar(values[Anum_views_maintained - 1]);
 	row->timed = DatumGetBool(values[Anum_views_timed - 1]);
 	row->retry = DatumGetBool(values[Anum_views_retry - 1]);
+	row->replaces = nulls[Anum_views_replaces - 1] ? InvalidOid : DatumGetObjectId(values[Anum_views_replaces - 1]);
 	row->version = tuple->t_self;
 	return row;
 }
@@ -463,6 +467,21 @@ derive_registry_changed_here(Oid view)
 	}
 	table_close(views, AccessShareLock);
 	return result;
+}
+
+DeriveViewRow *
+derive_registry_replacement(Oid view)
+{
+	ListCell   *lc;
+
+	foreach(lc, derive_registry_all())
+	{
+		DeriveViewRow *row = lfirst(lc);
+
+		if (row->replaces == view)
+			return row;
+	}
+	return NULL;
 }
 
 List *
@@ -621,6 +640,36 @@ derive_registry_forget_relations(Oid view, char role)
 		if (role == 0 ||
 			DatumGetChar(heap_getattr(tuple, Anum_relations_role, RelationGetDescr(relations), &isnull)) == role)
 			CatalogTupleDelete(relations, &tuple->t_self);
+	}
+	systable_endscan(scan);
+	table_close(relations, NoLock);
+	announce_change(names);
+}
+
+void
+derive_registry_move_relations(Oid view, Oid to)
+{
+	Names		names;
+	Relation	relations;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	names = require_names();
+	relations = open_table(names.relations, RowExclusiveLock);
+	ScanKeyInit(&key, Anum_relations_view, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(view));
+	scan = systable_beginscan(relations, names.relations_pkey, true, NULL, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Datum		values[Natts_relations] = {0};
+		bool		nulls[Natts_relations] = {false};
+		bool		replace[Natts_relations] = {false};
+
+		values[Anum_relations_view - 1] = ObjectIdGetDatum(to);
+		replace[Anum_relations_view - 1] = true;
+		CatalogTupleUpdate(relations, &tuple->t_self,
+						   heap_modify_tuple(tuple, RelationGetDescr(relations), values, nulls, replace));
 	}
 	systable_endscan(scan);
 	table_close(relations, NoLock);

@@ -28,6 +28,8 @@
  *				timed boolean				its query depends on the time
  *				as_of timestamptz			the time of position
  *				retry boolean				it has failed, and is tried again by itself
+ *				replaces oid				the view whose place it is to take, see
+ *											server/replace.c; NULL: none
  *	relations	view oid, operator int4, role "char", relid oid
  *				primary key (view, operator, role), index on relid
  *				role: 's' state table, 'd' derived table, 'i' locator index
@@ -97,6 +99,7 @@ typedef struct DeriveViewRow
 	DeriveMaintained maintained;
 	bool		timed;			/* what it contains depends on the time of its
 								 * position */
+	Oid			replaces;		/* InvalidOid: it is there for itself */
 	ItemPointerData version;	/* where this version of the row is stored;
 								 * not for writing */
 } DeriveViewRow;
@@ -119,6 +122,9 @@ extern DeriveViewRow *derive_registry_get(Oid view);	/* NULL if not
 
 /* The same as an MVCC snapshot shows it. */
 extern DeriveViewRow *derive_registry_get_at(Oid view, Snapshot snapshot);
+extern DeriveViewRow *derive_registry_replacement(Oid view);	/* the one that is to
+																 * take its place, or
+																 * NULL */
 extern List *derive_registry_all(void); /* of DeriveViewRow *, ascending relid */
 
 /* Was the view's row written by the current, uncommitted transaction, so that workers cannot see it yet? */
@@ -127,6 +133,7 @@ extern bool derive_registry_changed_here(Oid view);
 /* Enter an internal relation, in place of the one that had this role. */
 extern void derive_registry_set_relation(Oid view, int operator, char role, Oid relid);
 extern void derive_registry_forget_relations(Oid view, char role);	/* 0: any */
+extern void derive_registry_move_relations(Oid view, Oid to);	/* which has none */
 
 /*
  * Locator indexes are on people's views and may be theirs.  Those that we made go

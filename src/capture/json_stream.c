@@ -47,7 +47,14 @@
  * option they pass also where origin is none.  What a whole new set of rows is
  * written to, by the build of a view or by REFRESH, is a new heap that takes the
  * view's place: it comes as a truncate of the view and inserts.  Rewrites of
- * other tables change no rows and are never sent.  That a maintained view is
+ * other tables change no rows and are never sent.  A view that takes the place of another,
+ * by derive.replace_view(), was followed under its own name, if it was wanted; then
+ * comes
+ *
+ *	{"event":"replace",... ,"schema":"public","table":"v",
+ *	 "with":{"schema":"public","table":"v_replacement"}}
+ *
+ * and from there on v has the rows that v_replacement had.  That a maintained view is
  * about to be filled is known from a message in the log, so that the truncate
  * comes even if there are no rows; for REFRESH, the first row tells.
  *
@@ -637,17 +644,33 @@ send_replaced(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation view,
 	end_event(ctx);
 }
 
-/* The view that a message says will be filled, if it is wanted; to be closed. */
-static Relation
-filled_view(JsonStream *stream, const char *prefix, const char *content, Size size)
+/* The rows of a view are from here on those of another one. */
+static void
+send_replace(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation view, Oid replacement)
 {
-	Relation	view = NULL;
-	Oid			relid;
+	Relation	other = RelationIdGetRelation(replacement);
+	StringInfo	out;
 
-	if (stream->views == NIL || strcmp(prefix, DERIVE_FILL_MESSAGE) != 0 || size != sizeof(Oid))
-		return NULL;
-	memcpy(&relid, content, sizeof(Oid));
-	view = RelationIdGetRelation(relid);
+	send_begin(ctx, txn);
+	out = start_transaction_event(ctx, "replace", txn);
+	append_table(out, view);
+	if (RelationIsValid(other))
+	{
+		append_key(out, "with");
+		appendStringInfoChar(out, '{');
+		append_table(out, other);
+		appendStringInfoChar(out, '}');
+		RelationClose(other);
+	}
+	end_event(ctx);
+}
+
+/* The view, if it is wanted; to be closed. */
+static Relation
+wanted_view(JsonStream *stream, Oid relid)
+{
+	Relation	view = RelationIdGetRelation(relid);
+
 	if (RelationIsValid(view) &&
 		(view->rd_rel->relkind != RELKIND_MATVIEW || !wanted(stream, view)))
 	{
@@ -655,6 +678,30 @@ filled_view(JsonStream *stream, const char *prefix, const char *content, Size si
 		view = NULL;
 	}
 	return view;
+}
+
+/* What our worker says of views; anybody can write such a message, but not with its origin. */
+static void
+send_word_of_worker(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, const char *prefix,
+					const char *content, Size size)
+{
+	JsonStream *stream = ctx->output_plugin_private;
+	Oid			relids[2] = {InvalidOid, InvalidOid};
+	bool		fill = strcmp(prefix, DERIVE_FILL_MESSAGE) == 0 && size == sizeof(Oid);
+	bool		replace = strcmp(prefix, DERIVE_REPLACE_MESSAGE) == 0 && size == sizeof(relids);
+	Relation	view;
+
+	if (stream->views == NIL || txn->origin_id != DoNotReplicateId || !(fill || replace))
+		return;
+	memcpy(relids, content, size);
+	view = wanted_view(stream, relids[0]);
+	if (view == NULL)
+		return;
+	if (fill)
+		send_replaced(ctx, txn, view, InvalidOid);
+	else
+		send_replace(ctx, txn, view, relids[1]);
+	RelationClose(view);
 }
 
 static void
@@ -771,15 +818,8 @@ json_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr lsn,
 	/* our own */
 	if (strncmp(prefix, "pg_derive.", strlen("pg_derive.")) == 0)
 	{
-		/* anybody can write such a message, but not with our origin */
-		Relation	view = transactional && txn->origin_id == DoNotReplicateId ?
-		filled_view(stream, prefix, content, size) : NULL;
-
-		if (view != NULL)
-		{
-			send_replaced(ctx, txn, view, InvalidOid);
-			RelationClose(view);
-		}
+		if (transactional)
+			send_word_of_worker(ctx, txn, prefix, content, size);
 		MemoryContextSwitchTo(caller);
 		MemoryContextReset(stream->event_cxt);
 		return;

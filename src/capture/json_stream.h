@@ -16,6 +16,9 @@ struct OutputPluginCallbacks;
  */
 #define DERIVE_FILL_MESSAGE "pg_derive.fill"
 
+/* The same of one that says that a view is about to take the place of another; the OIDs of this one and of that. */
+#define DERIVE_REPLACE_MESSAGE "pg_derive.replace"
+
 /* Fill in the callbacks of the readable mode. */
 extern void derive_json_stream_init(struct OutputPluginCallbacks *cb);
 

@@ -145,8 +145,8 @@ collect_sources(DeriveProgram *program)
 	}
 }
 
-static void
-depend_on_constraints(DeriveProgram *program)
+void
+derive_depend_on_constraints(DeriveProgram *program)
 {
 	ObjectAddress view,
 				constraint;
@@ -240,7 +240,7 @@ declare(DeriveContext *context)
 	}
 	else
 	{
-		depend_on_constraints(program);
+		derive_depend_on_constraints(program);
 		derive_index_lookups(program->operators->list);
 	}
 	program->digest = digest_of(program->operators->list);

@@ -371,8 +371,8 @@ check_identity(DeriveProgram *program)
 }
 
 /* The recorded settings name a configuration; one of PostgreSQL's own stays anyway. */
-static void
-depend_on_text_search(DeriveProgram *program)
+void
+derive_depend_on_text_search(DeriveProgram *program)
 {
 	ObjectAddress view,
 				config;
@@ -389,12 +389,12 @@ derive_program_create(Oid view)
 	DeriveProgram *program = program_of_view(view, CurrentMemoryContext, true);
 
 	check_identity(program);
-	depend_on_text_search(program);
+	derive_depend_on_text_search(program);
 	return program;
 }
 
-static void
-forget_dependencies(Oid view)
+void
+derive_forget_dependencies(Oid view)
 {
 	const Oid	classes[] = {ConstraintRelationId, TSConfigRelationId, TSDictionaryRelationId};
 
@@ -405,7 +405,7 @@ forget_dependencies(Oid view)
 void
 derive_program_drop(Oid view)
 {
-	forget_dependencies(view);
+	derive_forget_dependencies(view);
 	derive_internal_drop(view);
 }
 
@@ -423,10 +423,10 @@ derive_program_renew(Oid view)
 	DeriveViewRow *row = derive_registry_get(view);
 	DeriveProgram *program;
 
-	forget_dependencies(view);
+	derive_forget_dependencies(view);
 	derive_internal_drop_tables(view);
 	program = program_of_view(view, CurrentMemoryContext, true);
-	depend_on_text_search(program);
+	derive_depend_on_text_search(program);
 	derive_program_describe(program, row);
 	derive_registry_update(row);
 	derive_program_free(program);

@@ -12,6 +12,7 @@
  *	derive_program_recompute()	no changes: bring everything to what it should be
  *	derive_program_build()		fill from nothing
  *	derive_program_compare()	the oracle: view against definition
+ *	derive_program_succeed()	a view gets the query of another one, and all that it contains
  *	derive_program_explain()	for people
  *	derive_program_preview()	the same, of a query that is no view yet
  *	derive_program_try()		only whether it is refused
@@ -109,6 +110,19 @@ extern void derive_program_drop(Oid view);
  * more).  Look at outdated and unfilled before anything else is done with it.
  */
 extern DeriveProgram *derive_program_load(Oid view, MemoryContext parent);
+
+/*
+ * Give a view the query, the program and the contents of another view, whose program
+ * "successor" is: a SELECT, of the same columns and perhaps more.  The registry's row of
+ * the view has been given that of the successor already.  The difference between its rows
+ * and the new ones is reported to the observer, which may be NULL.  Caller holds
+ * AccessExclusiveLock on both and on their internal relations.  The other view is then to
+ * be dropped.
+ */
+extern void derive_program_succeed(DeriveProgram *successor, Oid view, DeriveObserver observer, void *arg);
+
+/* ERROR, in the words of CREATE OR REPLACE VIEW, unless a view with these columns can take the place of one with those. */
+extern void derive_check_columns(TupleDesc new, TupleDesc old);
 
 /* ERROR if a derivation in C declares something else each time, or there would be no end to that. */
 extern void derive_program_check_stable(DeriveProgram *program);

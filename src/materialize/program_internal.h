@@ -11,6 +11,7 @@
  *	scratch.c		running them from nothing
  *	explain.c		what a compiled SELECT does, for people
  *	preview.c		the same of a SELECT without a view
+ *	succession.c	a view takes over the query of another one
  *
  *-------------------------------------------------------------------------
  */
@@ -190,7 +191,12 @@ extern void derive_before_swap(DeriveProgram *program, Oid relid, const DeriveLo
 /* Let the active snapshot see what this transaction has done; to be popped. */
 extern void derive_see_own_changes(void);
 
+/* What the view depends on besides its query, so that it is told of or refused; and none of that. */
+extern void derive_depend_on_text_search(DeriveProgram *program);
+extern void derive_forget_dependencies(Oid view);
+
 /* operators.c */
+extern void derive_depend_on_constraints(DeriveProgram *program);
 
 /* The owner must be allowed to read what an analysed query reads, which is scribbled on; checked as REFRESH would. */
 extern void derive_check_privileges(DeriveProgram *program, Query *query);

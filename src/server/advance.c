@@ -227,14 +227,12 @@ derive_worker_fail_view(WorkerView *view, const char *message, const ErrorData *
  * Views that read this one must not rely on a delta that nobody has: its
  * contents were replaced as a whole.
  */
-static void
-export_unknown(WorkerView *view, DeriveBatch *batch)
+void
+derive_worker_export_unknown(WorkerView *view, DeriveBatch *batch, const char *reason)
 {
 	ListCell   *lc;
 	ListCell   *lc2;
 
-	if (!view->program->exported)
-		return;
 	foreach(lc, derive_worker.views)
 	{
 		WorkerView *reader = lfirst(lc);
@@ -259,9 +257,15 @@ export_unknown(WorkerView *view, DeriveBatch *batch)
 				derive_batch_add(batch, delta);
 			}
 			delta->unknown = true;
-			delta->reason = "the view it reads was built";
+			delta->reason = reason;
 		}
 	}
+}
+
+static void
+export_unknown(WorkerView *view, DeriveBatch *batch)
+{
+	derive_worker_export_unknown(view, batch, "the view it reads was built");
 }
 
 /*
@@ -652,10 +656,11 @@ not_loaded_yet(WorkerView *view)
 		 (view->row->state == DERIVE_VIEW_FAILED && view->repair && view->dirty));
 }
 
-/* It is the view's turn, after those that it reads.  Returns whether anything was written. */
+/* It is the view's turn, after those that it reads, and the one that is to take its place.  Returns whether anything was written. */
 static bool
 take_turn(Move move, WorkerView *view)
 {
+	WorkerView *replacement = derive_worker_replacement(view);
 	bool		wrote = false;
 	ListCell   *lc;
 
@@ -669,6 +674,12 @@ take_turn(Move move, WorkerView *view)
 		if (source != NULL)
 			wrote |= take_turn(move, source);
 	}
+	if (replacement != NULL && !derive_worker_reads(replacement, view))
+		wrote |= take_turn(move, replacement);
+	if (derive_worker_replace(view, move.batch, &wrote))
+		return true;
+	if (derive_worker_hold_for_replacement(view, &wrote))
+		return wrote;
 	move.view = view;
 	if (derive_worker_watch_failed_view(view, move.batch))
 		wrote = true;

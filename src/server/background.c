@@ -345,9 +345,8 @@ derive_lock_definition(Oid view, Oid *busy)
 }
 
 
-/* Try for a while. */
-static bool
-lock_within(Oid relid, LOCKMODE mode, int timeout_ms)
+bool
+derive_lock_within(Oid relid, LOCKMODE mode, int timeout_ms)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -356,6 +355,8 @@ lock_within(Oid relid, LOCKMODE mode, int timeout_ms)
 
 	if (ConditionalLockRelationOid(relid, mode))
 		return true;
+	if (timeout_ms == 0)
+		return false;
 	snprintf(timeout, sizeof(timeout), "%d", timeout_ms);
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
@@ -392,7 +393,7 @@ void
 derive_lock_at_end(Oid relid, LOCKMODE mode, pg_atomic_uint64 *blocked_on)
 {
 	derive_blocked_set(blocked_on, relid, mode);
-	while (!lock_within(relid, mode, derive_lock_timeout))
+	while (!derive_lock_within(relid, mode, derive_lock_timeout))
 	{
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 LOCK_PAUSE_MS, derive_wait_event(DERIVE_WAIT_LOCK));
@@ -413,15 +414,14 @@ derive_lock_at_end(Oid relid, LOCKMODE mode, pg_atomic_uint64 *blocked_on)
  * ----------------------------------------------------------------
  */
 
-/* Those of its relations that derive_program_renew() will drop. */
-static List *
-internal_tables(Oid view)
+List *
+derive_internal_tables(Oid view)
 {
 	List	   *result = NIL;
 	ListCell   *lc;
 
 	foreach(lc, derive_registry_relations(view))
-		if (get_rel_relkind(lfirst_oid(lc)) == RELKIND_RELATION)
+		if (get_rel_relkind(lfirst_oid(lc)) == RELKIND_MATVIEW)
 		result = lappend_oid(result, lfirst_oid(lc));
 	return result;
 }
@@ -449,7 +449,7 @@ derive_renew_view(Oid view, Oid *busy)
 	if (outdated)
 	{
 		done = derive_lock_all(list_make1_oid(view), RowExclusiveLock, busy) &&
-			derive_lock_all(internal_tables(view), AccessExclusiveLock, busy);
+			derive_lock_all(derive_internal_tables(view), AccessExclusiveLock, busy);
 		if (done)
 			derive_program_renew(view);
 	}

@@ -75,6 +75,9 @@ extern bool derive_lock_definition(Oid view, Oid *busy);
  */
 extern void derive_lock_wait(Oid relid, LOCKMODE mode, pg_atomic_uint64 *blocked_on, int ms);
 
+/* Wait for so many ms at most, in the current transaction; false if it is not to be had by then.  0: do not wait. */
+extern bool derive_lock_within(Oid relid, LOCKMODE mode, int timeout_ms);
+
 /*
  * The same at the end of long work, in a transaction that holds other locks: never
  * waits longer than pg_derive.lock_timeout at a time, but until the lock is to be
@@ -82,6 +85,9 @@ extern void derive_lock_wait(Oid relid, LOCKMODE mode, pg_atomic_uint64 *blocked
  * since it may well hold the one that we want (derive_someone_waits_for_us()).
  */
 extern void derive_lock_at_end(Oid relid, LOCKMODE mode, pg_atomic_uint64 *blocked_on);
+
+/* The internal tables of a view: its relations without locator indexes. */
+extern List *derive_internal_tables(Oid view);
 
 /*
  * Let the internal tables of a view that is to be built fit its program, in the

@@ -263,8 +263,8 @@ lock_holders(Oid relid, LOCKMODE mode)
 }
 
 /* For people: "lock on public.orders held by process 1234". */
-static char *
-lock_reason(Oid relid, LOCKMODE mode)
+char *
+derive_worker_lock_reason(Oid relid, LOCKMODE mode)
 {
 	if (get_rel_name(relid) == NULL)
 		return pstrdup("a relation that is being dropped");
@@ -370,7 +370,7 @@ cause_of(WorkerView *view)
 	if (view->locked && derive_worker.yielding)
 		return pstrdup("its turn, since a session waits for a lock that a batch had");
 	if (OidIsValid(view->busy))
-		return lock_reason(view->busy, view->busy_mode);
+		return derive_worker_lock_reason(view->busy, view->busy_mode);
 	foreach(lc, view->program != NULL ? view->program->view_sources : NIL)
 	{
 		WorkerView *source = derive_worker_find_view(lfirst_oid(lc));

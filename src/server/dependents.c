@@ -176,6 +176,16 @@ derive_readers(Oid view)
 	return dependent_views(RelationRelationId, view, NULL);
 }
 
+bool
+derive_view_reads(Oid reader, Oid view)
+{
+	List	   *views = list_make1_oid(view);
+
+	for (int i = 0; i < list_length(views); i++)
+		views = list_concat_unique_oid(views, derive_readers(list_nth_oid(views, i)));
+	return list_member_oid(list_delete_first(views), reader);
+}
+
 static void
 refuse_for_views(Oid view, List *dependents)
 {

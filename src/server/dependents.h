@@ -33,4 +33,7 @@ extern bool derive_is_populated(Oid relid);
 /* The maintained views that read this one, of Oid. */
 extern List *derive_readers(Oid view);
 
+/* Does one maintained view read another one, through whatever lies between? */
+extern bool derive_view_reads(Oid reader, Oid view);
+
 #endif							/* DERIVE_DEPENDENTS_H */

@@ -404,23 +404,15 @@ enter_from_here(WorkerView *view)
 		enter(view, derive_worker.position, derive_worker.covered, false);
 }
 
-/* It moves with the others from here on, where it lacks nothing; in this batch, too. */
-static void
-leave(WorkerView *view)
+void
+derive_worker_take_journal(WorkerView *view)
 {
 	DeriveJournal *journal = view->journal;
 	XLogRecPtr	lsn = journal != NULL ? journal->lsn : InvalidXLogRecPtr;
 	TimestampTz at = journal != NULL ? journal->at : 0;
 
-	view->whole_ms = view->lane->whole;
-	view->costly = false;
-	derive_lane_end(view->relid);
-	derive_worker_forget_lane(view);
-	derive_worker.reload = true;
 	if (journal == NULL)
 		return;
-
-	/* another process has written it */
 	derive_worker_drop_journal(view);
 	derive_worker_load_journals();
 	if (view->journal != NULL)
@@ -428,6 +420,18 @@ leave(WorkerView *view)
 		view->journal->lsn = lsn;
 		view->journal->at = at;
 	}
+}
+
+/* It moves with the others from here on, where it lacks nothing; in this batch, too. */
+static void
+leave(WorkerView *view)
+{
+	view->whole_ms = view->lane->whole;
+	view->costly = false;
+	derive_lane_end(view->relid);
+	derive_worker_forget_lane(view);
+	derive_worker.reload = true;
+	derive_worker_take_journal(view);
 }
 
 /* What those parts of views take that are computed as a whole in batches, by the last ones. */

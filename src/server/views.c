@@ -134,8 +134,8 @@ unload_program(WorkerView *view)
 }
 
 /* Are all sources of the second one, with all columns, sources of the first one? */
-static bool
-follows_all(DeriveProgram *program, DeriveProgram *other)
+bool
+derive_worker_follows_all(DeriveProgram *program, DeriveProgram *other)
 {
 	ListCell   *lc;
 	ListCell   *lc2;
@@ -167,8 +167,8 @@ load_program_guarded(void *arg)
 	DeriveProgram *program = derive_program_load(view->relid, derive_worker.cxt);
 	MemoryContext oldcontext = MemoryContextSwitchTo(program->cxt);
 
-	if (view->program == NULL || !follows_all(view->program, program))
-		view->kept = false;
+	if (view->program == NULL || !derive_worker_follows_all(view->program, program))
+		view->kept = derive_worker_followed_by_replacement(view, program);
 	unload_program(view);
 	view->reads = list_copy(derive_program_read_relations(program));
 	view->writes = list_copy(derive_program_write_relations(program));
@@ -399,6 +399,7 @@ static void
 load_views(List *rows)
 {
 	List	   *kept = NIL;
+	bool		any_replacement = false;
 	ListCell   *lc;
 
 	foreach(lc, derive_worker.views)
@@ -427,6 +428,8 @@ load_views(List *rows)
 		}
 		view->seen = true;
 		view->row = row;
+		view->replaces = row->replaces;
+		any_replacement |= OidIsValid(row->replaces);
 
 		/*
 		 * a function that was redefined (dependents.c) may mean another
@@ -439,6 +442,8 @@ load_views(List *rows)
 		if (view->program != NULL && !needs_program(view))
 			unload_program(view);
 	}
+
+	derive_worker.any_replacement = any_replacement;
 
 	/*
 	 * Forget what is gone.  Its builder must not fill the view for somebody

@@ -142,9 +142,8 @@ tick(void)
 	SetLatch(MyLatch);
 }
 
-/* From here to the stop, this view moves. */
-void
-derive_watchdog_start(WorkerView *view)
+static void
+start(WorkerView *view, int64 limit)
 {
 	if (derive_view_timeout == 0)
 		return;
@@ -153,9 +152,7 @@ derive_watchdog_start(WorkerView *view)
 		timer = RegisterTimeout(USER_TIMEOUT, tick);
 		registered = true;
 	}
-	limit_ms = (int64) derive_view_timeout << Min(view->timeouts, 20);
-	if (view->program->whole != NULL)
-		limit_ms = Min(limit_ms, WHOLE_MS);
+	limit_ms = limit;
 	limit_kb = derive_view_max_memory == 0 ? 0 : high_water_kb() + derive_view_max_memory;
 	started_at = GetCurrentTimestamp();
 	waiting_ms = 0;
@@ -166,6 +163,21 @@ derive_watchdog_start(WorkerView *view)
 		enable_timeout_every(timer, TimestampTzPlusMilliseconds(started_at, TICK_MS), TICK_MS);
 		running = true;
 	}
+}
+
+/* From here to the stop, this view moves. */
+void
+derive_watchdog_start(WorkerView *view)
+{
+	int64		limit = (int64) derive_view_timeout << Min(view->timeouts, 20);
+
+	start(view, view->program->whole != NULL ? Min(limit, WHOLE_MS) : limit);
+}
+
+void
+derive_watchdog_start_switch(WorkerView *replacement)
+{
+	start(replacement, derive_view_timeout);
 }
 
 void

@@ -24,6 +24,7 @@
  *		cohort.c	views that cannot be moved now, and how they come back
  *		retry.c		views that have failed, and when they are tried again
  *		slow_views.c	views that another process moves, at a pace of its own
+ *		replace.c	views that take the place of others
  *		watchdog.c	a limit on the time that one view may take
  *		serve.c		requests of others: repairs, and batches for the verifier
  *		tend.c		between batches: builders, the verifier, replica identity
@@ -514,7 +515,7 @@ anything_to_do(void)
 			return true;
 	}
 	return ms_to_tick() == 0 || anything_to_expire() || derive_worker_hold_is_due() || derive_worker_has_pending_request() ||
-		derive_worker_is_asked_for_batch() || derive_worker_retry_is_due();
+		derive_worker_is_asked_for_batch() || derive_worker_retry_is_due() || derive_worker_replace_is_due();
 }
 
 /*
@@ -595,6 +596,7 @@ idle(void)
 	if (ms_to_tick() >= 0)
 		timeout = Min(timeout, ms_to_tick() + 1);
 	timeout = derive_worker_retry_timeout(derive_worker_lane_timeout(timeout));
+	timeout = derive_worker_replace_timeout(timeout);
 	timeout = derive_worker_hold_timeout(derive_worker_journals_timeout(timeout));
 
 	derive_background_idle();

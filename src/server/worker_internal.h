@@ -5,7 +5,7 @@
  *
  * worker.c runs the loop and the batch, reading.c reads the log, views.c knows
  * the views, basis.c what they rest on, advance.c moves them, retry.c tries those that
- * have failed again, slow_views.c knows those that others move, serve.c does what others ask for, tend.c looks after builders and the verifier, setbacks.c is for when
+ * have failed again, slow_views.c knows those that others move, replace.c lets one take the place of another, serve.c does what others ask for, tend.c looks after builders and the verifier, setbacks.c is for when
  * it cannot go on.  One process is one worker, so that its state is one global variable.
  *
  *-------------------------------------------------------------------------
@@ -137,6 +137,12 @@ typedef struct WorkerView
 	bool		has_children;	/* some source has partitions or children */
 	TimestampTz expire_at;		/* remove what is too old, not before */
 
+	/* Whether it is to take the place of another one; see replace.c. */
+	Oid			replaces;		/* as its row says */
+	TimestampTz switch_at;		/* it could not, and is not tried before; 0:
+								 * with every batch */
+	bool		switch_blindly; /* without looking how its rows differ */
+
 	DeriveJournal *journal;		/* its changes are kept for subscribers; or
 								 * NULL; in cxt */
 
@@ -185,6 +191,8 @@ typedef struct DeriveWorker
 
 	/* the views */
 	List	   *views;			/* of WorkerView *, in dependency order */
+	bool		any_replacement;	/* some of them is to take the place of
+									 * another one */
 	List	   *without_identity;	/* Oids of members, in cxt */
 	List	   *identity_not_needed;	/* Oids of tables that get back
 										 * theirs, in cxt */
@@ -330,6 +338,9 @@ extern WorkerView *derive_worker_find_view(Oid relid);
 /* Relcache callback. */
 extern void derive_worker_note_invalidation(Datum arg, Oid relid);
 
+/* Are all sources of the second program, with all columns, sources of the first one? */
+extern bool derive_worker_follows_all(DeriveProgram *program, DeriveProgram *other);
+
 /* Bring everything in line with the registry, in transactions of its own. */
 extern void derive_worker_load_registry(void);
 
@@ -368,6 +379,9 @@ extern bool derive_worker_expire_due(WorkerView *view);
 
 /* Move all views; true if anything was written.  Adds to *stats. */
 extern bool derive_worker_advance_views(DeriveBatch *batch, List **stats, double delta_ms);
+
+/* The view has other contents: those that read it must not rely on a delta that nobody has. */
+extern void derive_worker_export_unknown(WorkerView *view, DeriveBatch *batch, const char *reason);
 
 /* After the commit: what they did. */
 extern void derive_worker_report_stats(List *stats);
@@ -409,6 +423,28 @@ extern long derive_worker_retry_timeout(long timeout);
 
 
 /*
+ * replace.c: views that take the place of others
+ */
+
+/* The view that is to take this one's place, or NULL. */
+extern WorkerView *derive_worker_replacement(WorkerView *view);
+
+/* Does one view read another one, as far as their programs are known, through whatever lies between? */
+extern bool derive_worker_reads(WorkerView *reader, WorkerView *view);
+
+/* In a batch, in the view's turn: see there.  Set *wrote if something was written. */
+extern bool derive_worker_replace(WorkerView *view, DeriveBatch *batch, bool *wrote);
+extern bool derive_worker_hold_for_replacement(WorkerView *view, bool *wrote);
+
+/* Does the stream have what this program reads, for the sake of the view's replacement? */
+extern bool derive_worker_followed_by_replacement(WorkerView *view, DeriveProgram *program);
+
+/* Between batches: is one to be tried again?  And when to look again. */
+extern bool derive_worker_replace_is_due(void);
+extern long derive_worker_replace_timeout(long timeout);
+
+
+/*
  * cohort.c: views that cannot be moved now
  */
 
@@ -427,6 +463,9 @@ extern void derive_worker_forget_view_state(WorkerView *view);
 
 /* The log is needed from here on by views that stand still; invalid: by none. */
 extern XLogRecPtr derive_worker_waiting_lsn(void);
+
+/* For people: the lock, and who holds it. */
+extern char *derive_worker_lock_reason(Oid relid, LOCKMODE mode);
 
 /* Lock relations in order to load the view's program; false: view->busy says which one was not free. */
 extern bool derive_worker_lock_to_load(WorkerView *view, List *relids);
@@ -470,6 +509,9 @@ extern bool derive_worker_is_stuck(Oid relid);
  * slow_views.c: views with a pace of their own, in the slow lane
  */
 
+/* A view leaves the lane: go on with its journal, which another process has written. */
+extern void derive_worker_take_journal(WorkerView *view);
+
 /* While the registry is read, after the views were sorted. */
 extern void derive_worker_load_lane(void);
 extern void derive_worker_forget_lane(WorkerView *view);
@@ -505,6 +547,9 @@ extern long derive_worker_lane_timeout(long timeout);
  */
 extern void derive_watchdog_start(WorkerView *view);
 extern void derive_watchdog_stop(void);
+
+/* From here to the stop, it takes the place of another view. */
+extern void derive_watchdog_start_switch(WorkerView *replacement);
 
 /* No view moves for a while. */
 extern void derive_watchdog_rest(void);

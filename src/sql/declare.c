@@ -172,8 +172,8 @@ transpose_refusal_position(void *arg)
 	transpose_error_position(arg);
 }
 
-static Query *
-query_of_command(Query *command)
+Query *
+derive_query_of_command(Query *command)
 {
 	return castNode(Query, castNode(CreateTableAsStmt, command->utilityStmt)->query);
 }
@@ -192,15 +192,28 @@ try_query(Query *query, const char *text, List **plan)
 	error_context_stack = errcallback.previous;
 }
 
-/* CREATE MATERIALIZED VIEW name WITH (fillfactor) AS query WITH NO DATA, analysed. */
-static Query *
-analyse_matview(RangeVar *relation, const char *query)
+/* name WITH (fillfactor) .. WITH NO DATA */
+IntoClause *
+derive_new_matview(RangeVar *relation)
+{
+	IntoClause *into = makeNode(IntoClause);
+
+	into->rel = relation;
+	into->options = list_make1(makeDefElem("fillfactor",
+										   (Node *) makeInteger(derive_fillfactor), -1));
+	into->onCommit = ONCOMMIT_NOOP;
+	into->skipData = true;
+	return into;
+}
+
+/* CREATE MATERIALIZED VIEW into AS query, analysed. */
+Query *
+derive_analyse_matview(IntoClause *into, const char *query)
 {
 	ErrorContextCallback errcallback;
 	List	   *parsed;
 	List	   *analysed;
 	RawStmt    *raw;
-	IntoClause *into;
 	CreateTableAsStmt *stmt;
 
 	errcallback.callback = transpose_error_position;
@@ -216,13 +229,6 @@ analyse_matview(RangeVar *relation, const char *query)
 				(errcode(ERRCODE_SYNTAX_ERROR),
 				 errmsg("the query of a view must be one SELECT or VALUES statement")));
 
-	into = makeNode(IntoClause);
-	into->rel = relation;
-	into->options = list_make1(makeDefElem("fillfactor",
-										   (Node *) makeInteger(derive_fillfactor), -1));
-	into->onCommit = ONCOMMIT_NOOP;
-	into->skipData = true;
-
 	stmt = makeNode(CreateTableAsStmt);
 	stmt->query = linitial_node(RawStmt, parsed)->stmt;
 	stmt->into = into;
@@ -237,15 +243,15 @@ analyse_matview(RangeVar *relation, const char *query)
 }
 
 /* That command, run as the caller's own in this schema, so that all rules and rights are the server's. */
-static Oid
-create_matview(RangeVar *relation, Oid schema, const char *query)
+Oid
+derive_create_matview(Query *command, Oid schema, const char *query)
 {
-	Query	   *command = analyse_matview(relation, query);
+	RangeVar   *relation = castNode(CreateTableAsStmt, command->utilityStmt)->into->rel;
 	List	   *plans;
 	Oid			result;
 
-	if (!derive_definition_is_call(query_of_command(command)))
-		try_query(copyObject(query_of_command(command)), query, NULL);
+	if (!derive_definition_is_call(derive_query_of_command(command)))
+		try_query(copyObject(derive_query_of_command(command)), query, NULL);
 	plans = pg_plan_queries(list_make1(command), query, 0, NULL);
 	ProcessUtility(linitial_node(PlannedStmt, plans), query, false,
 				   PROCESS_UTILITY_QUERY, NULL, NULL, None_Receiver, NULL);
@@ -314,7 +320,8 @@ create_arguments(FunctionCallInfo fcinfo, int flags)
 static Oid
 create_view(const CreateArguments *arguments, const char *query)
 {
-	Oid			view = create_matview(arguments->relation, arguments->schema, query);
+	Query	   *command = derive_analyse_matview(derive_new_matview(arguments->relation), query);
+	Oid			view = derive_create_matview(command, arguments->schema, query);
 
 	LockRelationOid(view, AccessExclusiveLock);
 	derive_declare_view(view, arguments->with_data);
@@ -346,7 +353,7 @@ derive_plan_sql(PG_FUNCTION_ARGS)
 
 	derive_require_arguments(fcinfo, 1);
 	string = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	query = query_of_command(analyse_matview(makeRangeVar(NULL, "plan", -1), string));
+	query = derive_query_of_command(derive_analyse_matview(derive_new_matview(makeRangeVar(NULL, "plan", -1)), string));
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	try_query(query, string, &plan);
 	foreach(lc, plan)

@@ -42,10 +42,12 @@
 #include "server/crash_guard.h"
 #include "server/dependents.h"
 #include "server/hooks.h"
+#include "server/replace.h"
 #include "server/request.h"
 #include "server/shmem.h"
 #include "sql/arguments.h"
 #include "sql/declare.h"
+#include "sql/maintain.h"
 #include "storage/lmgr.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
@@ -65,7 +67,6 @@ PG_FUNCTION_INFO_V1(derive_explain_sql);
 
 static void check_is_matview(Oid view);
 static void check_ownership(Oid view);
-static DeriveViewRow *lock_and_get_row(Oid view, LOCKMODE mode);
 
 
 /* ----------------------------------------------------------------
@@ -111,12 +112,8 @@ not_maintained(Oid view)
 			 errhint("Call derive.maintain() for the view.")));
 }
 
-/*
- * For the owner's functions: check, lock the view against the worker, check
- * again, and read its row.
- */
-static DeriveViewRow *
-lock_and_get_row(Oid view, LOCKMODE mode)
+DeriveViewRow *
+derive_lock_own_view(Oid view, LOCKMODE mode)
 {
 	DeriveViewRow *row;
 
@@ -171,10 +168,13 @@ Datum
 derive_release_sql(PG_FUNCTION_ARGS)
 {
 	Oid			view = view_argument(fcinfo);
+	DeriveViewRow *row;
 	List	   *readers;
 
 	PreventCommandIfReadOnly("derive.release()");
-	(void) lock_and_get_row(view, AccessExclusiveLock);
+	row = derive_lock_own_view(view, AccessExclusiveLock);
+	derive_cancel_replacement(view);
+	derive_detach_replacement(row);
 	readers = derive_readers(view);
 	if (readers != NIL)
 		ereport(ERROR,
@@ -202,7 +202,7 @@ derive_pause_sql(PG_FUNCTION_ARGS)
 	DeriveViewRow *row;
 
 	PreventCommandIfReadOnly("derive.pause()");
-	row = lock_and_get_row(view, ShareRowExclusiveLock);
+	row = derive_lock_own_view(view, ShareRowExclusiveLock);
 	derive_refuse_pausing_topic(view);
 	switch (row->state)
 	{
@@ -241,7 +241,7 @@ derive_resume_sql(PG_FUNCTION_ARGS)
 	DeriveViewRow *row;
 
 	PreventCommandIfReadOnly("derive.resume()");
-	row = lock_and_get_row(view, ShareRowExclusiveLock);
+	row = derive_lock_own_view(view, ShareRowExclusiveLock);
 	if (row->state == DERIVE_VIEW_PAUSED || row->state == DERIVE_VIEW_FAILED)
 	{
 		derive_restart_view(row);

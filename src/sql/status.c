@@ -140,6 +140,14 @@ what_it_waits_for(const DeriveViewRow *row)
 	return "its turn";
 }
 
+/* Is it to be built, or to take the place of another view? */
+static bool
+is_to_come(const DeriveViewRow *row)
+{
+	return row->state == DERIVE_VIEW_BUILDING || row->state == DERIVE_VIEW_CATCHUP ||
+		(row->state == DERIVE_VIEW_READY && OidIsValid(row->replaces));
+}
+
 /* derive_state.builds(): the builders at work in this database, and who waits for one. */
 Datum
 derive_builds_sql(PG_FUNCTION_ARGS)
@@ -185,8 +193,7 @@ derive_builds_sql(PG_FUNCTION_ARGS)
 		Datum		values[6] = {0};
 		bool		nulls[6] = {false, true, false, true, true, true};
 
-		if ((row->state != DERIVE_VIEW_BUILDING && row->state != DERIVE_VIEW_CATCHUP) ||
-			list_member_oid(built, row->relid))
+		if (!is_to_come(row) || list_member_oid(built, row->relid))
 			continue;
 		values[0] = ObjectIdGetDatum(row->relid);
 		values[2] = CStringGetTextDatum(psprintf("waiting for %s", what_it_waits_for(row)));

@@ -54,7 +54,7 @@ SELECT view, replacement FROM derive.replacements;
 SELECT relname FROM pg_class WHERE relnamespace = 'replace'::regnamespace AND relname LIKE '%replacement%';
 SELECT count(*) AS strays FROM pg_class WHERE relnamespace = 'derive_state'::regnamespace AND relkind = 'm'
 	AND relname ~ '^(state|rows)_' AND oid NOT IN (SELECT relid FROM derive_state.relations);
-SELECT derive.explain('totals');
+SELECT regexp_replace(line, 'state_\d+', 'state_N') FROM derive.explain('totals') line;
 -- its indexes find its rows
 SET enable_seqscan = off;
 SELECT region FROM totals WHERE upper(region) LIKE 'R1%';

@@ -94,6 +94,84 @@ groups_by_sets(Query *query)
 }
 
 /* -------------------------------------------------------------------------
+ * Places
+ *
+ * Where the construct stands in a block as it was written; NULL: not there.
+ * -------------------------------------------------------------------------
+ */
+
+static Node *
+place_of_recursion(Query *query)
+{
+	ListCell   *lc;
+
+	foreach(lc, query->cteList)
+	{
+		if (lfirst_node(CommonTableExpr, lc)->cterecursive)
+			return lfirst(lc);
+	}
+	return NULL;
+}
+
+static Node *
+place_of_limit(Query *query)
+{
+	return query->limitCount != NULL ? query->limitCount : query->limitOffset;
+}
+
+typedef struct WindowPlace
+{
+	List	   *windows;
+	Node	   *function;
+} WindowPlace;
+
+static bool
+window_place_walker(Node *node, WindowPlace *place)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, WindowFunc) &&
+		list_nth_node(WindowClause, place->windows, ((WindowFunc *) node)->winref - 1)->partitionClause == NIL)
+	{
+		place->function = node;
+		return true;
+	}
+	return expression_tree_walker(node, window_place_walker, place);
+}
+
+static Node *
+place_of_window(Query *query)
+{
+	WindowPlace place = {query->windowClause, NULL};
+
+	(void) window_place_walker((Node *) query->targetList, &place);
+	return place.function;
+}
+
+static Node *
+place_of_frame(Query *query)
+{
+	ListCell   *lc;
+
+	foreach(lc, query->windowClause)
+	{
+		WindowClause *window = lfirst_node(WindowClause, lc);
+
+		if (derive_sublinks_read_relations(window->startOffset))
+			return window->startOffset;
+		if (derive_sublinks_read_relations(window->endOffset))
+			return window->endOffset;
+	}
+	return NULL;
+}
+
+static Node *
+place_of_sets(Query *query)
+{
+	return query->groupingSets != NIL ? linitial(query->groupingSets) : NULL;
+}
+
+/* -------------------------------------------------------------------------
  * The table
  * -------------------------------------------------------------------------
  */
@@ -101,32 +179,33 @@ groups_by_sets(Query *query)
 static const struct
 {
 	bool		(*present) (Query *query);
+	Node	   *(*place) (Query *query);	/* or NULL */
 	DeriveVerdict verdict;
 }			constructs[] =
 
 {
-	{recursive, {"WITH RECURSIVE",
+	{recursive, place_of_recursion, {"WITH RECURSIVE",
 			"A row may follow from others over any number of steps.",
 	"Let it read itself in FROM, without SEARCH, CYCLE and windows; then it is maintained step by step."}},
-	{limits_by_expression, {"LIMIT or OFFSET by an expression",
+	{limits_by_expression, place_of_limit, {"LIMIT or OFFSET by an expression",
 			"How many rows there will be cannot be known before.",
 	"Write a number; then the first rows are kept."}},
-	{leaves_out_rows, {"OFFSET without LIMIT",
+	{leaves_out_rows, place_of_limit, {"OFFSET without LIMIT",
 			"Which rows are left out depends on all the others.",
 	"Leave it out and apply it when reading the view; an index on the view makes that fast."}},
-	{limits_to_many, {"LIMIT and OFFSET of more than " CppAsString2(DERIVE_LIMIT_MOST) " rows",
+	{limits_to_many, place_of_limit, {"LIMIT and OFFSET of more than " CppAsString2(DERIVE_LIMIT_MOST) " rows",
 			"So many rows would be read again with every change among them.",
 	"Leave it out and apply it when reading the view; an index on the view makes that fast."}},
-	{has_one_window, {"a window function over all rows",
+	{has_one_window, place_of_window, {"a window function over all rows",
 			"Each row may count for all the others.",
 	"Add PARTITION BY; or ORDER BY, and no frames that reach to the end."}},
-	{frames_by_subquery, {"a sub-query in the frame of a window function",
+	{frames_by_subquery, place_of_frame, {"a sub-query in the frame of a window function",
 			"Its rows may count for all partitions.",
 	"Leave frames that are constant to the view, and apply the others when reading it."}},
-	{groups_by_sets, {"GROUPING SETS, ROLLUP or CUBE over a constant",
+	{groups_by_sets, place_of_sets, {"GROUPING SETS, ROLLUP or CUBE over a constant",
 			"PostgreSQL shows the constant as NULL in some places, and as what it is in others.",
 	"Leave the constant out of GROUP BY."}},
-	{derive_query_has_other_setop, {"INTERSECT or EXCEPT",
+	{derive_query_has_other_setop, NULL, {"INTERSECT or EXCEPT",
 	"No operator maintains it yet.", NULL}},
 };
 
@@ -143,4 +222,42 @@ derive_query_verdict(Query *query)
 		if (constructs[i].present(query))
 			return &constructs[i].verdict;
 	return NULL;
+}
+
+typedef struct PlaceContext
+{
+	Node	   *(*place) (Query *query);
+	int			location;
+} PlaceContext;
+
+static bool
+place_walker(Node *node, PlaceContext *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+	{
+		Query	   *query = castNode(Query, node);
+		Node	   *found = context->place(query);
+
+		if (found != NULL)
+			context->location = exprLocation(found);
+		return context->location >= 0 || query_tree_walker(query, place_walker, context, 0);
+	}
+	return expression_tree_walker(node, place_walker, context);
+}
+
+int
+derive_verdict_location(const DeriveVerdict *verdict, Query *query)
+{
+	for (int i = 0; i < lengthof(constructs); i++)
+	{
+		PlaceContext context = {constructs[i].place, -1};
+
+		if (&constructs[i].verdict == verdict && constructs[i].place != NULL)
+			(void) place_walker((Node *) query, &context);
+		if (&constructs[i].verdict == verdict)
+			return context.location;
+	}
+	return -1;
 }

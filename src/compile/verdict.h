@@ -24,6 +24,12 @@ typedef struct DeriveVerdict
  */
 extern const DeriveVerdict *derive_query_verdict(Query *query);
 
+/*
+ * Where in its text a query, as it was written, has what the verdict is about: a byte, from
+ * 0 on, or -1 where that is not known.  The first such place.
+ */
+extern int	derive_verdict_location(const DeriveVerdict *verdict, Query *query);
+
 /* Of a block that has a relation in a place from which its changes cannot be followed: a window's frame, say. */
 extern const DeriveVerdict derive_verdict_without_terms;
 

@@ -80,18 +80,48 @@ warn_of_order(Oid view)
 				 errhint("Use ORDER BY in the queries that read the view.")));
 }
 
+/* A position in the query is none in the statement around it. */
+static void
+transpose_error_position(void *arg)
+{
+	int			position = geterrposition();
+
+	if (position > 0)
+	{
+		errposition(0);
+		internalerrposition(position);
+		internalerrquery((const char *) arg);
+	}
+}
+
+/* The same of one that counts bytes. */
+static void
+transpose_refusal_position(void *arg)
+{
+	int			position = geterrposition();
+
+	if (position > 0)
+		errposition(pg_mbstrlen_with_len((const char *) arg, position - 1) + 1);
+	transpose_error_position(arg);
+}
+
 /* A part that costs as much as the whole is told of, or refused. */
 static void
-announce_recompute(Oid view, const DeriveVerdict *verdict)
+announce_recompute(Oid view, const DeriveVerdict *verdict, Query *written, const char *text)
 {
+	ErrorContextCallback errcallback = {error_context_stack, transpose_refusal_position, unconstify(char *, text)};
+	int			location = written != NULL ? derive_verdict_location(verdict, written) : -1;
 	const char *refused = derive_allow_recompute ? NULL : "Setting \"pg_derive.allow_recompute\" is off.";
 
+	error_context_stack = &errcallback;
 	ereport(refused ? ERROR : NOTICE,
 			(errcode(refused ? ERRCODE_FEATURE_NOT_SUPPORTED : ERRCODE_SUCCESSFUL_COMPLETION),
 			 errmsg("view \"%s\" has a part that is computed anew as a whole with every change: %s",
 					get_rel_name(view), verdict->construct),
 			 errdetail("%s%s%s", verdict->detail, refused ? " " : "", refused ? refused : ""),
-			 verdict->hint ? errhint("%s", verdict->hint) : 0));
+			 verdict->hint ? errhint("%s", verdict->hint) : 0,
+			 errposition(location + 1)));
+	error_context_stack = errcallback.previous;
 }
 
 void
@@ -106,7 +136,7 @@ derive_refuse_pausing_topic(Oid view)
 }
 
 void
-derive_declare_view(Oid view, bool with_data)
+derive_declare_view(Oid view, bool with_data, Query *written, const char *text)
 {
 	DeriveProgram *program;
 	DeriveViewRow *present = derive_registry_get(view);
@@ -134,7 +164,7 @@ derive_declare_view(Oid view, bool with_data)
 	derive_program_describe(program, &row);
 	derive_registry_update(&row);
 	foreach(lc, derive_program_verdicts(program))
-		announce_recompute(view, lfirst(lc));
+		announce_recompute(view, lfirst(lc), written, text);
 	advice = derive_program_index_advice(program);
 	foreach(lc, advice)
 		ereport(NOTICE,
@@ -145,31 +175,6 @@ derive_declare_view(Oid view, bool with_data)
 	foreach(lc, program->query ? derive_query_unqualified_calls(program->query) : NIL)
 		warn_of_call(lfirst(lc));
 	derive_program_free(program);
-}
-
-/* A position in the query is none in the statement around it. */
-static void
-transpose_error_position(void *arg)
-{
-	int			position = geterrposition();
-
-	if (position > 0)
-	{
-		errposition(0);
-		internalerrposition(position);
-		internalerrquery((const char *) arg);
-	}
-}
-
-/* The same of one that counts bytes. */
-static void
-transpose_refusal_position(void *arg)
-{
-	int			position = geterrposition();
-
-	if (position > 0)
-		errposition(pg_mbstrlen_with_len((const char *) arg, position - 1) + 1);
-	transpose_error_position(arg);
 }
 
 Query *
@@ -321,10 +326,11 @@ static Oid
 create_view(const CreateArguments *arguments, const char *query)
 {
 	Query	   *command = derive_analyse_matview(derive_new_matview(arguments->relation), query);
+	Query	   *written = copyObject(derive_query_of_command(command));
 	Oid			view = derive_create_matview(command, arguments->schema, query);
 
 	LockRelationOid(view, AccessExclusiveLock);
-	derive_declare_view(view, arguments->with_data);
+	derive_declare_view(view, arguments->with_data, written, query);
 	return view;
 }
 

@@ -160,7 +160,7 @@ derive_maintain_sql(PG_FUNCTION_ARGS)
 	LockRelationOid(view, AccessExclusiveLock);
 	check_is_matview(view);
 	check_ownership(view);
-	derive_declare_view(view, true);
+	derive_declare_view(view, true, NULL, NULL);
 	PG_RETURN_OID(view);
 }
 

@@ -163,6 +163,7 @@ replace_query(Oid view, const char *query)
 {
 	bool		cancelled = derive_cancel_replacement(view);
 	Query	   *command = derive_analyse_matview(describe_replacement(view), query);
+	Query	   *written = copyObject(derive_query_of_command(command));
 	Oid			replacement;
 
 	check_query(view, derive_query_of_command(command));
@@ -186,7 +187,7 @@ replace_query(Oid view, const char *query)
 		CommandCounterIncrement();
 	}
 	derive_exchange_prepare(view, replacement);
-	derive_declare_view(replacement, true);
+	derive_declare_view(replacement, true, written, query);
 	derive_check_replacement(replacement, view);
 	attach(replacement, view);
 }

@@ -81,7 +81,6 @@ static const struct
 	{"gin_fuzzy_search_limit", "0"},
 	{"standard_conforming_strings", "on"},
 	{"backslash_quote", "safe_encoding"},
-	{"temp_file_limit", "-1"},
 };
 
 static emit_log_hook_type prev_emit_log = NULL;

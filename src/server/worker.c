@@ -129,6 +129,12 @@ derive_worker_main(Datum arg)
 	{
 		{"jit", "off"},
 		{"max_parallel_workers_per_gather", "0"},
+
+		/*
+		 * what is kept for all views is no view's fault; others keep to the
+		 * server's
+		 */
+		{"temp_file_limit", "-1"},
 	};
 	int			i;
 

@@ -172,6 +172,23 @@ SKIP:
 	$holder->quit;
 }
 
+# A build keeps to the server's limit of temporary files, so that a query cannot fill the disk: a recursion, say.
+$node->safe_psql('postgres', q{
+CREATE TABLE edge (a int, b int, PRIMARY KEY (a, b));
+INSERT INTO edge VALUES (1, 2), (2, 1)});
+my $offset_of_limit = -s $node->logfile;
+$node->append_conf('postgresql.conf', "temp_file_limit = '4MB'\nwork_mem = '64kB'\n");
+$node->reload;
+$node->safe_psql('postgres', q{SELECT derive.create_view('endless',
+	'WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT b FROM r JOIN edge ON a = n) SELECT n FROM r')});
+ok($node->wait_for_log(qr/could not build view "endless": temporary file size exceeds "?temp_file_limit"?.*could not build view "endless": temporary/s, $offset_of_limit),
+	'a query without end gives up at the limit, each time, and it is said why');
+$node->append_conf('postgresql.conf', "temp_file_limit = -1\nwork_mem = '4MB'\n");
+$node->reload;
+$node->safe_psql('postgres', 'DROP MATERIALIZED VIEW endless; DROP TABLE edge');
+wait_derived($node, 'after a limit of temporary files');
+is_exact($node, 'after a limit of temporary files');
+
 # Nothing is left behind by all of this.
 $node->safe_psql('postgres', q{DROP TABLE big, dim, accounts, history, branches, together, nothing CASCADE; DROP SCHEMA "Mixed Case" CASCADE});
 is($node->safe_psql('postgres', 'SELECT count(*) FROM derive.views'), '0', 'dropped tables take their views along');

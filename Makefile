@@ -141,6 +141,7 @@ OBJS = \
 	src/server/background.o \
 	src/server/basis.o \
 	src/server/batch_snapshot.o \
+	src/server/build_progress.o \
 	src/server/builder.o \
 	src/server/cohort.o \
 	src/server/crash_guard.o \
@@ -165,6 +166,7 @@ OBJS = \
 	src/server/setbacks.o \
 	src/server/shmem.o \
 	src/server/slow_views.o \
+	src/server/standing.o \
 	src/server/tend.o \
 	src/server/unattended.o \
 	src/server/verifier.o \

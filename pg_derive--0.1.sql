@@ -40,7 +40,9 @@ CREATE MATERIALIZED VIEW derive_state.views AS SELECT
 	NULL::boolean AS timed,
 	NULL::timestamptz AS as_of,
 	NULL::boolean AS retry,
-	NULL::oid AS replaces
+	NULL::oid AS replaces,
+	NULL::timestamptz AS since,
+	NULL::timestamptz AS behind_since
 	WHERE derive_state.is_written_by_us();
 CREATE UNIQUE INDEX views_pkey ON derive_state.views (relid);
 COMMENT ON MATERIALIZED VIEW derive_state.views IS 'the maintained views';
@@ -69,6 +71,9 @@ COMMENT ON COLUMN derive_state.views.timed IS 'its query depends on the time';
 COMMENT ON COLUMN derive_state.views.as_of IS 'what now() is in its query, at its own position';
 COMMENT ON COLUMN derive_state.views.retry IS 'it has failed, and the worker tries it again by itself';
 COMMENT ON COLUMN derive_state.views.replaces IS 'the view whose place it is to take; NULL: none';
+COMMENT ON COLUMN derive_state.views.since IS 'when its state began';
+COMMENT ON COLUMN derive_state.views.behind_since IS
+	'while it stands still: about when the oldest commit was that it lacks; NULL if it lacks none';
 
 CREATE MATERIALIZED VIEW derive_state.relations AS SELECT
 	NULL::oid AS view,
@@ -110,7 +115,8 @@ CREATE MATERIALIZED VIEW derive_state.waiting WITH (fillfactor = 50) AS SELECT
 	NULL::text AS reason,
 	NULL::oid AS relation,
 	NULL::text AS mode,
-	NULL::timestamptz AS as_of
+	NULL::timestamptz AS as_of,
+	NULL::timestamptz AS behind_since
 	WHERE derive_state.is_written_by_us();
 CREATE UNIQUE INDEX waiting_pkey ON derive_state.waiting (view);
 COMMENT ON MATERIALIZED VIEW derive_state.waiting IS 'views that should move and cannot; written by the worker only';
@@ -126,6 +132,7 @@ COMMENT ON COLUMN derive_state.waiting.reason IS 'why';
 COMMENT ON COLUMN derive_state.waiting.relation IS 'the relation whose lock it waits for, if that is it';
 COMMENT ON COLUMN derive_state.waiting.mode IS 'the mode of that lock';
 COMMENT ON COLUMN derive_state.waiting.as_of IS 'what now() is in its query, at that position';
+COMMENT ON COLUMN derive_state.waiting.behind_since IS 'about when the oldest commit was that it lacks';
 
 CREATE MATERIALIZED VIEW derive_state.lane WITH (fillfactor = 50) AS SELECT
 	NULL::oid AS view,
@@ -137,7 +144,8 @@ CREATE MATERIALIZED VIEW derive_state.lane WITH (fillfactor = 50) AS SELECT
 	NULL::float8 AS whole,
 	NULL::text AS error,
 	NULL::timestamptz AS error_at,
-	NULL::timestamptz AS as_of
+	NULL::timestamptz AS as_of,
+	NULL::timestamptz AS behind_since
 	WHERE derive_state.is_written_by_us();
 CREATE UNIQUE INDEX lane_pkey ON derive_state.lane (view);
 COMMENT ON MATERIALIZED VIEW derive_state.lane IS
@@ -154,10 +162,13 @@ COMMENT ON COLUMN derive_state.lane.whole IS 'how much of that was for parts tha
 COMMENT ON COLUMN derive_state.lane.error IS 'why it could not be computed the last time';
 COMMENT ON COLUMN derive_state.lane.error_at IS 'when that was';
 COMMENT ON COLUMN derive_state.lane.as_of IS 'what now() is in its query, at that position';
+COMMENT ON COLUMN derive_state.lane.behind_since IS
+	'about when the oldest commit was that it lacks, if it could not be computed';
 
 CREATE MATERIALIZED VIEW derive_state.stale AS SELECT
 	NULL::oid AS view,
-	NULL::"char" AS kind
+	NULL::"char" AS kind,
+	NULL::timestamptz AS behind_since
 	WHERE derive_state.is_written_by_us();
 CREATE INDEX stale_view ON derive_state.stale (view);
 COMMENT ON MATERIALIZED VIEW derive_state.stale IS
@@ -165,6 +176,7 @@ COMMENT ON MATERIALIZED VIEW derive_state.stale IS
 COMMENT ON COLUMN derive_state.stale.view IS 'the materialized view; there may be several rows of one';
 COMMENT ON COLUMN derive_state.stale.kind IS
 	'c = something that it reads has changed, f = a view in derive_state.lane that it reads is stale, r = subscribers must start anew, too';
+COMMENT ON COLUMN derive_state.stale.behind_since IS 'about when the oldest of these changes was committed';
 
 CREATE MATERIALIZED VIEW derive_state.identities AS SELECT
 	NULL::oid AS relid,
@@ -335,27 +347,51 @@ CREATE FUNCTION derive_state.counters(
 COMMENT ON FUNCTION derive_state.counters() IS 'statistics of the views; see derive.stats';
 
 CREATE FUNCTION derive_state.service(
-	OUT worker_pid int4,
+	OUT pid int4,
+	OUT state text,
+	OUT activity text,
 	OUT lsn pg_lsn,
 	OUT lag_bytes int8,
-	OUT lag interval)
+	OUT error text,
+	OUT error_at timestamptz)
 	RETURNS SETOF record
 	AS 'MODULE_PATHNAME', 'derive_service_sql'
 	LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 1;
-COMMENT ON FUNCTION derive_state.service() IS
-	'the worker of this database and how far it is behind; see derive.stats';
+COMMENT ON FUNCTION derive_state.service() IS 'the worker of this database; see derive.worker';
 
-CREATE FUNCTION derive_state.builds(
+CREATE FUNCTION derive_state.standings(
 	OUT view oid,
+	OUT state text,
+	OUT waiting_for text,
+	OUT since timestamptz,
+	OUT lag interval,
 	OUT pid int4,
 	OUT phase text,
-	OUT tuples_done int8,
+	OUT lockers_total int8,
+	OUT lockers_done int8,
+	OUT blocked_by int4[],
+	OUT blocks_total int8,
+	OUT blocks_done int8,
 	OUT tuples_total int8,
+	OUT tuples_done int8,
+	OUT percent int4,
+	OUT remaining interval,
 	OUT started_at timestamptz)
 	RETURNS SETOF record
-	AS 'MODULE_PATHNAME', 'derive_builds_sql'
-	LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 2;
-COMMENT ON FUNCTION derive_state.builds() IS 'views being built, or to be built; see derive.progress';
+	AS 'MODULE_PATHNAME', 'derive_standings_sql'
+	LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 20;
+COMMENT ON FUNCTION derive_state.standings() IS
+	'where the views stand and what they wait for; see derive.views and derive.progress';
+
+CREATE FUNCTION derive_state.size_of(view oid) RETURNS int8
+	AS 'MODULE_PATHNAME', 'derive_size_of_sql'
+	LANGUAGE C STRICT STABLE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION derive_state.size_of(oid) IS 'bytes of a view and of all that is kept for it; NULL while it is locked';
+
+CREATE FUNCTION derive_state.query_of(view oid) RETURNS text
+	AS 'MODULE_PATHNAME', 'derive_query_of_sql'
+	LANGUAGE C STRICT STABLE PARALLEL UNSAFE;
+COMMENT ON FUNCTION derive_state.query_of(oid) IS 'the query of a view, for who may see it; NULL while something in it is locked';
 
 /* ----------------------------------------------------------------
  *		For people: schema derive
@@ -548,35 +584,33 @@ CREATE FUNCTION derive.poll(
 COMMENT ON FUNCTION derive.poll(text, int4, interval) IS
 	'the rows of the view, then its changes in order, each once; wait for them until the timeout';
 
-CREATE VIEW derive.views AS
+CREATE VIEW derive_state.view_states AS
 	SELECT v.relid::pg_catalog.regclass AS view,
 		n.nspname AS schema,
 		c.relname AS name,
-		CASE WHEN m.may_see THEN pg_catalog.pg_get_viewdef(v.relid) END AS query,
-		CASE
-			WHEN v.state = 'p' THEN 'paused'
-			-- also while it is tried again
-			WHEN v.state = 'f' OR v.error IS NOT NULL THEN 'failed'
-			WHEN v.state IN ('b', 'c') AND NOT v.rebuild THEN 'building'
-			WHEN v.rebuild OR w.since IS NOT NULL AND w.position IS NULL THEN 'rebuilding'
-			WHEN w.since IS NOT NULL OR l.error IS NOT NULL THEN 'waiting'
-			ELSE 'ready'
-		END AS state,
-		CASE WHEN m.may_see THEN
-			CASE WHEN v.state <> 'p' AND v.retry THEN 'another try, after an error: ' OPERATOR(pg_catalog.||) v.error
-				ELSE coalesce(w.reason, 'another try, after an error: ' OPERATOR(pg_catalog.||) l.error)
-			END
-		END AS waiting_for,
+		s.state,
+		s.waiting_for,
+		CASE v.maintained WHEN 'w' THEN 'as a whole' ELSE 'incrementally' END AS maintained,
+		s.lag,
 		CASE
 			WHEN v.error IS NOT NULL THEN v.position
-			WHEN v.state NOT IN ('b', 'c') THEN coalesce(v.position, w.position, l.position, p.snapshot)
+			WHEN v.state NOT IN ('b', 'c') AND v.rebuild THEN v.position
+			WHEN v.state NOT IN ('b', 'c') AND (w.since IS NULL OR w.position IS NOT NULL)
+				THEN coalesce(v.position, w.position, l.position, p.snapshot)
 		END AS position,
-		CASE WHEN v.state = 'r' THEN CASE WHEN l.view IS NULL THEN coalesce(w.lsn, p.lsn) ELSE l.lsn END END AS lsn,
+		CASE
+			WHEN v.state = 'r' AND v.position IS NULL AND NOT v.rebuild AND (w.since IS NULL OR w.position IS NOT NULL)
+				THEN CASE WHEN l.view IS NULL THEN coalesce(w.lsn, p.lsn) ELSE l.lsn END
+		END AS lsn,
+		CASE WHEN c.relispopulated THEN
+			coalesce(nullif(pg_catalog.pg_stat_get_live_tuples(v.relid), 0), nullif(c.reltuples, -1)::int8)
+		END AS rows,
+		derive_state.size_of(v.relid) AS size,
 		CASE WHEN m.may_see THEN coalesce(v.error, l.error) END AS error,
 		coalesce(v.error_at, l.error_at) AS error_at,
+		pg_catalog.date_trunc('second', s.since) AS since,
 		v.created_at,
 		CASE WHEN m.may_see THEN v.settings END AS settings,
-		CASE v.maintained WHEN 'w' THEN 'as a whole' ELSE 'incrementally' END AS maintained,
 		CASE
 			WHEN NOT v.timed THEN NULL
 			WHEN v.error IS NOT NULL THEN v.as_of
@@ -585,10 +619,12 @@ CREATE VIEW derive.views AS
 			WHEN w.position IS NOT NULL THEN w.as_of
 			WHEN l.position IS NOT NULL THEN l.as_of
 			ELSE p.as_of
-		END AS as_of
+		END AS as_of,
+		derive_state.query_of(v.relid) AS query
 	FROM derive_state.views v
 		JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) v.relid
 		JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+		LEFT JOIN derive_state.standings() s ON s.view OPERATOR(pg_catalog.=) v.relid
 		LEFT JOIN (SELECT snapshot, lsn, as_of FROM derive_state.position LIMIT 1) p ON true
 		LEFT JOIN derive_state.waiting w ON w.view OPERATOR(pg_catalog.=) v.relid
 			AND w.declared_at OPERATOR(pg_catalog.=) v.created_at AND v.state IN ('b', 'c', 'r')
@@ -600,28 +636,45 @@ CREATE VIEW derive.views AS
 		CROSS JOIN LATERAL (
 			SELECT pg_catalog.pg_has_role(c.relowner, 'USAGE')
 				OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE')) m(may_see);
+COMMENT ON VIEW derive_state.view_states IS
+	'all that can be said of the maintained views; derive.views is what of it is for people';
+REVOKE ALL ON derive_state.view_states FROM PUBLIC;
+
+CREATE VIEW derive.views AS
+	SELECT v.view,
+		v.state,
+		v.waiting_for,
+		v.maintained,
+		v.lag,
+		v.rows,
+		v.size,
+		v.error,
+		v.error_at,
+		v.since,
+		v.as_of,
+		v.query
+	FROM derive_state.view_states v;
 COMMENT ON VIEW derive.views IS 'the maintained views of this database';
 COMMENT ON COLUMN derive.views.view IS 'the materialized view';
-COMMENT ON COLUMN derive.views.schema IS 'its schema';
-COMMENT ON COLUMN derive.views.name IS 'its name';
-COMMENT ON COLUMN derive.views.query IS
-	'its query; NULL unless one has the rights of its owner or of pg_read_all_stats';
 COMMENT ON COLUMN derive.views.state IS
-	'building, ready, waiting (it cannot be moved now), rebuilding (it is to be computed anew), paused or failed';
+	'queued, building, catching up (filled, but not with the others yet), ready, waiting (it cannot be moved now), rebuilding (it is computed anew), paused or failed';
 COMMENT ON COLUMN derive.views.waiting_for IS
-	'why it cannot be moved now; NULL unless one has the rights of its owner or of pg_read_all_stats';
-COMMENT ON COLUMN derive.views.position IS 'the transactions that it contains';
-COMMENT ON COLUMN derive.views.lsn IS 'everything that committed before this is contained';
+	'why it does not move, or what must happen first; without names of relations and messages unless one has the rights of its owner or of pg_read_all_stats';
+COMMENT ON COLUMN derive.views.maintained IS
+	'incrementally, or as a whole, if a change may cost as much as all of it; derive.explain() tells which parts';
+COMMENT ON COLUMN derive.views.lag IS
+	'age of the oldest commit that it does not contain; 0 if there is none; NULL while it is filled for the first time, and on a standby. If the worker does not answer, it may be too large by the time without commits before, up to 10 s, or since the last position was stored if the server was started meanwhile';
+COMMENT ON COLUMN derive.views.rows IS 'rows, about; NULL if not known';
+COMMENT ON COLUMN derive.views.size IS
+	'bytes of the view, its indexes, and the tables that are kept for it; NULL while one of them is locked';
 COMMENT ON COLUMN derive.views.error IS
 	'why it failed; NULL unless one has the rights of its owner or of pg_read_all_stats';
 COMMENT ON COLUMN derive.views.error_at IS 'when it failed';
-COMMENT ON COLUMN derive.views.created_at IS 'when it was put under maintenance';
+COMMENT ON COLUMN derive.views.since IS 'when its state began';
 COMMENT ON COLUMN derive.views.as_of IS
 	'what now() is in its query: it is what its query was at that time; NULL if it does not depend on the time';
-COMMENT ON COLUMN derive.views.settings IS
-	'settings that it is evaluated under, as its declaration had them; NULL unless one has the rights of its owner or of pg_read_all_stats';
-COMMENT ON COLUMN derive.views.maintained IS
-	'incrementally, or as a whole, if a change may cost as much as all of it; derive.explain() tells which parts';
+COMMENT ON COLUMN derive.views.query IS
+	'its query; NULL unless one has the rights of its owner or of pg_read_all_stats, and while something in it is locked';
 
 CREATE VIEW derive.stats AS
 	SELECT v.view,
@@ -642,14 +695,12 @@ CREATE VIEW derive.stats AS
 				ELSE w.lag_bytes OPERATOR(pg_catalog.+) pg_catalog.pg_wal_lsn_diff(w.lsn, v.lsn)::int8
 			END
 		END AS lag_bytes,
-		CASE WHEN v.state = 'ready' THEN
-			CASE WHEN l.view IS NULL THEN w.lag ELSE pg_catalog.clock_timestamp() - l.at END
-		END AS lag,
+		v.lag,
 		v.error AS last_error,
 		v.error_at AS last_error_at,
 		h.xmin AS held_xmin,
 		pg_catalog.age(h.xmin::pg_catalog.xid) AS held_age
-	FROM derive.views v
+	FROM derive_state.view_states v
 		LEFT JOIN derive_state.counters() s ON s.view OPERATOR(pg_catalog.=) v.view::pg_catalog.oid
 		LEFT JOIN derive_state.service() w ON true
 		LEFT JOIN derive_state.lane l ON l.view OPERATOR(pg_catalog.=) v.view::pg_catalog.oid
@@ -668,7 +719,7 @@ COMMENT ON VIEW derive.stats IS
 COMMENT ON COLUMN derive.stats.view IS 'the materialized view';
 COMMENT ON COLUMN derive.stats.schema IS 'its schema';
 COMMENT ON COLUMN derive.stats.name IS 'its name';
-COMMENT ON COLUMN derive.stats.state IS 'building, ready, paused or failed';
+COMMENT ON COLUMN derive.stats.state IS 'as in derive.views';
 COMMENT ON COLUMN derive.stats.batches IS 'batches that changed it';
 COMMENT ON COLUMN derive.stats.changes_in IS
 	'rows added to and removed from the tables that it reads (an UPDATE counts twice)';
@@ -683,8 +734,7 @@ COMMENT ON COLUMN derive.stats.last_batch_time IS 'time of its last batch, in ms
 COMMENT ON COLUMN derive.stats.last_batch_at IS 'end of its last batch';
 COMMENT ON COLUMN derive.stats.lag_bytes IS
 	'log written since its position; 0 if nothing was committed since; NULL unless ready';
-COMMENT ON COLUMN derive.stats.lag IS
-	'time since its position; 0 if nothing was committed since; NULL unless ready';
+COMMENT ON COLUMN derive.stats.lag IS 'as in derive.views';
 COMMENT ON COLUMN derive.stats.last_error IS
 	'why it failed; NULL unless one has the rights of its owner or of pg_read_all_stats';
 COMMENT ON COLUMN derive.stats.last_error_at IS 'when it failed';
@@ -693,41 +743,90 @@ COMMENT ON COLUMN derive.stats.held_xmin IS
 COMMENT ON COLUMN derive.stats.held_age IS 'age of held_xmin, in transactions';
 
 CREATE VIEW derive.progress AS
-	SELECT b.view::pg_catalog.regclass AS view,
-		b.pid,
-		b.phase,
-		b.tuples_done,
-		b.tuples_total,
-		b.started_at
-	FROM derive_state.builds() b;
-COMMENT ON VIEW derive.progress IS 'views that are being built, or are to be';
+	SELECT s.view::pg_catalog.regclass AS view,
+		s.state,
+		s.pid,
+		coalesce(s.phase, s.state) AS phase,
+		s.percent,
+		s.remaining,
+		s.blocked_by,
+		s.lockers_total,
+		s.lockers_done,
+		s.blocked_by[1] AS current_locker_pid,
+		s.blocks_total,
+		s.blocks_done,
+		s.tuples_total,
+		s.tuples_done,
+		coalesce(s.started_at, s.since) AS started_at
+	FROM derive_state.standings() s
+	WHERE s.state NOT IN ('ready', 'paused') OR s.state = 'ready' AND s.waiting_for IS NOT NULL;
+COMMENT ON VIEW derive.progress IS
+	'views that are not where they should be: to be built, being built, waiting, or failed; see also derive.views';
 COMMENT ON COLUMN derive.progress.view IS 'the materialized view';
+COMMENT ON COLUMN derive.progress.state IS 'as in derive.views';
 COMMENT ON COLUMN derive.progress.pid IS 'the process that builds it; NULL while there is none';
-COMMENT ON COLUMN derive.progress.phase IS 'what it is doing, or waiting for';
-COMMENT ON COLUMN derive.progress.tuples_done IS 'rows processed so far';
+COMMENT ON COLUMN derive.progress.phase IS 'what is done with it, or waited for';
+COMMENT ON COLUMN derive.progress.percent IS 'how much of its query has been run, as estimated; NULL if unknown';
+COMMENT ON COLUMN derive.progress.remaining IS 'how long that will still take, as estimated; NULL if unknown';
+COMMENT ON COLUMN derive.progress.blocked_by IS 'processes whose locks or transactions are waited for';
+COMMENT ON COLUMN derive.progress.lockers_total IS 'number of them when the wait began, if known';
+COMMENT ON COLUMN derive.progress.lockers_done IS 'number of those that are gone';
+COMMENT ON COLUMN derive.progress.current_locker_pid IS 'one of blocked_by';
+COMMENT ON COLUMN derive.progress.blocks_total IS 'blocks of the tables that it reads; NULL while no process reads them';
+COMMENT ON COLUMN derive.progress.blocks_done IS 'blocks of them that were read; one that is read twice counts twice';
 COMMENT ON COLUMN derive.progress.tuples_total IS
 	'rows of the tables that it reads, as estimated; NULL if unknown';
-COMMENT ON COLUMN derive.progress.started_at IS 'when the build began';
+COMMENT ON COLUMN derive.progress.tuples_done IS 'rows processed so far';
+COMMENT ON COLUMN derive.progress.started_at IS 'when the build, or else the state, began';
+
+CREATE VIEW derive.worker AS
+	SELECT w.pid,
+		r.slot_name AS slot,
+		w.state,
+		w.activity,
+		w.lsn,
+		pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), r.restart_lsn)::int8 AS retained_bytes,
+		r.xmin AS held_xmin,
+		w.error,
+		w.error_at
+	FROM derive_state.service() w
+		LEFT JOIN pg_catalog.pg_replication_slots r
+			ON r.slot_name OPERATOR(pg_catalog.=) ('pg_derive_' OPERATOR(pg_catalog.||) r.datoid::pg_catalog.text)
+			AND r.database OPERATOR(pg_catalog.=) pg_catalog.current_database();
+COMMENT ON VIEW derive.worker IS
+	'the process that maintains the views of this database; also a row if there should be one and is not';
+COMMENT ON COLUMN derive.worker.pid IS 'the process; NULL while there is none';
+COMMENT ON COLUMN derive.worker.slot IS 'its replication slot; NULL while there is none';
+COMMENT ON COLUMN derive.worker.state IS
+	'missing, starting (it does not read the log yet), idle, running, or waiting';
+COMMENT ON COLUMN derive.worker.activity IS 'what it does or waits for; NULL if it is idle';
+COMMENT ON COLUMN derive.worker.lsn IS
+	'everything that committed before this is contained in all views that are ready';
+COMMENT ON COLUMN derive.worker.retained_bytes IS 'log that is kept for it';
+COMMENT ON COLUMN derive.worker.held_xmin IS
+	'old row versions that transactions from this one on have removed are kept for it; NULL if none are';
+COMMENT ON COLUMN derive.worker.error IS
+	'its last error since the server started; NULL unless one has the rights of pg_read_all_stats';
+COMMENT ON COLUMN derive.worker.error_at IS 'when that was';
 
 CREATE VIEW derive.replacements AS
 	SELECT r.replaces::pg_catalog.regclass AS view,
 		v.view AS replacement,
 		v.state,
-		coalesce(v.waiting_for, b.phase) AS waiting_for,
+		v.waiting_for,
 		v.error,
 		v.error_at,
-		v.created_at AS since,
+		r.created_at AS since,
 		v.query
 	FROM derive_state.views r
-		JOIN derive.views v ON v.view::pg_catalog.oid OPERATOR(pg_catalog.=) r.relid
-		LEFT JOIN derive_state.builds() b ON b.view OPERATOR(pg_catalog.=) r.relid
+		JOIN derive_state.view_states v ON v.view::pg_catalog.oid OPERATOR(pg_catalog.=) r.relid
 	WHERE r.replaces IS NOT NULL;
 COMMENT ON VIEW derive.replacements IS 'views that are to take the place of others, by derive.replace_view()';
 COMMENT ON COLUMN derive.replacements.view IS 'the view that is to get another query';
 COMMENT ON COLUMN derive.replacements.replacement IS
 	'the view with that query, which is built beside it and gone in the end';
 COMMENT ON COLUMN derive.replacements.state IS 'state of the latter, as in derive.views';
-COMMENT ON COLUMN derive.replacements.waiting_for IS 'what it is doing, or waiting for';
+COMMENT ON COLUMN derive.replacements.waiting_for IS 'what it waits for, as in derive.views; derive.progress has more';
 COMMENT ON COLUMN derive.replacements.error IS
 	'why it failed; NULL unless one has the rights of its owner or of pg_read_all_stats';
 COMMENT ON COLUMN derive.replacements.error_at IS 'when it failed';
@@ -934,7 +1033,7 @@ COMMENT ON COLUMN derive.subscriptions.created_at IS 'when it was created';
 COMMENT ON COLUMN derive.subscriptions.polled_at IS 'when something was last delivered';
 
 GRANT USAGE ON SCHEMA derive TO PUBLIC;
-GRANT SELECT ON derive.views, derive.stats, derive.progress, derive.replacements, derive.derivations,
+GRANT SELECT ON derive.views, derive.stats, derive.progress, derive.worker, derive.replacements, derive.derivations,
 	derive.subscriptions TO PUBLIC;
 
 /* ----------------------------------------------------------------

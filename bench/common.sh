@@ -99,7 +99,7 @@ settle()
 
 # --- the worker -------------------------------------------------------------
 
-worker() { value "SELECT worker_pid FROM derive_state.service()"; }
+worker() { value "SELECT pid FROM derive.worker"; }
 
 # While it is held, changes pile up, and are one batch afterwards.
 hold_worker()

@@ -71,7 +71,7 @@ SELECT derive.wait(timeout => '60 s');
 
 -- Whoever spoils one has it repaired.
 SELECT derive.pause('series');
-SELECT state FROM derive.views WHERE name = 'series';
+SELECT state FROM derive_state.view_states WHERE name = 'series';
 SELECT derive.resume('series');
 SELECT oracle('series');
 SELECT derive.repair('series');
@@ -95,7 +95,7 @@ SELECT a, b FROM answered, answered_over;
 -- One that fails says so, and harms no other.
 SELECT derive.create_view('fails', 'SELECT 1 / g AS x FROM generate_series(0, 1) g');
 SELECT derive.wait('fails');
-SELECT state, error FROM derive.views WHERE name = 'fails';
+SELECT state, error FROM derive_state.view_states WHERE name = 'fails';
 DROP MATERIALIZED VIEW fails;
 
 -- Subscribers see what is there, and no change.

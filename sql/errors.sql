@@ -29,5 +29,5 @@ DELETE FROM halves WHERE id = 4;
 SELECT derive.repair('inv'), derive.repair('invs');
 SELECT * FROM oracle_all();
 
-SELECT name, state, error FROM derive.views ORDER BY name;
+SELECT name, state, error FROM derive_state.view_states ORDER BY name;
 DROP TABLE halves, others CASCADE;

@@ -63,6 +63,6 @@ INSERT INTO g (id, a) SELECT i, i % 7 FROM generate_series(201, 220) i;
 UPDATE g SET a = a + 1 WHERE id % 3 = 0;
 DELETE FROM parts WHERE id % 5 = 0;
 SELECT * FROM oracle_all();
-SELECT name, state, error FROM derive.views WHERE schema = 'generated' AND state <> 'ready';
+SELECT name, state, error FROM derive_state.view_states WHERE schema = 'generated' AND state <> 'ready';
 
 DROP SCHEMA generated CASCADE;

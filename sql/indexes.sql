@@ -18,5 +18,5 @@ SELECT * FROM oracle_all();
 DROP INDEX sums_g_idx;
 DELETE FROM items WHERE id % 4 = 0;
 SELECT * FROM oracle_all();
-SELECT name, state, error FROM derive.views ORDER BY name;
+SELECT name, state, error FROM derive_state.view_states ORDER BY name;
 DROP TABLE items CASCADE;

@@ -90,7 +90,7 @@ SELECT derive.create_view('k_half', 'SELECT f.id, y.label FROM fact f JOIN dim2 
 SELECT derive.create_view('k_inequality', 'SELECT f.id, x.label FROM fact f JOIN dim1 x ON x.id <= f.d1');
 SELECT derive.create_view('k_cast', 'SELECT f.id, x.label FROM fact f JOIN dim1 x ON x.id = f.d2');
 SELECT derive.create_view('k_none', 'SELECT f.v, x.label FROM fact f JOIN dim1 x ON x.id = f.d1');
-SELECT v.name, line FROM derive.views v, derive.explain(v.view) line WHERE line LIKE '%Rows found%' ORDER BY 1;
+SELECT v.name, line FROM derive_state.view_states v, derive.explain(v.view) line WHERE line LIKE '%Rows found%' ORDER BY 1;
 SELECT * FROM oracle_all();
 BEGIN;
 UPDATE fact SET d1 = (d1 + 1) % 5, v = v + 1;

@@ -74,7 +74,7 @@ INSERT INTO many SELECT i, 5000 + i % 5000, i FROM generate_series(20001, 30000)
 UPDATE many SET v = v - 1, g = g + 1 WHERE id % 3 > 0;
 DELETE FROM many WHERE id % 3 = 0;
 SELECT * FROM oracle_all();
-SELECT name, state, error FROM derive.views ORDER BY name;
+SELECT name, state, error FROM derive_state.view_states ORDER BY name;
 DROP TABLE many CASCADE;
 
 -- Large transactions that abort, in whole or in part, before they are decoded

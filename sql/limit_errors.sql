@@ -50,7 +50,7 @@ SELECT * FROM oracle_all();
 -- now the row is one of the first, and the views that show it have no right contents
 DELETE FROM t WHERE id = 3;
 DO $$ BEGIN FOR i IN 1 .. 300 LOOP EXIT WHEN (SELECT count(*) = 9 FROM derive.views WHERE state = 'failed'); PERFORM pg_sleep(0.1); COMMIT; END LOOP; END $$;
-SELECT name, state, error FROM derive.views WHERE state <> 'ready' ORDER BY name COLLATE "C";
+SELECT name, state, error FROM derive_state.view_states WHERE state <> 'ready' ORDER BY name COLLATE "C";
 INSERT INTO t VALUES (3, 3, 4, '3');
 SELECT count(derive.repair(view)) FROM derive.views;
 SELECT * FROM oracle_all();

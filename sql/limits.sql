@@ -70,13 +70,13 @@ TRUNCATE t;
 SELECT * FROM verified();
 INSERT INTO t VALUES (1, 1, 1, 'x', '1'), (2, 1, 1, 'x', '1'), (3, 2, 0, 'y', '2');
 SELECT * FROM verified();
-SELECT view, oracle(view) FROM derive.views WHERE name = ANY ('{top,page,nulls_first,from_behind,nothing,half,with_ties,largest_groups,groups_by_hidden,distinct_first,of_union,in_union,in_join,in_group,in_with,sets,ordered}') ORDER BY name;
+SELECT view, oracle(view) FROM derive_state.view_states WHERE name = ANY ('{top,page,nulls_first,from_behind,nothing,half,with_ties,largest_groups,groups_by_hidden,distinct_first,of_union,in_union,in_join,in_group,in_with,sets,ordered}') ORDER BY name;
 
 -- A limit reads the stored rows of what it is over.
 SELECT regexp_replace(line, '(state|rows)_\d+', '\1_N', 'g') FROM derive.explain('largest_groups') line;
 
 SELECT regexp_replace(line, '(state|rows)_\d+', '\1_N', 'g') FROM derive.explain('with_ties') line;
-SELECT name FROM derive.views WHERE maintained <> 'incrementally' ORDER BY name;
+SELECT name FROM derive_state.view_states WHERE maintained <> 'incrementally' ORDER BY name;
 
 -- More of the first rows are kept than are shown, up to a bound; what is behind it is not looked at.
 CREATE FUNCTION kept(view text) RETURNS text LANGUAGE plpgsql AS $$

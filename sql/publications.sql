@@ -21,7 +21,7 @@ SELECT oracle('pv'), oracle('pvv');
 
 SELECT schemaname, count(*) FROM pg_publication_tables
 	WHERE pubname = 'everything' AND schemaname IN ('publications', 'derive', 'derive_state') GROUP BY schemaname;
-SELECT relname FROM pg_class WHERE relnamespace = 'derive_state'::regnamespace AND relkind NOT IN ('m', 'i');
+SELECT relname FROM pg_class WHERE relnamespace = 'derive_state'::regnamespace AND relkind NOT IN ('m', 'i', 'v');
 SELECT count(*) > 0 AS published, count(*) FILTER (WHERE position('derive_state'::bytea IN data) > 0) AS of_ours
 	FROM pg_logical_slot_get_binary_changes('everything', NULL, NULL, 'proto_version', '1', 'publication_names', 'everything');
 

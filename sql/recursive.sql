@@ -14,7 +14,7 @@ SET client_min_messages = warning;
 -- the views that are not what their queries say, or not there in time
 CREATE FUNCTION differing() RETURNS text LANGUAGE sql AS $$
 	SELECT string_agg(format('%s: %s', name, CASE WHEN derive.wait(view, timeout => '100 s') THEN rows_that_differ(view) END), ', ' ORDER BY name)
-	FROM derive.views WHERE NOT derive.wait(view, timeout => '100 s') OR rows_that_differ(view) > 0 $$;
+	FROM derive_state.view_states WHERE NOT derive.wait(view, timeout => '100 s') OR rows_that_differ(view) > 0 $$;
 
 -- none of these is computed anew as a whole
 SET pg_derive.allow_recompute = off;
@@ -165,7 +165,7 @@ END $$;
 CALL shake(20);
 SELECT * FROM oracle_all();
 -- nothing went wrong on the way
-SELECT name, state, error FROM derive.views WHERE state <> 'ready' OR error IS NOT NULL;
+SELECT name, state, error FROM derive_state.view_states WHERE state <> 'ready' OR error IS NOT NULL;
 
 -- nothing is known of what changed; old rows from the log
 TRUNCATE starts;

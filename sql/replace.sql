@@ -477,7 +477,7 @@ SET search_path = replace2, replace, public;
 SELECT derive.create_or_replace_view('either', 'SELECT id FROM t');
 SELECT derive.create_or_replace_view('replace.either', 'SELECT id FROM t WHERE k > 1');
 SELECT replaced('replace.either');
-SELECT view, query LIKE '%k > 1%' AS replaced FROM derive.views WHERE name = 'either' ORDER BY schema;
+SELECT view, query LIKE '%k > 1%' AS replaced FROM derive_state.view_states WHERE name = 'either' ORDER BY schema;
 SELECT derive.create_or_replace_view('replace.t', 'SELECT 1');
 SELECT derive.create_or_replace_view(NULL, 'SELECT 1');
 SELECT derive.create_or_replace_view('either', NULL);

@@ -74,7 +74,7 @@ INSERT INTO calls (call, may) VALUES
 	('SELECT derive_state.counters()', '{}'),
 	('SELECT derive_state.row_hash(ROW(1))', '{}'),
 	('SELECT FROM derive_state.spool', '{}'),
-	('SELECT FROM derive.views, derive.stats, derive.progress, derive.replacements, derive.derivations, derive.subscriptions',
+	('SELECT FROM derive.views, derive.stats, derive.progress, derive.worker, derive.replacements, derive.derivations, derive.subscriptions',
 	 '{stranger, outside, reader, writer, monitor, table_owner, view_owner}');
 -- by OID, as a role could that may not look into the schema
 UPDATE calls SET call = replace(replace(replace(replace(replace(call,
@@ -132,7 +132,7 @@ SET ROLE regress_reader;
 SELECT derive.wait('r.fails');
 SELECT derive.wait();
 SELECT derive.wait('r.v');
-SELECT view, state, query, error FROM derive.views WHERE name = 'fails';
+SELECT view, state, waiting_for ~ '^another try' AS tried, query, error FROM derive.views WHERE view::text = 'r.fails';
 -- nobody else has to do with it
 SET ROLE regress_stranger;
 SELECT derive.wait();

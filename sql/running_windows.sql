@@ -14,7 +14,7 @@ BEGIN
 	PERFORM derive.wait(v.view) FROM derive.views v;
 	RETURN QUERY SELECT v.view, format('%s missing, %s extra', v.missing, v.extra) FROM derive.verify() v WHERE v.missing + v.extra > 0
 		UNION ALL SELECT v.view, v.state FROM derive.views v WHERE v.state <> 'ready'
-		UNION ALL SELECT v.view, public.oracle(v.view) FROM derive.views v JOIN declared d ON v.view = ('rw.' || d.name)::regclass
+		UNION ALL SELECT v.view, public.oracle(v.view) FROM derive_state.view_states v JOIN declared d ON v.view = ('rw.' || d.name)::regclass
 			WHERE d.name !~ '_ties$' AND public.oracle(v.view) <> 'exact';
 END $$;
 \copy declared FROM stdin WITH (FORMAT csv, DELIMITER '|', QUOTE e'\x01')

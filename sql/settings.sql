@@ -1,6 +1,6 @@
 -- A view is evaluated under the settings that its declaration had, whatever becomes of the server's.
 CREATE FUNCTION setting(text, view regclass) RETURNS text LANGUAGE sql AS $$
-	SELECT substr(s, length($1) + 2) FROM derive.views v, unnest(v.settings) s
+	SELECT substr(s, length($1) + 2) FROM derive_state.view_states v, unnest(v.settings) s
 	WHERE v.view = $2 AND s LIKE $1 || '=%' $$;
 -- The oracle of a view that was declared in another session: as that session would compare it.
 CREATE FUNCTION oracle_recorded(view regclass) RETURNS text LANGUAGE plpgsql AS $$
@@ -8,7 +8,7 @@ DECLARE
 	item text;
 BEGIN
 	PERFORM set_config('standard_conforming_strings', 'on', true);
-	FOR item IN SELECT unnest(v.settings) FROM derive.views v WHERE v.view = $1 LOOP
+	FOR item IN SELECT unnest(v.settings) FROM derive_state.view_states v WHERE v.view = $1 LOOP
 		PERFORM set_config(split_part(item, '=', 1), substr(item, strpos(item, '=') + 1), true);
 	END LOOP;
 	EXECUTE 'DISCARD PLANS';	-- functions keep what they read under other settings
@@ -49,7 +49,7 @@ SELECT * FROM s_day ORDER BY 1;
 SELECT * FROM s_text ORDER BY id;
 SELECT * FROM s_words ORDER BY 1;
 SELECT * FROM oracle_all();
-SELECT unnest(settings) FROM derive.views WHERE view = 's_day'::regclass;
+SELECT unnest(settings) FROM derive_state.view_states WHERE view = 's_day'::regclass;
 SELECT regexp_replace(line, '_[0-9]+_', '_N_', 'g') FROM derive.explain('s_day') AS line;
 
 -- Another session has others, and the same queries mean something else to it.
@@ -131,7 +131,7 @@ SELECT * FROM oracle_recorded();
 -- A role that may not see the view's query does not see its settings either.
 CREATE ROLE regress_derive_reader;
 SET ROLE regress_derive_reader;
-SELECT count(*) AS views, count(settings) AS settings FROM derive.views;
+SELECT count(*) AS views, count(query) AS queries FROM derive.views;
 RESET ROLE;
 DROP ROLE regress_derive_reader;
 DROP TABLE ev CASCADE;

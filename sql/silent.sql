@@ -45,7 +45,7 @@ BEGIN
 END $$;
 CREATE FUNCTION all_right() RETURNS TABLE (result text, views text) LANGUAGE sql AS $$
 	SELECT r, string_agg(name, ', ' ORDER BY name)
-	FROM (SELECT v.name::text, oracle(v.view) AS r FROM derive.views v WHERE v.name NOT LIKE '%history'
+	FROM (SELECT v.name::text, oracle(v.view) AS r FROM derive_state.view_states v WHERE v.name NOT LIKE '%history'
 		  UNION ALL SELECT 's_history', history_oracle('s_history', 'st', 'id, v')
 		  UNION ALL SELECT 'p_history', history_oracle('p_history', 'sp', 'id, k, v')
 		  UNION ALL SELECT 'i_history', history_oracle('i_history', 'si', 'id, v')) o
@@ -107,7 +107,7 @@ SELECT derive.wait('s_sum', timeout => '60 s');
 ALTER TABLE sp1 SET UNLOGGED;
 INSERT INTO sp VALUES (120, 1, 120);
 SELECT derive.wait('p_sum', timeout => '60 s');
-SELECT name, state, error FROM derive.views ORDER BY name;
+SELECT name, state, error FROM derive_state.view_states ORDER BY name;
 SELECT derive.repair('s_sum');
 UPDATE st SET v = v + 1 WHERE id < 5;
 ALTER TABLE st SET LOGGED;
@@ -259,11 +259,11 @@ ALTER TABLE st ENABLE ROW LEVEL SECURITY;
 ALTER TABLE st FORCE ROW LEVEL SECURITY;
 INSERT INTO st VALUES (7, 7, 'seven');
 SELECT derive.wait('s_rows', timeout => '60 s');
-SELECT name, state, error FROM derive.views WHERE state <> 'ready';
+SELECT name, state, error FROM derive_state.view_states WHERE state <> 'ready';
 ALTER TABLE st NO FORCE ROW LEVEL SECURITY;
 SELECT derive.repair('s_rows');
 SELECT * FROM all_right();
-SELECT name, state FROM derive.views WHERE state <> 'ready';
+SELECT name, state FROM derive_state.view_states WHERE state <> 'ready';
 SET client_min_messages = warning;
 DROP TABLE st, dim, sp, si CASCADE;
 DROP FUNCTION history_oracle, all_right;

@@ -21,7 +21,7 @@ BEGIN
 			(4, 'LOCALTIMESTAMP', '::timestamp'), (5, 'CURRENT_TIMESTAMP(0)', '::timestamptz(0)'), (6, 'CURRENT_TIMESTAMP', '')) t(n, name, type) ORDER BY n LOOP
 		query := replace(query, present.name, at || present.type);
 	END LOOP;
-	PERFORM set_config('TimeZone', substr(s, 10), true) FROM derive.views, unnest(settings) s WHERE view = v AND s LIKE 'TimeZone=%';
+	PERFORM set_config('TimeZone', substr(s, 10), true) FROM derive_state.view_states, unnest(settings) s WHERE view = v AND s LIKE 'TimeZone=%';
 	EXECUTE format('SELECT count(*) FROM ((TABLE %1$s EXCEPT ALL (%2$s)) UNION ALL ((%2$s) EXCEPT ALL TABLE %1$s)) d', v, query) INTO outside;
 	PERFORM set_config('TimeZone', zone, true);
 	IF outside > 0 THEN
@@ -34,7 +34,7 @@ BEGIN
 	RETURN 'exact';
 END $$;
 CREATE FUNCTION exact_all() RETURNS TABLE (result text, views bigint) LANGUAGE sql AS $$
-	SELECT CASE WHEN r = 'exact' THEN r ELSE view || ': ' || r END, count(*) FROM (SELECT view::text, tw.exact(v.view) AS r FROM derive.views v WHERE v.schema = 'tw') x GROUP BY 1 ORDER BY 1 $$;
+	SELECT CASE WHEN r = 'exact' THEN r ELSE view || ': ' || r END, count(*) FROM (SELECT view::text, tw.exact(v.view) AS r FROM derive_state.view_states v WHERE v.schema = 'tw') x GROUP BY 1 ORDER BY 1 $$;
 -- What is due at the clock that views go by, in hours from that of the server.
 CREATE FUNCTION await_hour(v regclass, hours float8) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
@@ -96,7 +96,7 @@ SELECT derive.create_view('of_views', $$SELECT l.id, e.at FROM last_hours l JOIN
 SELECT derive.create_view('timeless', $$SELECT count(*) AS c, sum(n) AS s FROM last_hours$$);
 SELECT * FROM exact_all();
 SELECT id FROM last_hours ORDER BY id;
-SELECT count(*) AS without_time FROM derive.views WHERE schema = 'tw' AND as_of IS NULL;
+SELECT count(*) AS without_time FROM derive_state.view_states WHERE schema = 'tw' AND as_of IS NULL;
 
 -- With nothing else to do they move every pg_derive.time_resolution.
 ALTER SYSTEM SET pg_derive.debug_clock_offset = '5 h';

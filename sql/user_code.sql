@@ -112,7 +112,7 @@ SELECT derive.wait('uc_b.other', timeout => '60 s');
 DELETE FROM uc_b.mine WHERE x = 100;
 SELECT derive.repair('uc_b.other');
 RESET ROLE;
-SELECT name, state, error FROM derive.views WHERE schema = 'uc_b' ORDER BY name;
+SELECT name, state, error FROM derive_state.view_states WHERE schema = 'uc_b' ORDER BY name;
 SELECT oracle('uc_a.v'), oracle('uc_b.other');
 
 -- In somebody's session it is his own business.

@@ -22,7 +22,7 @@ SET pg_derive.allow_recompute = off;
 SELECT derive.create_view('r', 'SELECT id FROM t ORDER BY id OFFSET 3');
 SELECT derive.create_view('fine', 'SELECT k, count(*) FROM t GROUP BY k');
 RESET pg_derive.allow_recompute;
-SELECT name, maintained FROM derive.views ORDER BY name;
+SELECT name, maintained FROM derive_state.view_states ORDER BY name;
 
 SET client_min_messages = warning;
 -- outer joins
@@ -116,7 +116,7 @@ SELECT derive.create_view('tie_scalar', 'SELECT DISTINCT k, (SELECT x FROM tie i
 SELECT derive.create_view('tie_grouped', 'SELECT n, (SELECT count(*) || '' of '' || g.n FROM tie i WHERE i.n = g.n) AS t FROM tie g GROUP BY n');
 RESET client_min_messages;
 CREATE FUNCTION verify_ties() RETURNS TABLE (view name, missing bigint, extra bigint) LANGUAGE sql AS $$
-	SELECT v.name, d.missing, d.extra FROM derive.views v, derive.wait(v.view, timeout => '60 s'), derive.verify(v.view) d
+	SELECT v.name, d.missing, d.extra FROM derive_state.view_states v, derive.wait(v.view, timeout => '60 s'), derive.verify(v.view) d
 	WHERE v.name LIKE 'tie%' ORDER BY 1 $$;
 SELECT * FROM verify_ties();
 INSERT INTO tie VALUES (1, 1, 1.000, 'x9'), (2, 0, NULL, NULL), (NULL, NULL, 4.0, 'y');

@@ -55,7 +55,7 @@ FROM (
 
 SELECT '<!-- generated: views -->' || E'\n' || string_agg(part, E'\n' ORDER BY place) || E'\n<!-- end -->'
 FROM (
-	SELECT array_position('{views, stats, progress, replacements, subscriptions, derivations}', c.relname::text) AS place,
+	SELECT array_position('{views, progress, worker, stats, replacements, subscriptions, derivations}', c.relname::text) AS place,
 		format(E'### `derive.%s`\n\n%s.\n\n| Column | Type | |\n| --- | --- | --- |\n', c.relname,
 			regexp_replace(obj_description(c.oid, 'pg_class'), '^.', upper(left(obj_description(c.oid, 'pg_class'), 1)))) ||
 		string_agg(format('| `%s` | `%s` | %s |', a.attname, format_type(a.atttypid, a.atttypmod),

@@ -3,13 +3,17 @@ SELECT 'view is ' || state AS alert, view::text AS what, coalesce(error, waiting
 FROM derive.views
 WHERE state IN ('failed', 'paused', 'waiting', 'rebuilding')
 UNION ALL
-SELECT 'view is behind', view::text, 'by ' || lag || ', ' || pg_size_pretty(lag_bytes) || ' of log'
-FROM derive.stats
-WHERE lag > '1 min'
+SELECT 'view is behind', view::text, concat_ws(', ', 'by ' || lag, 'waiting for ' || waiting_for)
+FROM derive.views
+WHERE state = 'ready' AND lag > '1 min'
 UNION ALL
 SELECT 'view is not built', view::text, phase
 FROM derive.progress
-WHERE pid IS NULL OR started_at < now() - interval '1 hour'
+WHERE state = 'queued' OR state IN ('building', 'catching up') AND started_at < now() - interval '1 hour'
+UNION ALL
+SELECT 'worker is ' || state, coalesce(slot, current_database()), coalesce(activity, '')
+FROM derive.worker
+WHERE state IN ('missing', 'starting')
 UNION ALL
 SELECT 'old row versions are held', view::text, held_age || ' transactions'
 FROM derive.stats

@@ -29,6 +29,7 @@
 #include "optimizer/optimizer.h"
 #include "optimizer/planmain.h"
 #include "parser/parse_relation.h"
+#include "pgstat.h"
 #include "replication/message.h"
 #include "replication/reorderbuffer.h"
 #include "replication/slot.h"
@@ -257,6 +258,27 @@ derive_compat_wait_event(const char *name)
 	return WaitEventExtensionNew(name);
 #else
 	return PG_WAIT_EXTENSION;
+#endif
+}
+
+/* 16 shortened the names of the counters of a table (commit 8018ffbf5). */
+static inline uint64
+derive_compat_tuples_returned(const PgStat_TableStatus *table)
+{
+#if PG_VERSION_NUM >= 160000
+	return table->counts.tuples_returned;
+#else
+	return table->t_counts.t_tuples_returned;
+#endif
+}
+
+static inline uint64
+derive_compat_blocks_fetched(const PgStat_TableStatus *table)
+{
+#if PG_VERSION_NUM >= 160000
+	return table->counts.blocks_fetched;
+#else
+	return table->t_counts.t_blocks_fetched;
 #endif
 }
 

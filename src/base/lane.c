@@ -32,11 +32,13 @@
 #define Anum_lane_error			8
 #define Anum_lane_error_at		9
 #define Anum_lane_as_of			10
-#define Natts_lane				10
+#define Anum_lane_behind_since	11
+#define Natts_lane				11
 
 #define Anum_stale_view			1
 #define Anum_stale_kind		2
-#define Natts_stale				2
+#define Anum_stale_behind_since	3
+#define Natts_stale				3
 
 /* Called for each tuple; true: go on. */
 typedef bool (*TupleReader) (Relation rel, HeapTuple tuple, void *arg);
@@ -96,6 +98,8 @@ form_lane(TupleDesc desc, const DeriveLaneRow *row)
 	values[Anum_lane_whole - 1] = Float8GetDatum(row->whole);
 	nulls[Anum_lane_whole - 1] = row->whole < 0;
 	nulls[Anum_lane_error - 1] = nulls[Anum_lane_error_at - 1] = row->error == NULL;
+	values[Anum_lane_behind_since - 1] = TimestampTzGetDatum(row->behind_since);
+	nulls[Anum_lane_behind_since - 1] = row->behind_since == 0;
 	if (row->error != NULL)
 	{
 		values[Anum_lane_error - 1] = CStringGetTextDatum(row->error);
@@ -132,6 +136,8 @@ deform_lane(TupleDesc desc, HeapTuple tuple)
 		row->error = TextDatumGetCString(values[Anum_lane_error - 1]);
 		row->error_at = DatumGetTimestampTz(values[Anum_lane_error_at - 1]);
 	}
+	if (!nulls[Anum_lane_behind_since - 1])
+		row->behind_since = DatumGetTimestampTz(values[Anum_lane_behind_since - 1]);
 	return row;
 }
 
@@ -238,6 +244,7 @@ collect_stale(Relation rel, HeapTuple tuple, void *arg)
 	ListCell   *lc;
 	bool		isnull;
 	char		kind;
+	TimestampTz since;
 
 	foreach(lc, *rows)
 	{
@@ -253,6 +260,9 @@ collect_stale(Relation rel, HeapTuple tuple, void *arg)
 	kind = DatumGetChar(heap_getattr(tuple, Anum_stale_kind, RelationGetDescr(rel), &isnull));
 	stale->changed |= kind != DERIVE_STALE_FOLLOWS;
 	stale->restart |= kind == DERIVE_STALE_RESTART;
+	since = DatumGetTimestampTz(heap_getattr(tuple, Anum_stale_behind_since, RelationGetDescr(rel), &isnull));
+	if (stale->behind_since == 0 || since < stale->behind_since)
+		stale->behind_since = since;
 	return true;
 }
 
@@ -281,10 +291,10 @@ derive_stale_get(Oid view, Snapshot snapshot)
 }
 
 void
-derive_stale_add(Oid view, DeriveStaleKind kind)
+derive_stale_add(Oid view, DeriveStaleKind kind, TimestampTz behind_since)
 {
 	Relation	rel = derive_registry_open("stale", RowExclusiveLock);
-	Datum		values[Natts_stale] = {ObjectIdGetDatum(view), CharGetDatum(kind)};
+	Datum		values[Natts_stale] = {ObjectIdGetDatum(view), CharGetDatum(kind), TimestampTzGetDatum(behind_since)};
 	bool		nulls[Natts_stale] = {false};
 
 	CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
@@ -317,4 +327,22 @@ derive_position_of_view(const DeriveViewRow *row)
 		(lane->error != NULL || derive_stale_get(row->relid, NULL) != NULL))
 		return lane->position;
 	return row->position != NULL ? row->position : derive_registry_position(NULL, NULL);
+}
+
+void
+derive_stand_still(DeriveViewRow *row)
+{
+	DeriveWaitingRow *waiting = derive_waiting_get(row->relid);
+	DeriveLaneRow *lane = derive_lane_of(row, NULL);
+	DeriveStale *stale = lane != NULL ? derive_stale_get(row->relid, NULL) : NULL;
+
+	row->position = derive_position_of_view(row);
+	if (row->behind_since != 0)
+		;						/* has stood still before */
+	else if (waiting != NULL && waiting->declared_at == row->created_at)
+		row->behind_since = waiting->behind_since;
+	else if (lane != NULL && lane->error != NULL)
+		row->behind_since = lane->behind_since;
+	else if (stale != NULL)
+		row->behind_since = stale->behind_since;
 }

@@ -20,9 +20,12 @@
  *				as_of timestamptz			the time of position
  *				error text, error_at timestamptz	why it could not be computed, the
  *											last time; then it has not moved
+ *				behind_since timestamptz	with error: about when that committed which
+ *											it lacks, the oldest of it
  *	stale		view oid					a batch has found changes of something that
  *											the view reads
  *				kind "char"					DeriveStaleKind
+ *				behind_since timestamptz	about when the oldest of these committed
  *
  * Who is in the lane, the worker decides: it inserts and deletes rows of "lane" under
  * a lock of the view which excludes a run of the lane; a run updates them.  Rows of
@@ -52,6 +55,7 @@ typedef struct DeriveLaneRow
 	double		whole;			/* likewise */
 	char	   *error;			/* or NULL */
 	TimestampTz error_at;		/* 0 without error */
+	TimestampTz behind_since;	/* likewise */
 } DeriveLaneRow;
 
 /*
@@ -84,12 +88,13 @@ typedef struct DeriveStale
 	Oid			view;
 	bool		changed;		/* there are others than those that follow */
 	bool		restart;
+	TimestampTz behind_since;	/* the earliest */
 } DeriveStale;
 
 extern List *derive_stale_all(Snapshot snapshot);	/* of DeriveStale *, one
 													 * for each view */
 extern DeriveStale *derive_stale_get(Oid view, Snapshot snapshot);	/* NULL if there is none */
-extern void derive_stale_add(Oid view, DeriveStaleKind kind);
+extern void derive_stale_add(Oid view, DeriveStaleKind kind, TimestampTz behind_since);
 
 /* Delete those of a view that the snapshot shows. */
 extern void derive_stale_end(Oid view, Snapshot snapshot);
@@ -99,5 +104,8 @@ extern void derive_stale_end(Oid view, Snapshot snapshot);
  * where all do.  In CurrentMemoryContext.
  */
 extern DerivePosition *derive_position_of_view(const DeriveViewRow *row);
+
+/* From now on it stands still: the row, to be written, says where, and since when it lacks something. */
+extern void derive_stand_still(DeriveViewRow *row);
 
 #endif							/* DERIVE_LANE_H */

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * lock_waiters.c
- *	  Who waits for locks that we hold?
+ *	  Who waits for locks that we hold, and who holds those that we wait for?
  *
  * Our processes hold weak locks for long, and people who want a strong one must get
  * through; everybody else queues up behind them.  So who works for long looks now and
@@ -15,9 +15,14 @@
  */
 #include "postgres.h"
 
+#include "access/transam.h"
+#include "base/compat.h"
+#include "base/error_context.h"
 #include "base/lock_waiters.h"
+#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
 /* Does the process hold a lock that conflicts with the one that is waited for? */
@@ -84,4 +89,137 @@ bool
 derive_someone_waits_for(pid_t pid)
 {
 	return any_waiter(NIL, pid);
+}
+
+
+/* ----------------------------------------------------------------
+ *		Who holds them
+ * ----------------------------------------------------------------
+ */
+
+/* Is it this process, in a mode that conflicts?  GetLockConflicts() leaves that out. */
+static bool
+held_by_me(const LOCKTAG *tag, LOCKMODE wanted)
+{
+	for (LOCKMODE mode = AccessShareLock; mode <= AccessExclusiveLock; mode++)
+	{
+		if (DoLockModesConflict(mode, wanted) && derive_lock_held_by_me(tag, mode))
+			return true;
+	}
+	return false;
+}
+
+char *
+derive_lock_holders(pid_t pid, Oid relid, LOCKMODE mode, List **pids)
+{
+	StringInfoData text;
+	LOCKTAG		tag;
+	VirtualTransactionId *holders;
+	List	   *found = NIL;
+	bool		prepared = false;
+	int			n;
+	ListCell   *lc;
+
+	SET_LOCKTAG_RELATION(tag, MyDatabaseId, relid);
+	holders = GetLockConflicts(&tag, mode, &n);
+	for (int i = 0; i < n; i++)
+	{
+		int			holder = derive_compat_vxid_pid(&holders[i]);
+
+		if (holder == 0)
+			prepared = true;
+		else if (holder != pid)
+			found = list_append_unique_int(found, holder);
+	}
+	if (pid != MyProcPid && held_by_me(&tag, mode))
+		found = list_append_unique_int(found, MyProcPid);
+
+	initStringInfo(&text);
+	if (found != NIL)
+		appendStringInfo(&text, " held by pid ");
+	foreach(lc, found)
+		appendStringInfo(&text, "%s%d", foreach_current_index(lc) > 0 ? ", " : "", lfirst_int(lc));
+	if (prepared)
+		appendStringInfo(&text, "%s a prepared transaction", found != NIL ? " and" : " held by");
+	if (pids != NULL)
+		*pids = list_concat_unique_int(*pids, found);
+	return text.data;
+}
+
+char *
+derive_lock_reason(pid_t pid, Oid relid, LOCKMODE mode, List **pids)
+{
+	if (get_rel_name(relid) == NULL)
+		return pstrdup("a relation that is being dropped");
+	return psprintf("lock on %s%s", derive_relation_name(relid), derive_lock_holders(pid, relid, mode, pids));
+}
+
+/* Calls the visitor, which tells whether to go on, for each lock on a transaction. */
+static void
+visit_transaction_locks(bool (*visit) (const LockInstanceData *lock, TransactionId xid, void *arg), void *arg)
+{
+	LockData   *locks = GetLockStatusData();
+
+	for (int i = 0; i < locks->nelements; i++)
+	{
+		const LockInstanceData *lock = &locks->locks[i];
+
+		if (lock->locktag.locktag_type == LOCKTAG_TRANSACTION &&
+			!visit(lock, (TransactionId) lock->locktag.locktag_field1, arg))
+			break;
+	}
+}
+
+typedef struct OlderTransactions
+{
+	TransactionId cutoff;
+	pid_t		but_for;
+	List	   *pids;
+} OlderTransactions;
+
+static bool
+collect_older(const LockInstanceData *lock, TransactionId xid, void *arg)
+{
+	OlderTransactions *older = arg;
+
+	if ((lock->holdMask & LOCKBIT_ON(ExclusiveLock)) && lock->pid != older->but_for &&
+		TransactionIdPrecedes(xid, older->cutoff))
+		older->pids = list_append_unique_int(older->pids, lock->pid);
+	return true;
+}
+
+List *
+derive_older_transactions(TransactionId cutoff, pid_t but_for)
+{
+	OlderTransactions older = {cutoff, but_for, NIL};
+
+	if (TransactionIdIsValid(cutoff))
+		visit_transaction_locks(collect_older, &older);
+	return older.pids;
+}
+
+typedef struct AwaitedTransaction
+{
+	pid_t		pid;
+	TransactionId xid;
+} AwaitedTransaction;
+
+static bool
+find_awaited(const LockInstanceData *lock, TransactionId xid, void *arg)
+{
+	AwaitedTransaction *awaited = arg;
+
+	if (lock->pid != awaited->pid || lock->waitLockMode == NoLock)
+		return true;
+	awaited->xid = xid;
+	return false;
+}
+
+TransactionId
+derive_awaited_transaction(pid_t pid)
+{
+	AwaitedTransaction awaited = {pid, InvalidTransactionId};
+
+	visit_transaction_locks(find_awaited, &awaited);
+	return awaited.xid;
 }

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * lock_waiters.h
- *	  Who waits for locks that we hold?
+ *	  Who waits for locks that we hold, and who holds those that we wait for?
  *
  * One look costs as much as to read pg_locks: not more than about one a second.
  *
@@ -11,6 +11,7 @@
 #define DERIVE_LOCK_WAITERS_H
 
 #include "nodes/pg_list.h"
+#include "storage/lockdefs.h"
 
 /* Does a session wait for AccessExclusiveLock on one of these relations (List of Oid, of this database)? */
 extern bool derive_someone_waits(List *relids);
@@ -19,5 +20,24 @@ extern bool derive_someone_waits(List *relids);
 extern bool derive_someone_waits_for_us(void);
 extern bool derive_someone_waits_for(pid_t pid);	/* likewise, for another
 													 * process */
+
+/*
+ * For people, why a process waits for a lock: "lock on public.orders held by pid 1234,
+ * 1250".  The process itself, pid, may hold another one, which does not count.  pids (may
+ * be NULL) gets those of the holders, as integers.  In CurrentMemoryContext.
+ */
+extern char *derive_lock_reason(pid_t pid, Oid relid, LOCKMODE mode, List **pids);
+
+/* The same of whoever holds it alone: " held by pid 1234", or "" if nobody does. */
+extern char *derive_lock_holders(pid_t pid, Oid relid, LOCKMODE mode, List **pids);
+
+/*
+ * The processes whose transactions have numbers before that one and run, but for one
+ * process, as integers; 0 is a prepared transaction.
+ */
+extern List *derive_older_transactions(TransactionId cutoff, pid_t but_for);
+
+/* The number of the transaction whose end the process waits for, or InvalidTransactionId. */
+extern TransactionId derive_awaited_transaction(pid_t pid);
 
 #endif							/* DERIVE_LOCK_WAITERS_H */

@@ -71,7 +71,9 @@
 #define Anum_views_as_of		15
 #define Anum_views_retry		16
 #define Anum_views_replaces		17
-#define Natts_views				17
+#define Anum_views_since		18
+#define Anum_views_behind_since	19
+#define Natts_views				19
 
 /* derive_state.relations */
 #define Anum_relations_view		1
@@ -305,6 +307,9 @@ form_view_tuple(TupleDesc desc, const DeriveViewRow *row)
 	values[Anum_views_retry - 1] = BoolGetDatum(row->retry && row->error != NULL);
 	values[Anum_views_replaces - 1] = ObjectIdGetDatum(row->replaces);
 	nulls[Anum_views_replaces - 1] = !OidIsValid(row->replaces);
+	values[Anum_views_since - 1] = TimestampTzGetDatum(row->since);
+	values[Anum_views_behind_since - 1] = TimestampTzGetDatum(row->behind_since);
+	nulls[Anum_views_behind_since - 1] = (row->behind_since == 0);
 
 	return heap_form_tuple(desc, values, nulls);
 }
@@ -343,6 +348,9 @@ deform_view_tuple(TupleDesc desc, HeapTuple tuple)
 	row->timed = DatumGetBool(values[Anum_views_timed - 1]);
 	row->retry = DatumGetBool(values[Anum_views_retry - 1]);
 	row->replaces = nulls[Anum_views_replaces - 1] ? InvalidOid : DatumGetObjectId(values[Anum_views_replaces - 1]);
+	row->since = DatumGetTimestampTz(values[Anum_views_since - 1]);
+	if (!nulls[Anum_views_behind_since - 1])
+		row->behind_since = DatumGetTimestampTz(values[Anum_views_behind_since - 1]);
 	row->version = tuple->t_self;
 	return row;
 }
@@ -365,15 +373,27 @@ find_view_tuple(Names names, Relation views, Oid view, Snapshot snapshot)
 	return tuple;
 }
 
+/* Is the view in the same state, as people see it?  One that failed has failed while it is tried again. */
+static bool
+same_state(const DeriveViewRow *a, const DeriveViewRow *b)
+{
+	if ((a->state == DERIVE_VIEW_PAUSED) != (b->state == DERIVE_VIEW_PAUSED) ||
+		(a->error == NULL) != (b->error == NULL))
+		return false;
+	return a->error != NULL || (a->state == b->state && a->rebuild == b->rebuild);
+}
+
 void
 derive_registry_insert(const DeriveViewRow *row)
 {
+	DeriveViewRow fresh = *row;
 	Names		names;
 	Relation	views;
 
+	fresh.since = GetCurrentTimestamp();
 	names = require_names();
 	views = open_table(names.views, RowExclusiveLock);
-	CatalogTupleInsert(views, form_view_tuple(RelationGetDescr(views), row));
+	CatalogTupleInsert(views, form_view_tuple(RelationGetDescr(views), &fresh));
 	table_close(views, NoLock);
 	announce_change(names);
 }
@@ -385,13 +405,17 @@ derive_registry_update(const DeriveViewRow *row)
 	Relation	views;
 	HeapTuple	old;
 	HeapTuple	new;
+	DeriveViewRow *before;
+	DeriveViewRow after = *row;
 
 	names = require_names();
 	views = open_table(names.views, RowExclusiveLock);
 	old = find_view_tuple(names, views, row->relid, NULL);
 	if (!HeapTupleIsValid(old))
 		elog(ERROR, "relation \"%s\" is not in the registry of maintained views", derive_relation_name(row->relid));
-	new = form_view_tuple(RelationGetDescr(views), row);
+	before = deform_view_tuple(RelationGetDescr(views), old);
+	after.since = same_state(before, row) ? before->since : GetCurrentTimestamp();
+	new = form_view_tuple(RelationGetDescr(views), &after);
 	CatalogTupleUpdate(views, &old->t_self, new);
 	heap_freetuple(new);
 	heap_freetuple(old);
@@ -487,6 +511,12 @@ derive_registry_replacement(Oid view)
 List *
 derive_registry_all(void)
 {
+	return derive_registry_all_at(NULL);
+}
+
+List *
+derive_registry_all_at(Snapshot snapshot)
+{
 	Names		names;
 	Relation	views;
 	Relation	index;
@@ -497,7 +527,7 @@ derive_registry_all(void)
 	names = require_names();
 	views = open_table(names.views, AccessShareLock);
 	index = index_open(names.views_pkey, AccessShareLock);
-	scan = systable_beginscan_ordered(views, index, NULL, 0, NULL);
+	scan = systable_beginscan_ordered(views, index, snapshot, 0, NULL);
 	while (HeapTupleIsValid(tuple = systable_getnext_ordered(scan, ForwardScanDirection)))
 		result = lappend(result, deform_view_tuple(RelationGetDescr(views), tuple));
 	systable_endscan_ordered(scan);
@@ -797,6 +827,25 @@ derive_registry_position_at(Snapshot snapshot, TransactionId *stored_by, XLogRec
 	DerivePosition *unused_too;
 
 	return read_position(snapshot, lsn ? lsn : &unused, &unused_too, stored_by);
+}
+
+TimestampTz
+derive_registry_committed_at(Snapshot snapshot)
+{
+	Relation	rel;
+	HeapTuple	tuple;
+	Names		names;
+	bool		isnull;
+	TimestampTz result = 0;
+
+	if (!lookup_names(&names))
+		return 0;
+	rel = open_table(names.position, AccessShareLock);
+	tuple = find_position_tuple(rel, snapshot);
+	if (HeapTupleIsValid(tuple))
+		result = DatumGetTimestampTz(heap_getattr(tuple, Anum_position_committed_at, RelationGetDescr(rel), &isnull));
+	table_close(rel, AccessShareLock);
+	return result;
 }
 
 void

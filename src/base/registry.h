@@ -30,6 +30,9 @@
  *				retry boolean				it has failed, and is tried again by itself
  *				replaces oid				the view whose place it is to take, see
  *											server/replace.c; NULL: none
+ *				since timestamptz			when the present state began
+ *				behind_since timestamptz	about when that committed which it lacks, the
+ *											oldest of it, while it stands still; else NULL
  *	relations	view oid, operator int4, role "char", relid oid
  *				primary key (view, operator, role), index on relid
  *				role: 's' state table, 'd' derived table, 'i' locator index
@@ -100,6 +103,8 @@ typedef struct DeriveViewRow
 	bool		timed;			/* what it contains depends on the time of its
 								 * position */
 	Oid			replaces;		/* InvalidOid: it is there for itself */
+	TimestampTz since;			/* not for writing */
+	TimestampTz behind_since;	/* 0 if none */
 	ItemPointerData version;	/* where this version of the row is stored;
 								 * not for writing */
 } DeriveViewRow;
@@ -114,7 +119,8 @@ extern Relation derive_registry_open(const char *name, LOCKMODE mode);
 
 extern void derive_registry_insert(const DeriveViewRow *row);	/* unique violation:
 																 * already maintained */
-extern void derive_registry_update(const DeriveViewRow *row);
+extern void derive_registry_update(const DeriveViewRow *row);	/* "since" follows from
+																 * what changes */
 extern void derive_registry_delete(Oid view);	/* the view and its relations
 												 * entries; no error if absent */
 extern DeriveViewRow *derive_registry_get(Oid view);	/* NULL if not
@@ -126,6 +132,7 @@ extern DeriveViewRow *derive_registry_replacement(Oid view);	/* the one that is 
 																 * take its place, or
 																 * NULL */
 extern List *derive_registry_all(void); /* of DeriveViewRow *, ascending relid */
+extern List *derive_registry_all_at(Snapshot snapshot);
 
 /* Was the view's row written by the current, uncommitted transaction, so that workers cannot see it yet? */
 extern bool derive_registry_changed_here(Oid view);
@@ -150,6 +157,9 @@ extern DerivePosition *derive_registry_position(XLogRecPtr *lsn, DerivePosition 
 
 /* The same as an MVCC snapshot shows it, and by which transaction it was stored; lsn may be NULL. */
 extern DerivePosition *derive_registry_position_at(Snapshot snapshot, TransactionId *stored_by, XLogRecPtr *lsn);
+
+/* When that was stored; 0 if never. */
+extern TimestampTz derive_registry_committed_at(Snapshot snapshot);
 extern void derive_registry_set_position(const DerivePosition *position, XLogRecPtr lsn,
 										 const DerivePosition *held_since);
 

@@ -32,7 +32,8 @@
 #define Anum_waiting_relation		7
 #define Anum_waiting_mode			8
 #define Anum_waiting_as_of			9
-#define Natts_waiting				9
+#define Anum_waiting_behind_since	10
+#define Natts_waiting				10
 
 /* The mode of a lock by its name, as in pg_locks. */
 static LOCKMODE
@@ -64,6 +65,7 @@ form_tuple(TupleDesc desc, const DeriveWaitingRow *row)
 		nulls[Anum_waiting_position - 1] = nulls[Anum_waiting_lsn - 1] = true;
 	derive_position_time_out(row->position, &values[Anum_waiting_as_of - 1], &nulls[Anum_waiting_as_of - 1]);
 	values[Anum_waiting_since - 1] = TimestampTzGetDatum(row->since);
+	values[Anum_waiting_behind_since - 1] = TimestampTzGetDatum(row->behind_since);
 	values[Anum_waiting_reason - 1] = CStringGetTextDatum(row->reason);
 	if (OidIsValid(row->relation))
 	{
@@ -94,6 +96,7 @@ deform_tuple(TupleDesc desc, HeapTuple tuple)
 		row->lsn = DatumGetLSN(values[Anum_waiting_lsn - 1]);
 	}
 	row->since = DatumGetTimestampTz(values[Anum_waiting_since - 1]);
+	row->behind_since = DatumGetTimestampTz(values[Anum_waiting_behind_since - 1]);
 	row->reason = TextDatumGetCString(values[Anum_waiting_reason - 1]);
 	if (!nulls[Anum_waiting_relation - 1])
 	{
@@ -123,9 +126,8 @@ find_tuple(Relation rel, Oid view)
 	return tuple;
 }
 
-/* All rows; snapshot NULL: the latest. */
-static List *
-read_rows(Snapshot snapshot)
+List *
+derive_waiting_all_at(Snapshot snapshot)
 {
 	List	   *result = NIL;
 	Relation	rel;
@@ -146,7 +148,7 @@ read_rows(Snapshot snapshot)
 List *
 derive_waiting_all(void)
 {
-	return read_rows(NULL);
+	return derive_waiting_all_at(NULL);
 }
 
 DeriveWaitingRow *
@@ -154,7 +156,7 @@ derive_waiting_get_at(Oid view, Snapshot snapshot)
 {
 	ListCell   *lc;
 
-	foreach(lc, read_rows(snapshot))
+	foreach(lc, derive_waiting_all_at(snapshot))
 	{
 		DeriveWaitingRow *row = lfirst(lc);
 

@@ -16,6 +16,8 @@
  *				since timestamptz
  *				reason text					for people
  *				relation oid, mode text		the lock that it waits for, or NULL
+ *				behind_since timestamptz	about when that committed which it lacks, the
+ *											oldest of it
  *
  * Only the database's worker writes this table, under no lock of the view: that
  * lock is mostly just what it cannot have.  Sessions, which change a view's row
@@ -34,6 +36,9 @@
 #include "storage/lockdefs.h"
 #include "utils/timestamp.h"
 
+/* What is added to a reason. */
+#define DERIVE_PAST_IS_GONE " (old row versions are no longer kept for it)"
+
 typedef struct DeriveWaitingRow
 {
 	Oid			view;
@@ -44,13 +49,15 @@ typedef struct DeriveWaitingRow
 	char	   *reason;
 	Oid			relation;		/* InvalidOid: it waits for no lock */
 	LOCKMODE	mode;			/* NoLock likewise */
+	TimestampTz behind_since;
 } DeriveWaitingRow;
 
 /* All rows, or that of a view (NULL if there is none), in CurrentMemoryContext; with a fresh catalog snapshot. */
 extern List *derive_waiting_all(void);	/* of DeriveWaitingRow * */
 extern DeriveWaitingRow *derive_waiting_get(Oid view);
 
-/* The same as an MVCC snapshot shows it. */
+/* The same as an MVCC snapshot shows them. */
+extern List *derive_waiting_all_at(Snapshot snapshot);
 extern DeriveWaitingRow *derive_waiting_get_at(Oid view, Snapshot snapshot);
 
 /* Worker: enter a row, in place of the view's old one, if any. */

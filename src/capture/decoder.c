@@ -78,6 +78,7 @@ struct DeriveDecoder
 	bool		flushed;		/* caches are fit for old transactions in this
 								 * run */
 	uint64		bytes_read;		/* sizes of all records that were read */
+	pg_atomic_uint64 *shown;	/* where others see how far it is; or NULL */
 	DeriveLives lives;			/* of the server, as far as was read */
 	Confirmation waiting;
 	Confirmation newest;
@@ -426,6 +427,8 @@ read_record(DeriveDecoder *decoder)
 						LSN_FORMAT_ARGS(ctx->reader->EndRecPtr),
 						message ? message : "no record found")));
 	decoder->bytes_read += XLogRecGetTotalLen(ctx->reader);
+	if (decoder->shown != NULL)
+		pg_atomic_write_u64(decoder->shown, ctx->reader->EndRecPtr);
 	derive_lives_note(&decoder->lives, ctx->reader);
 	DERIVE_DEBUG_POINT("decode-record");
 
@@ -568,6 +571,12 @@ derive_decoder_would_release(DeriveDecoder *decoder, XLogRecPtr lsn)
 	return !XLogRecPtrIsInvalid(slot->candidate_restart_valid) &&
 		slot->candidate_restart_valid <= lsn &&
 		slot->candidate_restart_lsn / wal_segment_size > slot->data.restart_lsn / wal_segment_size;
+}
+
+void
+derive_decoder_show(DeriveDecoder *decoder, pg_atomic_uint64 *lsn)
+{
+	decoder->shown = lsn;
 }
 
 void

@@ -33,6 +33,7 @@
 #include "access/htup.h"
 #include "access/transam.h"
 #include "access/xlogdefs.h"
+#include "port/atomics.h"
 #include "utils/relcache.h"
 #include "utils/timestamp.h"
 
@@ -81,6 +82,13 @@ typedef struct DeriveSink
 						   HeapTuple oldtuple, bool old_complete,
 						   HeapTuple newtuple, bool new_complete);
 
+	/*
+	 * The transaction changes rows of some table, followed or not: called
+	 * once, before its first such change.  Materialized views count only if
+	 * they are wanted.
+	 */
+	void		(*touch) (void *arg);
+
 	/* Cheap test before tuples are prepared: is this relation of interest? */
 	bool		(*wants) (void *arg, Oid relid);
 
@@ -120,6 +128,9 @@ extern void derive_slot_drop(const char *name);
 extern DeriveSlotState derive_slot_state(const char *name);
 
 extern DeriveDecoder *derive_decoder_open(const char *slotname, const DeriveSink *sink);
+
+/* Where others can see how far it is, in shared memory: written with each record. */
+extern void derive_decoder_show(DeriveDecoder *decoder, pg_atomic_uint64 *lsn);
 
 /*
  * Decode all records that start before upto (which must be flushed).  Must

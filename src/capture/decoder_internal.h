@@ -16,6 +16,7 @@ typedef struct DeriveCapture
 	const DeriveSink *sink;
 	MemoryContext row_cxt;		/* reset for each row that has to be rebuilt */
 	bool		skipping;		/* the sink does not want this transaction */
+	bool		touched;		/* it knows that it changes rows */
 	TransactionId xid;			/* being replayed, or invalid; for messages */
 	const char *relation;		/* whose change is being handed over, or NULL;
 								 * likewise */

@@ -103,6 +103,7 @@ capture_begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 	capture->xid = txn->xid;
 	capture->oldest_snapshot = Min(capture->oldest_snapshot, txn->base_snapshot_lsn);
 	send_subtransactions(sink, txn, xid);
+	capture->touched = false;
 	capture->skipping = !sink->begin(sink->arg, xid, txn->final_lsn, txn->xact_time.commit_time);
 }
 
@@ -175,14 +176,28 @@ send_row(DeriveCapture *capture, Relation relation, DeriveChangeKind kind,
 	sink->change(sink->arg, kind, relation, oldrow, old_complete, newrow, new_complete);
 }
 
+/* Is the sink to get a change of this relation? */
+static bool
+is_wanted(DeriveCapture *capture, Relation relation)
+{
+	const DeriveSink *sink = capture->sink;
+	bool		wanted = sink->wants(sink->arg, RelationGetRelid(relation));
+
+	if (!capture->touched && (wanted || relation->rd_rel->relkind != RELKIND_MATVIEW))
+	{
+		capture->touched = true;
+		sink->touch(sink->arg);
+	}
+	return wanted;
+}
+
 static void
 capture_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 			   Relation relation, ReorderBufferChange *change)
 {
 	DeriveCapture *capture = ctx->output_plugin_private;
-	const DeriveSink *sink = capture->sink;
 
-	if (capture->skipping || !sink->wants(sink->arg, RelationGetRelid(relation)))
+	if (capture->skipping || !is_wanted(capture, relation))
 		return;
 
 	capture->relation = RelationGetRelationName(relation);
@@ -219,7 +234,7 @@ capture_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 		return;
 	for (int i = 0; i < nrelations; i++)
 	{
-		if (sink->wants(sink->arg, RelationGetRelid(relations[i])))
+		if (is_wanted(capture, relations[i]))
 			wanted[nwanted++] = relations[i];
 	}
 	if (nwanted > 0)

@@ -132,6 +132,7 @@ sink_begin(void *arg, FullTransactionId xid, XLogRecPtr commit_lsn, TimestampTz 
 	delivery->xid = xid;
 	delivery->number = ++stream->ndelivered;
 	delivery->commit_lsn = commit_lsn;
+	delivery->commit_time = commit_time;
 	if (commit_lsn <= stream->last_commit_lsn)
 		delivery->fate = FATE_SKIP;
 	else if (derive_position_covers(stream->from, xid))
@@ -163,6 +164,29 @@ sink_begin(void *arg, FullTransactionId xid, XLogRecPtr commit_lsn, TimestampTz 
 		derive_events_begin(stream->log, xid, commit_lsn, commit_time);
 
 	return delivery->fate != FATE_SKIP;
+}
+
+/* The batch has a transaction that committed then. */
+void
+derive_stream_note_commit(DeriveStream *stream, TimestampTz commit_time)
+{
+	if (stream->oldest_commit != 0 && stream->oldest_commit <= commit_time)
+		return;
+	stream->oldest_commit = commit_time;
+	if (stream->shown != NULL)
+		pg_atomic_write_u64(stream->shown, (uint64) commit_time);
+}
+
+static void
+sink_touch(void *arg)
+{
+	DeriveStream *stream = arg;
+	Delivery   *delivery = &stream->delivery;
+
+	if (delivery->fate == FATE_PENDING)
+		delivery->pending->touched_at = delivery->commit_time;
+	else if (delivery->fate == FATE_CURRENT)
+		derive_stream_note_commit(stream, delivery->commit_time);
 }
 
 static bool
@@ -555,6 +579,7 @@ sink_message(void *arg, const char *prefix, XLogRecPtr lsn, Size size, const cha
 	if (stream->delivery.fate == FATE_SKIP || strcmp(prefix, DERIVE_TOPIC_PREFIX) != 0 ||
 		size <= DERIVE_TOPIC_HEADER_SIZE)
 		return;
+	sink_touch(stream);
 	memcpy(&header, content, DERIVE_TOPIC_HEADER_SIZE);
 	content += DERIVE_TOPIC_HEADER_SIZE;
 	size -= DERIVE_TOPIC_HEADER_SIZE;
@@ -583,6 +608,7 @@ derive_stream_set_sink(DeriveStream *stream)
 	stream->sink.begin = sink_begin;
 	stream->sink.subtransactions = sink_subtransactions;
 	stream->sink.change = sink_change;
+	stream->sink.touch = sink_touch;
 	stream->sink.wants = sink_wants;
 	stream->sink.truncate = sink_truncate;
 	stream->sink.message = sink_message;

@@ -303,6 +303,8 @@ move_visible(DeriveStream *stream)
 		if (!derive_position_covers(stream->to, pending->xid))
 			continue;
 		move_pending(stream, pending);
+		if (pending->touched_at != 0 && !derive_position_covers(stream->from, pending->xid))
+			derive_stream_note_commit(stream, pending->touched_at);
 		stream->pending = foreach_delete_current(stream->pending, lc);
 		MemoryContextDelete(pending->cxt);
 	}
@@ -544,6 +546,7 @@ derive_stream_end_batch(DeriveStream *stream)
 	ListCell   *lc;
 
 	MemoryContextReset(stream->views_cxt);
+	stream->oldest_commit = 0;
 	foreach(lc, stream->sources)
 	{
 		Source	   *source = lfirst(lc);
@@ -571,4 +574,16 @@ bool
 derive_stream_has_pending(DeriveStream *stream)
 {
 	return stream->pending != NIL;
+}
+
+void
+derive_stream_show(DeriveStream *stream, pg_atomic_uint64 *oldest_commit)
+{
+	stream->shown = oldest_commit;
+}
+
+TimestampTz
+derive_stream_oldest_commit(DeriveStream *stream)
+{
+	return stream->oldest_commit;
 }

@@ -115,6 +115,14 @@ extern XLogRecPtr derive_stream_covered(DeriveStream *stream, XLogRecPtr decoded
 extern bool derive_stream_has_pending(DeriveStream *stream);
 
 /*
+ * When did the first transaction commit that the batch has, of those that change
+ * rows of tables?  0: there is none.  It can be shown to others, in shared memory, as
+ * soon as it is known.
+ */
+extern TimestampTz derive_stream_oldest_commit(DeriveStream *stream);
+extern void derive_stream_show(DeriveStream *stream, pg_atomic_uint64 *oldest_commit);
+
+/*
  * A digest of the relations that a source stands for (itself, partitions,
  * inheritance children), to notice ATTACH, DETACH and INHERIT.
  */

@@ -89,6 +89,7 @@ typedef struct Pending
 	XLogRecPtr	commit_lsn;
 	List	   *deltas;			/* of DeriveDelta * */
 	bool		moving;			/* half of it may be in current already */
+	TimestampTz touched_at;		/* its commit time, if it changes rows; else 0 */
 } Pending;
 
 /* Subtransactions of a transaction that runs at a position in use; see stream.c. */
@@ -115,6 +116,7 @@ typedef struct Delivery
 	FullTransactionId xid;
 	uint64		number;
 	XLogRecPtr	commit_lsn;
+	TimestampTz commit_time;
 	Pending    *pending;
 } Delivery;
 
@@ -144,6 +146,9 @@ struct DeriveStream
 	Delivery	delivery;
 	uint64		ndelivered;		/* numbers transactions */
 	XLogRecPtr	last_commit_lsn;	/* of the last one delivered in full */
+	TimestampTz oldest_commit;	/* of those in this batch that change rows; 0:
+								 * none */
+	pg_atomic_uint64 *shown;	/* it is written there, too; or NULL */
 
 	/* scratch for deforming */
 	int			natts;
@@ -183,6 +188,9 @@ extern void derive_stream_check_usable(DeriveStream *stream);
  * sink.c
  */
 extern void derive_stream_set_sink(DeriveStream *stream);
+
+/* The batch contains a transaction that changes rows and committed then. */
+extern void derive_stream_note_commit(DeriveStream *stream, TimestampTz commit_time);
 
 /* Was the transaction running at one of the positions that the stream knows? */
 extern bool derive_stream_runs_somewhere(DeriveStream *stream, FullTransactionId xid);

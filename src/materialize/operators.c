@@ -334,43 +334,32 @@ run_operators(DeriveProgram *program, bool afresh)
  * -------------------------------------------------------------------------
  */
 
-typedef struct BuildState
-{
-	DeriveFill *fill;
-	DeriveProgramRun *run;
-	const char *phase;
-	int64		rows;
-} BuildState;
-
 static void
 add_to_fill(void *arg, TupleTableSlot *row, int64 weight)
 {
-	BuildState *build = arg;
-
-	derive_fill_add(build->fill, row);
-	if (build->run->progress && ++build->rows % 1000 == 0)
-		build->run->progress(build->run->build_arg, build->phase, build->rows);
+	derive_fill_add(arg, row);
 }
 
 static void
 build_operators(DeriveProgram *program)
 {
 	DeriveProgramRun *run = program->run;
-	BuildState	build = {.run = run};
 	ListCell   *lc;
 
 	foreach(lc, program->operators->list)
 	{
 		DeriveOperator *op = lfirst(lc);
+		DeriveFill *fill;
 
 		derive_see_own_changes();
-		build.phase = op->table == program->view ? "filling the view" : "filling internal tables";
-		build.fill = derive_fill_begin(op->table);
-		op->routine->produce(op, add_to_fill, &build);
 		if (run->progress)
-			run->progress(run->build_arg, "building indexes", build.rows);
+			run->progress(run->build_arg, op->table == program->view ? "filling the view" : "filling internal tables");
+		fill = derive_fill_begin(op->table);
+		op->routine->produce(op, add_to_fill, fill);
+		if (run->progress)
+			run->progress(run->build_arg, "building indexes");
 		derive_before_swap(program, op->table, &op->locator);
-		run->rows = derive_fill_finish(build.fill);
+		run->rows = derive_fill_finish(fill);
 		if (op->table != program->view && run->rows >= ROWS_TO_ANALYZE)
 			derive_internal_analyze(op->table);
 		op->index = derive_internal_locator(program->view, op->number, op->table, op->index, &op->locator);

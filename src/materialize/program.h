@@ -187,7 +187,7 @@ extern void derive_program_recompute(DeriveProgram *program, DeriveBatch *batch,
  * new contents replace the old ones under AccessExclusiveLock; take_lock, unless
  * NULL, is called to get that.  progress may be NULL.
  */
-typedef void (*DeriveProgress) (void *arg, const char *phase, int64 tuples_done);
+typedef void (*DeriveProgress) (void *arg, const char *phase);
 typedef void (*DeriveTakeLock) (void *arg, Oid view);
 extern int64 derive_program_build(DeriveProgram *program, DeriveProgress progress, DeriveTakeLock take_lock, void *arg);
 

@@ -57,8 +57,6 @@ create_tables(DeriveProgram *program)
 typedef struct CopyRows
 {
 	Tuplestorestate *rows;
-	DeriveProgramRun *run;
-	int64		nrows;
 	MemoryContext row_cxt;		/* reset after each row */
 } CopyRows;
 
@@ -82,8 +80,6 @@ copy_row(void *arg, TupleTableSlot *row)
 	tuplestore_putvalues(copy->rows, desc, values, row->tts_isnull);
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(copy->row_cxt);
-	if (copy->run->progress && ++copy->nrows % 1000 == 0)
-		copy->run->progress(copy->run->build_arg, "copying rows", copy->nrows);
 }
 
 /* In the subtransaction: run, and copy. */
@@ -95,9 +91,11 @@ run_in_scratch(DeriveProgram *program, Tuplestorestate **rows, DeriveProgramRun 
 	derive_see_own_changes();
 	derive_context_run(program, program->routine->apply);
 	derive_tables_open(program);
+	if (run->progress)
+		run->progress(run->build_arg, "copying rows");
 	for (int i = 0; i < program->tables->ntables; i++)
 	{
-		CopyRows	copy = {rows[i], run, 0};
+		CopyRows	copy = {rows[i]};
 
 		copy.row_cxt = AllocSetContextCreate(CurrentMemoryContext, "pg_derive row", ALLOCSET_DEFAULT_SIZES);
 		program->context->read_table(program->context, i, copy_row, &copy);
@@ -119,7 +117,7 @@ derive_scratch_run(DeriveProgram *program, DeriveProgramRun *run)
 	int			flags = MyXactFlags;
 
 	if (run->progress)
-		run->progress(run->build_arg, "deriving", 0);
+		run->progress(run->build_arg, "deriving");
 	for (int i = 0; i < clone->tables->ntables; i++)
 		rows[i] = derive_tuplestore_create(derive_work_mem);
 	clone->run = &clone_run;

@@ -151,25 +151,42 @@ derive_blocked_clear(pg_atomic_uint64 *blocked_on)
 	pg_atomic_write_u64(blocked_on, 0);
 }
 
-void
-derive_blocked_check(pg_atomic_uint64 *blocked_on)
+DeriveBlockedOn
+derive_blocked_get(pg_atomic_uint64 *blocked_on, Oid *relid, LOCKMODE *mode)
 {
 	uint64		what = pg_atomic_read_u64(blocked_on);
 
 	if (what == 0)
-		return;
-
+		return DERIVE_BLOCKED_ON_NOTHING;
 	if (what == BLOCKED_ON_XACTS)
+		return DERIVE_BLOCKED_ON_XACTS;
+	*relid = (Oid) (what >> 8);
+	*mode = (LOCKMODE) (what & 0xFF);
+	return DERIVE_BLOCKED_ON_LOCK;
+}
+
+void
+derive_blocked_check(pg_atomic_uint64 *blocked_on)
+{
+	Oid			relid;
+	LOCKMODE	mode;
+
+	switch (derive_blocked_get(blocked_on, &relid, &mode))
 	{
-		if (TransactionIdIsValid(GetTopTransactionIdIfAny()))
-			ereport(ERROR,
-					(errcode(ERRCODE_T_R_DEADLOCK_DETECTED),
-					 errmsg("cannot wait for maintained views in a transaction that has changed data"),
-					 errdetail("The worker process of this database waits for this very transaction to end, in order to create its replication slot."),
-					 errhint("Commit first, then wait.")));
-		return;
+		case DERIVE_BLOCKED_ON_NOTHING:
+			break;
+		case DERIVE_BLOCKED_ON_LOCK:
+			derive_blocked_check_lock(relid, mode);
+			break;
+		case DERIVE_BLOCKED_ON_XACTS:
+			if (TransactionIdIsValid(GetTopTransactionIdIfAny()))
+				ereport(ERROR,
+						(errcode(ERRCODE_T_R_DEADLOCK_DETECTED),
+						 errmsg("cannot wait for maintained views in a transaction that has changed data"),
+						 errdetail("The worker process of this database waits for this very transaction to end, in order to create its replication slot."),
+						 errhint("Commit first, then wait.")));
+			break;
 	}
-	derive_blocked_check_lock((Oid) (what >> 8), (LOCKMODE) (what & 0xFF));
 }
 
 void

@@ -63,6 +63,16 @@ extern void derive_blocked_set(pg_atomic_uint64 *blocked_on, Oid relid, LOCKMODE
 extern void derive_blocked_set_xacts(pg_atomic_uint64 *blocked_on); /* waits for all running
 																	 * transactions */
 extern void derive_blocked_clear(pg_atomic_uint64 *blocked_on);
+
+/* What it waits for, for people; *relid and *mode are set if it is a lock. */
+typedef enum DeriveBlockedOn
+{
+	DERIVE_BLOCKED_ON_NOTHING,
+	DERIVE_BLOCKED_ON_LOCK,
+	DERIVE_BLOCKED_ON_XACTS
+} DeriveBlockedOn;
+
+extern DeriveBlockedOn derive_blocked_get(pg_atomic_uint64 *blocked_on, Oid *relid, LOCKMODE *mode);
 extern void derive_blocked_check(pg_atomic_uint64 *blocked_on);
 
 /* The same for one lock: ERROR if this session holds one that conflicts with it. */

@@ -50,6 +50,7 @@
 #include "server/dependents.h"
 #include "server/shmem.h"
 #include "server/worker_internal.h"
+#include "storage/itemptr.h"
 #include "storage/lmgr.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -137,6 +138,14 @@ lock_row(WorkerView *view, bool *gone)
 	return true;
 }
 
+/* From now on it lacks something, if it did not before. */
+static void
+note_behind(WorkerView *view)
+{
+	if (view->row->behind_since == 0)
+		view->row->behind_since = view->waiting != NULL ? view->waiting->behind_since : derive_worker_lacking_since();
+}
+
 /* To a builder, or to be filled here.  What it contains until then, it contains. */
 static void
 send_back(WorkerView *view)
@@ -146,6 +155,7 @@ send_back(WorkerView *view)
 		view->row->position = NULL;
 	else if (view->row->position == NULL)
 		view->row->position = derive_position_copy(derive_worker_position_of(view));
+	note_behind(view);
 	view->row->state = DERIVE_VIEW_BUILDING;
 	view->row->epoch = 0;
 	derive_registry_update(view->row);
@@ -209,6 +219,7 @@ derive_worker_fail_view(WorkerView *view, const char *message, const ErrorData *
 	view->whole_ms = 0;
 	if (view->row->position == NULL)
 		view->row->position = derive_position_copy(derive_worker_position_of(view));
+	note_behind(view);
 	view->row->state = DERIVE_VIEW_FAILED;
 	view->row->epoch = 0;
 	derive_registry_update(view->row);
@@ -364,6 +375,7 @@ advance(void *arg)
 		row.error = NULL;
 		row.error_at = 0;
 		row.position = NULL;
+		row.behind_since = 0;
 		row.epoch = 0;
 		row.members = (int64) view->digest;
 		row.basis = (int64) view->basis;
@@ -688,6 +700,31 @@ take_turn(Move move, WorkerView *view)
 	return wrote;
 }
 
+/*
+ * The batch has changed tables, and views that are paused or have failed do not follow:
+ * from now on they lack something.  Written once for each, when its row can be had.
+ */
+static bool
+note_left_behind(WorkerView *view)
+{
+	bool		gone;
+
+	if ((view->row->state != DERIVE_VIEW_PAUSED && view->row->state != DERIVE_VIEW_FAILED) ||
+		view->row->behind_since != 0 || derive_stream_oldest_commit(derive_worker.stream) == 0 ||
+		!lock_row(view, &gone))
+		return false;
+
+	/* nobody has kept sessions from changing it so far */
+	if (!ItemPointerEquals(&derive_registry_get(view->relid)->version, &view->row->version))
+	{
+		derive_worker.reload = true;
+		return false;
+	}
+	view->row->behind_since = derive_stream_oldest_commit(derive_worker.stream);
+	derive_registry_update(view->row);
+	return true;
+}
+
 static int
 compare_since(const ListCell *a, const ListCell *b)
 {
@@ -734,6 +771,8 @@ derive_worker_advance_views(DeriveBatch *batch, List **stats, double delta_ms)
 		wrote |= take_turn(move, lfirst(lc));
 	foreach(lc, derive_worker.views)
 		wrote |= take_turn(move, lfirst(lc));
+	foreach(lc, derive_worker.views)
+		wrote |= note_left_behind(lfirst(lc));
 	derive_worker_watch_costs();
 	derive_watchdog_rest();
 	return wrote;

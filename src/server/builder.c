@@ -57,6 +57,7 @@
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
 #include "server/background.h"
+#include "server/build_progress.h"
 #include "server/builder.h"
 #include "server/crash_guard.h"
 #include "server/replica_identity.h"
@@ -97,8 +98,7 @@ static bool await_tracking(void);
 static bool fill(void);
 static bool load_relations(List **reads, List **writes, List **without_identity);
 static void take_lock(void *arg, Oid view);
-static void show_progress(void *arg, const char *phase, int64 tuples_done);
-static double expected_tuples(DeriveProgram *program);
+static void show_progress(void *arg, const char *phase);
 static void report_failure(ErrorData *edata);
 
 
@@ -150,7 +150,7 @@ derive_builder_main(Datum arg)
 
 	PG_TRY();
 	{
-		derive_stats_set_waits(args.view, NULL);
+		derive_stats_set_waits(args.view, DERIVE_WAITS_FOR_NOTHING, InvalidOid, NoLock);
 		enter_crash_guard();
 		if (renew() && ensure_identity() && await_tracking())
 			while (!fill())
@@ -158,6 +158,7 @@ derive_builder_main(Datum arg)
 	}
 	PG_CATCH();
 	{
+		derive_build_progress_end();
 		report_failure(derive_background_catch(context));
 	}
 	PG_END_TRY();
@@ -195,6 +196,7 @@ set_phase(const char *phase)
 	derive_crash_guard_note(args.view, phase);
 	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
 	strlcpy(build->phase, phase, DERIVE_PHASE_LENGTH);
+	build->phase_at = GetCurrentTimestamp();
 	LWLockRelease(derive_shared()->lock);
 	pgstat_report_activity(STATE_RUNNING, phase);
 }
@@ -329,14 +331,15 @@ ensure_identity(void)
 	List	   *reads;
 	List	   *writes;
 	List	   *missing;
+	Oid			busy = InvalidOid;
 
-	set_phase("setting replica identity");
+	set_phase(DERIVE_PHASE_IDENTITY);
 	if (!load_relations(&reads, &writes, &missing))
 		return false;
 	DERIVE_DEBUG_POINT("build-before-identity");
-	if (derive_identity_set(missing, &build->blocked_on))
+	if (derive_identity_set(missing, &build->blocked_on, &busy))
 		return true;
-	derive_stats_set_waits(args.view, "a lock, to set the replica identity");
+	derive_stats_set_waits(args.view, DERIVE_WAITS_FOR_IDENTITY, busy, AccessExclusiveLock);
 	return false;
 }
 
@@ -350,7 +353,7 @@ ensure_identity(void)
 static bool
 await_tracking(void)
 {
-	set_phase("waiting for change capture");
+	set_phase(DERIVE_PHASE_TRACKING);
 	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
 	build->tracking_requested = true;
 	LWLockRelease(derive_shared()->lock);
@@ -436,7 +439,7 @@ fill(void)
 	}
 
 	set_phase("running the query");
-	pg_atomic_write_u64(&build->tuples_total, (uint64) expected_tuples(program));
+	derive_build_progress_begin(build, program);
 	DERIVE_DEBUG_POINT("build-before-fill");
 	set_filling(true);
 	if (row->rebuild && !program->unfilled && (program->routine->flags & DERIVE_OF_CURRENT_ROWS))
@@ -450,6 +453,7 @@ fill(void)
 	else
 		filled = derive_program_build(program, show_progress, take_lock, NULL);
 	set_filling(false);
+	derive_build_progress_end();
 	DERIVE_DEBUG_POINT("build-after-fill");
 
 	row->state = DERIVE_VIEW_CATCHUP;
@@ -498,39 +502,10 @@ take_lock(void *arg, Oid view)
 }
 
 static void
-show_progress(void *arg, const char *phase, int64 tuples_done)
+show_progress(void *arg, const char *phase)
 {
 	if (strncmp(build->phase, phase, DERIVE_PHASE_LENGTH - 1) != 0)
 		set_phase(phase);
-	pg_atomic_write_u64(&build->tuples_done, (uint64) tuples_done);
-}
-
-/*
- * A guess at the number of tuples to be read: what the statistics say of the
- * sources.  For people who look at derive.progress.
- */
-static double
-expected_tuples(DeriveProgram *program)
-{
-	double		result = 0;
-	ListCell   *lc;
-	ListCell   *lc2;
-
-	foreach(lc, program->sources)
-	{
-		DeriveSource *source = lfirst(lc);
-
-		foreach(lc2, derive_source_members(source->relid, source->inh))
-		{
-			HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(lfirst_oid(lc2)));
-
-			if (!HeapTupleIsValid(tuple))
-				continue;
-			result += Max(((Form_pg_class) GETSTRUCT(tuple))->reltuples, 0);
-			ReleaseSysCache(tuple);
-		}
-	}
-	return result;
 }
 
 /*
@@ -559,7 +534,7 @@ report_failure(ErrorData *edata)
 				 edata->detail ? errdetail_internal("%s", edata->detail) : 0,
 				 edata->context ? errcontext("%s", edata->context) : 0));
 		if (transient)
-			derive_stats_set_waits(args.view, "another try after an error");
+			derive_stats_set_waits(args.view, DERIVE_WAITS_FOR_RETRY, InvalidOid, NoLock);
 		else if (recomputing && derive_error_is_damage(edata->sqlerrcode))
 			derive_registry_forget_relations(args.view, 'i');	/* another one replaces
 																 * them */

@@ -63,6 +63,7 @@
 #include "base/compat.h"
 #include "base/error_context.h"
 #include "base/gucs.h"
+#include "base/lock_waiters.h"
 #include "base/waiting.h"
 #include "delta/stream.h"
 #include "miscadmin.h"
@@ -245,32 +246,6 @@ derive_worker_waiting_lsn(void)
  * ----------------------------------------------------------------
  */
 
-/* Who holds the lock that we want: " held by process 1234", or nothing that we know. */
-static const char *
-lock_holders(Oid relid, LOCKMODE mode)
-{
-	LOCKTAG		tag;
-	VirtualTransactionId *holders;
-	int			n;
-	int			pid;
-
-	SET_LOCKTAG_RELATION(tag, MyDatabaseId, relid);
-	holders = GetLockConflicts(&tag, mode, &n);
-	if (n == 0)
-		return "";
-	pid = derive_compat_vxid_pid(&holders[0]);
-	return pid == 0 ? " held by a prepared transaction" : psprintf(" held by process %d", pid);
-}
-
-/* For people: "lock on public.orders held by process 1234". */
-char *
-derive_worker_lock_reason(Oid relid, LOCKMODE mode)
-{
-	if (get_rel_name(relid) == NULL)
-		return pstrdup("a relation that is being dropped");
-	return psprintf("lock on %s%s", derive_relation_name(relid), lock_holders(relid, mode));
-}
-
 /* Note what a view lacks, to be found in view->busy and view->busy_mode. */
 static bool
 lock_or_note(WorkerView *view, List *relids, LOCKMODE mode)
@@ -370,7 +345,7 @@ cause_of(WorkerView *view)
 	if (view->locked && derive_worker.yielding)
 		return pstrdup("its turn, since a session waits for a lock that a batch had");
 	if (OidIsValid(view->busy))
-		return derive_worker_lock_reason(view->busy, view->busy_mode);
+		return derive_lock_reason(MyProcPid, view->busy, view->busy_mode, NULL);
 	foreach(lc, view->program != NULL ? view->program->view_sources : NIL)
 	{
 		WorkerView *source = derive_worker_find_view(lfirst_oid(lc));
@@ -387,7 +362,7 @@ reason_of(WorkerView *view)
 {
 	char	   *cause = cause_of(view);
 
-	return view->past_gone ? psprintf("%s (old row versions are no longer kept for it)", cause) : cause;
+	return view->past_gone ? psprintf("%s%s", cause, DERIVE_PAST_IS_GONE) : cause;
 }
 
 /* Its sources that are in the log. */
@@ -448,6 +423,7 @@ derive_worker_set_aside(WorkerView *view)
 	row.view = view->relid;
 	row.declared_at = view->row->created_at;
 	row.since = GetCurrentTimestamp();
+	row.behind_since = derive_worker_lacking_since();
 	row.reason = reason_of(view);
 	if (OidIsValid(view->busy))
 	{
@@ -455,7 +431,10 @@ derive_worker_set_aside(WorkerView *view)
 		row.mode = view->busy_mode;
 	}
 	if (view->waiting != NULL)
+	{
 		row.since = view->waiting->since;
+		row.behind_since = view->waiting->behind_since;
+	}
 	announce(view, &row);
 	announce_past(view, &row);
 	if (view->waiting != NULL)
@@ -494,6 +473,7 @@ derive_worker_end_waiting(WorkerView *view)
 				(errmsg("view \"%s\" is with the others again", get_rel_name(view->relid))));
 	view->announced = false;
 	derive_worker.reload = true;	/* nothing need be kept for it */
+	derive_stats_came_back(view->relid);
 	derive_waiting_end(view->relid);
 	free_waiting(view);
 }
@@ -514,6 +494,7 @@ derive_worker_lose_changes(WorkerView *view, const char *reason)
 	row.view = view->relid;
 	row.declared_at = view->row->created_at;
 	row.since = view->waiting ? view->waiting->since : GetCurrentTimestamp();
+	row.behind_since = view->waiting ? view->waiting->behind_since : derive_worker_lacking_since();
 	row.reason = unconstify(char *, reason);
 	write_waiting(view, &row);
 	derive_worker.reload = true;

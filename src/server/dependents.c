@@ -224,13 +224,15 @@ derive_restart_view(DeriveViewRow *row)
 
 	/*
 	 * The log since it stood still has not been kept for it: compute it anew.
+	 * Until then it contains what it did.
 	 */
 	row->state = populated ? DERIVE_VIEW_READY : DERIVE_VIEW_BUILDING;
 	row->rebuild = populated;
 	row->error = NULL;
 	row->error_at = 0;
-	row->position = NULL;
 	row->epoch = 0;
+	if (!populated)
+		row->position = NULL;
 	derive_registry_update(row);
 	derive_want_worker_at_commit();
 }

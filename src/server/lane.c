@@ -69,7 +69,7 @@ enter_crash_guard(void)
 	if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(crashes.view)) &&
 		(row = derive_registry_get(crashes.view)) != NULL)
 	{
-		row->position = derive_position_of_view(row);
+		derive_stand_still(row);
 		row->error = psprintf("the process that computes the view crashed %d times in a row, while %s",
 							  crashes.count, crashes.activity);
 		row->error_at = GetCurrentTimestamp();

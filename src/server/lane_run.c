@@ -302,7 +302,7 @@ is_unchanged(LaneRun *run)
 
 /* It could not be computed: it stands still with a message, or is to be built again, or never was. */
 static void
-note_error(LaneView *view, DeriveViewRow *row, DeriveLaneRow *lane)
+note_error(LaneRun *run, LaneView *view, DeriveViewRow *row, DeriveLaneRow *lane)
 {
 	if (lane->error == NULL || strcmp(lane->error, view->error) != 0)
 		ereport(view->rebuild ? LOG : WARNING,
@@ -311,13 +311,16 @@ note_error(LaneView *view, DeriveViewRow *row, DeriveLaneRow *lane)
 				 errmsg("view \"%s\" is built anew: %s", get_rel_name(view->relid), view->error) :
 				 errmsg("view \"%s\" could not be computed: %s", get_rel_name(view->relid), view->error),
 				 view->context ? errcontext("%s", view->context) : 0));
+	if (lane->behind_since == 0)
+		lane->behind_since = view->stale != NULL ? view->stale->behind_since : run->at;
 	lane->error = unconstify(char *, view->error);
 	lane->error_at = GetCurrentTimestamp();
 	if (view->rebuild)
 	{
 		row->state = DERIVE_VIEW_BUILDING;
 		row->rebuild = true;
-		row->position = NULL;
+		row->position = lane->position;
+		row->behind_since = lane->behind_since;
 		derive_registry_forget_relations(view->relid, 'i');
 	}
 	else if (row->state == DERIVE_VIEW_BUILDING)
@@ -340,18 +343,19 @@ note_view(LaneRun *run, LaneView *view)
 
 	row.members = (int64) view->digest;
 	if (view->error != NULL)
-		note_error(view, &row, &lane);
+		note_error(run, view, &row, &lane);
 	else
 	{
 		row.state = DERIVE_VIEW_READY;
 		row.rebuild = false;
 		row.position = NULL;
+		row.behind_since = 0;
 		row.epoch = 0;
 		lane.position = run->position;
 		lane.lsn = run->lsn;
 		lane.at = run->at;
 		lane.error = NULL;
-		lane.error_at = 0;
+		lane.error_at = lane.behind_since = 0;
 		if (view->stats.batches > 0)
 		{
 			lane.duration = view->stats.apply_ms;
@@ -360,7 +364,8 @@ note_view(LaneRun *run, LaneView *view)
 		}
 	}
 	if (row.state != view->row->state || row.rebuild != view->row->rebuild ||
-		row.members != view->row->members || row.position != view->row->position)
+		row.members != view->row->members || row.position != view->row->position ||
+		row.behind_since != view->row->behind_since)
 		derive_registry_update(&row);
 	derive_lane_set(&lane);
 	derive_stale_end(view->relid, GetActiveSnapshot());

@@ -46,13 +46,16 @@
  */
 #include "postgres.h"
 
+#include "access/transam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "base/compat.h"
+#include "base/lock_waiters.h"
 #include "base/position.h"
 #include "base/registry.h"
 #include "capture/decoder.h"
 #include "delta/stream.h"
+#include "miscadmin.h"
 #include "notify/wait.h"
 #include "pgstat.h"
 #include "server/shmem.h"
@@ -150,6 +153,19 @@ derive_worker_drop_slot(void)
 	MemoryContextSwitchTo(derive_worker.batch_cxt);
 }
 
+/* For people: the new slot waits for transactions older than that. */
+static void
+note_cutoff(void)
+{
+	TransactionId cutoff = XidFromFullTransactionId(ReadNextFullTransactionId());
+	int			n = list_length(derive_older_transactions(cutoff, MyProcPid));
+
+	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
+	derive_worker.db->slot_cutoff = cutoff;
+	derive_worker.db->slot_lockers = n;
+	LWLockRelease(derive_shared()->lock);
+}
+
 /*
  * Begin a life: find or create the slot, open the decoder, begin where the
  * stored position says.
@@ -190,8 +206,9 @@ derive_worker_open_capture(void)
 		}
 		if (state != DERIVE_SLOT_MISSING)
 			derive_worker_drop_slot();
-		pgstat_report_activity(STATE_RUNNING, "creating the replication slot");
+		derive_worker_set_activity(DERIVE_CREATING_SLOT);
 		StartTransactionCommand();
+		note_cutoff();
 		derive_blocked_set_xacts(&derive_worker.db->point.blocked_on);
 		start = derive_slot_create(derive_worker.slot);
 		derive_blocked_clear(&derive_worker.db->point.blocked_on);
@@ -216,6 +233,8 @@ derive_worker_open_capture(void)
 	MemoryContextSwitchTo(derive_worker.cxt);
 	derive_worker.decoder = derive_decoder_open(derive_worker.slot,
 												derive_stream_sink(derive_worker.stream));
+	derive_decoder_show(derive_worker.decoder, &derive_worker.db->read_lsn);
+	derive_stream_show(derive_worker.stream, &derive_worker.db->behind_since);
 	MemoryContextSwitchTo(derive_worker.batch_cxt);
 	stored = fresh ? NULL : derive_registry_position(&lsn, &held_since);
 	MemoryContextSwitchTo(derive_worker.cxt);
@@ -230,6 +249,8 @@ derive_worker_open_capture(void)
 
 	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
 	derive_worker.db->epoch = derive_worker.epoch;
+	if (!derive_worker.db->reading)
+		derive_worker.db->reading_changed_at = GetCurrentTimestamp();
 	derive_worker.db->reading = true;
 	derive_worker.db->slot_failures = 0;
 	LWLockRelease(derive_shared()->lock);
@@ -275,8 +296,12 @@ XLogRecPtr
 derive_worker_capture(const DerivePosition *to)
 {
 	XLogRecPtr	upto = derive_decoder_end_of_wal();
+	XLogRecPtr	from = Max(derive_worker.decoded_upto, derive_decoder_confirmed(derive_worker.decoder));
 
 	derive_worker_confirm_durable();
+	pg_atomic_write_u64(&derive_worker.db->read_from, from);
+	pg_atomic_write_u64(&derive_worker.db->read_lsn, from);
+	pg_atomic_write_u64(&derive_worker.db->read_upto, upto);
 
 	derive_stream_begin_batch(derive_worker.stream, derive_worker.position, to);
 	derive_worker.decode_counter = SharedInvalidMessageCounter;
@@ -284,6 +309,20 @@ derive_worker_capture(const DerivePosition *to)
 	derive_worker.decoded_upto = derive_decoder_run(derive_worker.decoder, upto);
 	derive_worker.decoding = false;
 	return derive_stream_covered(derive_worker.stream, derive_worker.decoded_upto);
+}
+
+/*
+ * Of one that changes rows, if the batch has one, or else of whatever made it; about,
+ * since what wakes us up tells no more than that.
+ */
+TimestampTz
+derive_worker_lacking_since(void)
+{
+	TimestampTz result = derive_worker.stream != NULL ? derive_stream_oldest_commit(derive_worker.stream) : 0;
+
+	if (result == 0)
+		result = (TimestampTz) pg_atomic_read_u64(&derive_worker.db->behind_since);
+	return result == 0 ? GetCurrentTimestamp() : Min(result, GetCurrentTimestamp());
 }
 
 static uint64

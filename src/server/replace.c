@@ -198,7 +198,7 @@ succeeding_row(Switch *sw, const DeriveViewRow *replacement)
 											 sw->replacement->lane->position : sw->batch->to);
 	row->rebuild = false;
 	row->error = NULL;
-	row->error_at = 0;
+	row->error_at = row->behind_since = 0;
 	row->retry = false;
 	row->epoch = 0;
 	row->members = (int64) sw->replacement->digest;
@@ -223,7 +223,7 @@ take_lane(Switch *sw, const DeriveViewRow *row)
 		lane.declared_at = row->created_at;
 		derive_lane_set(&lane);
 		if (sw->replacement->stale)
-			derive_stale_add(row->relid, DERIVE_STALE_CHANGED);
+			derive_stale_add(row->relid, DERIVE_STALE_CHANGED, derive_worker_lacking_since());
 	}
 	derive_lane_end(sw->replacement->relid);
 }
@@ -382,17 +382,20 @@ has_caught_up(WorkerView *replacement, WorkerView *view)
 
 /* Put it off, and say why.  Each attempt that fails ends here; ms 0: until the batch in which that may be another. */
 static bool
-put_off(WorkerView *replacement, const char *what, int ms)
+put_off(WorkerView *replacement, DeriveWaitsFor what, int ms)
 {
 	replacement->switch_at = ms == 0 ? 0 : TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms);
-	derive_stats_set_waits(replacement->relid, what);
+	derive_stats_set_waits(replacement->relid, what, InvalidOid, NoLock);
 	return false;
 }
 
+/* The same until a lock is free, or so. */
 static bool
-wait_for(WorkerView *replacement, const char *what)
+wait_for_lock(WorkerView *replacement, Oid relid, LOCKMODE mode)
 {
-	return put_off(replacement, what, RETRY_MS);
+	(void) put_off(replacement, DERIVE_WAITS_FOR_LOCK, RETRY_MS);
+	derive_stats_set_waits(replacement->relid, DERIVE_WAITS_FOR_LOCK, relid, mode);
+	return false;
 }
 
 static bool
@@ -402,7 +405,7 @@ lock_or_wait_for(WorkerView *replacement, List *relids, LOCKMODE mode)
 
 	if (derive_lock_all(relids, mode, &busy))
 		return true;
-	return wait_for(replacement, derive_worker_lock_reason(busy, mode));
+	return wait_for_lock(replacement, busy, mode);
 }
 
 /* Those that read the view, as far as they are to be told in a row of ours. */
@@ -444,7 +447,7 @@ lock_for_switch(Switch *sw)
 	Oid			busy;
 
 	if (!derive_lock_definition(replacement->relid, &busy))
-		return wait_for(replacement, derive_worker_lock_reason(busy, AccessShareLock));
+		return wait_for_lock(replacement, busy, AccessShareLock);
 	if (!lock_or_wait_for(replacement, readers_outside(sw->view), RowExclusiveLock) ||
 		!lock_or_wait_for(replacement, derive_internal_tables(replacement->relid), AccessExclusiveLock) ||
 		!lock_or_wait_for(replacement, list_make1_oid(replacement->relid), AccessExclusiveLock) ||
@@ -454,10 +457,10 @@ lock_for_switch(Switch *sw)
 	locked = derive_lock_within(view, AccessExclusiveLock, derive_someone_waits_for_us() ? 0 : derive_lock_timeout);
 	derive_blocked_clear(&derive_worker.db->point.blocked_on);
 	if (!locked)
-		return wait_for(replacement, derive_worker_lock_reason(view, AccessExclusiveLock));
+		return wait_for_lock(replacement, view, AccessExclusiveLock);
 	/* somebody may have changed something before we had it */
 	if (!is_as_known(sw->view) || !is_as_known(replacement))
-		return put_off(replacement, "the next batch", RELOAD_MS);
+		return put_off(replacement, DERIVE_WAITS_FOR_BATCH, RELOAD_MS);
 	return true;
 }
 
@@ -473,7 +476,7 @@ tell_others(Switch *sw)
 		if (sw->replacement->lane == NULL)
 			derive_journal_begin(view->journal);
 		else
-			derive_stale_add(view->relid, DERIVE_STALE_RESTART);
+			derive_stale_add(view->relid, DERIVE_STALE_RESTART, derive_worker_lacking_since());
 	}
 	if (sw->delta != NULL && sw->delta->nrows > 0)
 		derive_batch_add(sw->batch, sw->delta);
@@ -529,7 +532,7 @@ report_failure(Switch *sw, ErrorData *edata)
 
 	if (derive_error_is_transient(edata->sqlerrcode))
 	{
-		(void) wait_for(replacement, "another try after an error");
+		(void) put_off(replacement, DERIVE_WAITS_FOR_RETRY, RETRY_MS);
 		ereport(LOG,
 				(errcode(edata->sqlerrcode),
 				 errmsg("view \"%s\" could not be given another query and is tried again later: %s",
@@ -580,9 +583,9 @@ derive_worker_replace(WorkerView *view, DeriveBatch *batch, bool *wrote)
 	if (sw.replacement == NULL || !is_built(sw.replacement) || sw.replacement->switch_at > GetCurrentTimestamp())
 		return false;
 	if (!has_caught_up(sw.replacement, view))
-		return put_off(sw.replacement, sw.replacement->lane != NULL ? "a run of the slow lane" : "what derive.views says", 0);
+		return put_off(sw.replacement, sw.replacement->lane != NULL ? DERIVE_WAITS_FOR_LANE : DERIVE_WAITS_FOR_BATCH, 0);
 	if (derive_worker.yielding)
-		return put_off(sw.replacement, "the next batch", RELOAD_MS);
+		return put_off(sw.replacement, DERIVE_WAITS_FOR_BATCH, RELOAD_MS);
 	DERIVE_DEBUG_POINT("replace-before-lock");
 	if (!lock_for_switch(&sw))
 		return false;

@@ -178,29 +178,32 @@ change(Oid relid, bool full, pg_atomic_uint64 *blocked_on)
 }
 
 static bool
-change_all(List *relids, bool full, pg_atomic_uint64 *blocked_on)
+change_all(List *relids, bool full, pg_atomic_uint64 *blocked_on, Oid *busy)
 {
 	bool		all = true;
 	ListCell   *lc;
 
 	foreach(lc, relids)
 	{
-		if (!change(lfirst_oid(lc), full, blocked_on))
-			all = false;
+		if (change(lfirst_oid(lc), full, blocked_on))
+			continue;
+		all = false;
+		if (busy != NULL)
+			*busy = lfirst_oid(lc);
 	}
 	return all;
 }
 
 bool
-derive_identity_set(List *relids, pg_atomic_uint64 *blocked_on)
+derive_identity_set(List *relids, pg_atomic_uint64 *blocked_on, Oid *busy)
 {
-	return change_all(relids, true, blocked_on);
+	return change_all(relids, true, blocked_on, busy);
 }
 
 bool
-derive_identity_restore(List *relids, pg_atomic_uint64 *blocked_on)
+derive_identity_restore(List *relids, pg_atomic_uint64 *blocked_on, Oid *busy)
 {
-	return change_all(relids, false, blocked_on);
+	return change_all(relids, false, blocked_on, busy);
 }
 
 void

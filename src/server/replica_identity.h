@@ -13,10 +13,10 @@
 
 /*
  * Set REPLICA IDENTITY FULL, each in a transaction of its own, waiting for the lock at most
- * pg_derive.lock_timeout.  False if some lock could not be had: try again
- * later.
+ * pg_derive.lock_timeout.  False if some lock could not be had, that of *busy (may be
+ * NULL) being one: try again later.
  */
-extern bool derive_identity_set(List *relids, pg_atomic_uint64 *blocked_on);
+extern bool derive_identity_set(List *relids, pg_atomic_uint64 *blocked_on, Oid *busy);
 
 /*
  * The tables of which we have changed the identity and which no longer need that, where these
@@ -25,7 +25,7 @@ extern bool derive_identity_set(List *relids, pg_atomic_uint64 *blocked_on);
 extern List *derive_identity_not_needed(List *sources);
 
 /* Give them the identity back that they had; otherwise as derive_identity_set(). */
-extern bool derive_identity_restore(List *relids, pg_atomic_uint64 *blocked_on);
+extern bool derive_identity_restore(List *relids, pg_atomic_uint64 *blocked_on, Oid *busy);
 
 /* The same for all tables whose identity we have changed, in the current transaction of a session. */
 extern void derive_identity_restore_here(void);

@@ -26,6 +26,7 @@
 #include "server/request.h"
 #include "server/requirements.h"
 #include "server/shmem.h"
+#include "server/standing.h"
 #include "server/verifier.h"
 #include "storage/ipc.h"
 #include "utils/inval.h"
@@ -36,6 +37,9 @@
 /* So many failed starts of the worker, or errors in a row that keep it from reading, and it is said aloud. */
 #define TOO_MANY_STARTS 3
 #define TOO_MANY_ERRORS 5
+
+/* A message names so many views. */
+#define MAX_NAMED 10
 
 /* Look so often at what only changes slowly. */
 #define LOOK_MS 1000
@@ -327,6 +331,7 @@ static void
 report_standing_still(void)
 {
 	StringInfoData names;
+	bool		any = false;
 	ListCell   *lc;
 
 	initStringInfo(&names);
@@ -334,12 +339,55 @@ report_standing_still(void)
 	{
 		DeriveViewRow *row = lfirst(lc);
 
-		if (derive_may_watch(row->relid) && stands_still(row))
+		if (!derive_may_watch(row->relid))
+			continue;
+		any = true;
+		if (stands_still(row))
 			appendStringInfo(&names, "%s\"%s\"", names.len > 0 ? ", " : "", get_rel_name(row->relid));
 	}
 	if (names.len > 0)
+		ereport(WARNING,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("not waiting for views that are paused or have failed: %s", names.data)));
+	if (!any)
 		ereport(NOTICE,
-				(errmsg("not waiting for views that are paused or have failed: %s", names.data)));
+				(errmsg("you may read none of the maintained views of this database")));
+}
+
+/* The time was over.  Why is the view, or are views, not there?  InvalidOid: all that one may read. */
+static void
+report_timeout(Oid view)
+{
+	StringInfoData detail;
+	int			n = 0;
+	ListCell   *lc;
+
+	initStringInfo(&detail);
+	foreach(lc, derive_standings(NULL))
+	{
+		DeriveStanding *standing = lfirst(lc);
+		Oid			relid = standing->row->relid;
+		const char *what = derive_reason_text(standing);
+
+		if (OidIsValid(view) ? relid != view : (!derive_may_watch(relid) || stands_still(standing->row)))
+			continue;
+		if (what == NULL && strcmp(standing->state, "ready") == 0)
+			continue;
+		if (++n > MAX_NAMED)
+			continue;
+		appendStringInfo(&detail, "%sView \"%s\" is %s", n > 1 ? "\n" : "", get_rel_name(relid), standing->state);
+		if (what != NULL)
+			appendStringInfo(&detail, "%s waits for: %s", strcmp(standing->state, "waiting") == 0 ? ", it" : " and", what);
+		appendStringInfoChar(&detail, '.');
+	}
+	if (n > MAX_NAMED)
+		appendStringInfo(&detail, "\nThere are %d others, see derive.views.", n - MAX_NAMED);
+	ereport(NOTICE,
+			(OidIsValid(view) ?
+			 errmsg("timed out while waiting for view \"%s\"", get_rel_name(view)) :
+			 errmsg("timed out while waiting for maintained views"),
+			 detail.len > 0 ? errdetail_internal("%s", detail.data) :
+			 errdetail("The worker process of this database has not come that far, see derive.worker.")));
 }
 
 static bool
@@ -402,6 +450,8 @@ derive_wait_for_view(Oid view, XLogRecPtr lsn, int64 timeout_ms)
 									 ALLOCSET_SMALL_SIZES);
 	result = derive_wait_until(&wait.db->point, lsn, timeout_ms, view_reached, &wait);
 	MemoryContextDelete(wait.cxt);
+	if (!result)
+		report_timeout(view);
 	if (!OidIsValid(view))
 		report_standing_still();
 	return result;

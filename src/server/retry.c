@@ -161,6 +161,16 @@ derive_worker_retry_is_due(void)
 	return false;
 }
 
+/* For people: when is it tried again?  0: it is not. */
+static void
+tell(WorkerView *view, TimestampTz at)
+{
+	if (view->told_try_at == at)
+		return;
+	view->told_try_at = at;
+	derive_stats_set_next_try(view->relid, at);
+}
+
 long
 derive_worker_retry_timeout(long timeout)
 {
@@ -170,9 +180,11 @@ derive_worker_retry_timeout(long timeout)
 	foreach(lc, derive_worker.views)
 	{
 		WorkerView *view = lfirst(lc);
+		bool		tried = is_to_be_tried(view);
 
-		if (is_to_be_tried(view))
+		if (tried)
 			timeout = Min(timeout, TimestampDifferenceMilliseconds(now, due_at(view, now)) + 1);
+		tell(view, tried ? due_at(view, now) : 0);
 	}
 	return timeout;
 }

@@ -99,6 +99,8 @@ derive_worker_note_slot_error(const ErrorData *edata)
 	DeriveDatabase *db = derive_worker.db;
 
 	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
+	if (db->reading)
+		db->reading_changed_at = GetCurrentTimestamp();
 	db->reading = false;
 	db->slot_failures++;
 	db->slot_sqlerrcode = edata->sqlerrcode;
@@ -160,7 +162,7 @@ fail_views(List *relids, const char *reason)
 					(errcode(ERRCODE_INTERNAL_ERROR),
 					 errmsg("maintenance of view \"%s\" has failed: %s", get_rel_name(relid), reason),
 					 errhint("Remove the cause, then call derive.repair() for the view.")));
-			row->position = derive_position_of_view(row);
+			derive_stand_still(row);
 			row->state = DERIVE_VIEW_FAILED;
 			row->retry = false;
 			row->error = pstrdup(reason);

@@ -13,6 +13,7 @@
 
 #include <signal.h>
 
+#include "access/transam.h"
 #include "base/gucs.h"
 #include "miscadmin.h"
 #include "server/shmem.h"
@@ -33,6 +34,7 @@ static void startup_shared_memory(void);
 static Size shared_size(void);
 static void wait_for_place(Oid dboid);
 static void init_requests(DeriveDatabase *db);
+static void init_standing(DeriveDatabase *db);
 
 
 /* ----------------------------------------------------------------
@@ -93,6 +95,8 @@ startup_shared_memory(void)
 		{
 			pg_atomic_init_u64(&shared->builds[i].tuples_done, 0);
 			pg_atomic_init_u64(&shared->builds[i].tuples_total, 0);
+			pg_atomic_init_u64(&shared->builds[i].blocks_done, 0);
+			pg_atomic_init_u64(&shared->builds[i].blocks_total, 0);
 			pg_atomic_init_u64(&shared->builds[i].blocked_on, 0);
 			ConditionVariableInit(&shared->builds[i].cv);
 		}
@@ -107,6 +111,7 @@ startup_shared_memory(void)
 			pg_atomic_init_u64(&db->commits, 0);
 			pg_atomic_init_u64(&db->commits_applied, 0);
 			pg_atomic_init_u64(&db->covered_at, 0);
+			init_standing(db);
 			derive_wait_point_init(&db->point);
 			init_requests(db);
 		}
@@ -136,6 +141,21 @@ init_requests(DeriveDatabase *db)
 	memset(&db->lane, 0, sizeof(db->lane));
 	pg_atomic_init_u64(&db->lane.sees, 0);
 	pg_atomic_init_u64(&db->lane.runs, 0);
+}
+
+/* What is only to be seen by people, likewise. */
+static void
+init_standing(DeriveDatabase *db)
+{
+	db->reading_changed_at = 0;
+	pg_atomic_init_u64(&db->behind_since, 0);
+	pg_atomic_init_u32(&db->activity, DERIVE_STARTING);
+	pg_atomic_init_u64(&db->read_from, InvalidXLogRecPtr);
+	pg_atomic_init_u64(&db->read_lsn, InvalidXLogRecPtr);
+	pg_atomic_init_u64(&db->read_upto, InvalidXLogRecPtr);
+	db->slot_cutoff = InvalidTransactionId;
+	db->slot_lockers = 0;
+	db->error_at = 0;
 }
 
 DeriveShared *
@@ -237,6 +257,7 @@ take_place(Oid dboid)
 	pg_atomic_write_u64(&db->commits, 0);
 	pg_atomic_write_u64(&db->commits_applied, 0);
 	pg_atomic_write_u64(&db->covered_at, 0);
+	init_standing(db);
 	derive_wait_point_init(&db->point);
 	init_requests(db);
 	pg_atomic_write_u32(&db->dboid, dboid);
@@ -375,6 +396,18 @@ derive_database_has_worker(DeriveDatabase *db)
 
 	LWLockAcquire(shared->lock, LW_SHARED);
 	result = (db->worker_pid != 0);
+	LWLockRelease(shared->lock);
+	return result;
+}
+
+
+bool
+derive_has_launcher(void)
+{
+	bool		result;
+
+	LWLockAcquire(shared->lock, LW_SHARED);
+	result = (shared->launcher_latch != NULL);
 	LWLockRelease(shared->lock);
 	return result;
 }
@@ -523,13 +556,15 @@ derive_build_take(Oid dboid, Oid view, int64 epoch)
 		build->dboid = dboid;
 		build->epoch = epoch;
 		build->pid = 0;
-		build->started_at = GetCurrentTimestamp();
+		build->started_at = build->phase_at = GetCurrentTimestamp();
 		strlcpy(build->phase, "starting", DERIVE_PHASE_LENGTH);
 		build->tracking_requested = false;
 		build->tracking_ready = false;
 		build->filling = false;
 		pg_atomic_write_u64(&build->tuples_done, 0);
 		pg_atomic_write_u64(&build->tuples_total, 0);
+		pg_atomic_write_u64(&build->blocks_done, 0);
+		pg_atomic_write_u64(&build->blocks_total, 0);
 		pg_atomic_write_u64(&build->blocked_on, 0);
 		result = build;
 	}
@@ -602,14 +637,46 @@ lock_stats(Oid view)
 }
 
 void
-derive_stats_set_waits(Oid view, const char *what)
+derive_stats_set_waits(Oid view, DeriveWaitsFor what, Oid relation, LOCKMODE mode)
+{
+	DeriveStats *entry = lock_stats(view);
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (entry == NULL)
+		return;
+	SpinLockAcquire(&entry->mutex);
+	if (entry->waits_for == DERIVE_WAITS_FOR_NOTHING)
+		entry->waits_since = now;
+	entry->waits_for = what;
+	entry->waits_relation = relation;
+	entry->waits_mode = mode;
+	SpinLockRelease(&entry->mutex);
+	LWLockRelease(shared->stats_lock);
+}
+
+void
+derive_stats_set_next_try(Oid view, TimestampTz at)
 {
 	DeriveStats *entry = lock_stats(view);
 
 	if (entry == NULL)
 		return;
 	SpinLockAcquire(&entry->mutex);
-	strlcpy(entry->waits_for, what ? what : "", DERIVE_WAITS_LENGTH);
+	entry->next_try_at = at;
+	SpinLockRelease(&entry->mutex);
+	LWLockRelease(shared->stats_lock);
+}
+
+void
+derive_stats_came_back(Oid view)
+{
+	DeriveStats *entry = lock_stats(view);
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (entry == NULL)
+		return;
+	SpinLockAcquire(&entry->mutex);
+	entry->came_back_at = now;
 	SpinLockRelease(&entry->mutex);
 	LWLockRelease(shared->stats_lock);
 }

@@ -18,6 +18,7 @@
 #include "notify/wait.h"
 #include "port/atomics.h"
 #include "storage/latch.h"
+#include "storage/lockdefs.h"
 #include "storage/lwlock.h"
 #include "storage/spin.h"
 #include "utils/timestamp.h"
@@ -31,7 +32,8 @@
 #define DERIVE_MAX_WAITING		64	/* databases that found no place */
 #define DERIVE_ERROR_LENGTH		512
 #define DERIVE_PHASE_LENGTH		32
-#define DERIVE_WAITS_LENGTH		64
+#define DERIVE_PHASE_IDENTITY	"setting replica identity"
+#define DERIVE_PHASE_TRACKING	"waiting for change capture"
 
 /*
  * Something that a session wants done: a view to be verified, by the database's
@@ -135,6 +137,37 @@ typedef struct DeriveLane
 	pg_atomic_uint64 runs;		/* so many have ended; written by it */
 } DeriveLane;
 
+/* What a worker is at; for people. */
+typedef enum DeriveActivity
+{
+	DERIVE_STARTING,
+	DERIVE_CREATING_SLOT,
+	DERIVE_IDLE,
+	DERIVE_LOCKING,
+	DERIVE_READING,
+	DERIVE_MOVING,
+	DERIVE_PAUSING				/* before it tries again what has failed */
+} DeriveActivity;
+
+/*
+ * What a view that is to be built waits for, while it has no builder; for people, see
+ * standing.c.
+ */
+typedef enum DeriveWaitsFor
+{
+	DERIVE_WAITS_FOR_NOTHING,
+	DERIVE_WAITS_FOR_LOCK,
+	DERIVE_WAITS_FOR_IDENTITY,	/* and the lock that setting it needs */
+	DERIVE_WAITS_FOR_VIEW,		/* that it reads */
+	DERIVE_WAITS_FOR_TURN,
+	DERIVE_WAITS_FOR_PLACE,
+	DERIVE_WAITS_FOR_PROCESS,
+	DERIVE_WAITS_FOR_BATCH,		/* to take the place of another view; likewise
+								 * below */
+	DERIVE_WAITS_FOR_LANE,
+	DERIVE_WAITS_FOR_RETRY		/* after an error that says nothing of it */
+} DeriveWaitsFor;
+
 /*
  * A database that has, or may have, maintained views.
  */
@@ -182,6 +215,7 @@ typedef struct DeriveDatabase
 	 * and the last one; written by the worker.
 	 */
 	bool		reading;
+	TimestampTz reading_changed_at; /* 0: never, since the server started */
 	int			slot_failures;
 	int			slot_sqlerrcode;
 	char		slot_error[DERIVE_ERROR_LENGTH];
@@ -232,6 +266,29 @@ typedef struct DeriveDatabase
 	/* When that snapshot was taken (TimestampTz). */
 	pg_atomic_uint64 covered_at;
 
+	/*
+	 * About when the oldest transaction committed that the views lack
+	 * (TimestampTz), if they lack one; 0: not known.  Written by the worker
+	 * and by who looks, see standing.c.
+	 */
+	pg_atomic_uint64 behind_since;
+
+	/*
+	 * What the worker is at, and while it reads: from where, how far and up
+	 * to where; the transactions from which on those are that a new slot does
+	 * not wait for, and how many there were when it began.  Written by it.
+	 */
+	pg_atomic_uint32 activity;
+	pg_atomic_uint64 read_from;
+	pg_atomic_uint64 read_lsn;
+	pg_atomic_uint64 read_upto;
+	TransactionId slot_cutoff;
+	int			slot_lockers;
+
+	/* Its last error; error_at 0: none since the server started. */
+	TimestampTz error_at;
+	char		error[DERIVE_ERROR_LENGTH];
+
 	/* What sessions wait for. */
 	DeriveWaitPoint point;
 
@@ -269,6 +326,7 @@ typedef struct DeriveBuild
 	TimestampTz started_at;
 	char		phase[DERIVE_PHASE_LENGTH]; /* for people; written by the
 											 * builder */
+	TimestampTz phase_at;		/* when that began */
 	bool		tracking_requested; /* the builder asks the worker to keep the
 									 * changes of its sources */
 	bool		tracking_ready; /* the worker does so, and has captured all
@@ -278,6 +336,8 @@ typedef struct DeriveBuild
 	pg_atomic_uint64 tuples_done;	/* written by the builder */
 	pg_atomic_uint64 tuples_total;	/* estimate, 0 if unknown; written by the
 									 * builder */
+	pg_atomic_uint64 blocks_done;	/* likewise */
+	pg_atomic_uint64 blocks_total;
 	pg_atomic_uint64 blocked_on;	/* see derive_blocked_set(); written by
 									 * the builder */
 	ConditionVariable cv;		/* broadcast when tracking_ready is set */
@@ -291,8 +351,9 @@ typedef struct DeriveStatsKey
 
 /*
  * Counters of one view since the server started.  Entries come and go under
- * stats_lock in exclusive mode; counters are written by the worker, what it
- * waits for by the builder, too; and they are read by anyone, under stats_lock in shared mode and the entry's mutex.
+ * stats_lock in exclusive mode; all of it is written by the worker, what the view
+ * waits for by its builder, too, and read by anyone, under stats_lock in shared mode
+ * and the entry's mutex.
  */
 typedef struct DeriveStats
 {
@@ -308,9 +369,13 @@ typedef struct DeriveStats
 	double		apply_ms;		/* deriving and changing its table */
 	double		last_batch_ms;
 	TimestampTz last_batch_at;
-	char		waits_for[DERIVE_WAITS_LENGTH]; /* what its build waits for,
-												 * while it has no builder; or
-												 * empty */
+	DeriveWaitsFor waits_for;	/* its build, while it has no builder */
+	Oid			waits_relation; /* InvalidOid if that is about none */
+	LOCKMODE	waits_mode;		/* of the lock on it, or NoLock */
+	TimestampTz waits_since;	/* since it has no builder */
+	TimestampTz next_try_at;	/* if it has failed and is tried again; else 0 */
+	TimestampTz came_back_at;	/* when it was last with the others again; 0:
+								 * not known */
 } DeriveStats;
 
 typedef struct DeriveShared
@@ -373,6 +438,9 @@ extern void derive_database_wake(DeriveDatabase *db);
 extern void derive_launcher_wake(void);
 extern bool derive_database_has_worker(DeriveDatabase *db);
 
+/* Does the launcher run? */
+extern bool derive_has_launcher(void);
+
 /* A number for a new request; then a place for it, NULL if all are taken. */
 extern uint64 derive_request_number(void);
 extern DeriveRequest *derive_request_submit(DeriveDatabase *db, uint64 number,
@@ -397,8 +465,12 @@ extern void derive_build_free(DeriveBuild *build);
 /* Add a batch's work; makes the entry if there is room. */
 extern void derive_stats_add(Oid view, const DeriveStats *add);
 
-/* What the view's build waits for; NULL: nothing. */
-extern void derive_stats_set_waits(Oid view, const char *what);
+/* What the view's build waits for, and on which relation (or InvalidOid) in which mode (or NoLock). */
+extern void derive_stats_set_waits(Oid view, DeriveWaitsFor what, Oid relation, LOCKMODE mode);
+
+/* When it is tried again, 0: not at all; and that it is with the others again. */
+extern void derive_stats_set_next_try(Oid view, TimestampTz at);
+extern void derive_stats_came_back(Oid view);
 
 /* Copy the counters of a view of this database; false if there are none. */
 extern bool derive_stats_get(Oid view, DeriveStats *result);

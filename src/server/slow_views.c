@@ -188,7 +188,7 @@ derive_worker_load_lane(void)
 static void
 add_mark(WorkerView *view, DeriveStaleKind kind)
 {
-	derive_stale_add(view->relid, kind);
+	derive_stale_add(view->relid, kind, derive_worker_lacking_since());
 	view->stale = true;
 	if (kind == DERIVE_STALE_FOLLOWS)
 		view->follows_in = batch_number();
@@ -393,7 +393,6 @@ enter_from_here(WorkerView *view)
 		view->row->rebuild = true;
 		view->row->error = NULL;
 		view->row->error_at = 0;
-		view->row->position = NULL;
 		derive_registry_update(view->row);
 	}
 	if (!at_position)

@@ -65,14 +65,14 @@
 
 /* Change the identity of these tables, if it is time.  What could not be done is left in the list. */
 static void
-tend_identity(List **relids, bool (*change) (List *relids, pg_atomic_uint64 *blocked_on))
+tend_identity(List **relids, bool (*change) (List *relids, pg_atomic_uint64 *blocked_on, Oid *busy))
 {
 	List	   *todo = *relids;
 
 	if (todo == NIL || GetCurrentTimestamp() < derive_worker.identity_retry_at)
 		return;
 	*relids = NIL;
-	if (change(todo, &derive_worker.db->point.blocked_on))
+	if (change(todo, &derive_worker.db->point.blocked_on, NULL))
 		list_free(todo);
 	else
 	{
@@ -109,7 +109,7 @@ derive_worker_restore_identities(void)
 		LWLockAcquire(derive_shared()->lock, LW_SHARED);
 		wanted = derive_worker.db->wanted;
 		LWLockRelease(derive_shared()->lock);
-		if (wanted || derive_identity_restore(relids, &derive_worker.db->point.blocked_on))
+		if (wanted || derive_identity_restore(relids, &derive_worker.db->point.blocked_on, NULL))
 			return;
 		list_free(relids);
 
@@ -219,7 +219,7 @@ tend_builder(WorkerView *view)
 		view->build = NULL;
 		view->idle_looks = 0;
 		view->cancelled_at = 0;
-		view->waits_for = NULL; /* the builder has said it */
+		view->waits_for = DERIVE_WAITS_FOR_NOTHING; /* the builder has said it */
 		view->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RETRY_MS);
 		derive_worker.reload = true;	/* see what it left */
 		return;
@@ -241,14 +241,42 @@ tend_builder(WorkerView *view)
 		derive_worker.unfinished = true;
 }
 
-/* For derive.progress.  What it says is a constant. */
+/* For people. */
 static void
-set_waits(WorkerView *view, const char *what)
+set_waits(WorkerView *view, DeriveWaitsFor what, Oid relation, LOCKMODE mode)
 {
-	if (view->waits_for == what)
+	if (view->waits_for == what && view->waits_relation == relation)
 		return;
 	view->waits_for = what;
-	derive_stats_set_waits(view->relid, what);
+	view->waits_relation = relation;
+	derive_stats_set_waits(view->relid, what, relation, mode);
+}
+
+/* It has no program, or is filled by the worker itself. */
+static void
+say_why_no_builder(WorkerView *view)
+{
+	ListCell   *lc;
+
+	if (view->program == NULL)
+	{
+		if (OidIsValid(view->busy))
+			set_waits(view, DERIVE_WAITS_FOR_LOCK, view->busy, view->busy_mode);
+		else
+			set_waits(view, DERIVE_WAITS_FOR_RETRY, InvalidOid, NoLock);
+		return;
+	}
+	foreach(lc, view->program->view_sources)
+	{
+		WorkerView *source = derive_worker_find_view(lfirst_oid(lc));
+
+		if (source != NULL && (source->row->state == DERIVE_VIEW_BUILDING || source->row->state == DERIVE_VIEW_CATCHUP))
+		{
+			set_waits(view, DERIVE_WAITS_FOR_VIEW, source->relid, NoLock);
+			return;
+		}
+	}
+	set_waits(view, DERIVE_WAITS_FOR_NOTHING, InvalidOid, NoLock);
 }
 
 typedef struct Renewal
@@ -341,7 +369,7 @@ derive_worker_tend_builds(void)
 			continue;
 		if (view->program == NULL || view->program->view_sources != NIL)
 		{
-			set_waits(view, view->program == NULL ? "a lock on it" : "the views that it reads");
+			say_why_no_builder(view);
 			continue;
 		}
 		if (now == 0)
@@ -350,7 +378,7 @@ derive_worker_tend_builds(void)
 			continue;
 		if (running >= derive_max_builds)
 		{
-			set_waits(view, "other builds (pg_derive.max_builds)");
+			set_waits(view, DERIVE_WAITS_FOR_TURN, InvalidOid, NoLock);
 			continue;
 		}
 		if (derive_build_find(MyDatabaseId, view->relid) != NULL)
@@ -364,7 +392,7 @@ derive_worker_tend_builds(void)
 		if (view->build == NULL)
 		{
 			view->retry_at = TimestampTzPlusMilliseconds(now, RETRY_MS);
-			set_waits(view, "builds in other databases");
+			set_waits(view, DERIVE_WAITS_FOR_PLACE, InvalidOid, NoLock);
 			continue;
 		}
 		oldcontext = MemoryContextSwitchTo(derive_worker.cxt);
@@ -379,7 +407,7 @@ derive_worker_tend_builds(void)
 			derive_build_free(view->build);
 			view->build = NULL;
 			view->retry_at = TimestampTzPlusMilliseconds(now, RETRY_MS);
-			set_waits(view, "a process (max_worker_processes)");
+			set_waits(view, DERIVE_WAITS_FOR_PROCESS, InvalidOid, NoLock);
 			if (derive_background_log_again(&no_process_logged))
 				ereport(LOG,
 						(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),

@@ -159,14 +159,25 @@ derive_worker_follows_all(DeriveProgram *program, DeriveProgram *other)
 	return true;
 }
 
-/* The old program goes when the new one is there: until then it tells what to follow. */
+/*
+ * The old program goes when the new one is there: until then it tells what to follow.
+ * Where there is none, what is locked is found out first, to be able to say it; then
+ * there still is none.
+ */
 static void
 load_program_guarded(void *arg)
 {
 	WorkerView *view = arg;
-	DeriveProgram *program = derive_program_load(view->relid, derive_worker.cxt);
-	MemoryContext oldcontext = MemoryContextSwitchTo(program->cxt);
+	DeriveProgram *program;
+	MemoryContext oldcontext;
 
+	if (view->program == NULL && !derive_lock_definition(view->relid, &view->busy))
+	{
+		view->busy_mode = AccessShareLock;
+		return;
+	}
+	program = derive_program_load(view->relid, derive_worker.cxt);
+	oldcontext = MemoryContextSwitchTo(program->cxt);
 	if (view->program == NULL || !derive_worker_follows_all(view->program, program))
 		view->kept = derive_worker_followed_by_replacement(view, program);
 	unload_program(view);
@@ -223,6 +234,11 @@ load_program(WorkerView *view)
 	DERIVE_DEBUG_POINT(psprintf("load-%s", get_rel_name(view->relid)));
 	edata = derive_guarded(load_program_guarded, view);
 	derive_worker.loading = NULL;
+	if (edata == NULL && view->program == NULL)
+	{
+		load_later(view);
+		return;
+	}
 	if (edata == NULL)
 	{
 		DeriveProgram *program = view->program;

@@ -189,6 +189,8 @@ worker_attach(Oid dboid)
 	derive_worker.db->epoch = 0;
 	derive_worker.db->reading = false;
 	derive_worker.db->slot_failures = 0;
+	derive_worker.db->slot_cutoff = InvalidTransactionId;
+	pg_atomic_write_u32(&derive_worker.db->activity, DERIVE_STARTING);
 
 	/* What an earlier worker left half done. */
 	for (i = 0; i < DERIVE_MAX_BUILD_SLOTS; i++)
@@ -234,6 +236,8 @@ worker_detach(int code, Datum arg)
 	derive_worker.db->worker_latch = NULL;
 	derive_worker.db->epoch = 0;
 	derive_worker.db->left = (code == 0);
+	derive_worker.db->reading = false;
+	derive_worker.db->reading_changed_at = GetCurrentTimestamp();
 	LWLockRelease(shared->lock);
 	ConditionVariableBroadcast(&derive_worker.db->point.cv);
 	derive_launcher_wake();
@@ -382,6 +386,51 @@ must_read_on(void)
 	return false;
 }
 
+void
+derive_worker_set_activity(DeriveActivity activity)
+{
+	static const char *const texts[] =
+	{
+		[DERIVE_STARTING] = "starting",
+		[DERIVE_CREATING_SLOT] = "creating the replication slot",
+		[DERIVE_IDLE] = "",
+		[DERIVE_LOCKING] = "waiting for a lock",
+		[DERIVE_READING] = "maintaining views",
+		[DERIVE_MOVING] = "maintaining views",
+		[DERIVE_PAUSING] = "waiting after an error"
+	};
+	DeriveActivity before = pg_atomic_read_u32(&derive_worker.db->activity);
+
+	pg_atomic_write_u32(&derive_worker.db->activity, activity);
+	if (activity == DERIVE_IDLE)
+		derive_background_idle();
+	else if (before == DERIVE_IDLE || texts[activity] != texts[before])
+		pgstat_report_activity(STATE_RUNNING, texts[activity]);
+}
+
+/* Do the views contain all that has been committed by now?  Then say so. */
+static bool
+nothing_is_lacking(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (derive_worker.unfinished || derive_stream_has_pending(derive_worker.stream) ||
+		pg_atomic_read_u64(&derive_worker.db->commits) != derive_worker.commits_seen)
+		return false;
+	pg_atomic_write_u64(&derive_worker.db->behind_since, (uint64) now);
+	return true;
+}
+
+/* For derive.worker. */
+static void
+note_error(const ErrorData *edata)
+{
+	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
+	derive_worker.db->error_at = GetCurrentTimestamp();
+	strlcpy(derive_worker.db->error, edata->message, DERIVE_ERROR_LENGTH);
+	LWLockRelease(derive_shared()->lock);
+}
+
 /* In PG_CATCH: clean up so that the loop can go on. */
 static void
 handle_error(void)
@@ -392,6 +441,7 @@ handle_error(void)
 	HOLD_INTERRUPTS();
 	MemoryContextSwitchTo(derive_worker.cxt);
 	edata = CopyErrorData();
+	note_error(edata);
 	if (derive_worker.phase == PHASE_CAPTURE && derive_worker.decoder == NULL)
 		derive_worker_note_slot_error(edata);
 	else if (derive_worker.phase == PHASE_CAPTURE)
@@ -442,6 +492,7 @@ handle_error(void)
 	derive_worker.unfinished = true;
 	if (backoff > 0)
 	{
+		derive_worker_set_activity(DERIVE_PAUSING);
 		(void) WaitLatch(MyLatch, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 backoff, derive_wait_event(DERIVE_WAIT_ERROR_PAUSE));
 		CHECK_FOR_INTERRUPTS();
@@ -605,7 +656,7 @@ idle(void)
 	timeout = derive_worker_replace_timeout(timeout);
 	timeout = derive_worker_hold_timeout(derive_worker_journals_timeout(timeout));
 
-	derive_background_idle();
+	derive_worker_set_activity(DERIVE_IDLE);
 	if (timeout > 100)
 		pgstat_report_stat(true);
 
@@ -613,9 +664,15 @@ idle(void)
 	pg_memory_barrier();
 	if (derive_stream_has_pending(derive_worker.stream) ? true : !anything_to_do())
 	{
+		bool		complete = nothing_is_lacking();
+
 		events = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						   timeout, derive_wait_event(DERIVE_WAIT_IDLE));
 		ResetLatch(MyLatch);
+
+		/* who wakes us has committed just now; when exactly, the log will say */
+		if (complete)
+			pg_atomic_write_u64(&derive_worker.db->behind_since, (uint64) GetCurrentTimestamp());
 		derive_worker_hold_idle();
 		if ((events & WL_TIMEOUT) && timeout == IDLE_MS)
 			derive_worker.look_around = true;
@@ -639,7 +696,7 @@ lock_everything(void)
 	List	   *registry;
 	Oid			busy;
 
-	pgstat_report_activity(STATE_RUNNING, "maintaining views");
+	derive_worker_set_activity(DERIVE_MOVING);
 	registry = list_make4_oid(derive_worker.registry_oid,
 							  derive_registry_table_oid("relations", false),
 							  derive_registry_table_oid("position", false),
@@ -651,7 +708,7 @@ lock_everything(void)
 	{
 		derive_background_abort();
 		MemoryContextSwitchTo(derive_worker.batch_cxt);
-		pgstat_report_activity(STATE_RUNNING, "waiting for a lock");
+		derive_worker_set_activity(DERIVE_LOCKING);
 		derive_lock_wait(busy, RowExclusiveLock, &derive_worker.db->point.blocked_on,
 						 derive_worker_lock_wait_ms());
 		return false;
@@ -809,12 +866,14 @@ run_batch(void)
 	/* capture */
 	derive_worker.phase = PHASE_CAPTURE;
 	derive_crash_guard_note(InvalidOid, "reading the log");
+	derive_worker_set_activity(DERIVE_READING);
 	DERIVE_DEBUG_POINT("batch-snapshot");
 	covered = derive_worker_capture(to);
 	DERIVE_DEBUG_POINT("batch-decoded");
 
 	/* delta */
 	derive_worker.phase = PHASE_APPLY;
+	derive_worker_set_activity(DERIVE_MOVING);
 	batch = derive_stream_batch(derive_worker.stream);
 	batch->lsn = derive_worker.decoded_upto;
 	batch->covered = covered;
@@ -879,6 +938,7 @@ run_batch(void)
 	/* notify */
 	pg_atomic_write_u64(&derive_worker.db->commits_applied, commits);
 	pg_atomic_write_u64(&derive_worker.db->covered_at, (uint64) taken_at);
+	pg_atomic_write_u64(&derive_worker.db->behind_since, (uint64) taken_at);
 	derive_worker_answer_requests();
 	derive_wait_publish(&derive_worker.db->point, covered);
 	derive_worker_notify_subscribers();

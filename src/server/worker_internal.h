@@ -158,8 +158,9 @@ typedef struct WorkerView
 	TimestampTz cancelled_at;	/* when it was cancelled; 0: it was not */
 	TimestampTz retry_at;		/* not before */
 	FullTransactionId build_xmin;	/* old rows are held from here on */
-	const char *waits_for;		/* what we have said that its build waits for;
-								 * or NULL */
+	DeriveWaitsFor waits_for;	/* what we have said that its build waits for */
+	Oid			waits_relation;
+	TimestampTz told_try_at;	/* when we have said that it is tried again */
 } WorkerView;
 
 /*
@@ -260,6 +261,9 @@ typedef struct DeriveWorker
 /* In worker.c. */
 extern DeriveWorker derive_worker;
 
+/* For people: what we are at now, with the same for pg_stat_activity. */
+extern void derive_worker_set_activity(DeriveActivity activity);
+
 
 /*
  * reading.c: the slot, the decoder and the stream
@@ -274,6 +278,9 @@ extern void derive_worker_drop_slot(void);
 
 /* Read the log up to now.  Returns how far the views will have come. */
 extern XLogRecPtr derive_worker_capture(const DerivePosition *to);
+
+/* In a batch: about when the oldest transaction committed that the views lack without it. */
+extern TimestampTz derive_worker_lacking_since(void);
 
 /*
  * Should a batch that changed nothing store its position, so that the slot can
@@ -463,9 +470,6 @@ extern void derive_worker_forget_view_state(WorkerView *view);
 
 /* The log is needed from here on by views that stand still; invalid: by none. */
 extern XLogRecPtr derive_worker_waiting_lsn(void);
-
-/* For people: the lock, and who holds it. */
-extern char *derive_worker_lock_reason(Oid relid, LOCKMODE mode);
 
 /* Lock relations in order to load the view's program; false: view->busy says which one was not free. */
 extern bool derive_worker_lock_to_load(WorkerView *view, List *relids);

@@ -217,8 +217,7 @@ derive_pause_sql(PG_FUNCTION_ARGS)
 			break;
 		case DERIVE_VIEW_READY:
 		case DERIVE_VIEW_FAILED:
-
-			row->position = derive_position_of_view(row);
+			derive_stand_still(row);
 			row->state = DERIVE_VIEW_PAUSED;
 			derive_registry_update(row);
 			break;

@@ -1,30 +1,44 @@
 /*-------------------------------------------------------------------------
  *
  * status.c
- *	  What the views derive.stats and derive.progress show.
+ *	  What the views derive.views, derive.progress, derive.worker and derive.stats show.
  *
- * Their functions, in derive_state, read shared memory and the registry, and change
- * nothing.  Whose rows a caller gets is a condition of the views.
+ * Their functions, in derive_state, read shared memory and the registry, change
+ * nothing, and wait for no lock.  What a caller may not see they leave out.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/xlog.h"
+#include "base/guard.h"
 #include "base/registry.h"
-#include "base/waiting.h"
+#include "base/rights.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "server/background.h"
 #include "server/shmem.h"
+#include "server/standing.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
 #include "utils/pg_lsn.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
 PG_FUNCTION_INFO_V1(derive_counters_sql);
 PG_FUNCTION_INFO_V1(derive_service_sql);
-PG_FUNCTION_INFO_V1(derive_builds_sql);
+PG_FUNCTION_INFO_V1(derive_standings_sql);
+PG_FUNCTION_INFO_V1(derive_size_of_sql);
+PG_FUNCTION_INFO_V1(derive_query_of_sql);
 
 
 /* derive_state.counters(): one row per view that has taken part in a batch. */
@@ -59,145 +73,202 @@ derive_counters_sql(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
+static Datum
+interval_datum(int64 us)
+{
+	Interval   *interval = palloc0(sizeof(Interval));
+
+	interval->time = Max(us, 0);
+	return IntervalPGetDatum(interval);
+}
+
 /*
- * derive_state.service(): this database's worker, and how far behind it is.
- * Nothing is behind as long as no transaction has committed since the last
- * batch's snapshot; otherwise everything since that snapshot may be.
+ * derive_state.service(): the worker of this database.  Its last error may have values
+ * of tables in it.
  */
 Datum
 derive_service_sql(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	DeriveDatabase *db = derive_database_mine();
-	XLogRecPtr	applied;
-	TimestampTz covered_at;
-	bool		current;
-	int			pid;
-	Datum		values[4];
-	bool		nulls[4] = {false};
+	DeriveService service;
+	bool		may_see = has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS);
+	Datum		values[7] = {0};
+	bool		nulls[7] = {false};
 
 	InitMaterializedSRF(fcinfo, 0);
-	if (db == NULL)
+	if (!derive_service_look(&service))
 		return (Datum) 0;
-
-	LWLockAcquire(derive_shared()->lock, LW_SHARED);
-	pid = (int) db->worker_pid;
-	LWLockRelease(derive_shared()->lock);
-	applied = pg_atomic_read_u64(&db->point.applied_lsn);
-	covered_at = (TimestampTz) pg_atomic_read_u64(&db->covered_at);
-	current = pg_atomic_read_u64(&db->commits) == pg_atomic_read_u64(&db->commits_applied) &&
-		pid != 0;
-
-	values[0] = Int32GetDatum(pid);
-	nulls[0] = (pid == 0);
-	values[1] = LSNGetDatum(applied);
-	nulls[1] = XLogRecPtrIsInvalid(applied);
-	values[2] = Int64GetDatum(current ? 0 : (int64) (GetXLogInsertRecPtr() - applied));
-	nulls[2] = XLogRecPtrIsInvalid(applied);
-	if (covered_at == 0)
-		nulls[3] = true;
-	else
-	{
-		Interval   *lag = palloc0(sizeof(Interval));
-
-		lag->time = current ? 0 : Max(GetCurrentTimestamp() - covered_at, 0);
-		values[3] = IntervalPGetDatum(lag);
-	}
+	values[0] = Int32GetDatum(service.pid);
+	nulls[0] = (service.pid == 0);
+	values[1] = CStringGetTextDatum(service.state);
+	nulls[2] = (service.activity == NULL);
+	if (!nulls[2])
+		values[2] = CStringGetTextDatum(service.activity);
+	values[3] = LSNGetDatum(service.lsn);
+	nulls[3] = nulls[4] = XLogRecPtrIsInvalid(service.lsn);
+	if (!nulls[4])
+		values[4] = Int64GetDatum(service.current ? 0 : (int64) (GetXLogInsertRecPtr() - service.lsn));
+	nulls[5] = (service.error_at == 0 || !may_see);
+	if (!nulls[5])
+		values[5] = CStringGetTextDatum(service.error);
+	values[6] = TimestampTzGetDatum(service.error_at);
+	nulls[6] = (service.error_at == 0);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	return (Datum) 0;
 }
 
-/* What a view waits for that is to be built and has no builder. */
-static const char *
-what_it_waits_for(const DeriveViewRow *row)
+static Datum
+pids_datum(List *pids)
 {
-	DeriveShared *shared = derive_shared();
-	DeriveDatabase *db = derive_database_mine();
-	DeriveStats stats;
-	bool		alive;
-	bool		no_process;
-	bool		reading;
+	Datum	   *values = palloc(sizeof(Datum) * list_length(pids));
+	ListCell   *lc;
 
-	if (shared == NULL)
-		return "pg_derive (shared_preload_libraries)";
-	if (db == NULL)
-		return "a worker (pg_derive.max_databases)";
-	LWLockAcquire(shared->lock, LW_SHARED);
-	alive = db->worker_pid != 0;
-	no_process = db->no_process;
-	reading = db->reading;
-	LWLockRelease(shared->lock);
-	if (!alive)
-		return no_process ? "a process (max_worker_processes)" : "a worker";
-	if (!reading)
-		return "the replication slot";
-	if (derive_waiting_get(row->relid) != NULL)
-		return "what derive.views says";
-	if (row->state == DERIVE_VIEW_CATCHUP)
-		return "the next batch";
-	if (derive_stats_get(row->relid, &stats) && stats.waits_for[0] != '\0')
-		return pstrdup(stats.waits_for);
-	return "its turn";
+	foreach(lc, pids)
+		values[foreach_current_index(lc)] = Int32GetDatum(lfirst_int(lc));
+	return PointerGetDatum(construct_array(values, list_length(pids), INT4OID, sizeof(int32), true, TYPALIGN_INT));
 }
 
-/* Is it to be built, or to take the place of another view? */
-static bool
-is_to_come(const DeriveViewRow *row)
+/* How much of the query has been run, in percent?  Below 0: not known. */
+static double
+percent_done(const DeriveStanding *standing)
 {
-	return row->state == DERIVE_VIEW_BUILDING || row->state == DERIVE_VIEW_CATCHUP ||
-		(row->state == DERIVE_VIEW_READY && OidIsValid(row->replaces));
+	double		done = standing->blocks_total > 0 ? standing->blocks_done : standing->tuples_done;
+	double		total = standing->blocks_total > 0 ? standing->blocks_total : standing->tuples_total;
+
+	if (total == 0 || done == 0)
+		return -1;
+	return Min(done / total, 0.99) * 100;	/* both are estimates */
 }
 
-/* derive_state.builds(): the builders at work in this database, and who waits for one. */
+/*
+ * derive_state.standings(): one row per view.  State and position are to fit, so it
+ * sees our catalog as the query that calls it does.
+ */
 Datum
-derive_builds_sql(PG_FUNCTION_ARGS)
+derive_standings_sql(PG_FUNCTION_ARGS)
 {
+	enum
+	{
+		VIEW, STATE, WAITING_FOR, SINCE, LAG, PID, PHASE, LOCKERS_TOTAL, LOCKERS_DONE, BLOCKED_BY,
+		BLOCKS_TOTAL, BLOCKS_DONE, TUPLES_TOTAL, TUPLES_DONE, PERCENT, REMAINING, STARTED_AT, NCOLUMNS
+	};
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	DeriveShared *shared = derive_shared();
-	List	   *built = NIL;
+	TimestampTz now = GetCurrentTimestamp();
 	ListCell   *lc;
 
 	InitMaterializedSRF(fcinfo, 0);
-	for (int i = 0; shared != NULL && i < DERIVE_MAX_BUILD_SLOTS; i++)
+	foreach(lc, derive_standings(GetActiveSnapshot()))
 	{
-		DeriveBuild *build = &shared->builds[i];
-		char		phase[DERIVE_PHASE_LENGTH];
-		Datum		values[6];
-		bool		nulls[6] = {false};
-		uint64		total;
-		bool		used;
+		DeriveStanding *standing = lfirst(lc);
+		DeriveReason *reason = &standing->reason;
+		const char *waiting_for = derive_reason_text(standing);
+		double		percent = percent_done(standing);
+		int			lockers = Max(reason->lockers, list_length(reason->blockers));
+		Datum		values[NCOLUMNS] = {0};
+		bool		nulls[NCOLUMNS] = {false};
 
-		LWLockAcquire(shared->lock, LW_SHARED);
-		used = OidIsValid(build->view) && build->dboid == MyDatabaseId;
-		values[0] = ObjectIdGetDatum(build->view);
-		values[1] = Int32GetDatum((int) build->pid);
-		nulls[1] = (build->pid == 0);
-		strlcpy(phase, build->phase, sizeof(phase));
-		values[5] = TimestampTzGetDatum(build->started_at);
-		LWLockRelease(shared->lock);
-		if (!used)
-			continue;
+		values[VIEW] = ObjectIdGetDatum(standing->row->relid);
+		values[STATE] = CStringGetTextDatum(standing->state);
+		if (waiting_for != NULL)
+			values[WAITING_FOR] = CStringGetTextDatum(waiting_for);
+		nulls[WAITING_FOR] = (waiting_for == NULL);
+		values[SINCE] = TimestampTzGetDatum(standing->since);
+		values[LAG] = interval_datum(standing->behind_since == 0 ? 0 : now - standing->behind_since);
+		nulls[LAG] = !standing->lag_known;
 
-		values[2] = CStringGetTextDatum(phase);
-		values[3] = Int64GetDatum((int64) pg_atomic_read_u64(&build->tuples_done));
-		total = pg_atomic_read_u64(&build->tuples_total);
-		values[4] = Int64GetDatum((int64) total);
-		nulls[4] = (total == 0);
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
-		built = lappend_oid(built, DatumGetObjectId(values[0]));
-	}
-
-	foreach(lc, derive_registry_all())
-	{
-		DeriveViewRow *row = lfirst(lc);
-		Datum		values[6] = {0};
-		bool		nulls[6] = {false, true, false, true, true, true};
-
-		if (!is_to_come(row) || list_member_oid(built, row->relid))
-			continue;
-		values[0] = ObjectIdGetDatum(row->relid);
-		values[2] = CStringGetTextDatum(psprintf("waiting for %s", what_it_waits_for(row)));
+		values[PID] = Int32GetDatum(standing->pid);
+		nulls[PID] = (standing->pid == 0);
+		if (standing->phase != NULL)
+			values[PHASE] = CStringGetTextDatum(standing->phase);
+		else if (waiting_for != NULL)
+			values[PHASE] = CStringGetTextDatum(psprintf("waiting for %s", waiting_for));
+		nulls[PHASE] = (standing->phase == NULL && waiting_for == NULL);
+		values[LOCKERS_TOTAL] = Int64GetDatum(lockers);
+		values[LOCKERS_DONE] = Int64GetDatum(lockers - list_length(reason->blockers));
+		nulls[LOCKERS_TOTAL] = nulls[LOCKERS_DONE] = (lockers == 0);
+		nulls[BLOCKED_BY] = (reason->blockers == NIL);
+		if (!nulls[BLOCKED_BY])
+			values[BLOCKED_BY] = pids_datum(reason->blockers);
+		values[BLOCKS_TOTAL] = Int64GetDatum((int64) standing->blocks_total);
+		values[BLOCKS_DONE] = Int64GetDatum((int64) standing->blocks_done);
+		nulls[BLOCKS_TOTAL] = nulls[BLOCKS_DONE] = (standing->blocks_total == 0);
+		values[TUPLES_TOTAL] = Int64GetDatum((int64) standing->tuples_total);
+		nulls[TUPLES_TOTAL] = (standing->tuples_total == 0);
+		values[TUPLES_DONE] = Int64GetDatum((int64) standing->tuples_done);
+		nulls[TUPLES_DONE] = (standing->pid == 0);
+		values[PERCENT] = Int32GetDatum((int) percent);
+		nulls[PERCENT] = (percent < 0);
+		nulls[REMAINING] = (percent < 1);
+		if (percent >= 1)
+			values[REMAINING] = interval_datum((int64) ((now - standing->phase_at) * (100 - percent) / percent));
+		values[STARTED_AT] = TimestampTzGetDatum(standing->started_at);
+		nulls[STARTED_AT] = (standing->started_at == 0);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	return (Datum) 0;
+}
+
+
+/* ----------------------------------------------------------------
+ *		What is read of relations, if nobody has locked them
+ * ----------------------------------------------------------------
+ */
+
+/* derive_state.size_of(view): bytes of the view and all that is kept for it; NULL: some of it is locked. */
+Datum
+derive_size_of_sql(PG_FUNCTION_ARGS)
+{
+	Oid			view = PG_GETARG_OID(0);
+	List	   *relids = lcons_oid(view, derive_registry_relations(view));
+	int64		size = 0;
+	ListCell   *lc;
+
+	foreach(lc, relids)
+	{
+		Oid			relid = lfirst_oid(lc);
+		bool		is_index = get_rel_relkind(relid) == RELKIND_INDEX;
+
+		if (is_index)
+			continue;			/* is one of the view's */
+		if (!ConditionalLockRelationOid(relid, AccessShareLock))
+			PG_RETURN_NULL();
+		if (get_rel_name(relid) != NULL)
+			size += DatumGetInt64(DirectFunctionCall1(pg_total_relation_size, ObjectIdGetDatum(relid)));
+		UnlockRelationOid(relid, AccessShareLock);
+	}
+	PG_RETURN_INT64(size);
+}
+
+typedef struct Definition
+{
+	Oid			view;
+	text	   *query;			/* NULL: something is locked */
+} Definition;
+
+static void
+read_definition(void *arg)
+{
+	Definition *definition = arg;
+	Oid			busy;
+
+	if (derive_lock_definition(definition->view, &busy))
+		definition->query = DatumGetTextPP(DirectFunctionCall1(pg_get_viewdef, ObjectIdGetDatum(definition->view)));
+}
+
+/*
+ * derive_state.query_of(view): its query, for those who may see it.  NULL also while
+ * somebody has locked what it reads: who looks is likely to look for just that, and
+ * must not wait.
+ */
+Datum
+derive_query_of_sql(PG_FUNCTION_ARGS)
+{
+	Definition	definition = {PG_GETARG_OID(0), NULL};
+
+	if (get_rel_name(definition.view) == NULL || !derive_may_see_errors(definition.view))
+		PG_RETURN_NULL();
+	derive_undone(read_definition, &definition);
+	if (definition.query == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(definition.query);
 }

@@ -55,7 +55,7 @@ BEGIN; SAVEPOINT s; SELECT derive.create_view('never', 'SELECT a FROM together')
 });
 wait_derived($node, 'table, rows and view in one transaction');
 is_exact($node, 'one transaction');
-is($node->safe_psql('postgres', q{SELECT count(*) FROM derive.views WHERE name::text = 'never'}), '0', 'rolled back declaration');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM derive_state.view_states WHERE name::text = 'never'}), '0', 'rolled back declaration');
 
 # The same view twice, one after the other
 ($rc, $out, $err) = $node->psql('postgres', q{SELECT derive.create_view('b1', 'SELECT 1 AS one FROM big')});
@@ -76,7 +76,7 @@ wait_derived($node, 'taken over');
 is_exact($node, 'taken over');
 $node->safe_psql('postgres', q{SELECT derive.release('mine'); DELETE FROM big WHERE g = 1});
 wait_derived($node);
-is($node->safe_psql('postgres', q{SELECT count(*) FROM derive.views WHERE name::text LIKE '%mine'}), '0', 'released');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM derive_state.view_states WHERE name::text LIKE '%mine'}), '0', 'released');
 is($node->safe_psql('postgres', q{SELECT n > 0 FROM mine WHERE g = 1}), 't', 'the released view stands still');
 $node->safe_psql('postgres', 'REFRESH MATERIALIZED VIEW CONCURRENTLY mine; DROP MATERIALIZED VIEW mine');
 

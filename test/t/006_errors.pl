@@ -65,7 +65,7 @@ wait_derived($node, 'a replaced function');
 is_exact($node, 'a replaced function, after repair');
 $node->safe_psql('postgres', 'DROP FUNCTION twice CASCADE');
 wait_derived($node, 'a dropped function takes its view along');
-is($node->safe_psql('postgres', q{SELECT count(*) FROM derive.views WHERE name::text = 'doubled'}), '0', 'it is gone');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM derive_state.view_states WHERE name::text = 'doubled'}), '0', 'it is gone');
 
 # pause stands still, waits are refused, resume catches up
 $node->safe_psql('postgres', q{SELECT derive.pause('by_branch'); UPDATE accounts SET balance = balance + 1 WHERE id < 1000});

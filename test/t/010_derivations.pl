@@ -81,9 +81,9 @@ sub all_right
 {
 	my ($label, @traces) = @_;
 	wait_derived($node, "$label: caught up");
-	is($node->safe_psql('postgres', q{SELECT name, state, error FROM derive.views WHERE state <> 'ready'}), '', "$label: all ready");
+	is($node->safe_psql('postgres', q{SELECT name, state, error FROM derive_state.view_states WHERE state <> 'ready'}), '', "$label: all ready");
 	is( $node->safe_psql('postgres', q{
-		WITH v AS MATERIALIZED (SELECT view FROM derive.views WHERE name NOT IN ('log', 'young_log')),
+		WITH v AS MATERIALIZED (SELECT view FROM derive_state.view_states WHERE name NOT IN ('log', 'young_log')),
 			o AS MATERIALIZED (SELECT view, oracle(view) FROM v)
 		SELECT * FROM o WHERE oracle <> 0}), '', "$label: views equal their definitions");
 	is($node->safe_psql('postgres', 'SELECT * FROM derive.verify() WHERE missing <> 0 OR extra <> 0'), '', "$label: derive.verify()");

@@ -92,7 +92,7 @@ DELETE FROM clicks WHERE who = 'bob';
 	$node->safe_psql('postgres', 'REVOKE SELECT (branch) ON accounts FROM reader; COMMENT ON MATERIALIZED VIEW readers IS $$compile it again$$');
 	kill('TERM', worker_pid($node));
 	derive_wait_state($node, 'readers', 'failed', "$order: a right was taken away");
-	like($node->safe_psql('postgres', q{SELECT error FROM derive.views WHERE name = 'readers'}), qr/permission denied for table accounts/, "$order: and the reason");
+	like($node->safe_psql('postgres', q{SELECT error FROM derive_state.view_states WHERE name = 'readers'}), qr/permission denied for table accounts/, "$order: and the reason");
 	$node->safe_psql('postgres', 'GRANT SELECT (branch) ON accounts TO reader; SELECT derive.repair($$readers$$)');
 	is_exact($node, "$order: the right is back");
 

@@ -34,7 +34,7 @@ sub log_says
 
 sub states
 {
-	return $node->safe_psql('postgres', q{SELECT string_agg(name || ' ' || state, ', ' ORDER BY name) FROM derive.views});
+	return $node->safe_psql('postgres', q{SELECT string_agg(name || ' ' || state, ', ' ORDER BY name) FROM derive_state.view_states});
 }
 
 sub crashes
@@ -74,7 +74,7 @@ SKIP:
 	is(crashes(slurp_file($node->logfile, $offset)), 0, 'no crash');
 
 	set_debug_point($node, '');
-	$node->safe_psql('postgres', q{SELECT derive.resume(view) FROM derive.views WHERE name <> 'names'});
+	$node->safe_psql('postgres', q{SELECT derive.resume(view) FROM derive_state.view_states WHERE name <> 'names'});
 	$node->safe_psql('postgres', q{SELECT derive.repair('names')});
 	wait_derived($node, 'resumed');
 	is_exact($node, 'resumed');
@@ -136,7 +136,7 @@ SKIP:
 	$node->safe_psql('postgres', 'UPDATE accounts SET balance = 4 WHERE id = 1');
 	log_says(qr/all maintained views of database "postgres" are computed anew: a record of the log at .* could not be decoded: debug point "decode-record" was reached/,
 		$offset, 'a record that cannot be decoded');
-	like($node->safe_psql('postgres', q{SELECT state || ': ' || waiting_for FROM derive.views WHERE name = 'joined'}), qr/^rebuilding: .*could not be decoded: debug point/, 'the view says so');
+	like($node->safe_psql('postgres', q{SELECT state || ': ' || waiting_for FROM derive_state.view_states WHERE name = 'joined'}), qr/^rebuilding: .*could not be decoded: debug point/, 'the view says so');
 	set_debug_point($node, '');
 	wait_derived($node, 'computed anew');
 	is_exact($node, 'computed anew');
@@ -238,7 +238,8 @@ ok($node->poll_query_until('other', q{SELECT count(*) = 0 FROM pg_replication_sl
 
 $node->safe_psql('other', q{SELECT pg_create_logical_replication_slot('pg_derive_' || oid, 'test_decoding') FROM pg_database WHERE datname = 'other'});
 $node->safe_psql('other', q{CREATE EXTENSION pg_derive; SELECT derive.create_view('w', 'SELECT count(*) FROM t')});
-is($node->safe_psql('other', q{SELECT view, pid, phase FROM derive.progress}), 'w||waiting for the replication slot', 'progress says what a view waits for');
+ok($node->poll_query_until('other', q{SELECT view = 'w'::regclass AND pid IS NULL AND phase ~ 'waiting for the replication slot: replication slot "pg_derive_\d+" is in the way' FROM derive.progress}),
+	'progress says what a view waits for');
 ($rc, $out, $err) = $node->psql('other', q{SELECT derive.wait(timeout => '30 s')});
 like($err, qr/cannot read the log: replication slot "pg_derive_\d+" is in the way of pg_derive\nHINT:  Drop the slot with pg_drop_replication_slot/, 'derive.wait() says what is in the way');
 $node->safe_psql('other', q{SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = 'other'});
@@ -346,7 +347,7 @@ $node->safe_psql('other', q{BEGIN; SELECT derive.maintain('m'); PREPARE TRANSACT
 $node->safe_psql('late', q{SELECT derive.maintain('v'); SELECT derive.wait('v', '60s')});
 ($rc, $out, $err) = $node->psql('other', q{COMMIT PREPARED 'p'});
 like($err, qr/WARNING:  the views of this database wait until fewer databases have maintained views\nHINT:.*max_databases/, 'a prepared transaction comes too late');
-is($node->safe_psql('other', 'SELECT phase FROM derive.progress'), 'waiting for a worker (pg_derive.max_databases)', 'progress says what its view waits for');
+is($node->safe_psql('other', 'SELECT phase FROM derive.progress'), 'waiting for a place among the databases (pg_derive.max_databases)', 'progress says what its view waits for');
 $node->safe_psql('late', 'SELECT derive.release(view) FROM derive.views');
 ok($node->poll_query_until('other', q{SELECT state = 'ready' FROM derive.views}), 'a place that becomes free is taken');
 $node->safe_psql('other', 'SELECT derive.release(view) FROM derive.views');
@@ -361,7 +362,7 @@ $node->restart;
 worker_pid($node, $_) for qw(template closed late);
 $offset = -s $node->logfile;
 $node->safe_psql('late', q{SELECT derive.create_view('w', 'SELECT a FROM t')});
-ok($node->poll_query_until('late', q{SELECT phase = 'waiting for a process (max_worker_processes)' FROM derive.progress}), 'no process is left');
+ok($node->poll_query_until('late', q{SELECT phase = 'waiting for a background worker (max_worker_processes)' FROM derive.progress}), 'no process is left');
 # it tries each second
 usleep(3_000_000);
 my @lines = slurp_file($node->logfile, $offset) =~ /no background worker left/g;

@@ -45,8 +45,8 @@ sub is_right
 {
 	my ($label) = @_;
 	wait_derived($node, "$label: caught up");
-	is(sql(q{SELECT name, state, error FROM derive.views WHERE state <> 'ready'}), '', "$label: all are ready");
-	is( sql(q{WITH v AS MATERIALIZED (SELECT name, view FROM derive.views WHERE name !~ 'history|topic'),
+	is(sql(q{SELECT name, state, error FROM derive_state.view_states WHERE state <> 'ready'}), '', "$label: all are ready");
+	is( sql(q{WITH v AS MATERIALIZED (SELECT name, view FROM derive_state.view_states WHERE name !~ 'history|topic'),
 		o AS MATERIALIZED (SELECT name, oracle(view) FROM v) SELECT * FROM o WHERE oracle <> 0}),
 		'', "$label: every view equals its query");
 	is(sql('SELECT * FROM derive.verify() WHERE missing <> 0 OR extra <> 0'), '', "$label: derive.verify()");

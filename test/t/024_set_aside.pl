@@ -74,13 +74,13 @@ $locker->query_safe('BEGIN; CREATE INDEX names_id ON names (id)');
 $node->safe_psql('postgres', 'INSERT INTO named VALUES (1, 1)');
 $node->safe_psql('postgres', q{SELECT derive.wait('other', timeout => '60s')});
 is($node->safe_psql('postgres', q{SELECT state FROM derive.views WHERE view = 'names'::regclass}), 'waiting', 'it stands still');
-my $stands_at = $node->safe_psql('postgres', q{SELECT lsn FROM derive.views WHERE view = 'names'::regclass});
+my $stands_at = $node->safe_psql('postgres', q{SELECT lsn FROM derive_state.view_states WHERE view = 'names'::regclass});
 $node->safe_psql('postgres', 'ALTER TABLE named RENAME a TO b');
 ok($node->poll_query_until('postgres', qq{WITH i AS (INSERT INTO y SELECT count(*), 1 FROM y) SELECT confirmed_flush_lsn > '$stands_at' FROM pg_replication_slots}),
 	'another name: it need not come back from there');
 $node->safe_psql('postgres', 'ALTER TABLE named RENAME b TO a; INSERT INTO named VALUES (2, 2)');
 $node->safe_psql('postgres', q{SELECT derive.wait('other', timeout => '60s')});
-is($node->safe_psql('postgres', q{SELECT state FROM derive.views WHERE view = 'names'::regclass}), 'rebuilding', 'the old name: nor can it');
+is($node->safe_psql('postgres', q{SELECT state FROM derive_state.view_states WHERE view = 'names'::regclass}), 'rebuilding', 'the old name: nor can it');
 $locker->query_safe('ROLLBACK');
 all_exact('another name and back');
 unlike(slurp_file($node->logfile), qr/somebody else has read/, 'nobody else is blamed for it');
@@ -138,11 +138,11 @@ $node->safe_psql('postgres', 'DELETE FROM named WHERE id = 1');
 $node->safe_psql('postgres', q{SELECT derive.wait('other', timeout => '60s')});
 $node->safe_psql('postgres', q{INSERT INTO y SELECT count(*), 1 FROM y; SELECT derive.wait('other', timeout => '60s')});
 $node->safe_psql('postgres', q{SELECT derive.subscribe('names', 'reader')});
-is($node->safe_psql('postgres', q{SELECT DISTINCT p.operation, p.lsn = v.lsn FROM derive.poll('reader', timeout => '30s') p, derive.views v WHERE v.view = 'names'::regclass}),
+is($node->safe_psql('postgres', q{SELECT DISTINCT p.operation, p.lsn = v.lsn FROM derive.poll('reader', timeout => '30s') p, derive_state.view_states v WHERE v.view = 'names'::regclass}),
 	'initial|t', 'a new subscriber is told what a waiting view contains');
 $locker->query_safe('ROLLBACK');
 wait_derived($node, 'subscribed');
-is($node->safe_psql('postgres', q{SELECT p.operation, p.old->>'id', p.lsn <= v.lsn FROM derive.poll('reader', timeout => '30s') p, derive.views v WHERE v.view = 'names'::regclass}),
+is($node->safe_psql('postgres', q{SELECT p.operation, p.old->>'id', p.lsn <= v.lsn FROM derive.poll('reader', timeout => '30s') p, derive_state.view_states v WHERE v.view = 'names'::regclass}),
 	'delete|1|t', 'and gets what it missed');
 
 # The log tells of long waits only.
@@ -226,7 +226,7 @@ SELECT pg_reload_conf();
 all_exact('pairs');
 $locker->query_safe('BEGIN; CREATE INDEX pairs_k ON pairs (k)');
 $node->safe_psql('postgres', 'UPDATE u SET n = n + 1; UPDATE w SET n = n + 1; UPDATE y SET g = g + 1');
-$node->poll_query_until('postgres', q{SELECT state = 'waiting' FROM derive.views WHERE name = 'pairs'});
+$node->poll_query_until('postgres', q{SELECT state = 'waiting' FROM derive_state.view_states WHERE name = 'pairs'});
 $holder->query_safe(q{SELECT pg_advisory_lock(hashtext('batch-applied'))});
 set_debug_point($node, 'batch-applied:wait');
 $node->safe_psql('postgres', 'UPDATE y SET g = g + 1');

@@ -344,12 +344,12 @@ my $elsewhere = background($node, db => 'other');
 my $xid = $elsewhere->query_safe('BEGIN; SELECT pg_current_xact_id()::xid');
 change();
 $node->safe_psql('postgres', q{SELECT derive.wait('other', timeout => '60s')});
-is($node->safe_psql('postgres', q{SELECT pg_snapshot_xmin(position) FROM derive.views WHERE view = 'other'::regclass}), $xid,
+is($node->safe_psql('postgres', q{SELECT pg_snapshot_xmin(position) FROM derive_state.view_states WHERE view = 'other'::regclass}), $xid,
 	'the position has the xmin of the transaction elsewhere');
 $locker->query_safe('BEGIN; LOCK TABLE pair_lock IN ACCESS EXCLUSIVE MODE');
 $node->safe_psql('postgres', 'UPDATE pair_x SET v = v + 1; UPDATE pair_y SET w = w + 1000');
 derive_wait_state($node, 'pairs', 'waiting');
-is($node->safe_psql('postgres', q{SELECT pg_snapshot_xmin(position) FROM derive.views WHERE view = 'pairs'::regclass}), $xid,
+is($node->safe_psql('postgres', q{SELECT pg_snapshot_xmin(position) FROM derive_state.view_states WHERE view = 'pairs'::regclass}), $xid,
 	'and so has that of the view');
 $holder->query_until(qr/begun/, "\\echo begun\nBEGIN; LOCK TABLE pair_lock IN ACCESS EXCLUSIVE MODE;\n");
 $node->poll_query_until('postgres', 'SELECT count(*) = 1 FROM pg_locks WHERE NOT granted') or die 'nobody waits for the lock';

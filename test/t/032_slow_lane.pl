@@ -147,7 +147,7 @@ for my $point (qw(lane-locked lane-snapshot lane-computed-whole lane-before-comm
 	is(sql('SELECT md5(string_agg(whole::text, NULL ORDER BY g)) FROM whole'), $old, "$point: it stays as it is");
 	is(sql('SELECT max(abs(nothing)) FROM over'), '0', "$point: and so does one over it and others");
 	is( sql(q{SELECT v.state, v.lsn < i.lsn, pg_snapshot_xmax(v.position) < pg_snapshot_xmax(i.position), s.lag_bytes > 0, s.lag > '0'
-			FROM derive.views v JOIN derive.stats s USING (view), derive.views i WHERE v.view = 'whole'::regclass AND i.view = 'inc'::regclass}),
+			FROM derive_state.view_states v JOIN derive.stats s USING (view), derive_state.view_states i WHERE v.view = 'whole'::regclass AND i.view = 'inc'::regclass}),
 		'ready|t|t|t|t', "$point: and says so");
 	let_lane_go();
 	all_exact("$point: later");
@@ -266,7 +266,7 @@ like([ $node->psql('postgres', q{SELECT derive.wait('quotient', timeout => '60 s
 like([ $node->psql('postgres', q{SELECT derive.wait('over_quotient', timeout => '60 s')}) ]->[2],
 	qr/The error was: view "quotient", which it reads, could not be computed/, 'also of a view over it');
 is(sql(q{SELECT state, error, waiting_for FROM derive.views WHERE view = 'quotient'::regclass}),
-	'waiting|division by zero|another try, after an error: division by zero', 'it is in derive.views');
+	'failed|division by zero|another try, or a change of what it reads', 'it is in derive.views');
 like([ $node->psql('postgres', q{SELECT derive.repair('quotient')}) ]->[2], qr/division by zero/, 'no repair helps');
 is(sql('SELECT count(*) FROM quotient'), '20', 'it stays as it was');
 change();

@@ -56,7 +56,7 @@ is_exact($node, 'after a crash');
 
 # More go than are kept.  The others go on, and it is right again when it can be read.
 sql("DELETE FROM t WHERE n > 4000");
-ok($node->poll_query_until('postgres', q{SELECT state <> 'ready' FROM derive.views WHERE name = 'first'}),
+ok($node->poll_query_until('postgres', q{SELECT state <> 'ready' FROM derive_state.view_states WHERE name = 'first'}),
 	'a view whose rows cannot be read is set aside');
 sql("UPDATE t SET k = 7 WHERE id = 5");
 is(sql(q{SELECT derive.wait('groups', timeout => '60 s')}), 't', 'others go on');

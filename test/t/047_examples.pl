@@ -23,7 +23,7 @@ foreach my $page (glob("$tester->{root}/examples/*/README.md"))
 	# what a block shows as a file is run by the blocks after it, by its name
 	run_page($tester, $page);
 	wait_derived($node, "$name: views caught up", $name);
-	is($node->safe_psql($name, q{SELECT view, state, error FROM derive.views WHERE state <> 'ready'}), '', "$name: every view is ready");
+	is($node->safe_psql($name, q{SELECT view, state, error FROM derive_state.view_states WHERE state <> 'ready'}), '', "$name: every view is ready");
 	is($node->safe_psql($name, q{SELECT * FROM derive.verify() WHERE missing <> 0 OR extra <> 0}), '', "$name: every view equals its query");
 
 	my $text = slurp_file($page);

@@ -48,7 +48,7 @@ SELECT run_one('', jsonb_build_object('sql', s)) FROM unnest(ARRAY['SELECT curre
 	'SELECT count(*) FROM misbehaving.t', 'SELECT count(*) FROM t', 'SET ROLE postgres', 'SELECT 1/0', 'COMMIT']) s;
 
 -- Maintained: the view fails, others go on.
-CREATE VIEW states AS SELECT name, state, error FROM derive.views WHERE schema = 'misbehaving';
+CREATE VIEW states AS SELECT name, state, error FROM derive_state.view_states WHERE schema = 'misbehaving';
 SELECT derive.create_view('good', 'mirror', '{t}');
 SELECT derive.create_view('never', 'misbehaving', '{t}', options => '{"fail": "apply"}');
 SELECT derive.wait('never', timeout => '60 s');

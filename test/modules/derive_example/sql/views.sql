@@ -11,13 +11,13 @@ SELECT derive.create_view('frequent', 'SELECT upper(word) AS word, n FROM words 
 SELECT derive.create_view('copies', 'mirror', '{words, frequent}', key => '{source, word}');
 SELECT derive.create_view('counted', 'SELECT source, count(*), sum(n) FROM copies GROUP BY source');
 SELECT derive.create_view('log', 'trace', '{t, words}');
-SELECT view, oracle(view) FROM derive.views WHERE name <> 'log' AND schema = 'views' ORDER BY 1;
+SELECT view, oracle(view) FROM derive_state.view_states WHERE name <> 'log' AND schema = 'views' ORDER BY 1;
 SELECT * FROM copies ORDER BY source, word COLLATE "C";
 INSERT INTO t VALUES (21, 'word1', 0), (22, 'word1 word2', 3);
 UPDATE t SET g = 0 WHERE id = 22;
 UPDATE t SET body = body || ' more' WHERE id <= 4;
 DELETE FROM t WHERE id % 5 = 0;
-SELECT view, oracle(view) FROM derive.views WHERE name <> 'log' AND schema = 'views' ORDER BY 1;
+SELECT view, oracle(view) FROM derive_state.view_states WHERE name <> 'log' AND schema = 'views' ORDER BY 1;
 SELECT * FROM copies ORDER BY source, word COLLATE "C";
 SELECT * FROM counted ORDER BY 1;
 -- what a trace sees of a view has no transaction
@@ -25,7 +25,7 @@ SELECT operation, source, old, new, xid IS NULL AS of_view FROM log WHERE operat
 ORDER BY n;
 TRUNCATE t;
 INSERT INTO t VALUES (1, 'after', 1);
-SELECT view, oracle(view) FROM derive.views WHERE name <> 'log' AND schema = 'views' ORDER BY 1;
+SELECT view, oracle(view) FROM derive_state.view_states WHERE name <> 'log' AND schema = 'views' ORDER BY 1;
 SELECT * FROM copies ORDER BY source, word COLLATE "C";
 
 -- One of them is computed anew; those above follow.
@@ -34,11 +34,11 @@ INSERT INTO t SELECT i, 'x' || i % 3, 1 FROM generate_series(2, 30) i;
 SELECT derive.pause('words');
 INSERT INTO t VALUES (31, 'not seen yet', 1);
 SELECT derive.resume('words');
-SELECT view, oracle(view) FROM derive.views WHERE name <> 'log' AND schema = 'views' ORDER BY 1;
+SELECT view, oracle(view) FROM derive_state.view_states WHERE name <> 'log' AND schema = 'views' ORDER BY 1;
 SELECT * FROM derive.verify('words');
 
 -- Lists
-SELECT name, state, query LIKE '%derive.apply(%' AS by_derivation, error FROM derive.views WHERE schema = 'views' ORDER BY name;
+SELECT name, state, query LIKE '%derive.apply(%' AS by_derivation, error FROM derive_state.view_states WHERE schema = 'views' ORDER BY name;
 SELECT name, state, batches > 0 AS batches, changes_in > 0 AS changes, rows_inserted > 0 AS inserted FROM derive.stats WHERE schema = 'views' ORDER BY name;
 SELECT count(*) FROM derive.progress;
 SELECT * FROM derive.explain('copies');
@@ -51,7 +51,7 @@ ALTER TABLE t RENAME TO "T able";
 ALTER MATERIALIZED VIEW words RENAME TO "W'ords";
 ALTER MATERIALIZED VIEW "W'ords" SET SCHEMA public;
 INSERT INTO "T able" VALUES (40, 'renamed', 1);
-SELECT view, oracle(view) FROM derive.views WHERE name <> 'log' ORDER BY 1;
+SELECT view, oracle(view) FROM derive_state.view_states WHERE name <> 'log' ORDER BY 1;
 SELECT derive.create_view('again', 'mirror', '{"\"T able\""}');
 SELECT oracle('again');
 

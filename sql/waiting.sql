@@ -53,9 +53,30 @@ SELECT derive.wait();
 SELECT view, missing, extra FROM derive.verify() ORDER BY view::text;
 SELECT * FROM derive.progress;
 
+-- a view over one that stands still, and one over that, have come as far as they can, which is not all
+SELECT derive.create_view('over', 'SELECT count(*) AS n FROM theirs');
+SELECT derive.create_view('over_over', 'SELECT n + 1 AS n FROM over');
+SELECT derive.wait();
+INSERT INTO t VALUES (0), (5);
+SELECT derive.wait();
+SELECT derive.wait('over_over');
+SELECT n, (SELECT count(*) FROM t) AS t FROM over;
+SELECT view, state, regexp_replace(waiting_for, 'at .*', 'at ..') AS waiting_for, lag > '0' AS lags, error FROM derive.views ORDER BY view::text;
+GRANT SELECT ON over_over TO derive_waiting_other;
+SET ROLE derive_waiting_other;
+SELECT derive.wait('over_over');
+SELECT derive.wait();
+RESET ROLE;
+DELETE FROM t WHERE a = 0;
+SELECT derive.repair('theirs');
+SELECT derive.wait();
+SELECT derive.wait('over_over');
+SELECT n, (SELECT count(*) FROM t) AS t FROM over;
+SELECT view, missing, extra FROM derive.verify() ORDER BY view::text;
+
 -- a view that waits for another one
 SELECT derive.pause('ours');
-DROP MATERIALIZED VIEW theirs;
+DROP MATERIALIZED VIEW theirs CASCADE;
 DELETE FROM t;
 INSERT INTO t VALUES (0);
 SELECT derive.create_view('bad', 'SELECT 1 / a AS q FROM t');

@@ -221,6 +221,8 @@ derive_worker_fail_view(WorkerView *view, const char *message, const ErrorData *
 		view->row->position = derive_position_copy(derive_worker_position_of(view));
 	note_behind(view);
 	view->row->state = DERIVE_VIEW_FAILED;
+	pg_atomic_fetch_add_u32(&derive_worker.db->still, 1);	/* counted anew when the
+															 * registry is read */
 	view->row->epoch = 0;
 	derive_registry_update(view->row);
 	derive_worker_end_waiting(view);

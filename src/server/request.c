@@ -326,32 +326,68 @@ check_all_rows(XLogRecPtr lsn, bool reached)
 	return result;
 }
 
-/* For whom nobody has waited. */
+/* For whom nobody has waited; and who is there, but lacks what those lack. */
 static void
 report_standing_still(void)
 {
 	StringInfoData names;
+	StringInfoData readers;
 	bool		any = false;
+	bool		still = false;
 	ListCell   *lc;
 
-	initStringInfo(&names);
 	foreach(lc, derive_registry_all())
 	{
 		DeriveViewRow *row = lfirst(lc);
 
-		if (!derive_may_watch(row->relid))
+		still = still || stands_still(row);
+		any = any || derive_may_watch(row->relid);
+	}
+	initStringInfo(&names);
+	initStringInfo(&readers);
+	foreach(lc, still ? derive_standings(NULL) : NIL)
+	{
+		DeriveStanding *standing = lfirst(lc);
+		Oid			relid = standing->row->relid;
+
+		if (!derive_may_watch(relid))
 			continue;
-		any = true;
-		if (stands_still(row))
-			appendStringInfo(&names, "%s\"%s\"", names.len > 0 ? ", " : "", get_rel_name(row->relid));
+		if (stands_still(standing->row))
+			appendStringInfo(&names, "%s\"%s\"", names.len > 0 ? ", " : "", get_rel_name(relid));
+		else if (OidIsValid(standing->lacking))
+			appendStringInfo(&readers, "%s\"%s\"", readers.len > 0 ? ", " : "", get_rel_name(relid));
 	}
 	if (names.len > 0)
 		ereport(WARNING,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("not waiting for views that are paused or have failed: %s", names.data)));
+				 errmsg("not waiting for views that are paused or have failed: %s", names.data),
+				 readers.len == 0 ? 0 : errdetail("Views that read them lack what they lack: %s.", readers.data)));
+	else if (readers.len > 0)
+		ereport(WARNING,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("views that read others which are paused or have failed lack what these lack: %s", readers.data)));
 	if (!any)
 		ereport(NOTICE,
 				(errmsg("you may read none of the maintained views of this database")));
+}
+
+/* The view has come that far, but does it read one that has not? */
+static void
+report_lacking(Oid view)
+{
+	ListCell   *lc;
+
+	foreach(lc, derive_standings(NULL))
+	{
+		DeriveStanding *standing = lfirst(lc);
+
+		if (standing->row->relid == view && OidIsValid(standing->lacking))
+			ereport(WARNING,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("view \"%s\" lacks what a view that it reads lacks", get_rel_name(view)),
+					 derive_reason_text(standing) == NULL ? 0 :
+					 errdetail("It waits for %s.", derive_reason_text(standing))));
+	}
 }
 
 /* The time was over.  Why is the view, or are views, not there?  InvalidOid: all that one may read. */
@@ -454,6 +490,8 @@ derive_wait_for_view(Oid view, XLogRecPtr lsn, int64 timeout_ms)
 		report_timeout(view);
 	if (!OidIsValid(view))
 		report_standing_still();
+	else if (result && pg_atomic_read_u32(&wait.db->still) > 0)
+		report_lacking(view);
 	return result;
 }
 

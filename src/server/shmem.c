@@ -111,6 +111,7 @@ startup_shared_memory(void)
 			pg_atomic_init_u64(&db->commits, 0);
 			pg_atomic_init_u64(&db->commits_applied, 0);
 			pg_atomic_init_u64(&db->covered_at, 0);
+			pg_atomic_init_u32(&db->still, 0);
 			init_standing(db);
 			derive_wait_point_init(&db->point);
 			init_requests(db);
@@ -257,6 +258,7 @@ take_place(Oid dboid)
 	pg_atomic_write_u64(&db->commits, 0);
 	pg_atomic_write_u64(&db->commits_applied, 0);
 	pg_atomic_write_u64(&db->covered_at, 0);
+	pg_atomic_write_u32(&db->still, 0);
 	init_standing(db);
 	derive_wait_point_init(&db->point);
 	init_requests(db);

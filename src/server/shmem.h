@@ -266,6 +266,9 @@ typedef struct DeriveDatabase
 	/* When that snapshot was taken (TimestampTz). */
 	pg_atomic_uint64 covered_at;
 
+	/* How many views are paused or have failed; written by the worker. */
+	pg_atomic_uint32 still;
+
 	/*
 	 * About when the oldest transaction committed that the views lack
 	 * (TimestampTz), if they lack one; 0: not known.  Written by the worker

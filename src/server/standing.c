@@ -677,6 +677,7 @@ pass_on(Look *look, DeriveStanding *source)
 			if (strcmp(reader->state, "ready") != 0)
 				continue;
 			reader->state = "waiting";
+			reader->lacking = source->row->relid;
 			reader->since = Max(reader->since, source->since);
 			reader->reason = in_private(psprintf("view %s, which it reads and which %s", derive_relation_name(source->row->relid),
 												 strcmp(source->state, "paused") == 0 ? "is paused" : "has failed"),

@@ -30,6 +30,8 @@ typedef struct DeriveStanding
 	DeriveViewRow *row;
 	const char *state;			/* as in derive.views */
 	DeriveReason reason;
+	Oid			lacking;		/* it is where it should be, but this view,
+								 * which it reads, stands still */
 	TimestampTz since;			/* when the state began */
 	bool		lag_known;		/* not while it is filled for the first time,
 								 * nor on a standby */

@@ -54,6 +54,7 @@
 
 static void load_views(List *rows);
 static void fail_stubborn_view(void);
+static void count_still(void);
 static void mark_outdated_views(void);
 static void order_views(void);
 
@@ -347,6 +348,7 @@ derive_worker_load_registry(void)
 	derive_worker_plan_retries();
 	derive_worker_load_waiting();
 	derive_worker_load_lane();
+	count_still();
 	order_views();
 	derive_worker_load_journals();
 
@@ -372,6 +374,24 @@ derive_worker_load_registry(void)
 		LWLockRelease(derive_shared()->lock);
 		derive_launcher_wake();
 	}
+}
+
+/* For sessions: is there any view whose readers lack what it lacks? */
+static void
+count_still(void)
+{
+	uint32		still = 0;
+	ListCell   *lc;
+
+	foreach(lc, derive_worker.views)
+	{
+		WorkerView *view = lfirst(lc);
+
+		if (view->row->state == DERIVE_VIEW_PAUSED || view->row->state == DERIVE_VIEW_FAILED ||
+			(view->lane != NULL && view->lane->error != NULL))
+			still++;
+	}
+	pg_atomic_write_u32(&derive_worker.db->still, still);
 }
 
 /* The last worker had to end because a function of this view did not stop. */

@@ -479,6 +479,11 @@ describe_build(Look *look, DeriveStanding *standing)
 		return;
 	}
 	standing->state = standing->row->rebuild ? "rebuilding" : "queued";
+	if (look->standby)
+	{
+		standing->reason = plainly("the primary server");
+		return;
+	}
 	if (!standing->row->rebuild && known && stats.waits_for != DERIVE_WAITS_FOR_NOTHING)
 		standing->since = Max(standing->since, stats.waits_since);
 	(void) (say(standing, look->missing) ||

@@ -189,6 +189,16 @@ wait_derived($node);
 is(sql(q{SELECT DISTINCT lag FROM derive.views}), '00:00:00', 'nothing is lacking any more');
 is_exact($node, 'moving');
 
+# ---- on a standby: what the catalog says; how far behind it is nobody can know there
+
+$node->backup('why');
+my $standby = PostgreSQL::Test::Cluster->new('why_standby');
+$standby->init_from_backup($node, 'why', has_streaming => 1);
+$standby->start;
+is($standby->safe_psql('postgres', q{SELECT DISTINCT state, waiting_for, lag, query IS NOT NULL FROM derive.views}), 'ready|||t', 'a standby');
+is($standby->safe_psql('postgres', q{SELECT (SELECT count(*) FROM derive.progress), (SELECT count(*) FROM derive.worker)}), '0|0', 'which has no worker');
+$standby->stop;
+
 # ---- 4. no replication slot
 
 $node->append_conf('postgresql.conf', "max_replication_slots = 0\n");

@@ -44,7 +44,8 @@
  * Tables that the transaction itself writes, the views, are another matter: the
  * position is not their old state, since the batch that led to it has committed
  * after it.  They are read under the present snapshot with the command id of the
- * beginning.
+ * beginning; those that got another query and other files in the transaction, not
+ * at all.
  *
  * DDL changes what old row versions mean.  A relation is not shown if
  *
@@ -123,6 +124,7 @@ static struct
 	Snapshot	now;			/* the present, before anything is written */
 	List	   *snapshots;		/* registered; of Snapshot */
 	List	   *pasts;			/* of DerivePast * */
+	List	   *replaced;		/* of Oid: views that have other files now */
 }			current;
 
 static HTAB *known = NULL;
@@ -420,6 +422,30 @@ shows_one(DerivePast *past, Oid relid)
 	return true;
 }
 
+void
+derive_past_hide_view(Oid view)
+{
+	MemoryContext old;
+	ListCell   *lc;
+	ListCell   *lc2;
+
+	if (!begun())
+		return;
+	old = MemoryContextSwitchTo(TopTransactionContext);
+	current.replaced = list_append_unique_oid(current.replaced, view);
+	MemoryContextSwitchTo(old);
+	foreach(lc, current.pasts)
+	{
+		foreach(lc2, ((DerivePast *) lfirst(lc))->answers)
+		{
+			Answer	   *answer = lfirst(lc2);
+
+			if (answer->relid == view)
+				answer->shown = false;
+		}
+	}
+}
+
 bool
 derive_past_shows(DerivePast *past, Oid relid, bool inh)
 {
@@ -438,7 +464,7 @@ derive_past_shows(DerivePast *past, Oid relid, bool inh)
 	answer = palloc(sizeof(Answer));
 	answer->relid = relid;
 	answer->inh = inh;
-	answer->shown = true;
+	answer->shown = !list_member_oid(current.replaced, relid);
 	answer->family = NIL;
 	if (get_rel_relkind(relid) != RELKIND_MATVIEW)
 		answer->family = inh && has_subclass(relid) ? find_all_inheritors(relid, NoLock, NULL) : list_make1_oid(relid);

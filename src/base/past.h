@@ -68,6 +68,9 @@ extern DerivePast *derive_past_create(const DerivePosition *position, const Full
  */
 extern bool derive_past_shows(DerivePast *past, Oid relid, bool inh);
 
+/* The transaction has given the view other files, in which its old rows are not. */
+extern void derive_past_hide_view(Oid view);
+
 /* Relcache callback; relid invalid: all relations. */
 extern void derive_past_note_invalidation(Oid relid);
 

@@ -45,6 +45,10 @@
  * is violated, another owner) makes the replacement fail, with the message.  The view goes
  * on as it is.  derive.resume() of the replacement is another try.
  *
+ * The rest of the batch must not make it a waste.  Views that come after the switch are moved
+ * each in a subtransaction, as after an error.  If the batch is rolled back all the same, the
+ * next try comes later and later, and in the end the replacement has failed.
+ *
  * A view that is paused stays so, at the position of the switch.  One that has failed
  * is ready.
  *
@@ -61,6 +65,7 @@
 #include "base/gucs.h"
 #include "base/lane.h"
 #include "base/lock_waiters.h"
+#include "base/past.h"
 #include "base/registry.h"
 #include "base/rights.h"
 #include "capture/json_stream.h"
@@ -83,6 +88,9 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
+
+/* So many batches in a row in which it took the view's place were rolled back: give up. */
+#define MAX_TRIES	8
 
 /* The switch, as an argument for derive_guarded(). */
 typedef struct Switch
@@ -471,6 +479,7 @@ tell_others(Switch *sw)
 	WorkerView *view = sw->view;
 	ListCell   *lc;
 
+	derive_past_hide_view(view->relid);
 	if (sw->replacement->switch_blindly && view->journal != NULL && view->journal->active)
 	{
 		if (sw->replacement->lane == NULL)
@@ -571,6 +580,7 @@ derive_worker_replace(WorkerView *view, DeriveBatch *batch, bool *wrote)
 {
 	Switch		sw = {.view = view,.replacement = derive_worker_replacement(view),.batch = batch};
 	ErrorData	circle = {.sqlerrcode = ERRCODE_INVALID_OBJECT_DEFINITION,.message = "it has come to read the view itself"};
+	ErrorData	wasted = {.sqlerrcode = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,.message = "batches in which it should are rolled back, see the server log"};
 	ErrorData  *edata;
 
 	if (sw.replacement != NULL && sw.replacement->row->state == DERIVE_VIEW_READY &&
@@ -589,12 +599,22 @@ derive_worker_replace(WorkerView *view, DeriveBatch *batch, bool *wrote)
 	DERIVE_DEBUG_POINT("replace-before-lock");
 	if (!lock_for_switch(&sw))
 		return false;
+	if (sw.replacement->switch_tries >= MAX_TRIES)
+	{
+		sw.replacement->switch_tries = 0;
+		report_failure(&sw, &wasted);
+		*wrote = true;
+		return false;
+	}
+	/* if this batch is rolled back */
+	(void) put_off(sw.replacement, "another try after an error", RELOAD_MS << sw.replacement->switch_tries++);
 	derive_crash_guard_note(sw.replacement->relid, "taking the place of another view");
 	derive_watchdog_start_switch(sw.replacement);
 	edata = derive_guarded(take_place, &sw);
 	*wrote = true;
 	if (edata != NULL)
 	{
+		sw.replacement->switch_tries = 0;
 		if (derive_watchdog_bitten() != NULL)
 			blame_for_time(&sw, edata);
 		report_failure(&sw, edata);
@@ -606,6 +626,8 @@ derive_worker_replace(WorkerView *view, DeriveBatch *batch, bool *wrote)
 			(errmsg("view \"%s\" has another query now", get_rel_name(view->relid))));
 	derive_worker_end_waiting(view);
 	derive_worker_drop_journal(sw.replacement);
+	derive_worker.careful = true;
+	DERIVE_DEBUG_POINT("replace-committing");
 	view->fresh = sw.replacement->lane == NULL;
 	view->whole_ms = 0;
 	if (view->repair)

@@ -10,6 +10,7 @@
 #define DERIVE_REQUEST_H
 
 #include "access/xlogdefs.h"
+#include "base/compat.h"
 #include "notify/wait.h"
 #include "utils/timestamp.h"
 
@@ -17,7 +18,7 @@
 extern void derive_require_service(void);
 
 /* ERROR: all places for databases are taken. */
-extern void derive_refuse_database(void) pg_attribute_noreturn();
+DERIVE_NORETURN extern void derive_refuse_database(void);
 
 /*
  * Wait until the view (InvalidOid: all that the current user may read or owns) is ready and contains everything that

@@ -141,6 +141,7 @@ typedef struct WorkerView
 	Oid			replaces;		/* as its row says */
 	TimestampTz switch_at;		/* it could not, and is not tried before; 0:
 								 * with every batch */
+	int			switch_tries;	/* in a row in which the batch was rolled back */
 	bool		switch_blindly; /* without looking how its rows differ */
 
 	DeriveJournal *journal;		/* its changes are kept for subscribers; or

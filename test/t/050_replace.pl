@@ -17,6 +17,9 @@ CREATE EXTENSION amcheck;
 CREATE FUNCTION is_replaced(text) RETURNS boolean LANGUAGE sql AS
 	$$SELECT pg_get_viewdef('by_branch'::regclass) LIKE '%' || $1 || '%'$$;
 CREATE UNIQUE INDEX by_branch_own ON by_branch (branch, n);
+-- changes of both in one batch: it must not take the new rows for the old ones
+SELECT derive.create_view('of_both', 'SELECT a.id, a.note, b.sum, b.n FROM accounts a JOIN by_branch b USING (branch) WHERE a.id % 50 = 0');
+SELECT derive.create_view('of_outer', 'SELECT a.id, b.max, t.n FROM accounts a LEFT JOIN by_branch b ON b.branch = a.branch AND b.min < a.balance LEFT JOIN by_branch t ON t.n = a.balance WHERE a.id % 50 = 1');
 SELECT derive.subscribe('by_branch', 's');
 });
 wait_derived($node, 'built');
@@ -89,7 +92,8 @@ SELECT count(*), sum(sum) FROM by_branch;
 	for my $i (1 .. 5)
 	{
 		replace(++$number);
-		is($node->safe_psql('postgres', q{SELECT derive.wait_replaced('by_branch', '60 s')}), 't', "under load $i");
+		is($node->safe_psql('postgres', q{SELECT derive.wait_replaced('by_branch', '60 s')}), 't', "under load $i")
+		  or diag($node->safe_psql('postgres', 'SELECT * FROM derive.replacements; SELECT view, state, waiting_for FROM derive.views'));
 	}
 	stop_load($load);
 	ends_well($number, 'under load');
@@ -191,8 +195,18 @@ SKIP:
 	is($node->safe_psql('postgres', q{SELECT oracle('by_branch')}), '0', 'and is exact');
 	$node->safe_psql('postgres', q{SELECT derive.resume('by_branch_replacement')});
 	ends_well($number, 'after an error');
+
+	# Batches with it are rolled back: the others go on, and in the end it is given up.
+	set_debug_point($node, 'replace-committing:error');
+	replace(++$number);
+	$node->poll_query_until('postgres', q{SELECT bool_or(state = 'failed') FROM derive.replacements}) or die;
+	is($node->safe_psql('postgres', q{SELECT derive.wait('by_branch', '60 s')}), 't', 'rolled back: the view moves');
+	set_debug_point($node, '');
+	$node->safe_psql('postgres', q{SELECT derive.resume('by_branch_replacement')});
+	ends_well($number, 'after batches that were rolled back');
 }
 
+unlike(slurp_file($node->logfile), qr/not as expected/, 'no view had other rows than it should have');
 log_is_clean($node);
 $node->stop;
 done_testing();

@@ -607,7 +607,7 @@ derive_worker_replace(WorkerView *view, DeriveBatch *batch, bool *wrote)
 		return false;
 	}
 	/* if this batch is rolled back */
-	(void) put_off(sw.replacement, "another try after an error", RELOAD_MS << sw.replacement->switch_tries++);
+	(void) put_off(sw.replacement, DERIVE_WAITS_FOR_RETRY, RELOAD_MS << sw.replacement->switch_tries++);
 	derive_crash_guard_note(sw.replacement->relid, "taking the place of another view");
 	derive_watchdog_start_switch(sw.replacement);
 	edata = derive_guarded(take_place, &sw);

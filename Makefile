@@ -25,6 +25,7 @@ OBJS = \
 	src/base/guard.o \
 	src/base/gucs.o \
 	src/base/identities.o \
+	src/base/label.o \
 	src/base/lane.o \
 	src/base/lock_waiters.o \
 	src/base/past.o \
@@ -149,6 +150,7 @@ OBJS = \
 	src/server/holding.o \
 	src/server/hooks.o \
 	src/server/journals.o \
+	src/server/labelled_views.o \
 	src/server/lane.o \
 	src/server/lane_compute.o \
 	src/server/lane_pace.o \
@@ -232,6 +234,7 @@ REGRESS = \
 	publications \
 	declaring \
 	maintain_new \
+	labels \
 	definitions \
 	foreign_code \
 	leftovers \

@@ -44,6 +44,7 @@ CREATE MATERIALIZED VIEW a10 AS SELECT make_within('a11') FROM t WHERE id = 1;
 CREATE TABLE mn.copy AS SELECT * FROM t;
 SELECT * INTO mn.copy2 FROM t;
 CREATE VIEW mn.plain AS SELECT * FROM t;
+SELECT derive.wait(timeout => '60 s');
 SELECT * FROM states();
 -- rolled back, as a whole or in part
 BEGIN;

@@ -166,6 +166,30 @@ from_array(ArrayType *recorded)
 	return items;
 }
 
+bool
+derive_settings_are_valid(ArrayType *recorded)
+{
+	ListCell   *lc;
+
+	if (ARR_NDIM(recorded) != 1 || array_contains_nulls(recorded))
+		return false;
+	foreach(lc, from_array(recorded))
+	{
+		const char *item = lfirst(lc);
+		bool		found = false;
+
+		for (int i = 0; i < lengthof(recorded_names); i++)
+		{
+			size_t		len = strlen(recorded_names[i]);
+
+			found |= strncmp(item, recorded_names[i], len) == 0 && item[len] == '=';
+		}
+		if (!found)
+			return false;
+	}
+	return true;
+}
+
 DeriveSettings *
 derive_settings_read(ArrayType *recorded)
 {

@@ -20,6 +20,9 @@ typedef struct DeriveSettings DeriveSettings;
 /* What this session has now, as text[]; in CurrentMemoryContext. */
 extern ArrayType *derive_settings_current(void);
 
+/* Has it the form of recorded ones, each of a name that we record? */
+extern bool derive_settings_are_valid(ArrayType *recorded);
+
 /* Recorded ones, to be put into force; in CurrentMemoryContext. */
 extern DeriveSettings *derive_settings_read(ArrayType *recorded);
 

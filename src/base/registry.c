@@ -31,6 +31,7 @@
 #include "access/xact.h"
 #include "base/compat.h"
 #include "base/error_context.h"
+#include "base/label.h"
 #include "base/registry.h"
 #include "catalog/dependency.h"
 #include "catalog/indexing.h"
@@ -42,6 +43,7 @@
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
 #include "utils/inval.h"
@@ -49,8 +51,8 @@
 #include "utils/pg_lsn.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
-#define EXTENSION_NAME	"pg_derive"
 #define STATE_SCHEMA	"derive_state"
 
 /* derive_state.views */
@@ -157,7 +159,7 @@ lookup_names(Names *names)
 	}
 
 	memset(names, 0, sizeof(*names));
-	names->extension = get_extension_oid(EXTENSION_NAME, true);
+	names->extension = get_extension_oid(DERIVE_EXTENSION_NAME, true);
 	if (!OidIsValid(names->extension))
 		return false;
 	names->schema = get_namespace_oid(STATE_SCHEMA, true);
@@ -186,8 +188,8 @@ require_names(void)
 	if (!lookup_names(&names))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("extension \"%s\" is not installed in this database", EXTENSION_NAME),
-				 errhint("Run CREATE EXTENSION %s.", EXTENSION_NAME)));
+				 errmsg("extension \"%s\" is not installed in this database", DERIVE_EXTENSION_NAME),
+				 errhint("Run CREATE EXTENSION %s.", DERIVE_EXTENSION_NAME)));
 	return names;
 }
 
@@ -200,7 +202,7 @@ open_table(Oid relid, LOCKMODE mode)
 	if (result == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("extension \"%s\" was dropped", EXTENSION_NAME)));
+				 errmsg("extension \"%s\" was dropped", DERIVE_EXTENSION_NAME)));
 	return result;
 }
 
@@ -396,6 +398,25 @@ derive_registry_insert(const DeriveViewRow *row)
 	CatalogTupleInsert(views, form_view_tuple(RelationGetDescr(views), &fresh));
 	table_close(views, NoLock);
 	announce_change(names);
+	derive_registry_write_label(row);
+}
+
+/* Does the label of the view say something else than before? */
+static bool
+other_label(const DeriveViewRow *before, const DeriveViewRow *after)
+{
+	return (before->state == DERIVE_VIEW_PAUSED) != (after->state == DERIVE_VIEW_PAUSED) ||
+		!datumIsEqual(PointerGetDatum(before->settings), PointerGetDatum(after->settings), false, -1);
+}
+
+void
+derive_registry_write_label(const DeriveViewRow *row)
+{
+	DeriveViewLabel label;
+
+	label.paused = row->state == DERIVE_VIEW_PAUSED && derive_is_populated(row->relid);
+	label.settings = row->settings;
+	derive_view_label_set(row->relid, &label);
 }
 
 void
@@ -407,6 +428,7 @@ derive_registry_update(const DeriveViewRow *row)
 	HeapTuple	new;
 	DeriveViewRow *before;
 	DeriveViewRow after = *row;
+	bool		relabel;
 
 	names = require_names();
 	views = open_table(names.views, RowExclusiveLock);
@@ -414,6 +436,7 @@ derive_registry_update(const DeriveViewRow *row)
 	if (!HeapTupleIsValid(old))
 		elog(ERROR, "relation \"%s\" is not in the registry of maintained views", derive_relation_name(row->relid));
 	before = deform_view_tuple(RelationGetDescr(views), old);
+	relabel = other_label(before, row);
 	after.since = same_state(before, row) ? before->since : GetCurrentTimestamp();
 	new = form_view_tuple(RelationGetDescr(views), &after);
 	CatalogTupleUpdate(views, &old->t_self, new);
@@ -421,6 +444,8 @@ derive_registry_update(const DeriveViewRow *row)
 	heap_freetuple(old);
 	table_close(views, NoLock);
 	announce_change(names);
+	if (relabel)
+		derive_registry_write_label(row);
 }
 
 void
@@ -441,6 +466,20 @@ derive_registry_delete(Oid view)
 	}
 	table_close(rel, NoLock);
 	announce_change(names);
+	derive_view_label_set(view, NULL);
+}
+
+bool
+derive_is_populated(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	bool		result;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	result = ((Form_pg_class) GETSTRUCT(tuple))->relispopulated;
+	ReleaseSysCache(tuple);
+	return result;
 }
 
 DeriveViewRow *

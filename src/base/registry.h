@@ -109,6 +109,8 @@ typedef struct DeriveViewRow
 								 * not for writing */
 } DeriveViewRow;
 
+#define DERIVE_EXTENSION_NAME "pg_derive"
+
 /* OIDs of our own objects; InvalidOid / error where the extension is not in this database. */
 extern Oid	derive_extension_oid(bool missing_ok);
 extern Oid	derive_state_schema_oid(bool missing_ok);
@@ -136,6 +138,16 @@ extern List *derive_registry_all_at(Snapshot snapshot);
 
 /* Was the view's row written by the current, uncommitted transaction, so that workers cannot see it yet? */
 extern bool derive_registry_changed_here(Oid view);
+
+/*
+ * insert, update and delete keep the view's label (label.h) in step; whoever changes what
+ * it says holds a lock on the view that conflicts with that of SECURITY LABEL.  This one
+ * writes it anew.
+ */
+extern void derive_registry_write_label(const DeriveViewRow *row);
+
+/* Has the view any contents?  It takes no lock; false if there is no such relation. */
+extern bool derive_is_populated(Oid relid);
 
 /* Enter an internal relation, in place of the one that had this role. */
 extern void derive_registry_set_relation(Oid view, int operator, char role, Oid relid);

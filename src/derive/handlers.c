@@ -39,18 +39,20 @@
 #include "utils/syscache.h"
 
 #include "base/compat.h"
+#include "base/label.h"
 #include "base/registry.h"
 #include "derive/definition.h"
 #include "derive/handlers.h"
-
-#define LABEL_PROVIDER "pg_derive"
 
 PG_FUNCTION_INFO_V1(derive_register_sql);
 PG_FUNCTION_INFO_V1(derive_unregister_sql);
 PG_FUNCTION_INFO_V1(derive_handler_in);
 PG_FUNCTION_INFO_V1(derive_handler_out);
 
-/* The handler of this derivation, or InvalidOid.  There are few labels of any kind. */
+/*
+ * The handler of this derivation, or InvalidOid.  Views have labels, too, but those of the
+ * extension's functions are older and stand before them.
+ */
 static Oid
 find_derivation(const char *name)
 {
@@ -66,7 +68,7 @@ find_derivation(const char *name)
 
 		if (form->classoid == ProcedureRelationId && form->objsubid == 0 &&
 			strcmp(TextDatumGetCString(heap_getattr(tuple, Anum_pg_seclabel_provider,
-													RelationGetDescr(labels), &isnull)), LABEL_PROVIDER) == 0 &&
+													RelationGetDescr(labels), &isnull)), DERIVE_LABEL_PROVIDER) == 0 &&
 			strcmp(TextDatumGetCString(heap_getattr(tuple, Anum_pg_seclabel_label,
 													RelationGetDescr(labels), &isnull)), name) == 0)
 			result = form->objoid;
@@ -174,7 +176,7 @@ name_of_handler(Oid handler)
 	ObjectAddress object;
 
 	ObjectAddressSet(object, ProcedureRelationId, handler);
-	return GetSecurityLabel(&object, LABEL_PROVIDER);
+	return GetSecurityLabel(&object, DERIVE_LABEL_PROVIDER);
 }
 
 /* May this function get this name?  Nobody else gives names until the transaction ends. */
@@ -223,29 +225,18 @@ check_unregistration(const char *name)
 	check_unused(name);
 }
 
-/* SECURITY LABEL FOR pg_derive: as a dump has it; label NULL: IS NULL. */
-static void
-check_label(const ObjectAddress *object, const char *label)
+/* As a dump has it. */
+void
+derive_handler_check_label(const ObjectAddress *object, const char *label)
 {
-	char	   *old;
+	char	   *old = name_of_handler(object->objectId);
 
-	if (object->classId != ProcedureRelationId)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("labels of provider \"%s\" are for handler functions of derivations", LABEL_PROVIDER)));
-	old = name_of_handler(object->objectId);
 	if (old != NULL && label != NULL && strcmp(old, label) == 0)
 		return;
 	if (old != NULL)
 		check_unregistration(old);
 	if (label != NULL)
 		check_registration(object->objectId, label);
-}
-
-void
-derive_handlers_init(void)
-{
-	register_label_provider(LABEL_PROVIDER, check_label);
 }
 
 /* derive.register(name text, handler regproc) */
@@ -268,7 +259,7 @@ derive_register_sql(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("function %s is the handler of derivation \"%s\" already", get_func_name(handler), old)));
 	ObjectAddressSet(object, ProcedureRelationId, handler);
-	SetSecurityLabel(&object, LABEL_PROVIDER, name);
+	SetSecurityLabel(&object, DERIVE_LABEL_PROVIDER, name);
 	CommandCounterIncrement();
 	PG_RETURN_VOID();
 }
@@ -286,7 +277,7 @@ derive_unregister_sql(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("derivation \"%s\" does not exist", name)));
-	SetSecurityLabel(&object, LABEL_PROVIDER, NULL);
+	SetSecurityLabel(&object, DERIVE_LABEL_PROVIDER, NULL);
 	CommandCounterIncrement();
 	PG_RETURN_VOID();
 }

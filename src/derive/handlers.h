@@ -8,6 +8,7 @@
 #ifndef DERIVE_HANDLERS_H
 #define DERIVE_HANDLERS_H
 
+#include "catalog/objectaddress.h"
 #include "pg_derive/derivation.h"
 
 /*
@@ -25,7 +26,7 @@ extern bool derive_is_handler(Oid function);
  */
 extern void derive_handlers_dropped(void);
 
-/* When the library is loaded. */
-extern void derive_handlers_init(void);
+/* SECURITY LABEL on a function; a DeriveLabelCheck. */
+extern void derive_handler_check_label(const ObjectAddress *object, const char *label);
 
 #endif							/* DERIVE_HANDLERS_H */

@@ -204,19 +204,6 @@ is_by_select(Oid view)
 	return strcmp(derive_definition_of_view(view)->derivation, DERIVE_SELECT_NAME) == 0;
 }
 
-bool
-derive_is_populated(Oid relid)
-{
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	bool		result;
-
-	if (!HeapTupleIsValid(tuple))
-		return false;
-	result = ((Form_pg_class) GETSTRUCT(tuple))->relispopulated;
-	ReleaseSysCache(tuple);
-	return result;
-}
-
 void
 derive_restart_view(DeriveViewRow *row)
 {

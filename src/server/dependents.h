@@ -27,9 +27,6 @@ extern void derive_definition_changed(Oid class_id, Oid object_id);
  */
 extern void derive_restart_view(DeriveViewRow *row);
 
-/* Has the view any contents?  It takes no lock; false if there is no such relation. */
-extern bool derive_is_populated(Oid relid);
-
 /* The maintained views that read this one, of Oid. */
 extern List *derive_readers(Oid view);
 

@@ -6,6 +6,7 @@
  *	REFRESH MATERIALIZED VIEW	would replace the rows behind the worker's back;
  *								the worker recomputes the view instead
  *	CREATE MATERIALIZED VIEW	may be to be maintained: see new_views.c
+ *	SECURITY LABEL				says that a view is to be: see labelled_views.c
  *	DROP MATERIALIZED VIEW		registry rows and internal tables go with it
  *	DROP FUNCTION				a derivation goes with its handler
  *	CREATE OR REPLACE VIEW, FUNCTION; ALTER of a generated column, of a
@@ -40,6 +41,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "base/compat.h"
+#include "base/label.h"
 #include "base/registry.h"
 #include "base/wait_event.h"
 #include "catalog/dependency.h"
@@ -49,6 +51,7 @@
 #include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
+#include "catalog/pg_extension.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_rewrite.h"
@@ -71,6 +74,7 @@
 #include "server/background.h"
 #include "server/dependents.h"
 #include "server/hooks.h"
+#include "server/labelled_views.h"
 #include "server/new_views.h"
 #include "server/replica_identity.h"
 #include "server/request.h"
@@ -127,7 +131,7 @@ static void at_resource_release(ResourceReleasePhase phase, bool is_commit,
 static Oid	enum_with_renamed_value(Node *stmt);
 static bool changes_column_type(Node *stmt);
 static void tell_of_definitions(void);
-static bool refresh_maintained(RefreshMatViewStmt *stmt, Oid *to_fill);
+static bool refresh_maintained(RefreshMatViewStmt *stmt, Oid *to_fill, Oid *labelled);
 static Oid	database_to_empty(Node *stmt);
 static bool may_copy(Oid dboid);
 static void send_away(DeriveDatabase *db, bool finish);
@@ -185,6 +189,28 @@ process_further(PlannedStmt *pstmt, const char *query_string,
 								params, query_env, dest, qc);
 }
 
+/* The arguments of that, for derive_labelled_view_refresh(). */
+typedef struct Command
+{
+	PlannedStmt *pstmt;
+	const char *query_string;
+	bool		read_only_tree;
+	ProcessUtilityContext context;
+	ParamListInfo params;
+	QueryEnvironment *query_env;
+	DestReceiver *dest;
+	QueryCompletion *qc;
+} Command;
+
+static void
+process_command(void *arg)
+{
+	Command    *command = arg;
+
+	process_further(command->pstmt, command->query_string, command->read_only_tree, command->context,
+					command->params, command->query_env, command->dest, command->qc);
+}
+
 static void
 process_utility(PlannedStmt *pstmt, const char *query_string,
 				bool read_only_tree, ProcessUtilityContext context,
@@ -203,12 +229,13 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 	Oid			renamed_enum = enum_with_renamed_value(stmt);
 	bool		outer_changing_type = changing_type;
 	Oid			to_fill = InvalidOid;
+	Oid			labelled = InvalidOid;
 	DeriveNewViews new_views;
 
 	derive_usercode_check_command(stmt);
 	if (drops_extension(stmt))
 		derive_identity_restore_here();
-	if (IsA(stmt, RefreshMatViewStmt) && refresh_maintained((RefreshMatViewStmt *) stmt, &to_fill))
+	if (IsA(stmt, RefreshMatViewStmt) && refresh_maintained((RefreshMatViewStmt *) stmt, &to_fill, &labelled))
 	{
 		if (qc)
 			SetQueryCompletion(qc, CMDTAG_REFRESH_MATERIALIZED_VIEW, 0);
@@ -268,9 +295,20 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 		if (OidIsValid(to_fill))
 			derive_new_views_note(to_fill);
 		changing_type = changes_column_type(stmt);
-		process_further(pstmt, query_string, read_only_tree, context,
-						params, query_env, dest, qc);
+		if (OidIsValid(labelled))
+		{
+			Command		command = {pstmt, query_string, read_only_tree, context, params, query_env, dest, qc};
+
+			if (!derive_labelled_view_refresh(labelled, ((RefreshMatViewStmt *) stmt)->concurrent,
+											  process_command, &command) && qc)
+				SetQueryCompletion(qc, CMDTAG_REFRESH_MATERIALIZED_VIEW, 0);
+		}
+		else
+			process_further(pstmt, query_string, read_only_tree, context,
+							params, query_env, dest, qc);
 		changing_type = outer_changing_type;
+		if (IsA(stmt, SecLabelStmt))
+			derive_labelled_view_end((SecLabelStmt *) stmt);
 		if (OidIsValid(renamed_enum))
 			derive_definition_changed(TypeRelationId, renamed_enum);
 		tell_of_definitions();
@@ -392,10 +430,10 @@ begins_now(DeriveViewRow *row)
 /*
  * REFRESH MATERIALIZED VIEW of a maintained view.  False: not ours, or what the
  * server itself does or reports best; to_fill: an ordinary view that gets data for the
- * first time.
+ * first time; labelled: one whose label says that it is to be maintained.
  */
 static bool
-refresh_maintained(RefreshMatViewStmt *stmt, Oid *to_fill)
+refresh_maintained(RefreshMatViewStmt *stmt, Oid *to_fill, Oid *labelled)
 {
 	Oid			relid = RangeVarGetRelid(stmt->relation, NoLock, true);
 	DeriveViewRow *row;
@@ -413,7 +451,9 @@ refresh_maintained(RefreshMatViewStmt *stmt, Oid *to_fill)
 	row = derive_registry_get(relid);
 	if (row == NULL)
 	{
-		if (!stmt->skipData && !derive_is_populated(relid))
+		if (!stmt->skipData && derive_labelled_view_waits(relid))
+			*labelled = relid;
+		else if (!stmt->skipData && !derive_is_populated(relid))
 			*to_fill = relid;
 		return false;
 	}
@@ -657,6 +697,15 @@ class_of_redefined(ObjectAccessType access, Oid class_id, Oid object_id, int sub
 	}
 }
 
+/* The tables of the extension may be gone already. */
+static bool
+is_ours(Oid extension)
+{
+	const char *name = get_extension_name(extension);
+
+	return name != NULL && strcmp(name, DERIVE_EXTENSION_NAME) == 0;
+}
+
 static void
 object_access(ObjectAccessType access, Oid class_id, Oid object_id,
 			  int sub_id, void *arg)
@@ -683,6 +732,10 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id,
 
 	if (access == OAT_POST_CREATE && class_id == RelationRelationId && sub_id == 0)
 		derive_new_views_note(object_id);
+
+	/* Everything of ours goes with the extension. */
+	if (access == OAT_DROP && class_id == ExtensionRelationId && is_ours(object_id))
+		derive_view_labels_remove();
 
 	if (access == OAT_DROP && class_id == ProcedureRelationId && derive_is_handler(object_id))
 		dropped_handler = true;

@@ -12,10 +12,12 @@
 #include "postgres.h"
 
 #include "base/gucs.h"
+#include "base/label.h"
 #include "derive/handlers.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "server/hooks.h"
+#include "server/labelled_views.h"
 #include "server/launcher.h"
 #include "server/shmem.h"
 
@@ -27,7 +29,7 @@ void
 _PG_init(void)
 {
 	derive_define_gucs();
-	derive_handlers_init();
+	derive_labels_init(derive_handler_check_label, derive_labelled_view_check_label);
 
 	/* pg_upgrade's servers must not be changed by us. */
 	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)

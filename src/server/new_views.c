@@ -110,8 +110,8 @@ maintain_function(void)
  * like the REFRESH that somebody else may have issued.  An ERROR ends that with the
  * subtransaction.
  */
-static void
-maintain(void *arg)
+void
+derive_maintain_for_owner(void *arg)
 {
 	Oid			view = *(Oid *) arg;
 	int			nest_level = NewGUCNestLevel();
@@ -125,9 +125,8 @@ maintain(void *arg)
 	SetUserIdAndSecContext(userid, sec_context);
 }
 
-/* Does the error mean that the view cannot be maintained? */
-static bool
-is_refusal(int sqlerrcode)
+bool
+derive_is_refusal(int sqlerrcode)
 {
 	if (sqlerrcode == ERRCODE_CONFIGURATION_LIMIT_EXCEEDED)
 		return true;			/* no place for this database */
@@ -138,11 +137,11 @@ is_refusal(int sqlerrcode)
 static void
 declare(Oid view)
 {
-	ErrorData  *edata = derive_guarded(maintain, &view);
+	ErrorData  *edata = derive_guarded(derive_maintain_for_owner, &view);
 
 	if (edata == NULL)
 		return;
-	if (!is_refusal(edata->sqlerrcode))
+	if (!derive_is_refusal(edata->sqlerrcode))
 		ReThrowError(edata);
 	ereport(NOTICE,
 			(errcode(edata->sqlerrcode),

@@ -29,4 +29,13 @@ extern void derive_new_views_note(Oid relid);
 /* After the command: put those that are materialized views with data under maintenance. */
 extern void derive_new_views_declare(DeriveNewViews *level);
 
+/*
+ * derive.maintain(), as the owner of the view at this address (of Oid), in whose course
+ * any ERROR that the function has may be raised; a DeriveGuardedFunction.
+ */
+extern void derive_maintain_for_owner(void *view);
+
+/* Does an ERROR of that mean that the view cannot be maintained? */
+extern bool derive_is_refusal(int sqlerrcode);
+
 #endif							/* DERIVE_NEW_VIEWS_H */

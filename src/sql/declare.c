@@ -15,6 +15,7 @@
 #include "base/compat.h"
 #include "base/eval_settings.h"
 #include "base/gucs.h"
+#include "base/label.h"
 #include "base/registry.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
@@ -135,6 +136,19 @@ derive_refuse_pausing_topic(Oid view)
 				 errhint("Pause the views that read it instead.")));
 }
 
+/* Those of the session, but for those that the label of the view has. */
+static ArrayType *
+settings_of_declaration(Oid view)
+{
+	DeriveLabelSettings saved;
+	ArrayType  *result;
+
+	derive_view_label_enter(derive_view_label(view), &saved);
+	result = derive_settings_current();
+	derive_view_label_leave(&saved);
+	return result;
+}
+
 void
 derive_declare_view(Oid view, bool with_data, Query *written, const char *text)
 {
@@ -155,7 +169,7 @@ derive_declare_view(Oid view, bool with_data, Query *written, const char *text)
 	row.relid = view;
 	row.state = with_data ? DERIVE_VIEW_BUILDING : DERIVE_VIEW_PAUSED;
 	row.created_at = GetCurrentTimestamp();
-	row.settings = derive_settings_current();
+	row.settings = settings_of_declaration(view);
 	derive_registry_insert(&row);
 
 	program = derive_program_create(view);

@@ -5,6 +5,10 @@ CREATE TABLE v (id int PRIMARY KEY, x int, t text);
 INSERT INTO w SELECT i, NULLIF(i % 7, 3), NULLIF(i % 4, 0), i % 5 + 0.50, 's' || i % 6 FROM generate_series(1, 50) i;
 INSERT INTO v SELECT i, NULLIF(i % 4, 2), 't' || i % 3 FROM generate_series(1, 12) i;
 
+-- windows that are named and not used, or only to name another one
+SELECT derive.create_view('unused_last', 'SELECT x, sum(n::float8) OVER w0 AS s FROM w WINDOW w0 AS (PARTITION BY x), w1 AS (w0 ORDER BY y)');
+SELECT derive.create_view('unused_first', 'SELECT x, array_agg(y) OVER w1 AS s FROM w WINDOW w0 AS (ORDER BY s), w1 AS (PARTITION BY x ORDER BY y), w2 AS (PARTITION BY y)');
+SELECT derive.create_view('unused_all', 'SELECT x, count(*) AS n FROM w GROUP BY x WINDOW w0 AS (ORDER BY count(*))');
 SELECT derive.create_view('w_rank', 'SELECT id, row_number() OVER (PARTITION BY x ORDER BY id) AS r FROM w');
 SELECT derive.create_view('w_rank_peers', 'SELECT id, rank() OVER (PARTITION BY x ORDER BY y) AS r, dense_rank() OVER (PARTITION BY x ORDER BY n) AS d, percent_rank() OVER (PARTITION BY x ORDER BY y) AS p FROM w');
 SELECT derive.create_view('w_not_null', 'SELECT id, count(*) OVER (PARTITION BY s) AS c FROM w');

@@ -62,6 +62,7 @@
 #include "compile/passing_time.h"
 #include "compile/query.h"
 #include "compile/stable.h"
+#include "compile/stages.h"
 
 typedef struct CheckContext
 {
@@ -465,6 +466,8 @@ expand_mutator(Node *node, ExpandContext *context)
 			query->limitCount = NULL;
 		if (limits_nothing(query->limitOffset, true))
 			query->limitOffset = NULL;
+		/* WINDOW may name some that nobody uses: these are never evaluated */
+		derive_query_keep_used_windows(query);
 		context->queries = lcons(query, context->queries);
 		/* in place: the enclosing queries on the list stay what they are */
 		(void) query_tree_mutator(query, expand_mutator, context, QTW_DONT_COPY_QUERY);

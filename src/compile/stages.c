@@ -289,14 +289,15 @@ windows_walker(Node *node, WindowsContext *context)
 	return expression_tree_walker(node, windows_walker, context);
 }
 
-/* Leave the windows of which the query has functions, numbered from 1: a number is a place in the list. */
-static void
-keep_used_windows(Query *query)
+void
+derive_query_keep_used_windows(Query *query)
 {
 	WindowsContext context = {NULL, NULL};
 	List	   *windows = NIL;
 	ListCell   *lc;
 
+	if (query->windowClause == NIL)
+		return;
 	(void) windows_walker((Node *) query->targetList, &context);
 	context.renumber = palloc0(sizeof(Index) * (list_length(query->windowClause) + 1));
 	foreach(lc, query->windowClause)
@@ -355,8 +356,8 @@ derive_query_split_windows(Query *query, Bitmapset *outer)
 	derive_query_read_from(query, inner);
 	inner->hasTargetSRFs = expression_returns_set((Node *) inner->targetList);
 	query->hasTargetSRFs = expression_returns_set((Node *) query->targetList);
-	keep_used_windows(inner);
-	keep_used_windows(query);
+	derive_query_keep_used_windows(inner);
+	derive_query_keep_used_windows(query);
 	return inner;
 }
 
@@ -467,7 +468,7 @@ split_windows(Query *query)
 
 	if (!query->hasWindowFuncs)
 		return false;
-	keep_used_windows(query);
+	derive_query_keep_used_windows(query);
 	if (windows_multiply(query))
 		outer = bms_add_range(NULL, 1, list_length(query->windowClause));
 	else if (derive_query_refers_outside(query))

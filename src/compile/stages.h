@@ -52,6 +52,9 @@ extern void derive_query_read_from(Query *query, Query *inner);
  */
 extern void derive_push_down_sets(Query *query);
 
+/* Leave the windows of which the query has functions, numbered from 1: a number is a place in the list. */
+extern void derive_query_keep_used_windows(Query *query);
+
 /* The numbers of the windows with the PARTITION BY and ORDER BY of this one: they see rows in the same order. */
 extern Bitmapset *derive_windows_in_order_of(Query *query, WindowClause *one);
 

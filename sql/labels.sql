@@ -8,7 +8,7 @@ CREATE FUNCTION lb.labels() RETURNS TABLE (view text, label text, settings boole
 	SELECT c.relname::text, rtrim(split_part(l.label, '{', 1)),
 		CASE WHEN l.label LIKE '%{%' AND v.view IS NOT NULL THEN substr(l.label, strpos(l.label, '{'))::text[] = v.settings END,
 		CASE WHEN v.state <> 'paused' THEN 'moves' ELSE v.state END
-	FROM pg_class c LEFT JOIN derive.views v ON v.view = c.oid
+	FROM pg_class c LEFT JOIN derive_state.view_states v ON v.view = c.oid
 	LEFT JOIN pg_seclabel l ON l.objoid = c.oid AND l.classoid = 'pg_class'::regclass AND l.objsubid = 0 AND l.provider = 'pg_derive'
 	WHERE c.relnamespace = 'lb'::regnamespace AND c.relkind = 'm' ORDER BY 1 $$;
 
@@ -17,7 +17,7 @@ CREATE FUNCTION lb.oracle_recorded(view regclass) RETURNS text LANGUAGE plpgsql 
 DECLARE
 	item text;
 BEGIN
-	FOR item IN SELECT unnest(v.settings) FROM derive.views v WHERE v.view = $1 LOOP
+	FOR item IN SELECT unnest(v.settings) FROM derive_state.view_states v WHERE v.view = $1 LOOP
 		PERFORM set_config(split_part(item, '=', 1), substr(item, strpos(item, '=') + 1), true);
 	END LOOP;
 	RETURN oracle(view);
@@ -49,7 +49,7 @@ SET default_text_search_config = 'lb.words';
 SELECT derive.create_view('words', 'SELECT to_tsvector(n::text) AS w, count(*) FROM t GROUP BY 1');
 RESET default_text_search_config;
 ALTER TEXT SEARCH CONFIGURATION lb.words RENAME TO other_words;
-SELECT l.*, s FROM labels() l, derive.views v, unnest(v.settings) s WHERE l.view = 'words' AND v.view = 'words'::regclass AND s ~ 'search';
+SELECT l.*, s FROM labels() l, derive_state.view_states v, unnest(v.settings) s WHERE l.view = 'words' AND v.view = 'words'::regclass AND s ~ 'search';
 
 -- A maintained view has the label that it has.
 SECURITY LABEL FOR pg_derive ON MATERIALIZED VIEW a1 IS 'maintained';
@@ -99,7 +99,7 @@ CREATE MATERIALIZED VIEW b2 AS SELECT at::date AS day, count(*) FROM t GROUP BY 
 SECURITY LABEL FOR pg_derive ON MATERIALIZED VIEW b2 IS 'maintained paused {TimeZone=Asia/Tokyo}';
 SELECT derive.maintain('b2');
 SELECT * FROM labels() WHERE view = 'b2';
-SELECT s FROM derive.views, unnest(settings) s WHERE view = 'b2'::regclass AND s ~ 'TimeZone|DateStyle';
+SELECT s FROM derive_state.view_states, unnest(settings) s WHERE view = 'b2'::regclass AND s ~ 'TimeZone|DateStyle';
 
 -- On a view with data it is as derive.maintain().
 CREATE MATERIALIZED VIEW c1 AS SELECT at::date AS day, count(*) FROM t GROUP BY 1;
@@ -142,11 +142,13 @@ SELECT view, relispopulated, label, l.state FROM labels() l JOIN pg_class c ON r
 UPDATE t SET n = 51 WHERE id = 50;
 SELECT derive.resume('d5');
 -- mended, they come by themselves; this only makes it sooner
+SET client_min_messages = error;
 DO $$ BEGIN FOR i IN 1 .. 600 LOOP
-	PERFORM derive.resume(view) FROM derive.views WHERE state = 'failed'; COMMIT;
+	PERFORM derive.resume(view) FROM derive_state.view_states WHERE state = 'failed'; COMMIT;
 	PERFORM derive.wait(timeout => '1 s');
-	EXIT WHEN NOT EXISTS (SELECT FROM derive.views WHERE state <> 'ready' AND schema = 'lb'); COMMIT;
+	EXIT WHEN NOT EXISTS (SELECT FROM derive_state.view_states WHERE state <> 'ready' AND schema = 'lb'); COMMIT;
 END LOOP; END $$;
+RESET client_min_messages;
 SELECT * FROM labels() WHERE view ~ 'd';
 -- what another REFRESH or derive.maintain() mends
 ALTER MATERIALIZED VIEW d2 RENAME TO d2_gone;
@@ -193,7 +195,7 @@ UPDATE t SET at = at + interval '3 hours' WHERE id % 3 = 0;
 DELETE FROM t WHERE id < 10;
 SELECT derive.wait(timeout => '60 s');
 SET client_min_messages = warning;	-- of the trap
-SELECT oracle_recorded(view), count(*) FROM derive.views WHERE schema = 'lb' GROUP BY 1;
+SELECT oracle_recorded(view), count(*) FROM derive_state.view_states WHERE schema = 'lb' GROUP BY 1;
 SELECT count(*) FROM derive.verify() WHERE missing + extra > 0;
 
 -- The labels of views go with the extension.

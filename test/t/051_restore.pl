@@ -15,7 +15,7 @@ CREATE FUNCTION recorded(view regclass) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
 	item text;
 BEGIN
-	FOR item IN SELECT unnest(v.settings) FROM derive.views v WHERE v.view = $1 LOOP
+	FOR item IN SELECT unnest(v.settings) FROM derive_state.view_states v WHERE v.view = $1 LOOP
 		PERFORM set_config(split_part(item, '=', 1), substr(item, strpos(item, '=') + 1), true);
 	END LOOP;
 	RETURN rows_that_differ(view);
@@ -77,13 +77,13 @@ SELECT derive.append('signals', '{"what": "a", "at": "2026-01-01"}'), derive.app
 SELECT derive.wait(timeout => '60 s');
 SELECT derive.pause('stopped');
 INSERT INTO orders VALUES (1000, 1, 1000, '2026-05-05 00:00+00')});
-$node->poll_query_until('shop', q{SELECT state = 'failed' FROM derive.views WHERE name = 'ratio'}) or die 'ratio';
+$node->poll_query_until('shop', q{SELECT state = 'failed' FROM derive_state.view_states WHERE name = 'ratio'}) or die 'ratio';
 wait_derived($node, 'built', 'shop');
 $node->safe_psql('shop', 'REFRESH MATERIALIZED VIEW ordinary');
 
 # What a view is when all is said and done: its name, state and settings.
 my $maintained = q{SELECT name, CASE WHEN state = 'paused' THEN state ELSE 'moves' END, settings, pg_get_userbyid(relowner)
-	FROM derive.views v JOIN pg_class c ON c.oid = v.view WHERE name <> 'later' ORDER BY 1};
+	FROM derive_state.view_states v JOIN pg_class c ON c.oid = v.view WHERE name <> 'later' ORDER BY 1};
 my $labels = q{SELECT objname, label FROM pg_seclabels WHERE provider = 'pg_derive' AND objtype = 'materialized view' ORDER BY 1};
 my $same = $node->safe_psql('shop', $maintained);
 like($same, qr/^stopped\|paused\|.*TimeZone=Asia\/Tokyo/m, 'views with settings, one of them paused');
@@ -98,9 +98,9 @@ sub exact
 	my ($on, $db, $label) = @_;
 	$on->safe_psql($db, "BEGIN; CREATE SCHEMA oracle; SET LOCAL search_path = oracle; $oracle; COMMIT")
 	  if $on->safe_psql($db, q{SELECT to_regproc('oracle.recorded') IS NULL}) eq 't';
-	is($on->safe_psql($db, q{SET search_path = public, oracle; SELECT name, recorded(view) FROM derive.views WHERE name <> ALL ('{versions,signals}') AND recorded(view) <> 0}), '', "$label: every view equals its query");
+	is($on->safe_psql($db, q{SET search_path = public, oracle; SELECT name, recorded(view) FROM derive_state.view_states WHERE name <> ALL ('{versions,signals}') AND recorded(view) <> 0}), '', "$label: every view equals its query");
 	is($on->safe_psql($db, 'SELECT * FROM derive.verify() WHERE missing <> 0 OR extra <> 0'), '', "$label: derive.verify()");
-	is($on->safe_psql($db, q{SELECT name, state, error FROM derive.views WHERE state <> 'ready'}), '', "$label: every view is ready");
+	is($on->safe_psql($db, q{SELECT name, state, error FROM derive_state.view_states WHERE state <> 'ready'}), '', "$label: every view is ready");
 	return;
 }
 
@@ -114,7 +114,7 @@ sub check_copy
 	is($on->safe_psql($db, qq{SELECT v::text FROM "$_" v ORDER BY 1}), $rows{$_}, "$label: rows of $_") for sort keys %rows;
 	wait_derived($on, "$label: built", $db);
 	is($on->safe_psql($db, qq{SELECT v::text FROM "$_" v ORDER BY 1}), $rows{$_}, "$label: rows of $_ from its derivation") for sort keys %rows;
-	is($on->safe_psql($db, q{SELECT name, error FROM derive.views WHERE state = 'failed' ORDER BY 1}),
+	is($on->safe_psql($db, q{SELECT name, error FROM derive_state.view_states WHERE state = 'failed' ORDER BY 1}),
 		qq{over_ratio|it reads view "ratio", which could not be built\nratio|division by zero}, "$label: what had failed has failed");
 	is($on->safe_psql($db, q{SELECT sum(n) FROM stopped}), '501', "$label: a paused view has data");
 	is($on->safe_psql($db, q{SELECT has_table_privilege('reader', 'totals', 'SELECT')}), 't', "$label: and rights");
@@ -182,7 +182,7 @@ $node->command_ok([ 'pg_dump', '-Fc', '-f', "$file.again", $node->connstr('copy'
 $node->command_ok([ 'pg_restore', '-e', '-d', $node->connstr('again'), "$file.again" ], 'restored again');
 wait_derived($node, 'restored again', 'again');
 exact($node, 'again', 'restored again');
-is($node->safe_psql('again', q{SELECT count(*) FROM derive.views}), '13', 'all of them');
+is($node->safe_psql('again', q{SELECT count(*) FROM derive_state.view_states}), '13', 'all of them');
 $node->safe_psql('postgres', 'DROP DATABASE again');
 
 # the schema with the REFRESH that is a part of it for pg_restore, before there are data
@@ -219,7 +219,7 @@ my ($index) = $one =~ /INDEX (\S+) ON public\.totals /;
 $node->safe_psql('copy', qq{ALTER INDEX IF EXISTS $index RENAME TO of_before}) if defined $index;
 $node->command_ok([ @script, '-f', "$file.one" ], 'one view');
 wait_derived($node, 'beside the original', 'copy');
-is($node->safe_psql('copy', q{SELECT string_agg(name, ' ' ORDER BY name) FROM derive.views}), 'as_text per_day totals totals_before', 'both are maintained');
+is($node->safe_psql('copy', q{SELECT string_agg(name, ' ' ORDER BY name) FROM derive_state.view_states}), 'as_text per_day totals totals_before', 'both are maintained');
 $node->safe_psql('copy', q{UPDATE customers SET region = 'moved' WHERE id < 20});
 wait_derived($node, 'beside the original, changed', 'copy');
 exact($node, 'copy', 'beside the original');
@@ -246,7 +246,7 @@ SKIP:
 	$node->command_ok([ @script, '-f', "$file.extended" ], 'restored');
 	wait_derived($node, 'restored extension', 'copy');
 	exact($node, 'copy', 'restored extension');
-	is($node->safe_psql('copy', q[SELECT substr(label, strpos(label, '{'))::text[] = settings FROM pg_seclabels JOIN derive.views ON objoid = view WHERE provider = 'pg_derive']), 't', 'its label is that of the declaration');
+	is($node->safe_psql('copy', q[SELECT substr(label, strpos(label, '{'))::text[] = settings FROM pg_seclabels JOIN derive_state.view_states ON objoid = view WHERE provider = 'pg_derive']), 't', 'its label is that of the declaration');
 	$node->safe_psql('postgres', 'DROP DATABASE extended');
 }
 
@@ -269,7 +269,7 @@ $other->poll_query_until('shop', q{SELECT count(*) > 0 FROM pg_stat_activity WHE
 $other->safe_psql('postgres', 'CREATE DATABASE crowded');
 my ($out, $err) = run_command([ 'psql', '-X', '-v', 'ON_ERROR_STOP=1', '-o', '/dev/null', '-d', $other->connstr('crowded'), '-f', "$file.sql" ]);
 like($err, qr/WARNING:  materialized view "per_day" is not maintained: .*\n(?:.*\n)*?.*HINT: .*Call derive\.maintain\(\) for the view once that is mended\./, 'views for which there is no place');
-is($other->safe_psql('crowded', 'SELECT count(*) FROM derive.views'), '0', 'none is maintained');
+is($other->safe_psql('crowded', 'SELECT count(*) FROM derive_state.view_states'), '0', 'none is maintained');
 is($other->safe_psql('crowded', 'SELECT v::text FROM as_text v ORDER BY 1'), $rows{as_text}, 'they have rows as their settings say');
 $other->append_conf('postgresql.conf', 'pg_derive.max_databases = 4');
 $other->restart;

@@ -44,9 +44,9 @@
 #include "server/dependents.h"
 #include "server/worker_internal.h"
 
-/* After an error, if there was a change; and the longest pause, which is also that without a change. */
+/* After an error, if there was a change; the longest pause, which is also that without a change, others know. */
 #define FIRST_PAUSE_MS	1000
-#define LAST_PAUSE_MS	300000
+#define LAST_PAUSE_MS	DERIVE_RETRY_PAUSE_MS
 
 /* An error that comes within so many times the last pause continues the series. */
 #define SERIES_FACTOR	4

@@ -32,6 +32,8 @@
 #define DERIVE_MAX_WAITING		64	/* databases that found no place */
 #define DERIVE_ERROR_LENGTH		512
 #define DERIVE_PHASE_LENGTH		32
+#define DERIVE_RETRY_PAUSE_MS	300000	/* a view that has failed is tried
+										 * again then at the latest */
 #define DERIVE_PHASE_IDENTITY	"setting replica identity"
 #define DERIVE_PHASE_TRACKING	"waiting for change capture"
 

@@ -495,9 +495,10 @@ describe_build(Look *look, DeriveStanding *standing)
 
 /* Its error is in another column. */
 static void
-describe_failed(DeriveStanding *standing)
+describe_failed(Look *look, DeriveStanding *standing)
 {
 	DeriveStats stats;
+	TimestampTz at = TimestampTzPlusMilliseconds(standing->row->error_at, DERIVE_RETRY_PAUSE_MS);
 
 	standing->state = "failed";
 	if (standing->row->state != DERIVE_VIEW_FAILED)
@@ -508,10 +509,14 @@ describe_failed(DeriveStanding *standing)
 	}
 	else if (!standing->row->retry)
 		standing->reason = plainly("derive.repair()");
-	else if (derive_stats_get(standing->row->relid, &stats) && stats.next_try_at != 0)
-		standing->reason = plainly(psprintf("another try at %s", timestamptz_to_str(stats.next_try_at - stats.next_try_at % USECS_PER_SEC)));
 	else
-		standing->reason = plainly("another try");
+	{
+		/* the worker may have other plans, or not have told them yet */
+		if (derive_stats_get(standing->row->relid, &stats) && stats.next_try_at != 0)
+			at = stats.next_try_at;
+		standing->reason = plainly(at <= look->now ? "another try" :
+								   psprintf("another try at %s", timestamptz_to_str(at - at % USECS_PER_SEC)));
+	}
 }
 
 /* Does a view that is computed by the slow lane wait for more than its turn? */
@@ -642,7 +647,7 @@ describe(Look *look, DeriveStanding *standing)
 		standing->reason = plainly("derive.resume()");
 	}
 	else if (row->error != NULL)
-		describe_failed(standing);
+		describe_failed(look, standing);
 	else if (row->state == DERIVE_VIEW_BUILDING)
 		describe_build(look, standing);
 	else if (row->state == DERIVE_VIEW_CATCHUP)

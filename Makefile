@@ -169,6 +169,7 @@ OBJS = \
 	src/server/shmem.o \
 	src/server/slow_views.o \
 	src/server/standing.o \
+	src/server/statistics.o \
 	src/server/tend.o \
 	src/server/unattended.o \
 	src/server/verifier.o \

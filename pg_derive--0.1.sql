@@ -337,10 +337,11 @@ CREATE FUNCTION derive_state.counters(
 	OUT rows_inserted int8,
 	OUT rows_updated int8,
 	OUT rows_deleted int8,
-	OUT delta_time float8,
-	OUT apply_time float8,
-	OUT last_batch_time float8,
-	OUT last_batch_at timestamptz)
+	OUT delta_ms float8,
+	OUT apply_ms float8,
+	OUT last_batch_ms float8,
+	OUT last_batch_at timestamptz,
+	OUT reset_at timestamptz)
 	RETURNS SETOF record
 	AS 'MODULE_PATHNAME', 'derive_counters_sql'
 	LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 20;
@@ -552,6 +553,12 @@ CREATE FUNCTION derive.plan(query text) RETURNS SETOF text
 	LANGUAGE C CALLED ON NULL INPUT VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION derive.plan(text) IS 'show how a view of this query would be maintained';
 
+CREATE FUNCTION derive.reset_stats(view regclass DEFAULT NULL) RETURNS void
+	AS 'MODULE_PATHNAME', 'derive_reset_stats_sql'
+	LANGUAGE C CALLED ON NULL INPUT VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION derive.reset_stats(regclass) IS
+	'begin to count anew in derive.stats: for a view, or all that the caller owns';
+
 CREATE FUNCTION derive.check(
 	OUT setting text,
 	OUT value text,
@@ -678,17 +685,15 @@ COMMENT ON COLUMN derive.views.query IS
 
 CREATE VIEW derive.stats AS
 	SELECT v.view,
-		v.schema,
-		v.name,
 		v.state,
 		coalesce(s.batches, 0) AS batches,
 		coalesce(s.changes_in, 0) AS changes_in,
 		coalesce(s.rows_inserted, 0) AS rows_inserted,
 		coalesce(s.rows_updated, 0) AS rows_updated,
 		coalesce(s.rows_deleted, 0) AS rows_deleted,
-		coalesce(s.delta_time, 0) AS delta_time,
-		coalesce(s.apply_time, 0) AS apply_time,
-		s.last_batch_time,
+		coalesce(pg_catalog.round(s.delta_ms::numeric, 3)::float8, 0) AS delta_ms,
+		coalesce(pg_catalog.round(s.apply_ms::numeric, 3)::float8, 0) AS apply_ms,
+		pg_catalog.round(s.last_batch_ms::numeric, 3)::float8 AS last_batch_ms,
 		s.last_batch_at,
 		CASE WHEN v.state = 'ready' THEN
 			CASE WHEN l.view IS NULL THEN w.lag_bytes
@@ -696,10 +701,11 @@ CREATE VIEW derive.stats AS
 			END
 		END AS lag_bytes,
 		v.lag,
-		v.error AS last_error,
-		v.error_at AS last_error_at,
+		v.error,
+		v.error_at,
 		h.xmin AS held_xmin,
-		pg_catalog.age(h.xmin::pg_catalog.xid) AS held_age
+		pg_catalog.age(h.xmin::pg_catalog.xid) AS held_age,
+		s.reset_at AS stats_reset
 	FROM derive_state.view_states v
 		LEFT JOIN derive_state.counters() s ON s.view OPERATOR(pg_catalog.=) v.view::pg_catalog.oid
 		LEFT JOIN derive_state.service() w ON true
@@ -715,10 +721,8 @@ CREATE VIEW derive.stats AS
 				AND pg_catalog.age(s.xmin) OPERATOR(pg_catalog.>=)
 					pg_catalog.age(pg_catalog.pg_snapshot_xmin(v.position)::pg_catalog.xid)) h ON true;
 COMMENT ON VIEW derive.stats IS
-	'what maintaining each view has cost since the server started, and how far it is behind';
+	'what maintaining each view has cost, and how far it is behind';
 COMMENT ON COLUMN derive.stats.view IS 'the materialized view';
-COMMENT ON COLUMN derive.stats.schema IS 'its schema';
-COMMENT ON COLUMN derive.stats.name IS 'its name';
 COMMENT ON COLUMN derive.stats.state IS 'as in derive.views';
 COMMENT ON COLUMN derive.stats.batches IS 'batches that changed it';
 COMMENT ON COLUMN derive.stats.changes_in IS
@@ -726,21 +730,23 @@ COMMENT ON COLUMN derive.stats.changes_in IS
 COMMENT ON COLUMN derive.stats.rows_inserted IS 'rows inserted into it';
 COMMENT ON COLUMN derive.stats.rows_updated IS 'rows of it updated';
 COMMENT ON COLUMN derive.stats.rows_deleted IS 'rows deleted from it';
-COMMENT ON COLUMN derive.stats.delta_time IS
+COMMENT ON COLUMN derive.stats.delta_ms IS
 	'time spent reading the log in these batches, shared by all views, in ms';
-COMMENT ON COLUMN derive.stats.apply_time IS
+COMMENT ON COLUMN derive.stats.apply_ms IS
 	'time spent deriving and writing its changes, in ms';
-COMMENT ON COLUMN derive.stats.last_batch_time IS 'time of its last batch, in ms';
+COMMENT ON COLUMN derive.stats.last_batch_ms IS 'time of its last batch, in ms';
 COMMENT ON COLUMN derive.stats.last_batch_at IS 'end of its last batch';
 COMMENT ON COLUMN derive.stats.lag_bytes IS
 	'log written since its position; 0 if nothing was committed since; NULL unless ready';
 COMMENT ON COLUMN derive.stats.lag IS 'as in derive.views';
-COMMENT ON COLUMN derive.stats.last_error IS
+COMMENT ON COLUMN derive.stats.error IS
 	'why it failed; NULL unless one has the rights of its owner or of pg_read_all_stats';
-COMMENT ON COLUMN derive.stats.last_error_at IS 'when it failed';
+COMMENT ON COLUMN derive.stats.error_at IS 'when it failed';
 COMMENT ON COLUMN derive.stats.held_xmin IS
 	'old row versions that transactions from this one on have removed are kept for it; NULL if none are';
 COMMENT ON COLUMN derive.stats.held_age IS 'age of held_xmin, in transactions';
+COMMENT ON COLUMN derive.stats.stats_reset IS
+	'since when this is counted: the view was new, the server had crashed, or derive.reset_stats() was called';
 
 CREATE VIEW derive.progress AS
 	SELECT s.view::pg_catalog.regclass AS view,

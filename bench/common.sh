@@ -122,7 +122,7 @@ cpu_ms() { awk '{ printf "%.3f", $1 / 1e6 }' "/proc/$1/schedstat"; }
 # The counters of a view: batches, changes, ms reading the log, ms deriving and applying.
 counters()
 {
-	psql -At -F ' ' -c "SELECT batches, changes_in, delta_time, apply_time FROM derive.stats WHERE view = '$1'::regclass"
+	psql -At -F ' ' -c "SELECT batches, changes_in, delta_ms, apply_ms FROM derive.stats WHERE view = '$1'::regclass"
 }
 
 # --- freshness ---------------------------------------------------------------

@@ -50,6 +50,8 @@ INSERT INTO calls (call, may) VALUES
 	('SELECT derive.pause(%v)', '{view_owner}'),
 	('SELECT derive.resume(%v)', '{view_owner}'),
 	('SELECT derive.repair(%v)', '{view_owner}'),
+	('SELECT derive.reset_stats(%v)', '{view_owner}'),
+	('SELECT derive.reset_stats()', '{stranger, outside, reader, writer, monitor, table_owner, view_owner}'),
 	('SELECT derive.replace_view(%v, ''SELECT * FROM r.t WHERE x > 0'')', '{view_owner}'),
 	('SELECT derive.create_or_replace_view(''r.v'', ''SELECT * FROM r.t WHERE x > 0'')', '{view_owner}'),
 	('SELECT derive.wait(%v)', '{reader, view_owner}'),

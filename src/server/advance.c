@@ -49,6 +49,7 @@
 #include "server/crash_guard.h"
 #include "server/dependents.h"
 #include "server/shmem.h"
+#include "server/statistics.h"
 #include "server/worker_internal.h"
 #include "storage/itemptr.h"
 #include "storage/lmgr.h"
@@ -61,7 +62,7 @@
 typedef struct BatchStats
 {
 	Oid			view;
-	DeriveStats stats;
+	DeriveCounters stats;
 } BatchStats;
 
 /* A view's move, as an argument for derive_guarded(). */

@@ -61,6 +61,7 @@
 #include "server/builder.h"
 #include "server/crash_guard.h"
 #include "server/replica_identity.h"
+#include "server/statistics.h"
 #include "storage/ipc.h"
 #include "storage/lmgr.h"
 #include "utils/lsyscache.h"

@@ -68,6 +68,7 @@
 #include "delta/stream.h"
 #include "miscadmin.h"
 #include "server/background.h"
+#include "server/statistics.h"
 #include "server/worker_internal.h"
 #include "storage/lock.h"
 #include "utils/builtins.h"

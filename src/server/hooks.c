@@ -79,6 +79,7 @@
 #include "server/replica_identity.h"
 #include "server/request.h"
 #include "server/shmem.h"
+#include "server/statistics.h"
 #include "storage/ipc.h"
 #include "storage/lmgr.h"
 #include "tcop/utility.h"

@@ -19,6 +19,7 @@
 #include "materialize/program.h"
 #include "notify/journal.h"
 #include "server/shmem.h"
+#include "server/statistics.h"
 #include "storage/lockdefs.h"
 
 /* Longest pause before a run begins again, or before we look again, in ms. */
@@ -50,7 +51,7 @@ typedef struct LaneView
 	const char *error;			/* why it could not be computed; or NULL */
 	int			sqlerrcode;
 	const char *context;		/* of that error; or NULL */
-	DeriveStats stats;
+	DeriveCounters stats;
 } LaneView;
 
 /* A run. */

@@ -60,6 +60,7 @@
 #include "server/builder.h"
 #include "server/crash_guard.h"
 #include "server/lane_internal.h"
+#include "server/statistics.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"

@@ -83,6 +83,7 @@
 #include "server/hooks.h"
 #include "server/replace.h"
 #include "server/shmem.h"
+#include "server/statistics.h"
 #include "server/worker_internal.h"
 #include "storage/lmgr.h"
 #include "utils/lsyscache.h"

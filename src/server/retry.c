@@ -42,6 +42,7 @@
 
 #include "materialize/program.h"
 #include "server/dependents.h"
+#include "server/statistics.h"
 #include "server/worker_internal.h"
 
 /* After an error, if there was a change; the longest pause, which is also that without a change, others know. */

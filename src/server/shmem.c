@@ -17,14 +17,13 @@
 #include "base/gucs.h"
 #include "miscadmin.h"
 #include "server/shmem.h"
+#include "server/statistics.h"
 #include "storage/ipc.h"
 #include "storage/shmem.h"
-#include "utils/hsearch.h"
 
 #define TRANCHE_NAME "pg_derive"
 
 static DeriveShared *shared = NULL;
-static HTAB *stats_table = NULL;
 
 static shmem_request_hook_type prev_shmem_request_hook = NULL;
 static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
@@ -65,14 +64,13 @@ request_shared_memory(void)
 		prev_shmem_request_hook();
 
 	RequestAddinShmemSpace(MAXALIGN(shared_size()));
-	RequestAddinShmemSpace(hash_estimate_size(derive_max_views, sizeof(DeriveStats)));
+	RequestAddinShmemSpace(derive_stats_shared_size());
 	RequestNamedLWLockTranche(TRANCHE_NAME, 2);
 }
 
 static void
 startup_shared_memory(void)
 {
-	HASHCTL		info;
 	bool		found;
 	int			i;
 
@@ -118,11 +116,7 @@ startup_shared_memory(void)
 		}
 	}
 
-	memset(&info, 0, sizeof(info));
-	info.keysize = sizeof(DeriveStatsKey);
-	info.entrysize = sizeof(DeriveStats);
-	stats_table = ShmemInitHash("pg_derive statistics", derive_max_views, derive_max_views,
-								&info, HASH_ELEM | HASH_BLOBS);
+	derive_stats_init_shared(!found);
 
 	LWLockRelease(AddinShmemInitLock);
 }
@@ -597,141 +591,4 @@ derive_build_free(DeriveBuild *build)
 	build->view = InvalidOid;
 	LWLockRelease(shared->lock);
 	ConditionVariableBroadcast(&build->cv);
-}
-
-
-/* ----------------------------------------------------------------
- *		Statistics
- * ----------------------------------------------------------------
- */
-
-/*
- * The entry of a view of this database, made if there is room, with stats_lock
- * held; or NULL, and the lock is not held: a view without statistics.
- */
-static DeriveStats *
-lock_stats(Oid view)
-{
-	DeriveStatsKey key = {MyDatabaseId, view};
-	DeriveStats *entry;
-	bool		found;
-
-	LWLockAcquire(shared->stats_lock, LW_SHARED);
-	entry = hash_search(stats_table, &key, HASH_FIND, NULL);
-	if (entry != NULL)
-		return entry;
-	LWLockRelease(shared->stats_lock);
-
-	LWLockAcquire(shared->stats_lock, LW_EXCLUSIVE);
-	if (hash_get_num_entries(stats_table) < derive_max_views &&
-		(entry = hash_search(stats_table, &key, HASH_ENTER_NULL, &found)) != NULL)
-	{
-		if (!found)
-		{
-			memset(entry, 0, sizeof(*entry));
-			entry->key = key;
-			SpinLockInit(&entry->mutex);
-		}
-		return entry;
-	}
-	LWLockRelease(shared->stats_lock);
-	return NULL;
-}
-
-void
-derive_stats_set_waits(Oid view, DeriveWaitsFor what, Oid relation, LOCKMODE mode)
-{
-	DeriveStats *entry = lock_stats(view);
-	TimestampTz now = GetCurrentTimestamp();
-
-	if (entry == NULL)
-		return;
-	SpinLockAcquire(&entry->mutex);
-	if (entry->waits_for == DERIVE_WAITS_FOR_NOTHING)
-		entry->waits_since = now;
-	entry->waits_for = what;
-	entry->waits_relation = relation;
-	entry->waits_mode = mode;
-	SpinLockRelease(&entry->mutex);
-	LWLockRelease(shared->stats_lock);
-}
-
-void
-derive_stats_set_next_try(Oid view, TimestampTz at)
-{
-	DeriveStats *entry = lock_stats(view);
-
-	if (entry == NULL)
-		return;
-	SpinLockAcquire(&entry->mutex);
-	entry->next_try_at = at;
-	SpinLockRelease(&entry->mutex);
-	LWLockRelease(shared->stats_lock);
-}
-
-void
-derive_stats_came_back(Oid view)
-{
-	DeriveStats *entry = lock_stats(view);
-	TimestampTz now = GetCurrentTimestamp();
-
-	if (entry == NULL)
-		return;
-	SpinLockAcquire(&entry->mutex);
-	entry->came_back_at = now;
-	SpinLockRelease(&entry->mutex);
-	LWLockRelease(shared->stats_lock);
-}
-
-void
-derive_stats_add(Oid view, const DeriveStats *add)
-{
-	DeriveStats *entry = lock_stats(view);
-
-	if (entry == NULL)
-		return;
-	SpinLockAcquire(&entry->mutex);
-	entry->batches += add->batches;
-	entry->changes_in += add->changes_in;
-	entry->inserted += add->inserted;
-	entry->updated += add->updated;
-	entry->deleted += add->deleted;
-	entry->delta_ms += add->delta_ms;
-	entry->apply_ms += add->apply_ms;
-	entry->last_batch_ms = add->delta_ms + add->apply_ms;
-	entry->last_batch_at = add->last_batch_at;
-	SpinLockRelease(&entry->mutex);
-	LWLockRelease(shared->stats_lock);
-}
-
-bool
-derive_stats_get(Oid view, DeriveStats *result)
-{
-	DeriveStatsKey key = {MyDatabaseId, view};
-	DeriveStats *entry;
-
-	if (shared == NULL)
-		return false;
-	LWLockAcquire(shared->stats_lock, LW_SHARED);
-	entry = hash_search(stats_table, &key, HASH_FIND, NULL);
-	if (entry != NULL)
-	{
-		SpinLockAcquire(&entry->mutex);
-		*result = *entry;
-		SpinLockRelease(&entry->mutex);
-	}
-	LWLockRelease(shared->stats_lock);
-	return entry != NULL;
-}
-
-void
-derive_stats_forget(Oid view)
-{
-	DeriveStatsKey key = {MyDatabaseId, view};
-
-	if (shared == NULL)
-		return;
-	LWLockAcquire(shared->stats_lock, LW_EXCLUSIVE);
-	hash_search(stats_table, &key, HASH_REMOVE, NULL);
-	LWLockRelease(shared->stats_lock);
 }

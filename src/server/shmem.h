@@ -5,7 +5,7 @@
  *
  * Locks: one LWLock (DeriveShared.lock) guards all fields that are not atomic
  * unless the field says otherwise; it is held for moments only and never while
- * waiting.  Statistics have a lock of their own.
+ * waiting.  Statistics have a lock of their own, see statistics.h.
  *
  * Exists only where the library was preloaded: derive_shared() is NULL
  * elsewhere.
@@ -150,25 +150,6 @@ typedef enum DeriveActivity
 	DERIVE_MOVING,
 	DERIVE_PAUSING				/* before it tries again what has failed */
 } DeriveActivity;
-
-/*
- * What a view that is to be built waits for, while it has no builder; for people, see
- * standing.c.
- */
-typedef enum DeriveWaitsFor
-{
-	DERIVE_WAITS_FOR_NOTHING,
-	DERIVE_WAITS_FOR_LOCK,
-	DERIVE_WAITS_FOR_IDENTITY,	/* and the lock that setting it needs */
-	DERIVE_WAITS_FOR_VIEW,		/* that it reads */
-	DERIVE_WAITS_FOR_TURN,
-	DERIVE_WAITS_FOR_PLACE,
-	DERIVE_WAITS_FOR_PROCESS,
-	DERIVE_WAITS_FOR_BATCH,		/* to take the place of another view; likewise
-								 * below */
-	DERIVE_WAITS_FOR_LANE,
-	DERIVE_WAITS_FOR_RETRY		/* after an error that says nothing of it */
-} DeriveWaitsFor;
 
 /*
  * A database that has, or may have, maintained views.
@@ -348,41 +329,6 @@ typedef struct DeriveBuild
 	ConditionVariable cv;		/* broadcast when tracking_ready is set */
 } DeriveBuild;
 
-typedef struct DeriveStatsKey
-{
-	Oid			dboid;
-	Oid			view;
-} DeriveStatsKey;
-
-/*
- * Counters of one view since the server started.  Entries come and go under
- * stats_lock in exclusive mode; all of it is written by the worker, what the view
- * waits for by its builder, too, and read by anyone, under stats_lock in shared mode
- * and the entry's mutex.
- */
-typedef struct DeriveStats
-{
-	DeriveStatsKey key;
-	slock_t		mutex;
-	int64		batches;
-	int64		changes_in;
-	int64		inserted;
-	int64		updated;
-	int64		deleted;
-	double		delta_ms;		/* its share in decoding and collecting: that
-								 * of each batch it took part in */
-	double		apply_ms;		/* deriving and changing its table */
-	double		last_batch_ms;
-	TimestampTz last_batch_at;
-	DeriveWaitsFor waits_for;	/* its build, while it has no builder */
-	Oid			waits_relation; /* InvalidOid if that is about none */
-	LOCKMODE	waits_mode;		/* of the lock on it, or NoLock */
-	TimestampTz waits_since;	/* since it has no builder */
-	TimestampTz next_try_at;	/* if it has failed and is tried again; else 0 */
-	TimestampTz came_back_at;	/* when it was last with the others again; 0:
-								 * not known */
-} DeriveStats;
-
 typedef struct DeriveShared
 {
 	LWLock	   *lock;
@@ -466,19 +412,5 @@ extern bool derive_requests_pending(DeriveDatabase *db, DeriveRequestKind kind);
 extern DeriveBuild *derive_build_take(Oid dboid, Oid view, int64 epoch);	/* NULL if all are taken */
 extern DeriveBuild *derive_build_find(Oid dboid, Oid view);
 extern void derive_build_free(DeriveBuild *build);
-
-/* Add a batch's work; makes the entry if there is room. */
-extern void derive_stats_add(Oid view, const DeriveStats *add);
-
-/* What the view's build waits for, and on which relation (or InvalidOid) in which mode (or NoLock). */
-extern void derive_stats_set_waits(Oid view, DeriveWaitsFor what, Oid relation, LOCKMODE mode);
-
-/* When it is tried again, 0: not at all; and that it is with the others again. */
-extern void derive_stats_set_next_try(Oid view, TimestampTz at);
-extern void derive_stats_came_back(Oid view);
-
-/* Copy the counters of a view of this database; false if there are none. */
-extern bool derive_stats_get(Oid view, DeriveStats *result);
-extern void derive_stats_forget(Oid view);
 
 #endif							/* DERIVE_SHMEM_H */

@@ -63,6 +63,7 @@
 #include "server/dependents.h"
 #include "server/shmem.h"
 #include "server/standing.h"
+#include "server/statistics.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"

@@ -49,6 +49,7 @@
 #include "server/builder.h"
 #include "server/replica_identity.h"
 #include "server/shmem.h"
+#include "server/statistics.h"
 #include "server/worker_internal.h"
 #include "storage/proc.h"
 #include "storage/procarray.h"

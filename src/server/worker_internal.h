@@ -25,6 +25,7 @@
 #include "notify/journal.h"
 #include "postmaster/bgworker.h"
 #include "server/shmem.h"
+#include "server/statistics.h"
 #include "utils/elog.h"
 #include "utils/timestamp.h"
 

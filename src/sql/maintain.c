@@ -45,6 +45,7 @@
 #include "server/replace.h"
 #include "server/request.h"
 #include "server/shmem.h"
+#include "server/statistics.h"
 #include "sql/arguments.h"
 #include "sql/declare.h"
 #include "sql/maintain.h"
@@ -61,6 +62,7 @@ PG_FUNCTION_INFO_V1(derive_release_sql);
 PG_FUNCTION_INFO_V1(derive_pause_sql);
 PG_FUNCTION_INFO_V1(derive_resume_sql);
 PG_FUNCTION_INFO_V1(derive_repair_sql);
+PG_FUNCTION_INFO_V1(derive_reset_stats_sql);
 PG_FUNCTION_INFO_V1(derive_wait_sql);
 PG_FUNCTION_INFO_V1(derive_verify_sql);
 PG_FUNCTION_INFO_V1(derive_explain_sql);
@@ -261,6 +263,32 @@ derive_repair_sql(PG_FUNCTION_ARGS)
 	(void) get_row(view);
 	forget_crashes(view);
 	derive_repair_view(view);
+	PG_RETURN_VOID();
+}
+
+
+/* derive.reset_stats(view) */
+Datum
+derive_reset_stats_sql(PG_FUNCTION_ARGS)
+{
+	ListCell   *lc;
+
+	derive_require_service();
+	if (!PG_ARGISNULL(0))
+	{
+		check_is_matview(PG_GETARG_OID(0));
+		check_ownership(PG_GETARG_OID(0));
+		(void) get_row(PG_GETARG_OID(0));
+		derive_stats_reset(PG_GETARG_OID(0));
+		PG_RETURN_VOID();
+	}
+	foreach(lc, derive_registry_all())
+	{
+		Oid			view = ((DeriveViewRow *) lfirst(lc))->relid;
+
+		if (derive_owns_relation(view, GetUserId()))
+			derive_stats_reset(view);
+	}
 	PG_RETURN_VOID();
 }
 

@@ -23,6 +23,7 @@
 #include "server/background.h"
 #include "server/shmem.h"
 #include "server/standing.h"
+#include "server/statistics.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -41,7 +42,7 @@ PG_FUNCTION_INFO_V1(derive_size_of_sql);
 PG_FUNCTION_INFO_V1(derive_query_of_sql);
 
 
-/* derive_state.counters(): one row per view that has taken part in a batch. */
+/* derive_state.counters(): one row per view of which anything is known. */
 Datum
 derive_counters_sql(PG_FUNCTION_ARGS)
 {
@@ -53,21 +54,23 @@ derive_counters_sql(PG_FUNCTION_ARGS)
 	{
 		Oid			view = ((DeriveViewRow *) lfirst(lc))->relid;
 		DeriveStats stats;
-		Datum		values[10];
-		bool		nulls[10] = {false};
+		Datum		values[11];
+		bool		nulls[11] = {false};
 
-		if (!derive_stats_get(view, &stats) || stats.batches == 0)
+		if (!derive_stats_get(view, &stats))
 			continue;
 		values[0] = ObjectIdGetDatum(view);
-		values[1] = Int64GetDatum(stats.batches);
-		values[2] = Int64GetDatum(stats.changes_in);
-		values[3] = Int64GetDatum(stats.inserted);
-		values[4] = Int64GetDatum(stats.updated);
-		values[5] = Int64GetDatum(stats.deleted);
-		values[6] = Float8GetDatum(stats.delta_ms);
-		values[7] = Float8GetDatum(stats.apply_ms);
-		values[8] = Float8GetDatum(stats.last_batch_ms);
-		values[9] = TimestampTzGetDatum(stats.last_batch_at);
+		values[1] = Int64GetDatum(stats.counters.batches);
+		values[2] = Int64GetDatum(stats.counters.changes_in);
+		values[3] = Int64GetDatum(stats.counters.inserted);
+		values[4] = Int64GetDatum(stats.counters.updated);
+		values[5] = Int64GetDatum(stats.counters.deleted);
+		values[6] = Float8GetDatum(stats.counters.delta_ms);
+		values[7] = Float8GetDatum(stats.counters.apply_ms);
+		values[8] = Float8GetDatum(stats.counters.last_batch_ms);
+		values[9] = TimestampTzGetDatum(stats.counters.last_batch_at);
+		nulls[8] = nulls[9] = (stats.counters.batches == 0);
+		values[10] = TimestampTzGetDatum(stats.counters.reset_at);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	return (Datum) 0;

@@ -29,7 +29,7 @@ is_exact($node, 'before the error');
 $node->safe_psql('postgres', 'INSERT INTO numbers VALUES (3, 0)');
 is($node->safe_psql('postgres', q{SELECT derive.wait('counted', '60s')}), 't', 'division by zero: the other view goes on');
 derive_wait_state($node, 'quotients', 'failed');
-like($node->safe_psql('postgres', q{SELECT last_error FROM derive.stats s WHERE s::text LIKE '%quotients%'}), qr/division by zero/, 'the message is kept');
+like($node->safe_psql('postgres', q{SELECT error FROM derive.stats s WHERE s::text LIKE '%quotients%'}), qr/division by zero/, 'the message is kept');
 ($rc, $out, $err) = $node->psql('postgres', q{SELECT derive.wait('quotients', '60s')});
 isnt($rc, 0, 'waiting for a failed view is an error');
 like($err, qr/quotients/, 'which names it');

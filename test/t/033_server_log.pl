@@ -86,7 +86,7 @@ my ($anew) = $log =~ /(LOG:  view "quotients" is computed anew because its chang
 is_of_batch($anew // '', qr/changing $quotients/, $xid, $committed, 'why it is computed anew');
 my ($failed) = $log =~ /(WARNING:  maintenance of view "quotients" has failed.*)/s;
 is_of_batch($failed // '', qr/computing $quotients anew/, $xid, $committed, 'why it failed');
-is($node->safe_psql('postgres', q{SELECT last_error FROM derive.stats WHERE view = '"My App".quotients'::regclass}),
+is($node->safe_psql('postgres', q{SELECT error FROM derive.stats WHERE view = '"My App".quotients'::regclass}),
 	'division by zero', 'the message itself stays what it is');
 $node->safe_psql('postgres', q{DELETE FROM numbers WHERE d = 0; SELECT derive.resume('"My App".quotients')});
 wait_derived($node, 'resumed');
@@ -175,6 +175,26 @@ wait_derived($node, 'at the end');
 is_exact($node, 'at the end');
 unlike(slurp_file($node->logfile), qr/(?:relation|view|table|index) \d/, 'no OID in the log');
 log_is_clean($node);
+
+# ---- counters outlive a clean restart, and no crash
+
+my $counted = q{SELECT batches, changes_in, rows_inserted, delta_ms, apply_ms, last_batch_at, stats_reset FROM derive.stats WHERE view = 'counted'::regclass};
+my $before = $node->safe_psql('postgres', $counted);
+like($before, qr/^[1-9]\d*\|/, 'there is something to be counted');
+$node->safe_psql('postgres', 'SELECT derive.pause(view) FROM derive.views');	# or the restart would be counted
+$node->restart;
+is($node->safe_psql('postgres', $counted), $before, 'counters are kept over a restart');
+$node->safe_psql('postgres', q{SELECT derive.reset_stats('counted')});
+is($node->safe_psql('postgres', q{SELECT batches, changes_in, apply_ms, last_batch_ms, stats_reset > now() - interval '1 min' FROM derive.stats WHERE view = 'counted'::regclass}),
+	'0|0|0||t', 'and begin anew if one asks for that');
+isnt($node->safe_psql('postgres', q{SELECT batches FROM derive.stats WHERE view = '"My App".quotients'::regclass}), '0', 'for that view');
+$node->safe_psql('postgres', q{SELECT derive.resume(view) FROM derive.views; INSERT INTO numbers VALUES (99, 99)});
+wait_derived($node, 'with counters of before');
+is_exact($node, 'with counters of before');
+$node->stop('immediate');
+$node->start;
+wait_derived($node, 'after a crash');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM derive.stats WHERE batches > 5}), '0', 'after a crash they begin with nothing');
 
 # ---- the end
 

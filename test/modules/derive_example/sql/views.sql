@@ -39,7 +39,8 @@ SELECT * FROM derive.verify('words');
 
 -- Lists
 SELECT name, state, query LIKE '%derive.apply(%' AS by_derivation, error FROM derive_state.view_states WHERE schema = 'views' ORDER BY name;
-SELECT name, state, batches > 0 AS batches, changes_in > 0 AS changes, rows_inserted > 0 AS inserted FROM derive.stats WHERE schema = 'views' ORDER BY name;
+SELECT c.relname AS name, state, batches > 0 AS batches, changes_in > 0 AS changes, rows_inserted > 0 AS inserted FROM derive.stats s JOIN pg_class c ON c.oid = s.view
+WHERE c.relnamespace = 'views'::regnamespace ORDER BY c.relname;
 SELECT count(*) FROM derive.progress;
 SELECT * FROM derive.explain('copies');
 SELECT * FROM derive.explain('frequent');

@@ -186,6 +186,7 @@ COMMIT PREPARED 'reader';
 SELECT view, replacement, state, error FROM derive.replacements;
 SELECT derive.wait_replaced('two');
 SELECT count(*) FROM two_replacement;
+SELECT objoid::regclass AS view, left(label, 10) AS label FROM pg_seclabel WHERE objoid IN ('two'::regclass, 'two_replacement'::regclass);
 SELECT derive.replace_view('two_replacement', 'SELECT id, region, amount FROM orders');
 SELECT derive.resume('two_replacement');
 SELECT replaced('two');
@@ -349,6 +350,22 @@ SELECT derive.wait_replaced('firsts');
 DROP INDEX firsts_slow;
 SELECT derive.resume('firsts_replacement');
 SELECT replaced('firsts');
+-- whose columns have other names by then
+SELECT derive.replace_view('firsts', 'SELECT a, b FROM pairs WHERE b > 2');
+SELECT replaced('firsts');
+BEGIN; SELECT FROM firsts LIMIT 0; PREPARE TRANSACTION 'reader';
+SELECT derive.replace_view('firsts', 'SELECT a, b FROM pairs WHERE b > 1');
+SELECT held('firsts');
+COMMIT PREPARED 'reader';
+ALTER MATERIALIZED VIEW firsts RENAME COLUMN b TO second;
+ALTER MATERIALIZED VIEW firsts RENAME TO fronts;
+SELECT derive.resume('firsts_replacement');
+SELECT replaced('fronts');
+SET enable_seqscan = off;
+SELECT a, second FROM fronts WHERE second = 3 ORDER BY a;
+RESET enable_seqscan;
+ALTER MATERIALIZED VIEW fronts RENAME COLUMN second TO b;
+ALTER MATERIALIZED VIEW fronts RENAME TO firsts;
 -- the other way round: rows are found by another key, or by none
 SELECT derive.replace_view('firsts', 'SELECT a, b FROM pairs');
 SELECT replaced('firsts');
@@ -462,6 +479,7 @@ SELECT * FROM oracle('dates');
 SET datestyle = 'German';
 SELECT derive.replace_view('dates', 'SELECT id, at::date::text AS d FROM t WHERE id > 0');
 SELECT replaced('dates');
+SELECT label LIKE '%German%' AS label FROM pg_seclabel WHERE objoid = 'dates'::regclass;
 SELECT * FROM dates;
 -- the oracle would compute it with other settings
 DROP MATERIALIZED VIEW dates;

@@ -18,6 +18,9 @@
  *							derive_state.views, so that they are not those of the
  *							session that restores the dump
  *
+ * A view that is to take the place of another one has none: where the dump is restored it
+ * is an ordinary one.
+ *
  * base/registry.c writes it whenever the row of the view that it is made of is written, so
  * the two never differ.  What a label means that was there before its view was maintained
  * says server/labelled_views.c.

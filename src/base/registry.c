@@ -406,6 +406,7 @@ static bool
 other_label(const DeriveViewRow *before, const DeriveViewRow *after)
 {
 	return (before->state == DERIVE_VIEW_PAUSED) != (after->state == DERIVE_VIEW_PAUSED) ||
+		before->replaces != after->replaces ||
 		!datumIsEqual(PointerGetDatum(before->settings), PointerGetDatum(after->settings), false, -1);
 }
 
@@ -416,7 +417,7 @@ derive_registry_write_label(const DeriveViewRow *row)
 
 	label.paused = row->state == DERIVE_VIEW_PAUSED && derive_is_populated(row->relid);
 	label.settings = row->settings;
-	derive_view_label_set(row->relid, &label);
+	derive_view_label_set(row->relid, OidIsValid(row->replaces) ? NULL : &label);
 }
 
 void

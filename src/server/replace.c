@@ -325,6 +325,7 @@ take_place(void *arg)
 	if (sw->journal_open)
 		derive_journal_close(sw->journal);
 	DERIVE_DEBUG_POINT("replace-exchanged");
+	derive_registry_write_label(row);
 	take_lane(sw, row);
 	drop_view(replacement);
 	rename_toast(view);

@@ -139,6 +139,29 @@ is($node->safe_psql('postgres', q{
 	(SELECT new FROM told EXCEPT ALL SELECT to_jsonb(v) FROM by_branch v) UNION ALL
 	(SELECT to_jsonb(v) FROM by_branch v EXCEPT ALL SELECT new FROM told)}), '', 'the subscriber has got every change, once');
 
+# To compare the rows takes longer than a view may in a batch: subscribers begin anew.
+{
+	$node->safe_psql('postgres', q{
+		CREATE TABLE many (id int PRIMARY KEY, x int);
+		INSERT INTO many SELECT i, i FROM generate_series(1, 200000) i;
+		SELECT derive.create_view('copy', 'SELECT id, x FROM many');
+		SELECT derive.create_view('after_copy', 'SELECT count(*) AS n FROM branches')});
+	wait_derived($node, 'large view');
+	$node->safe_psql('postgres', q{SELECT derive.subscribe('copy', 'c')});
+	wait_derived($node, 'subscribed');
+	$node->safe_psql('postgres', q{SELECT count(*) FROM derive.poll('c', 300000)});
+	$node->append_conf('postgresql.conf', 'pg_derive.view_timeout = 50ms');
+	$node->reload;
+	$node->safe_psql('postgres', q{SELECT derive.replace_view('copy', 'SELECT id, x + 1 AS x FROM many')});
+	is($node->safe_psql('postgres', q{SELECT derive.wait_replaced('copy', '60 s')}), 't', 'without comparing');
+	is($node->safe_psql('postgres', q{SELECT state FROM derive.subscriptions WHERE subscriber = 'c'}), 'lost', 'the subscriber is told');
+	$node->append_conf('postgresql.conf', 'pg_derive.view_timeout = 10s');
+	$node->reload;
+	wait_derived($node, 'without comparing: caught up');
+	is_exact($node, 'without comparing');
+	$node->safe_psql('postgres', 'DROP TABLE many CASCADE; DROP MATERIALIZED VIEW after_copy');
+}
+
 SKIP:
 {
 	skip 'no debug points in a release build', 1 unless has_debug_points($node);

@@ -360,6 +360,16 @@ CREATE FUNCTION derive_state.service(
 	LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 1;
 COMMENT ON FUNCTION derive_state.service() IS 'the worker of this database; see derive.worker';
 
+CREATE FUNCTION derive_state.verifications(
+	OUT view oid,
+	OUT pid int4,
+	OUT phase text,
+	OUT started_at timestamptz)
+	RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'derive_verifications_sql'
+	LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 1;
+COMMENT ON FUNCTION derive_state.verifications() IS 'views that are compared with their queries; see derive.progress';
+
 CREATE FUNCTION derive_state.standings(
 	OUT view oid,
 	OUT state text,
@@ -765,12 +775,15 @@ CREATE VIEW derive.progress AS
 		s.tuples_done,
 		coalesce(s.started_at, s.since) AS started_at
 	FROM derive_state.standings() s
-	WHERE s.state NOT IN ('ready', 'paused') OR s.state = 'ready' AND s.waiting_for IS NOT NULL;
+	WHERE s.state NOT IN ('ready', 'paused') OR s.state = 'ready' AND s.waiting_for IS NOT NULL
+	UNION ALL
+	SELECT c.view::pg_catalog.regclass, 'verifying', c.pid, c.phase, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, c.started_at
+	FROM derive_state.verifications() c;
 COMMENT ON VIEW derive.progress IS
-	'views that are not where they should be: to be built, being built, waiting, or failed; see also derive.views';
+	'views that are not where they should be: to be built, being built, waiting, or failed; and calls of derive.verify()';
 COMMENT ON COLUMN derive.progress.view IS 'the materialized view';
-COMMENT ON COLUMN derive.progress.state IS 'as in derive.views';
-COMMENT ON COLUMN derive.progress.pid IS 'the process that builds it; NULL while there is none';
+COMMENT ON COLUMN derive.progress.state IS 'as in derive.views, or verifying';
+COMMENT ON COLUMN derive.progress.pid IS 'the process that builds or verifies it; NULL while there is none';
 COMMENT ON COLUMN derive.progress.phase IS 'what is done with it, or waited for';
 COMMENT ON COLUMN derive.progress.percent IS 'how much of its query has been run, as estimated; NULL if unknown';
 COMMENT ON COLUMN derive.progress.remaining IS 'how long that will still take, as estimated; NULL if unknown';

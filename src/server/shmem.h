@@ -114,6 +114,7 @@ typedef struct DeriveVerifier
 	/* written by it */
 	Oid			view;			/* that it verifies now, or InvalidOid */
 	uint64		running;		/* the request's number, or 0 */
+	TimestampTz started_at;		/* with that */
 	char		phase[DERIVE_PHASE_LENGTH]; /* for people */
 
 	/*

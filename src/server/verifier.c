@@ -219,6 +219,7 @@ take_request(Verification *v)
 		v->view = self->view = oldest->view;
 		view_name[0] = '\0';
 		self->running = oldest->number;
+		self->started_at = GetCurrentTimestamp();
 		if (oldest->lives >= MAX_LIVES)
 		{
 			v->sqlerrcode = ERRCODE_INTERNAL_ERROR;

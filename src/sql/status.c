@@ -38,6 +38,7 @@
 PG_FUNCTION_INFO_V1(derive_counters_sql);
 PG_FUNCTION_INFO_V1(derive_service_sql);
 PG_FUNCTION_INFO_V1(derive_standings_sql);
+PG_FUNCTION_INFO_V1(derive_verifications_sql);
 PG_FUNCTION_INFO_V1(derive_size_of_sql);
 PG_FUNCTION_INFO_V1(derive_query_of_sql);
 
@@ -117,6 +118,42 @@ derive_service_sql(PG_FUNCTION_ARGS)
 	values[6] = TimestampTzGetDatum(service.error_at);
 	nulls[6] = (service.error_at == 0);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	return (Datum) 0;
+}
+
+/* derive_state.verifications(): the calls of derive.verify() in this database. */
+Datum
+derive_verifications_sql(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	DeriveDatabase *db = derive_database_mine();
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; db != NULL && i < DERIVE_MAX_REQUESTS; i++)
+	{
+		DeriveRequest *request = &db->requests[i];
+		char		phase[DERIVE_PHASE_LENGTH] = "waiting for its turn";
+		Datum		values[4] = {0};
+		bool		nulls[4] = {false};
+		bool		runs;
+		bool		waits;
+
+		LWLockAcquire(derive_shared()->lock, LW_SHARED);
+		waits = request->kind == DERIVE_REQUEST_VERIFY && request->status == DERIVE_REQUEST_PENDING;
+		runs = request->kind == DERIVE_REQUEST_VERIFY && request->status == DERIVE_REQUEST_RUNNING &&
+			request->number == db->verifier.running;
+		values[0] = ObjectIdGetDatum(request->view);
+		values[1] = Int32GetDatum((int) db->assistants[DERIVE_VERIFIER].pid);
+		if (runs)
+			strlcpy(phase, db->verifier.phase, sizeof(phase));
+		values[3] = TimestampTzGetDatum(db->verifier.started_at);
+		LWLockRelease(derive_shared()->lock);
+		if (!waits && !runs)
+			continue;
+		values[2] = CStringGetTextDatum(phase);
+		nulls[1] = nulls[3] = !runs;
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
 	return (Datum) 0;
 }
 

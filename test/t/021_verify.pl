@@ -316,6 +316,9 @@ SKIP:
 		set_debug_point($node, "$point:wait");
 		my $session = start_verify($call);
 		waits_at($node, $point);
+		is($node->safe_psql('postgres', q{SELECT p.view, p.state, p.phase <> '', p.started_at < now(), a.backend_type FROM derive.progress p
+				JOIN pg_stat_activity a USING (pid) WHERE p.state = 'verifying'}),
+			($call =~ /'(\w+)'/)[0] . '|verifying|t|t|pg_derive verifier', "$point: derive.progress");
 		$node->safe_psql('postgres', $_) for @$sql;
 		set_debug_point($node, '');
 		$holder->query_safe("SELECT pg_advisory_unlock(hashtext('$point'))");

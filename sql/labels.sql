@@ -165,9 +165,23 @@ REFRESH MATERIALIZED VIEW d7 WITH NO DATA;
 SECURITY LABEL ON MATERIALIZED VIEW d7 IS 'maintained {TimeZone=Asia/Tokyo}';
 REFRESH MATERIALIZED VIEW d7;
 SELECT * FROM labels() WHERE view = 'd7';
+-- an error of the query is one if the view has data
+CREATE MATERIALIZED VIEW d8 AS SELECT n, 100 / (n - 70) AS q FROM t WITH NO DATA;
+ALTER MATERIALIZED VIEW d8 OWNER TO lb_owner;
+SECURITY LABEL ON MATERIALIZED VIEW d8 IS 'maintained paused';
+SET client_min_messages = error;
+REFRESH MATERIALIZED VIEW d8;
+RESET client_min_messages;
+INSERT INTO t VALUES (70, '2026-03-02', 70);
 GRANT EXECUTE ON FUNCTION derive.maintain TO PUBLIC;
 REFRESH MATERIALIZED VIEW d7;
-SELECT * FROM labels() WHERE view = 'd7';
+REFRESH MATERIALIZED VIEW d8;
+UPDATE t SET n = 71 WHERE n = 70;
+CREATE UNIQUE INDEX ON d8 (n);
+REFRESH MATERIALIZED VIEW CONCURRENTLY d8;
+SELECT * FROM labels() WHERE view IN ('d7', 'd8');
+INSERT INTO t VALUES (72, '2026-03-02', 72);
+SELECT derive.resume('d8');
 
 -- Only the owner labels, and it is done in the owner's name.
 CREATE ROLE lb_other;

@@ -300,8 +300,7 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 		{
 			Command		command = {pstmt, query_string, read_only_tree, context, params, query_env, dest, qc};
 
-			if (!derive_labelled_view_refresh(labelled, ((RefreshMatViewStmt *) stmt)->concurrent,
-											  process_command, &command) && qc)
+			if (!derive_labelled_view_refresh(labelled, process_command, &command) && qc)
 				SetQueryCompletion(qc, CMDTAG_REFRESH_MATERIALIZED_VIEW, 0);
 		}
 		else

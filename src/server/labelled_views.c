@@ -26,7 +26,8 @@
  *										builder, which meets the same error, tries it again
  *		the view cannot be maintained	WARNING; it has data and stands still; its next
  *										REFRESH, or derive.maintain(), makes another attempt
- *		both							the error of the query
+ *		both							the error of the query, as if there were no label; the same where
+ *										the view has data, for which a REFRESH is not that of a restore
  *
  * A label is written by the owner of its view.  What it can say is no more than what the owner
  * can do by SET and derive.maintain(), in whose name it is done; see new_views.c.
@@ -212,7 +213,7 @@ warn_of_refusal(Oid view, ErrorData *edata)
 }
 
 bool
-derive_labelled_view_refresh(Oid view, bool concurrently, DeriveGuardedFunction refresh, void *arg)
+derive_labelled_view_refresh(Oid view, DeriveGuardedFunction refresh, void *arg)
 {
 	DeriveViewLabel *label = derive_view_label(view);
 	Takeover	takeover = {view, label->paused};
@@ -230,7 +231,7 @@ derive_labelled_view_refresh(Oid view, bool concurrently, DeriveGuardedFunction 
 	derive_view_label_enter(label, &saved);
 	failure = derive_guarded(refresh, arg);
 	derive_view_label_leave(&saved);
-	if (failure != NULL && (concurrently || !is_of_query(failure)))
+	if (failure != NULL && (derive_is_populated(view) || !is_of_query(failure)))
 		ReThrowError(failure);
 
 	CommandCounterIncrement();

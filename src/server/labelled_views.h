@@ -25,6 +25,6 @@ extern bool derive_labelled_view_waits(Oid view);
  * REFRESH of one that does, not WITH NO DATA, by somebody who may; refresh does it.
  * False: the query cannot be evaluated now, and the view is maintained all the same.
  */
-extern bool derive_labelled_view_refresh(Oid view, bool concurrently, DeriveGuardedFunction refresh, void *arg);
+extern bool derive_labelled_view_refresh(Oid view, DeriveGuardedFunction refresh, void *arg);
 
 #endif							/* DERIVE_LABELLED_VIEWS_H */

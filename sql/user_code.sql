@@ -122,3 +122,37 @@ SET client_min_messages = warning;
 DROP SCHEMA uc_a, uc_b CASCADE;
 DROP PROCEDURE try_command;
 DROP ROLE regress_derive_a, regress_derive_b;
+
+-- Functions in indexes of a view are its owner's, too: whoever replaces its query, they never run with more rights.
+CREATE ROLE uc_owner;
+CREATE SCHEMA uc_schema AUTHORIZATION uc_owner;
+SET SESSION AUTHORIZATION uc_owner;
+CREATE TABLE uc_schema.log (id int PRIMARY KEY, x int, n bigint);
+INSERT INTO uc_schema.log SELECT i, i % 3, i FROM generate_series(1, 20) i;
+CREATE FUNCTION uc_schema.more() RETURNS void LANGUAGE plpgsql AS $$BEGIN EXECUTE 'ALTER ROLE uc_owner SUPERUSER'; END$$;
+CREATE FUNCTION uc_schema.f(i int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+	IF (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) THEN PERFORM uc_schema.more(); END IF;
+	RETURN i;
+EXCEPTION WHEN OTHERS THEN RETURN i;
+END$$;
+SELECT derive.create_view('uc_schema.v', 'SELECT x, count(*) AS n FROM uc_schema.log GROUP BY x');
+SELECT derive.wait('uc_schema.v');
+CREATE INDEX ON uc_schema.v ((n + uc_schema.f(1)));
+CREATE INDEX ON uc_schema.v (n) WHERE n >= uc_schema.f(0);
+SELECT derive.replace_view('uc_schema.v', 'SELECT x, n FROM uc_schema.log');
+SELECT derive.wait_replaced('uc_schema.v', '60 s');
+SELECT derive.replace_view('uc_schema.v', 'SELECT x, count(*) AS n FROM uc_schema.log GROUP BY x');
+SELECT derive.wait_replaced('uc_schema.v', '60 s');
+RESET SESSION AUTHORIZATION;
+SELECT rolsuper FROM pg_roles WHERE rolname = 'uc_owner';
+SELECT derive.replace_view('uc_schema.v', 'SELECT x, count(*) + 2 AS n FROM uc_schema.log GROUP BY x');
+SELECT derive.wait_replaced('uc_schema.v', '60 s');
+SELECT count(*) > 0 AS lines FROM derive.explain('uc_schema.v');
+SELECT derive.release('uc_schema.v');
+SELECT derive.maintain('uc_schema.v');
+SELECT derive.wait('uc_schema.v');
+SELECT rolsuper FROM pg_roles WHERE rolname = 'uc_owner';
+SELECT missing, extra FROM derive.verify('uc_schema.v');
+DROP OWNED BY uc_owner CASCADE;
+DROP ROLE uc_owner;

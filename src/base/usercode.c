@@ -31,10 +31,15 @@
 
 #include "access/transam.h"
 #include "access/xact.h"
+#include "base/registry.h"
 #include "base/usercode.h"
+#include "nodes/nodeFuncs.h"
 #include "tcop/utility.h"
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
 
 bool		derive_is_worker = false;
 
@@ -133,4 +138,34 @@ derive_usercode_check_command(Node *stmt)
 		default:
 			break;
 	}
+}
+
+Node *
+derive_index_stored(Relation index, AttrNumber attno)
+{
+	bool		isnull;
+	Datum		stored = SysCacheGetAttr(INDEXRELID, index->rd_indextuple, attno, &isnull);
+
+	return isnull ? NULL : stringToNode(TextDatumGetCString(stored));
+}
+
+static bool
+is_foreign_function(Oid function, void *arg)
+{
+	return function >= FirstNormalObjectId && get_func_namespace(function) != derive_state_schema_oid(true);
+}
+
+static bool
+foreign_code_walker(Node *node, void *arg)
+{
+	if (node == NULL)
+		return false;
+	return check_functions_in_node(node, is_foreign_function, NULL) ||
+		expression_tree_walker(node, foreign_code_walker, NULL);
+}
+
+bool
+derive_is_trusted(Node *node)
+{
+	return !foreign_code_walker(node, NULL);
 }

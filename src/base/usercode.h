@@ -10,6 +10,7 @@
 
 #include "nodes/nodes.h"
 #include "utils/elog.h"
+#include "utils/relcache.h"
 
 /* True in our own background processes, whose commits need not wake anyone. */
 extern bool derive_is_worker;
@@ -28,6 +29,16 @@ typedef struct DeriveUserCode
  */
 extern void derive_usercode_enter(DeriveUserCode *saved);
 extern void derive_usercode_leave(DeriveUserCode *saved);
+
+/*
+ * Expressions or predicate (Anum_pg_index_indexprs, indpred) of an index as they are stored, NULL if
+ * it has none (a List; one expression); in CurrentMemoryContext.  To get them from the relcache would simplify
+ * them, which calls functions of whoever made the index, with the rights that we have.
+ */
+extern Node *derive_index_stored(Relation index, AttrNumber attno);
+
+/* Does the expression call no functions but PostgreSQL's and our own? */
+extern bool derive_is_trusted(Node *node);
 
 /* Between the two? */
 extern bool derive_usercode_running(void);

@@ -227,8 +227,8 @@ is_on_whole_rows(Relation index)
 {
 	Bitmapset  *attrs = NULL;
 
-	pull_varattnos((Node *) RelationGetIndexExpressions(index), 1, &attrs);
-	pull_varattnos((Node *) RelationGetIndexPredicate(index), 1, &attrs);
+	pull_varattnos(derive_index_stored(index, Anum_pg_index_indexprs), 1, &attrs);
+	pull_varattnos(derive_index_stored(index, Anum_pg_index_indpred), 1, &attrs);
 	return bms_is_member(0 - FirstLowInvalidHeapAttributeNumber, attrs);
 }
 

@@ -47,6 +47,7 @@
 #include "base/compat.h"
 #include "base/gucs.h"
 #include "base/rowhash.h"
+#include "base/usercode.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/objectaddress.h"
@@ -335,9 +336,12 @@ derive_locator_matches(Relation index, const DeriveLocator *locator)
 
 	if (!form->indisvalid || !form->indisready || !form->indislive ||
 		index->rd_rel->relam != BTREE_AM_OID ||
-		RelationGetIndexPredicate(index) != NIL)
+		!heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL))
 		return false;
 
+	/* it may be somebody else's */
+	if (!derive_is_trusted(derive_index_stored(index, Anum_pg_index_indexprs)))
+		return false;
 	expressions = RelationGetIndexExpressions(index);
 	if (locator->unique)
 		return expressions == NIL && form->indisunique && form->indimmediate &&

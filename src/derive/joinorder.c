@@ -430,7 +430,7 @@ describe_relation(Entry *entry)
 	{
 		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
 
-		if (index->rd_index->indisvalid && RelationGetIndexPredicate(index) == NIL &&
+		if (index->rd_index->indisvalid && heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL) &&
 			(index->rd_rel->relam == BTREE_AM_OID || index->rd_rel->relam == HASH_AM_OID))
 			entry->lookups = lappend(entry->lookups, make_lookup(index->rd_index));
 		index_close(index, NoLock);

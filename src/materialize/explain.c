@@ -87,7 +87,7 @@ serving_index(Oid relid, AttrNumber attno, bool range, List *known)
 
 		if (index->rd_index->indisvalid && index_serves(index->rd_index, attno, known) &&
 			!(range && index->rd_rel->relam == HASH_AM_OID) &&
-			RelationGetIndexPredicate(index) == NIL)
+			heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL))
 			found = lfirst_oid(lc);
 		index_close(index, AccessShareLock);
 	}

@@ -158,6 +158,18 @@ derive_hooks_install(void)
  * ----------------------------------------------------------------
  */
 
+/* The views outlive us, as what they are in PostgreSQL; those of derivations need CASCADE. */
+static void
+warn_of_views(void)
+{
+	int			n = list_length(derive_registry_all());
+
+	if (n > 0)
+		ereport(NOTICE,
+				(errmsg_plural("%d materialized view is no longer maintained", "%d materialized views are no longer maintained", n, n),
+				 errdetail("They keep the rows that they have, until REFRESH MATERIALIZED VIEW.")));
+}
+
 /* DROP EXTENSION that drops us, by somebody who may? */
 static bool
 drops_extension(Node *stmt)
@@ -235,7 +247,10 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 
 	derive_usercode_check_command(stmt);
 	if (drops_extension(stmt))
+	{
+		warn_of_views();
 		derive_identity_restore_here();
+	}
 	if (IsA(stmt, RefreshMatViewStmt) && refresh_maintained((RefreshMatViewStmt *) stmt, &to_fill, &labelled))
 	{
 		if (qc)

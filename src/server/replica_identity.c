@@ -25,6 +25,7 @@
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/xact.h"
+#include "base/guard.h"
 #include "base/gucs.h"
 #include "base/identities.h"
 #include "base/lock_waiters.h"
@@ -94,30 +95,49 @@ set_full(Oid relid)
 			 errdetail("A view that reads it needs old rows in full.")));
 }
 
-/* The table is locked.  An index that was its identity may be gone. */
 static void
-set_back(const DeriveIdentity *before)
+alter_back(void *arg)
 {
+	const DeriveIdentity *before = arg;
+
+	if (before->identity == REPLICA_IDENTITY_INDEX &&
+		(get_rel_relkind(before->index) != RELKIND_INDEX || IndexGetRelation(before->index, true) != before->relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the index that was its replica identity no longer exists")));
+	alter(before->relid, before->identity, before->index);
+}
+
+/*
+ * The table is locked.  It may be as it was no longer, so that the server refuses: an index
+ * that was its identity may be gone, or have a column that is nullable by now.  That must stop
+ * nobody.
+ */
+static void
+set_back(DeriveIdentity *before)
+{
+	ErrorData  *edata;
 	char		now;
 
 	derive_identities_forget(before->relid);
 	if (!get_identity(before->relid, &now) || now != REPLICA_IDENTITY_FULL)
 		return;
-	if (before->identity == REPLICA_IDENTITY_INDEX &&
-		(get_rel_relkind(before->index) != RELKIND_INDEX || IndexGetRelation(before->index, true) != before->relid))
+	edata = derive_guarded(alter_back, before);
+	if (edata == NULL)
 	{
 		ereport(LOG,
-				(errmsg("replica identity of table \"%s\" stays FULL", get_rel_name(before->relid)),
-				 errdetail("The index that was its replica identity no longer exists.")));
+				(errmsg("table \"%s\" has its former replica identity again", get_rel_name(before->relid)),
+				 errdetail("No view needs old rows of it in full.")));
 		return;
 	}
-	alter(before->relid, before->identity, before->index);
+	if (derive_error_is_transient(edata->sqlerrcode))
+		ReThrowError(edata);
 	ereport(LOG,
-			(errmsg("table \"%s\" has its former replica identity again", get_rel_name(before->relid)),
-			 errdetail("No view needs old rows of it in full.")));
+			(errcode(edata->sqlerrcode),
+			 errmsg("replica identity of table \"%s\" stays FULL: %s", get_rel_name(before->relid), edata->message)));
 }
 
-static const DeriveIdentity *
+static DeriveIdentity *
 find_remembered(Oid relid)
 {
 	ListCell   *lc;
@@ -139,7 +159,7 @@ change(Oid relid, bool full, pg_atomic_uint64 *blocked_on)
 
 	PG_TRY();
 	{
-		const DeriveIdentity *before;
+		DeriveIdentity *before;
 
 		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();

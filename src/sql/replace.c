@@ -41,6 +41,7 @@
 #include "server/dependents.h"
 #include "server/replace.h"
 #include "server/request.h"
+#include "server/standing.h"
 #include "sql/arguments.h"
 #include "sql/declare.h"
 #include "sql/maintain.h"
@@ -257,15 +258,31 @@ is_replaced(void *arg, bool reached)
 	return row == NULL;
 }
 
+static void
+report_timeout(Oid view)
+{
+	DeriveViewRow *row = derive_registry_replacement(view);
+	const char *reason = row != NULL ? derive_waits_for(row->relid) : NULL;
+
+	ereport(NOTICE,
+			(errmsg("timed out while waiting for the replacement of view \"%s\"", get_rel_name(view)),
+			 reason != NULL ? errdetail("It waits for: %s.", reason) :
+			 errdetail("See derive.replacements and derive.progress.")));
+}
+
 Datum
 derive_wait_replaced_sql(PG_FUNCTION_ARGS)
 {
 	Oid			view;
+	bool		result;
 
 	derive_require_arguments(fcinfo, 1);
 	view = PG_GETARG_OID(0);
 	if (get_rel_relkind(view) != '\0' && !derive_may_watch(view))
 		derive_check_may(view, ACL_SELECT);
-	PG_RETURN_BOOL(derive_wait_for_worker(PG_ARGISNULL(1) ? -1 : derive_timeout_ms(PG_GETARG_INTERVAL_P(1)),
-										  is_replaced, &view));
+	result = derive_wait_for_worker(PG_ARGISNULL(1) ? -1 : derive_timeout_ms(PG_GETARG_INTERVAL_P(1)),
+									is_replaced, &view);
+	if (!result)
+		report_timeout(view);
+	PG_RETURN_BOOL(result);
 }

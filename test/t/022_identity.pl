@@ -142,7 +142,37 @@ $node->safe_psql('postgres', q{SELECT derive.create_view('h_index', 'history', A
 $node->safe_psql('postgres', q{DROP INDEX by_index_x; DROP MATERIALIZED VIEW h_index});
 $node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM derive_state.identities');
 is(identities(), 'by_index:f kept:d none:n part_1:d plain:d whole:f', 'an index that is gone');
-like(slurp_file($node->logfile), qr/replica identity of table "by_index" stays FULL/, 'and the log says so');
+like(slurp_file($node->logfile), qr/replica identity of table "by_index" stays FULL: the index that was its replica identity no longer exists/, 'and the log says so');
+
+# What it had cannot be had any more, which must not stop the worker, nor DROP EXTENSION.
+for my $how ('the worker', 'DROP EXTENSION')
+{
+	my $db = $how eq 'the worker' ? 'postgres' : 'other';
+	$node->safe_psql($db, q{
+CREATE EXTENSION IF NOT EXISTS pg_derive;
+CREATE TABLE parent (a int NOT NULL, b text);
+CREATE TABLE child (c int NOT NULL) INHERITS (parent);
+CREATE UNIQUE INDEX child_c ON child (c);
+ALTER TABLE child REPLICA IDENTITY USING INDEX child_c;
+CREATE TABLE another (id int PRIMARY KEY);
+SELECT derive.create_view('of_parent', 'SELECT b, count(*) AS n FROM parent GROUP BY b');
+SELECT derive.create_view('of_another', 'SELECT count(*) AS n FROM another');
+SELECT derive.wait();
+ALTER TABLE child ALTER c DROP NOT NULL});
+	if ($how eq 'the worker')
+	{
+		$node->safe_psql($db, q{DROP MATERIALIZED VIEW of_parent; INSERT INTO another SELECT generate_series(1, 10)});
+		wait_derived($node, "$how: it goes on");
+		is($node->safe_psql($db, 'SELECT n FROM of_another'), '10', "$how: with the other views");
+		$node->poll_query_until($db, q{SELECT count(*) = 0 FROM derive_state.identities WHERE relid = 'child'::regclass});
+	}
+	else
+	{
+		is(($node->psql($db, 'DROP EXTENSION pg_derive'))[0], 0, "$how: it is dropped");
+	}
+	is($node->safe_psql($db, q{SELECT relreplident FROM pg_class WHERE relname = 'child'}), 'f', "$how: the table stays as it is");
+	like(slurp_file($node->logfile), qr/replica identity of table "child" stays FULL: index "child_c" cannot be used as replica identity/, "$how: and the log says why");
+}
 
 log_is_clean($node);
 $node->stop;

@@ -295,8 +295,77 @@ SELECT * FROM oracle('of_quotient');
 INSERT INTO ratio VALUES (11, 1000, 1);
 SELECT * FROM oracle('of_quotient');
 SELECT max(q) FROM quotient;
+-- and once more, while somebody reads it: it does not wait for itself to be resumed
+BEGIN; SELECT FROM quotient LIMIT 0; PREPARE TRANSACTION 'reader';
+SELECT derive.replace_view('quotient', 'SELECT id, a / b + 2 AS q FROM ratio');
+CREATE FUNCTION reason(view regclass) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	FOR i IN 1 .. 6000 LOOP
+		EXIT WHEN EXISTS (SELECT FROM derive.replacements r WHERE r.view = reason.view AND waiting_for LIKE 'lock%');
+		PERFORM pg_sleep(0.01);
+	END LOOP;
+	RETURN (SELECT state || ': ' || waiting_for FROM derive.replacements r WHERE r.view = reason.view);
+END $$;
+SELECT reason('quotient');
+COMMIT PREPARED 'reader';
+SELECT derive.wait_replaced('quotient', '60 s');
+SELECT state FROM derive.views WHERE view = 'quotient'::regclass;
+SELECT max(q) FROM quotient;
 SELECT derive.resume('quotient');
 SELECT * FROM oracle_all();
+-- one that cannot be loaded is ready then
+CREATE TABLE cannot (id int PRIMARY KEY, x int);
+SELECT derive.create_view('unloaded', 'SELECT id, x FROM cannot');
+SELECT derive.create_view('of_unloaded', 'SELECT count(*) AS n FROM unloaded');
+SELECT derive.wait();
+ALTER TABLE cannot SET UNLOGGED;
+SELECT derive.wait('unloaded');
+SELECT derive.replace_view('unloaded', 'SELECT id, a AS x FROM ratio');
+SELECT derive.wait_replaced('unloaded', '60 s');
+SELECT state, error FROM derive.views WHERE view = 'unloaded'::regclass;
+DROP TABLE cannot;
+INSERT INTO ratio VALUES (12, 1, 1);
+SELECT * FROM oracle_all();
+
+--
+-- Columns that cannot be added: its own rows, at any depth; a name that it has by then
+--
+SELECT derive.create_view('whole', 'SELECT id, a FROM ratio');
+SELECT derive.create_view('part', 'SELECT id, b FROM ratio');
+SELECT derive.wait();
+CREATE TYPE has_whole AS (x int, w whole[]);
+CREATE DOMAIN is_whole AS has_whole;
+CREATE TYPE may_have_it AS (x int);
+SELECT derive.replace_view('whole', 'SELECT id, a, NULL::whole AS self FROM ratio');
+SELECT derive.replace_view('whole', 'SELECT id, a, NULL::has_whole AS self FROM ratio');
+SELECT derive.replace_view('whole', 'SELECT id, a, 1 AS n, ''{}''::is_whole[] AS self FROM ratio');
+SELECT count(*) FROM derive.replacements;
+SELECT derive.replace_view('part', 'SELECT id, b, NULL::has_whole AS w FROM ratio');
+SELECT replaced('part');
+SELECT derive.replace_view('whole', 'SELECT id, a, NULL::part[] AS parts FROM ratio');
+-- while it is built
+BEGIN; SELECT FROM whole LIMIT 0; PREPARE TRANSACTION 'reader';
+SELECT derive.replace_view('whole', 'SELECT id, a, NULL::may_have_it AS self FROM ratio');
+SELECT held('whole');
+COMMIT PREPARED 'reader';
+ALTER TYPE may_have_it ADD ATTRIBUTE w whole[];
+SELECT derive.resume('whole_replacement');
+SELECT derive.wait_replaced('whole', '60 s');
+INSERT INTO ratio VALUES (13, 1, 1);
+SELECT derive.wait();
+SELECT DISTINCT whole FROM whole ORDER BY 1 LIMIT 1;
+SELECT * FROM oracle('whole');
+BEGIN; SELECT FROM whole LIMIT 0; PREPARE TRANSACTION 'reader';
+SELECT derive.replace_view('whole', 'SELECT id, a, b FROM ratio');
+SELECT held('whole');
+COMMIT PREPARED 'reader';
+ALTER MATERIALIZED VIEW whole RENAME COLUMN a TO b;
+SELECT derive.resume('whole_replacement');
+SELECT derive.wait_replaced('whole', '60 s');
+ALTER MATERIALIZED VIEW whole RENAME COLUMN b TO a;
+SELECT derive.resume('whole_replacement');
+SELECT replaced('whole');
+SELECT whole FROM whole ORDER BY id LIMIT 1;
 
 --
 -- Indexes that the new contents violate

@@ -121,7 +121,10 @@ extern DeriveProgram *derive_program_load(Oid view, MemoryContext parent);
  */
 extern void derive_program_succeed(DeriveProgram *successor, Oid view, DeriveObserver observer, void *arg);
 
-/* ERROR, in the words of CREATE OR REPLACE VIEW, unless a view with these columns can take the place of one with those. */
+/*
+ * ERROR, in the words of CREATE OR REPLACE VIEW and ALTER TABLE ADD COLUMN, unless a view
+ * with these columns can take the place of one with those, of which the row type is known.
+ */
 extern void derive_check_columns(TupleDesc new, TupleDesc old);
 
 /* ERROR if a derivation in C declares something else each time, or there would be no end to that. */

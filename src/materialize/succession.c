@@ -16,10 +16,15 @@
  *		files of the rows and indexes		its own				are exchanged (deposit/exchange.c)
  *
  * Columns.  ALTER MATERIALIZED VIEW cannot add one, for want of what its rows would have
- * in it.  Here the rows come with it.  What is done to the catalogs is what ALTER TABLE ADD
- * COLUMN does.  The options of a column come along: minor releases since November 2026
- * keep there since when it is what it is ("pg_attver", a place in the log), by which values
- * of the row type are known that do not have the column yet.
+ * in it.  Here the rows come with it.  What is checked, and done to the catalogs, is what
+ * ALTER TABLE ADD COLUMN checks and does: above all, a column whose type contains the view's
+ * rows would make its row type contain itself, and who looks into that never comes to an
+ * end.  That is checked when the new query is declared, and again now: types and names of
+ * columns may have changed meanwhile.
+ *
+ * The options of a column come along: minor releases since November 2026 keep there since
+ * when it is what it is ("pg_attver", a place in the log), by which values of the row type
+ * are known that do not have the column yet.
  *
  * The locator index is made while the view has an empty file, in no time; then it
  * is exchanged with the successor's like every other index.
@@ -100,6 +105,25 @@ derive_check_columns(TupleDesc new, TupleDesc old)
 				 errmsg("cannot drop columns from materialized view")));
 	for (int i = 0; i < old->natts; i++)
 		check_column(TupleDescAttr(new, i), TupleDescAttr(old, i));
+	for (int i = old->natts; i < new->natts; i++)
+		CheckAttributeType(NameStr(TupleDescAttr(new, i)->attname), TupleDescAttr(new, i)->atttypid,
+						   TupleDescAttr(new, i)->attcollation, list_make1_oid(old->tdtypeid), 0);
+}
+
+/* One that the view had already may have been given the name of one that is added. */
+static void
+check_names(TupleDesc want, int nhave, const char *view)
+{
+	for (int i = nhave; i < want->natts; i++)
+	{
+		const char *name = NameStr(TupleDescAttr(want, i)->attname);
+
+		for (int j = 0; j < i; j++)
+			if (strcmp(NameStr(TupleDescAttr(want, j)->attname), name) == 0)
+				ereport(ERROR,
+						(errcode(ERRCODE_DUPLICATE_COLUMN),
+						 errmsg("column \"%s\" of relation \"%s\" already exists", name, view)));
+	}
 }
 
 static void
@@ -200,6 +224,7 @@ take_columns(Oid view, Oid successor)
 	for (int i = 0; i < have->natts && i < want->natts; i++)
 		namestrcpy(&TupleDescAttr(want, i)->attname, NameStr(TupleDescAttr(have, i)->attname));
 	derive_check_columns(want, have);
+	check_names(want, have->natts, get_rel_name(view));
 	add_columns(view, successor, have, want);
 }
 

@@ -436,17 +436,23 @@ readers_outside(WorkerView *view)
 	return result;
 }
 
+/*
+ * Is all that we know of it still so?  Of one that stands still and has no program that is
+ * its row; that there is something to load, if it ever is, stays so.
+ */
 static bool
 is_as_known(WorkerView *view)
 {
 	DeriveViewRow *row = derive_registry_get(view->relid);
+	bool		still = view->row->state == DERIVE_VIEW_PAUSED || view->row->state == DERIVE_VIEW_FAILED;
 
-	return !view->dirty && row != NULL && ItemPointerEquals(&row->version, &view->row->version);
+	return (!view->dirty || (still && view->program == NULL)) && row != NULL && ItemPointerEquals(&row->version, &view->row->version);
 }
 
 /*
- * All that the switch needs, the view itself last: only for that is waited.  False: what is
- * missing has been noted.
+ * All that the switch needs, the view itself last: only for that is waited.  Composite types
+ * must not come to contain the view's rows while columns of such types are added.  False:
+ * what is missing has been noted.
  */
 static bool
 lock_for_switch(Switch *sw)
@@ -459,6 +465,7 @@ lock_for_switch(Switch *sw)
 	if (!derive_lock_definition(replacement->relid, &busy))
 		return wait_for_lock(replacement, busy, AccessShareLock);
 	if (!lock_or_wait_for(replacement, readers_outside(sw->view), RowExclusiveLock) ||
+		!lock_or_wait_for(replacement, replacement->program->row_types, AccessShareLock) ||
 		!lock_or_wait_for(replacement, derive_internal_tables(replacement->relid), AccessExclusiveLock) ||
 		!lock_or_wait_for(replacement, list_make1_oid(replacement->relid), AccessExclusiveLock) ||
 		!lock_or_wait_for(replacement, derive_internal_tables(view), AccessExclusiveLock))

@@ -673,7 +673,8 @@ pass_on(Look *look, DeriveStanding *source)
 
 	while (todo != NIL)
 	{
-		List	   *readers = derive_readers(((DeriveStanding *) linitial(todo))->row->relid);
+		Oid			read = ((DeriveStanding *) linitial(todo))->row->relid;
+		List	   *readers = derive_readers(read);
 		ListCell   *lc;
 
 		todo = list_delete_first(todo);
@@ -681,7 +682,8 @@ pass_on(Look *look, DeriveStanding *source)
 		{
 			DeriveStanding *reader = lfirst(lc);
 
-			if (!list_member_oid(readers, reader->row->relid))
+			/* what is to take its place goes with it, but does not read it */
+			if (!list_member_oid(readers, reader->row->relid) || reader->row->replaces == read)
 				continue;
 			todo = lappend(todo, reader);
 			reader->behind_since = earlier(reader->behind_since, source->behind_since);

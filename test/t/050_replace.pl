@@ -139,6 +139,30 @@ is($node->safe_psql('postgres', q{
 	(SELECT new FROM told EXCEPT ALL SELECT to_jsonb(v) FROM by_branch v) UNION ALL
 	(SELECT to_jsonb(v) FROM by_branch v EXCEPT ALL SELECT new FROM told)}), '', 'the subscriber has got every change, once');
 
+# A paused view that the worker has not loaded, since it began after that.
+{
+	$node->safe_psql('postgres', q{
+		CREATE TABLE few (id int PRIMARY KEY, k int, x int);
+		INSERT INTO few SELECT i, i, i * 10 FROM generate_series(1, 5) i;
+		SELECT derive.create_view('still', 'SELECT id, k FROM few')});
+	wait_derived($node, 'another view');
+	$node->safe_psql('postgres', q{SELECT derive.pause('still')});
+	for my $more (2, 3)
+	{
+		$node->safe_psql('postgres', 'SELECT pg_terminate_backend(pid, 60000) FROM derive.worker');
+		$node->safe_psql('postgres', "SELECT derive.replace_view('still', 'SELECT id, x AS k FROM few WHERE k > $more')");
+		is($node->safe_psql('postgres', q{SELECT derive.wait_replaced('still', '60 s')}), 't', "paused, k > $more")
+		  or diag($node->safe_psql('postgres', 'SELECT * FROM derive.replacements'));
+		is($node->safe_psql('postgres', q{SELECT state, (SELECT min(k) FROM still) FROM derive.views WHERE view = 'still'::regclass}),
+			'paused|' . ($more + 1) * 10, "paused, k > $more: it stays so, with the new rows");
+		is($node->safe_psql('postgres', q{SELECT oracle('still')}), '0', "paused, k > $more: exact");
+	}
+	$node->safe_psql('postgres', q{SELECT derive.resume('still')});
+	wait_derived($node, 'resumed');
+	is_exact($node, 'resumed');
+	$node->safe_psql('postgres', 'DROP TABLE few CASCADE');
+}
+
 # To compare the rows takes longer than a view may in a batch: subscribers begin anew.
 {
 	$node->safe_psql('postgres', q{

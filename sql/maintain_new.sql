@@ -38,7 +38,7 @@ DO $$ BEGIN
 	EXECUTE 'EXPLAIN CREATE MATERIALIZED VIEW nothing AS SELECT x FROM t WHERE id = 1';
 END $$;
 -- its query creates another one
-CREATE FUNCTION mn.make_within(name text) RETURNS int LANGUAGE plpgsql AS $$ BEGIN PERFORM make(name); RETURN 1; END $$;
+CREATE FUNCTION mn.make_within(name text) RETURNS int LANGUAGE plpgsql SET search_path = mn AS $$ BEGIN PERFORM make(name); RETURN 1; END $$;
 CREATE MATERIALIZED VIEW a10 AS SELECT make_within('a11') FROM t WHERE id = 1;
 -- no views
 CREATE TABLE mn.copy AS SELECT * FROM t;

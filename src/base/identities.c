@@ -37,39 +37,36 @@ deform_tuple(TupleDesc desc, HeapTuple tuple)
 	return row;
 }
 
+static bool
+collect(Relation rel, HeapTuple tuple, void *arg)
+{
+	List	  **result = arg;
+
+	*result = lappend(*result, deform_tuple(RelationGetDescr(rel), tuple));
+	return true;
+}
+
 List *
 derive_identities_all(void)
 {
 	List	   *result = NIL;
-	Relation	rel;
-	SysScanDesc scan;
-	HeapTuple	tuple;
 
-	if (!OidIsValid(derive_registry_table_oid("identities", true)))
-		return NIL;
-	rel = derive_registry_open("identities", AccessShareLock);
-	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-		result = lappend(result, deform_tuple(RelationGetDescr(rel), tuple));
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
+	derive_registry_read("identities", AccessShareLock, NULL, collect, &result);
 	return result;
+}
+
+static bool
+forget(Relation rel, HeapTuple tuple, void *arg)
+{
+	if (deform_tuple(RelationGetDescr(rel), tuple)->relid == *(Oid *) arg)
+		CatalogTupleDelete(rel, &tuple->t_self);
+	return true;
 }
 
 void
 derive_identities_forget(Oid relid)
 {
-	Relation	rel = derive_registry_open("identities", RowExclusiveLock);
-	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
-	HeapTuple	tuple;
-
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		if (deform_tuple(RelationGetDescr(rel), tuple)->relid == relid)
-			CatalogTupleDelete(rel, &tuple->t_self);
-	}
-	systable_endscan(scan);
-	table_close(rel, NoLock);
+	derive_registry_read("identities", RowExclusiveLock, NULL, forget, &relid);
 	CommandCounterIncrement();
 }
 

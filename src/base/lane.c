@@ -40,27 +40,6 @@
 #define Anum_stale_behind_since	3
 #define Natts_stale				3
 
-/* Called for each tuple; true: go on. */
-typedef bool (*TupleReader) (Relation rel, HeapTuple tuple, void *arg);
-
-/* Read one of the tables; snapshot NULL: the latest. */
-static void
-read_table(const char *name, LOCKMODE mode, Snapshot snapshot, TupleReader reader, void *arg)
-{
-	Relation	rel;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-
-	if (!OidIsValid(derive_registry_table_oid(name, true)))
-		return;
-	rel = derive_registry_open(name, mode);
-	scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)) && reader(rel, tuple, arg))
-		;
-	systable_endscan(scan);
-	table_close(rel, mode == AccessShareLock ? mode : NoLock);
-}
-
 /* Its first column, in both tables. */
 static Oid
 view_of(Relation rel, HeapTuple tuple)
@@ -155,7 +134,7 @@ derive_lane_all(Snapshot snapshot)
 {
 	List	   *rows = NIL;
 
-	read_table("lane", AccessShareLock, snapshot, collect_lane, &rows);
+	derive_registry_read("lane", AccessShareLock, snapshot, collect_lane, &rows);
 	return rows;
 }
 
@@ -206,7 +185,7 @@ derive_lane_set(const DeriveLaneRow *row)
 	HeapTuple	new = form_lane(RelationGetDescr(rel), row);
 	Search		search = {row->view, NULL};
 
-	read_table("lane", RowExclusiveLock, NULL, find_tuple, &search);
+	derive_registry_read("lane", RowExclusiveLock, NULL, find_tuple, &search);
 	if (search.found != NULL)
 		CatalogTupleUpdate(rel, &search.found->t_self, new);
 	else
@@ -226,7 +205,7 @@ delete_if_found(Relation rel, HeapTuple tuple, void *arg)
 void
 derive_lane_end(Oid view)
 {
-	read_table("lane", RowExclusiveLock, NULL, delete_if_found, &view);
+	derive_registry_read("lane", RowExclusiveLock, NULL, delete_if_found, &view);
 	derive_stale_end(view, NULL);
 }
 
@@ -271,7 +250,7 @@ derive_stale_all(Snapshot snapshot)
 {
 	List	   *rows = NIL;
 
-	read_table("stale", AccessShareLock, snapshot, collect_stale, &rows);
+	derive_registry_read("stale", AccessShareLock, snapshot, collect_stale, &rows);
 	return rows;
 }
 
@@ -305,7 +284,7 @@ derive_stale_add(Oid view, DeriveStaleKind kind, TimestampTz behind_since)
 void
 derive_stale_end(Oid view, Snapshot snapshot)
 {
-	read_table("stale", RowExclusiveLock, snapshot, delete_if_found, &view);
+	derive_registry_read("stale", RowExclusiveLock, snapshot, delete_if_found, &view);
 	CommandCounterIncrement();
 }
 

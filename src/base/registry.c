@@ -212,6 +212,23 @@ derive_registry_open(const char *name, LOCKMODE mode)
 	return open_table(derive_registry_table_oid(name, false), mode);
 }
 
+void
+derive_registry_read(const char *name, LOCKMODE mode, Snapshot snapshot, DeriveTupleReader reader, void *arg)
+{
+	Relation	rel;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	if (!OidIsValid(derive_registry_table_oid(name, true)))
+		return;
+	rel = derive_registry_open(name, mode);
+	scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)) && reader(rel, tuple, arg))
+		;
+	systable_endscan(scan);
+	table_close(rel, mode == AccessShareLock ? mode : NoLock);
+}
+
 Oid
 derive_extension_oid(bool missing_ok)
 {
@@ -689,60 +706,65 @@ derive_registry_set_relation(Oid view, int operator, char role, Oid relid)
 	announce_change(names);
 }
 
-void
-derive_registry_forget_relations(Oid view, char role)
+/* Called for each row of a view, with what it is to do. */
+typedef void (*RelationVisitor) (Relation relations, HeapTuple tuple, void *arg);
+
+static void
+visit_relations(Names names, Oid view, LOCKMODE mode, RelationVisitor visitor, void *arg)
 {
-	Names		names;
-	Relation	relations;
+	Relation	relations = open_table(names.relations, mode);
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
-	names = require_names();
-	relations = open_table(names.relations, RowExclusiveLock);
 	ScanKeyInit(&key, Anum_relations_view, BTEqualStrategyNumber, F_OIDEQ,
 				ObjectIdGetDatum(view));
 	scan = systable_beginscan(relations, names.relations_pkey, true, NULL, 1, &key);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		bool		isnull;
-
-		if (role == 0 ||
-			DatumGetChar(heap_getattr(tuple, Anum_relations_role, RelationGetDescr(relations), &isnull)) == role)
-			CatalogTupleDelete(relations, &tuple->t_self);
-	}
+		visitor(relations, tuple, arg);
 	systable_endscan(scan);
-	table_close(relations, NoLock);
+	table_close(relations, mode == AccessShareLock ? mode : NoLock);
+}
+
+static void
+forget_relation(Relation relations, HeapTuple tuple, void *arg)
+{
+	char		role = *(char *) arg;
+	bool		isnull;
+
+	if (role == 0 ||
+		DatumGetChar(heap_getattr(tuple, Anum_relations_role, RelationGetDescr(relations), &isnull)) == role)
+		CatalogTupleDelete(relations, &tuple->t_self);
+}
+
+void
+derive_registry_forget_relations(Oid view, char role)
+{
+	Names		names = require_names();
+
+	visit_relations(names, view, RowExclusiveLock, forget_relation, &role);
 	announce_change(names);
+}
+
+static void
+move_relation(Relation relations, HeapTuple tuple, void *arg)
+{
+	Datum		values[Natts_relations] = {0};
+	bool		nulls[Natts_relations] = {false};
+	bool		replace[Natts_relations] = {false};
+
+	values[Anum_relations_view - 1] = ObjectIdGetDatum(*(Oid *) arg);
+	replace[Anum_relations_view - 1] = true;
+	CatalogTupleUpdate(relations, &tuple->t_self,
+					   heap_modify_tuple(tuple, RelationGetDescr(relations), values, nulls, replace));
 }
 
 void
 derive_registry_move_relations(Oid view, Oid to)
 {
-	Names		names;
-	Relation	relations;
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
+	Names		names = require_names();
 
-	names = require_names();
-	relations = open_table(names.relations, RowExclusiveLock);
-	ScanKeyInit(&key, Anum_relations_view, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(view));
-	scan = systable_beginscan(relations, names.relations_pkey, true, NULL, 1, &key);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		Datum		values[Natts_relations] = {0};
-		bool		nulls[Natts_relations] = {false};
-		bool		replace[Natts_relations] = {false};
-
-		values[Anum_relations_view - 1] = ObjectIdGetDatum(to);
-		replace[Anum_relations_view - 1] = true;
-		CatalogTupleUpdate(relations, &tuple->t_self,
-						   heap_modify_tuple(tuple, RelationGetDescr(relations), values, nulls, replace));
-	}
-	systable_endscan(scan);
-	table_close(relations, NoLock);
+	visit_relations(names, view, RowExclusiveLock, move_relation, &to);
 	announce_change(names);
 }
 
@@ -768,32 +790,24 @@ derive_registry_relation(Oid view, int operator, char role)
 	return result;
 }
 
+static void
+collect_relation(Relation relations, HeapTuple tuple, void *arg)
+{
+	List	  **result = arg;
+	bool		isnull;
+
+	*result = lappend_oid(*result, DatumGetObjectId(heap_getattr(tuple, Anum_relations_relid,
+																 RelationGetDescr(relations), &isnull)));
+}
+
 List *
 derive_registry_relations(Oid view)
 {
 	Names		names;
-	Relation	relations;
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
 	List	   *result = NIL;
 
-	if (!lookup_names(&names))
-		return NIL;
-	relations = open_table(names.relations, AccessShareLock);
-	ScanKeyInit(&key, Anum_relations_view, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(view));
-	scan = systable_beginscan(relations, names.relations_pkey, true, NULL, 1, &key);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		bool		isnull;
-
-		result = lappend_oid(result,
-							 DatumGetObjectId(heap_getattr(tuple, Anum_relations_relid,
-														   RelationGetDescr(relations), &isnull)));
-	}
-	systable_endscan(scan);
-	table_close(relations, AccessShareLock);
+	if (lookup_names(&names))
+		visit_relations(names, view, AccessShareLock, collect_relation, &result);
 	return result;
 }
 

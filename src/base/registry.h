@@ -119,6 +119,14 @@ extern Oid	derive_registry_table_oid(const char *name, bool missing_ok);
 /* Open one of our tables; an ERROR for people if the extension was dropped meanwhile. */
 extern Relation derive_registry_open(const char *name, LOCKMODE mode);
 
+/*
+ * Read one of our tables that has few rows, as a whole: the reader is called for each row,
+ * and says whether to go on.  snapshot NULL: the latest.  Nothing happens where the
+ * extension is not installed.
+ */
+typedef bool (*DeriveTupleReader) (Relation rel, HeapTuple tuple, void *arg);
+extern void derive_registry_read(const char *name, LOCKMODE mode, Snapshot snapshot, DeriveTupleReader reader, void *arg);
+
 extern void derive_registry_insert(const DeriveViewRow *row);	/* unique violation:
 																 * already maintained */
 extern void derive_registry_update(const DeriveViewRow *row);	/* "since" follows from

@@ -126,22 +126,21 @@ find_tuple(Relation rel, Oid view)
 	return tuple;
 }
 
+static bool
+collect(Relation rel, HeapTuple tuple, void *arg)
+{
+	List	  **result = arg;
+
+	*result = lappend(*result, deform_tuple(RelationGetDescr(rel), tuple));
+	return true;
+}
+
 List *
 derive_waiting_all_at(Snapshot snapshot)
 {
 	List	   *result = NIL;
-	Relation	rel;
-	SysScanDesc scan;
-	HeapTuple	tuple;
 
-	if (!OidIsValid(derive_registry_table_oid("waiting", true)))
-		return NIL;
-	rel = derive_registry_open("waiting", AccessShareLock);
-	scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-		result = lappend(result, deform_tuple(RelationGetDescr(rel), tuple));
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
+	derive_registry_read("waiting", AccessShareLock, snapshot, collect, &result);
 	return result;
 }
 

@@ -48,7 +48,6 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
 #include "access/transam.h"
 #include "access/xlog.h"
 #include "base/error_context.h"
@@ -56,7 +55,6 @@
 #include "base/lock_waiters.h"
 #include "base/rights.h"
 #include "base/waiting.h"
-#include "catalog/pg_class.h"
 #include "miscadmin.h"
 #include "notify/wait.h"
 #include "replication/slot.h"
@@ -67,7 +65,6 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
-#include "utils/syscache.h"
 
 /* A view that is where all are waits for the worker if it is behind by as much; or if there is as much to read. */
 #define LATE_US		INT64CONST(1000000)
@@ -590,20 +587,6 @@ describe_ready(Look *look, DeriveStanding *standing)
 		standing->state = "waiting";
 }
 
-static bool
-has_contents(Oid relid)
-{
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	bool		result = false;
-
-	if (HeapTupleIsValid(tuple))
-	{
-		result = ((Form_pg_class) GETSTRUCT(tuple))->relispopulated;
-		ReleaseSysCache(tuple);
-	}
-	return result;
-}
-
 static TimestampTz
 earlier(TimestampTz a, TimestampTz b)
 {
@@ -622,7 +605,7 @@ look_at_lag(Look *look, DeriveStanding *standing)
 
 	standing->lag_known = !look->standby;
 	if (row->state == DERIVE_VIEW_PAUSED || row->error != NULL)
-		standing->behind_since = !has_contents(row->relid) ? row->since :
+		standing->behind_since = !derive_is_populated(row->relid) ? row->since :
 			row->behind_since != 0 ? row->behind_since : all;
 	else if ((row->state == DERIVE_VIEW_BUILDING || row->state == DERIVE_VIEW_CATCHUP) && !row->rebuild)
 		standing->lag_known = false;
@@ -671,13 +654,13 @@ pass_on(Look *look, DeriveStanding *source)
 {
 	List	   *todo = list_make1(source);
 
-	while (todo != NIL)
+	/* each of them once, by however many ways it reads the view */
+	for (int i = 0; i < list_length(todo); i++)
 	{
-		Oid			read = ((DeriveStanding *) linitial(todo))->row->relid;
+		Oid			read = ((DeriveStanding *) list_nth(todo, i))->row->relid;
 		List	   *readers = derive_readers(read);
 		ListCell   *lc;
 
-		todo = list_delete_first(todo);
 		foreach(lc, look->standings)
 		{
 			DeriveStanding *reader = lfirst(lc);
@@ -685,7 +668,7 @@ pass_on(Look *look, DeriveStanding *source)
 			/* what is to take its place goes with it, but does not read it */
 			if (!list_member_oid(readers, reader->row->relid) || reader->row->replaces == read)
 				continue;
-			todo = lappend(todo, reader);
+			todo = list_append_unique_ptr(todo, reader);
 			reader->behind_since = earlier(reader->behind_since, source->behind_since);
 			if (strcmp(reader->state, "ready") != 0)
 				continue;

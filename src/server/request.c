@@ -340,9 +340,11 @@ report_standing_still(void)
 	{
 		DeriveViewRow *row = lfirst(lc);
 
-		still = still || stands_still(row);
+		still = still || row->state == DERIVE_VIEW_PAUSED || row->state == DERIVE_VIEW_FAILED;
 		any = any || derive_may_watch(row->relid);
 	}
+	foreach(lc, derive_lane_all(NULL))
+		still = still || ((DeriveLaneRow *) lfirst(lc))->error != NULL;
 	initStringInfo(&names);
 	initStringInfo(&readers);
 	foreach(lc, still ? derive_standings(NULL) : NIL)

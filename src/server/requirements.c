@@ -114,7 +114,7 @@ derive_requirements_report(int elevel, bool only_hard)
 		const char *setting = requirements[i].setting;
 		const char *value;
 
-		if (requirements[i].met() || (only_hard && !requirements[i].hard))
+		if ((only_hard && !requirements[i].hard) || requirements[i].met())
 			continue;
 		value = visible_value(setting);
 		if (missing.len > 0)

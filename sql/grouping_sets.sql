@@ -129,6 +129,27 @@ SELECT * FROM as_verified();
 TRUNCATE l;
 SELECT * FROM as_verified();
 DROP TABLE l CASCADE;
+
+-- the form in which such blocks, and INTERSECT and EXCEPT, are compared reads their WITH from further below
+CREATE TABLE w (id int PRIMARY KEY, up int, n numeric);
+INSERT INTO w SELECT i, i / 3, i % 5 FROM generate_series(1, 20) i;
+\set with 'WITH RECURSIVE r AS (SELECT id AS a, up AS b FROM w UNION SELECT r.a, w.up FROM r JOIN w ON w.id = r.b) '
+SELECT derive.create_view(v.name, :'with' || v.query) FROM (VALUES
+	('w_sets', 'SELECT n, a, count(*) FROM r JOIN w ON b = id GROUP BY GROUPING SETS ((n, a), n, ())'),
+	('w_first', 'SELECT n, a, count(*) FROM r JOIN w ON b = id GROUP BY GROUPING SETS ((n, a), n, ()) ORDER BY count(*) DESC, a NULLS FIRST, n LIMIT 4'),
+	('w_distinct', 'SELECT DISTINCT n, count(*) FROM (SELECT * FROM r OFFSET 0) r JOIN w ON b = id GROUP BY ROLLUP (n, a)'),
+	('w_intersect', 'SELECT n, a FROM r JOIN w ON a = id INTERSECT SELECT n, b FROM r JOIN w ON b = id EXCEPT SELECT 3, a FROM r WHERE a > 5'),
+	('w_except', 'SELECT n FROM w WHERE id IN (SELECT b FROM r) EXCEPT ALL (SELECT n FROM w WHERE EXISTS (SELECT FROM r WHERE a = id) INTERSECT SELECT n FROM w)'),
+	('w_below', 'SELECT id FROM w WHERE n IN (SELECT x.n FROM r JOIN w x ON b = x.id GROUP BY CUBE (x.n, a) HAVING grouping(x.n) = 0 AND count(*) > (SELECT count(*) FROM r WHERE a < 1))')) AS v(name, query);
+SELECT * FROM as_verified();
+BEGIN;
+INSERT INTO w VALUES (21, 20, 6), (22, 21, 3.0);
+UPDATE w SET n = n * 1.0, up = up + 1 WHERE id % 4 = 0;
+DELETE FROM w WHERE id = 3;
+COMMIT;
+SELECT * FROM as_verified();
+SELECT * FROM oracle_all();
+DROP TABLE w CASCADE;
 DROP FUNCTION as_verified;
 
 -- what is refused

@@ -821,8 +821,12 @@ is_loose_when_lowered(Query *query)
 void
 derive_query_choose(Query *query)
 {
+	/*
+	 * its parts come to stand at other levels, so what they read by WITH must
+	 * be outside
+	 */
 	if (is_loose_when_lowered(query))
-		derive_lower_block(query);
+		derive_lower_block(query->cteList != NIL ? derive_query_split(query, false) : query);
 	derive_query_choose_inside(query);
 	if (query->setOperations != NULL)
 		choose_union(query);

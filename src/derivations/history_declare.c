@@ -151,9 +151,14 @@ find_primary_key(History *history, Relation source, AttrNumber *columns)
 		return 0;
 	foreach(lc, indexes)
 	{
-		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
-		Form_pg_index form = index->rd_index;
+		Relation	index;
+		Form_pg_index form;
 
+		/* while REINDEX CONCURRENTLY exchanges them, two may look like it */
+		if (n > 0)
+			break;
+		index = index_open(lfirst_oid(lc), AccessShareLock);
+		form = index->rd_index;
 		if (form->indisprimary && form->indimmediate && form->indisvalid)
 		{
 			for (int i = 0; i < form->indnkeyatts; i++)

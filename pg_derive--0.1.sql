@@ -1051,6 +1051,51 @@ COMMENT ON COLUMN derive.subscriptions.behind IS
 COMMENT ON COLUMN derive.subscriptions.created_at IS 'when it was created';
 COMMENT ON COLUMN derive.subscriptions.polled_at IS 'when something was last delivered';
 
+CREATE FUNCTION derive.health(
+	max_lag interval DEFAULT '1 min',
+	OUT ok boolean,
+	OUT problems text[],
+	OUT views int8,
+	OUT ready int8,
+	OUT failed int8,
+	OUT lag interval,
+	OUT retained_bytes int8)
+	LANGUAGE sql STABLE PARALLEL RESTRICTED
+BEGIN ATOMIC
+	WITH views AS (SELECT v.view::text AS name, v.state, v.waiting_for, v.lag, v.since FROM derive.views v),
+		worker AS (SELECT w.state, w.activity, w.retained_bytes FROM derive.worker w),
+		problem(rank, sentence) AS (
+			SELECT 1, format('"%s" %s', c.setting, c.needed)
+			FROM derive.check() c
+			WHERE NOT c.ok AND EXISTS (SELECT FROM views)
+			UNION ALL
+			SELECT 2, concat_ws(': ', format('the worker is %s', w.state), w.activity)
+			FROM worker w
+			WHERE w.state = 'missing'
+			UNION ALL
+			SELECT 3, format('view %s has failed', v.name)
+			FROM views v
+			WHERE v.state = 'failed'
+			UNION ALL
+			SELECT 4, format('view %s is %s behind%s', v.name, v.lag, ': ' || v.waiting_for)
+			FROM views v
+			WHERE v.state NOT IN ('failed', 'paused') AND v.lag > max_lag
+			UNION ALL
+			SELECT 5, format('subscription %s is lost', s.subscriber)
+			FROM derive.subscriptions s
+			WHERE s.state = 'lost')
+	SELECT NOT EXISTS (SELECT FROM problem),
+		coalesce((SELECT array_agg(p.sentence ORDER BY p.rank, p.sentence) FROM problem p), '{}'),
+		count(*),
+		count(*) FILTER (WHERE v.state = 'ready'),
+		count(*) FILTER (WHERE v.state = 'failed'),
+		max(v.lag) FILTER (WHERE v.state <> 'paused'),
+		(SELECT w.retained_bytes FROM worker w)
+	FROM views v;
+END;
+COMMENT ON FUNCTION derive.health(interval) IS
+	'one row for a probe: whether all is well in this database, what is not, and the figures; views that are paused may be behind, others up to max_lag';
+
 GRANT USAGE ON SCHEMA derive TO PUBLIC;
 GRANT SELECT ON derive.views, derive.stats, derive.progress, derive.worker, derive.replacements, derive.derivations,
 	derive.subscriptions TO PUBLIC;

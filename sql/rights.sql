@@ -60,6 +60,7 @@ INSERT INTO calls (call, may) VALUES
 	('SELECT derive.verify(%v)', '{reader, view_owner}'),
 	('SELECT derive.verify()', '{stranger, outside, reader, writer, monitor, table_owner, view_owner}'),
 	('SELECT derive.check()', '{stranger, outside, reader, writer, monitor, table_owner, view_owner}'),
+	('SELECT derive.health()', '{stranger, outside, reader, writer, monitor, table_owner, view_owner}'),
 	('SELECT derive.explain(%v)', '{reader, monitor, view_owner}'),
 	('SELECT derive.explain(%h)', '{reader, monitor, view_owner}'),
 	('SELECT * FROM derive.as_of(%h, now()) AS t(id int)', '{reader, view_owner}'),

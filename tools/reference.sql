@@ -15,7 +15,7 @@ CREATE TEMP TABLE groups (number int, title text, functions text[]) ON COMMIT DR
 INSERT INTO groups VALUES
 	(1, 'Declaring', '{create_view, replace_view, create_or_replace_view, wait_replaced, drop_view, maintain, release, apply}'),
 	(2, 'Reading', '{wait}'),
-	(3, 'Checking and mending', '{check, verify, repair, explain, plan, pause, resume, reset_stats}'),
+	(3, 'Checking and mending', '{health, check, verify, repair, explain, plan, pause, resume, reset_stats}'),
 	(4, 'Histories', '{as_of, changes_of}'),
 	(5, 'Topics', '{create_topic, append}'),
 	(6, 'Subscriptions', '{subscribe, poll, unsubscribe}'),

@@ -29,6 +29,7 @@ char	   *derive_debug_point = NULL;
 int			derive_decoding_work_mem = 256 * 1024;
 int			derive_fillfactor = 80;
 int			derive_lock_timeout = 200;
+int			derive_log_min_duration = -1;
 bool		derive_maintain_new = false;
 int			derive_max_builds = 2;
 int			derive_max_databases = 8;
@@ -142,6 +143,13 @@ derive_define_gucs(void)
 							"After that time the wait is given up and tried again later.",
 							&derive_lock_timeout,
 							200, 1, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("pg_derive.log_min_duration",
+							"Sets the minimum duration above which batches, and what single views take in them, are logged.",
+							"0 logs all of them, -1 none.",
+							&derive_log_min_duration,
+							-1, -1, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_MS,
 							NULL, NULL, NULL);
 	DefineCustomBoolVariable("pg_derive.maintain_new",

@@ -21,6 +21,8 @@ extern int	derive_decoding_work_mem;	/* kB; the worker's
 extern int	derive_fillfactor;	/* percent; for the tables of new views */
 extern int	derive_lock_timeout;	/* ms; one try for a lock that writers
 									 * would wait behind */
+extern int	derive_log_min_duration;	/* ms; batches that take longer are
+										 * logged; -1: none */
 extern bool derive_maintain_new;	/* what CREATE MATERIALIZED VIEW creates
 									 * is maintained */
 extern int	derive_max_builds;	/* views that are built at the same time, per

@@ -397,6 +397,7 @@ advance(void *arg)
 	stats->stats.deleted = counts.deleted;
 	stats->stats.delta_ms = move->delta_ms;
 	stats->stats.apply_ms = INSTR_TIME_GET_MILLISEC(duration);
+	derive_log_slow_view(view->relid, &stats->stats);
 	*move->stats = lappend(*move->stats, stats);
 }
 
@@ -781,10 +782,11 @@ derive_worker_advance_views(DeriveBatch *batch, List **stats, double delta_ms)
 	return wrote;
 }
 
-/* After the commit. */
+/* After the commit; reading the log took delta_ms. */
 void
-derive_worker_report_stats(List *stats)
+derive_worker_report_stats(List *stats, double delta_ms)
 {
+	double		total_ms = delta_ms;
 	ListCell   *lc;
 
 	foreach(lc, stats)
@@ -793,6 +795,11 @@ derive_worker_report_stats(List *stats)
 
 		one->stats.last_batch_at = GetCurrentTimestamp();
 		derive_stats_add(one->view, &one->stats);
+		total_ms += one->stats.apply_ms;
 	}
+	if (derive_is_slow(total_ms) && (stats != NIL || derive_log_min_duration > 0))
+		ereport(LOG,
+				(errmsg("batch took %.3f ms: %.3f ms for reading the log, and %d of %d views changed",
+						total_ms, delta_ms, list_length(stats), list_length(derive_worker.views))));
 	pgstat_report_stat(false);
 }

@@ -468,6 +468,21 @@ derive_log_built(Oid view, int64 rows, TimestampTz since)
 						   (unsigned long) rows, derive_relation_name(view), rows, seconds)));
 }
 
+bool
+derive_is_slow(double ms)
+{
+	return derive_log_min_duration >= 0 && ms >= derive_log_min_duration;
+}
+
+void
+derive_log_slow_view(Oid view, const DeriveCounters *did)
+{
+	if (derive_is_slow(did->apply_ms))
+		ereport(LOG,
+				(errmsg("view \"%s\" took %.3f ms: " INT64_FORMAT " changes in, " INT64_FORMAT " rows inserted, " INT64_FORMAT " updated, " INT64_FORMAT " deleted",
+						derive_relation_name(view), did->apply_ms, did->changes_in, did->inserted, did->updated, did->deleted)));
+}
+
 char *
 derive_error_text(const ErrorData *edata)
 {

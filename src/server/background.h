@@ -14,6 +14,7 @@
 #include "nodes/pg_list.h"
 #include "port/atomics.h"
 #include "postmaster/bgworker.h"
+#include "server/statistics.h"
 #include "storage/lockdefs.h"
 
 /*
@@ -98,6 +99,13 @@ extern bool derive_renew_view(Oid view, Oid *busy);
 
 /* Log that a view has been filled: so many rows, since then. */
 extern void derive_log_built(Oid view, int64 rows, TimestampTz since);
+
+/*
+ * Has work that took so many ms been slow, by pg_derive.log_min_duration?  If so, log what a
+ * view did in a batch; in the transaction of that batch, since it looks up the view's name.
+ */
+extern bool derive_is_slow(double ms);
+extern void derive_log_slow_view(Oid view, const DeriveCounters *did);
 
 /* What is to be remembered of an error; in CurrentMemoryContext, or the error's. */
 extern char *derive_error_text(const ErrorData *edata);

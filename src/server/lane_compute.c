@@ -154,6 +154,7 @@ compute(void *arg)
 	view->stats.updated = counts.updated;
 	view->stats.deleted = counts.deleted;
 	view->stats.apply_ms = INSTR_TIME_GET_MILLISEC(duration);
+	derive_log_slow_view(view->relid, &view->stats);
 }
 
 /* Must it be computed?  Else it is at S as it is. */

@@ -828,6 +828,7 @@ run_batch(void)
 	bool		due = false;
 	instr_time	start;
 	instr_time	duration;
+	double		delta_ms;
 
 	derive_worker.unfinished = true;
 	derive_worker_note_asked();
@@ -882,12 +883,13 @@ run_batch(void)
 	derive_stream_set_time(derive_worker.stream, to->time);
 	INSTR_TIME_SET_CURRENT(duration);
 	INSTR_TIME_SUBTRACT(duration, start);
+	delta_ms = INSTR_TIME_GET_MILLISEC(duration);
 
 	/* derive and materialize */
 	wrote = derive_worker_collect_requests();
 	derive_worker_begin_journals(covered, taken_at);
 	wrote |= derive_worker_check_basis();
-	if (derive_worker_advance_views(batch, &stats, INSTR_TIME_GET_MILLISEC(duration)))
+	if (derive_worker_advance_views(batch, &stats, delta_ms))
 		wrote = true;
 	if (derive_worker_limit_waiting(covered))
 		wrote = true;
@@ -942,7 +944,7 @@ run_batch(void)
 	derive_worker_answer_requests();
 	derive_wait_publish(&derive_worker.db->point, covered);
 	derive_worker_notify_subscribers();
-	derive_worker_report_stats(stats);
+	derive_worker_report_stats(stats, delta_ms);
 
 	/* confirm */
 	if (wrote)

@@ -393,7 +393,7 @@ extern bool derive_worker_advance_views(DeriveBatch *batch, List **stats, double
 extern void derive_worker_export_unknown(WorkerView *view, DeriveBatch *batch, const char *reason);
 
 /* After the commit: what they did. */
-extern void derive_worker_report_stats(List *stats);
+extern void derive_worker_report_stats(List *stats, double delta_ms);
 
 /*
  * A view is to be built anew, for this reason; its contents stay until then.  As the

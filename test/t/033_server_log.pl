@@ -196,6 +196,22 @@ $node->start;
 wait_derived($node, 'after a crash');
 is($node->safe_psql('postgres', q{SELECT count(*) FROM derive.stats WHERE batches > 5}), '0', 'after a crash they begin with nothing');
 
+# ---- what takes long
+
+is(scalar(() = slurp_file($node->logfile) =~ / took [0-9.]+ ms/g), 0, 'durations are not logged unless one asks for them');
+$node->safe_psql('postgres', 'ALTER SYSTEM SET pg_derive.log_min_duration = 0; SELECT pg_reload_conf()');
+my $offset_of_slow = -s $node->logfile;
+$node->safe_psql('postgres', q{INSERT INTO numbers VALUES (101, 1), (102, 2); UPDATE numbers SET d = 3 WHERE id = 1});
+wait_derived($node, 'with durations in the log');
+my $slow = log_has(qr/LOG:  batch took [0-9.]+ ms: [0-9.]+ ms for reading the log, and 4 of 4 views changed\n/, $offset_of_slow, 'a batch that took long');
+like($slow, qr/LOG:  view ""My App"\.quotients" took [0-9.]+ ms: \d+ changes in, \d+ rows inserted, \d+ updated, \d+ deleted\n/, 'and a view in it');
+$node->safe_psql('postgres', q{ALTER SYSTEM SET pg_derive.log_min_duration = '1h'; SELECT pg_reload_conf()});
+wait_derived($node);
+$offset_of_slow = -s $node->logfile;
+$node->safe_psql('postgres', q{INSERT INTO numbers VALUES (103, 1)});
+wait_derived($node);
+is(scalar(() = slurp_file($node->logfile, $offset_of_slow) =~ / took [0-9.]+ ms/g), 0, 'one that did not');
+
 # ---- the end
 
 my $offset_of_end = -s $node->logfile;

@@ -32,6 +32,13 @@ sub progress
 	return sql("SELECT $columns FROM derive.progress WHERE view = '$view'::regclass");
 }
 
+# derive.health() in a line: whether all is well, and what is not.
+sub health
+{
+	my ($max_lag, $db) = @_;
+	return sql("SELECT ok, problems, views, ready, failed FROM derive.health('$max_lag')", $db);
+}
+
 # What derive.wait() says when its time is over.
 sub wait_says
 {
@@ -43,6 +50,7 @@ sub wait_says
 }
 
 sql('CREATE DATABASE template');
+is(health('1 min'), 't|{}|0|0|0', 'health: there is nothing to be ill');
 sql('CREATE TABLE t (id int PRIMARY KEY, x int); CREATE TABLE u (a int); CREATE TABLE xids (a int)');
 sql(q{CREATE EXTENSION pg_derive; CREATE TABLE t (a int); SELECT derive.create_view('v', 'SELECT a FROM t'); SELECT derive.wait()}, 'template');
 
@@ -111,6 +119,7 @@ wait_derived($node);
 sql('CREATE DATABASE other TEMPLATE template');
 why('v', 'waiting', 'a place among the databases \(pg_derive\.max_databases\)', 'another database', 'other');
 is(sql('SELECT pid, state, activity FROM derive.worker', 'other'), '|missing|waiting for a place among the databases (pg_derive.max_databases)', 'derive.worker');
+like(health('1 h', 'other'), qr/^f\|\{"the worker is missing: waiting for a place among the databases \(pg_derive\.max_databases\)"\}\|1\|0\|0$/, 'health: no worker');
 sql("DROP DATABASE $_") for qw(other template);
 
 # ---- 6. much of the log is to be read
@@ -146,6 +155,8 @@ sql('INSERT INTO t VALUES (2, 0)');
 why('ratio', 'failed', 'another try.*', 'a division by zero');
 why('over', 'waiting', 'view public\.ratio, which it reads and which has failed', 'and a view over it');
 is(sql(q{SELECT count(*) FROM derive.views WHERE view IN ('ratio'::regclass, 'over'::regclass) AND lag > '0' AND lag < '10 min' AND (error IS NULL) = (view = 'over'::regclass)}), '2', 'both are behind');
+like(health('1 h'), qr/^f\|\{"view ratio has failed"\}\|\d+\|\d+\|1$/, 'health: a failed view');
+like(health('0'), qr/^f\|\{"view ratio has failed","view over is [\d:.]+ behind: view public\.ratio, which it reads and which has failed"\}\|/, 'health: and one that is behind');
 my ($rc, $out, $err) = $node->psql('postgres', q{SELECT derive.wait(timeout => '60 s')});
 like($err, qr/WARNING:  not waiting for views that are paused or have failed: "ratio"/, 'who waits for all is told');
 my $position = sql(q{SELECT position FROM derive_state.view_states WHERE view = 'ratio'::regclass});
@@ -159,6 +170,7 @@ why('ratio', 'failed', 'another try.*', 'failed again');
 sql('UPDATE t SET x = 1 WHERE id = 2');
 why('ratio', 'ready', '', 'mended');
 why('over', 'ready', '', 'and the view over it');
+like(health('1 h'), qr/^t\|\{\}\|(\d+)\|\1\|0$/, 'health: well again');
 
 # ---- paused: it is behind when there is something that it lacks
 
@@ -197,6 +209,7 @@ $standby->init_from_backup($node, 'why', has_streaming => 1);
 $standby->start;
 is($standby->safe_psql('postgres', q{SELECT DISTINCT state, waiting_for, lag, query IS NOT NULL FROM derive.views}), 'ready|||t', 'a standby');
 is($standby->safe_psql('postgres', q{SELECT (SELECT count(*) FROM derive.progress), (SELECT count(*) FROM derive.worker)}), '0|0', 'which has no worker');
+like($standby->safe_psql('postgres', 'SELECT ok, problems, lag, retained_bytes FROM derive.health()'), qr/^t\|\{\}\|\|$/, 'health: none of its business');
 $standby->stop;
 
 # ---- 4. no replication slot

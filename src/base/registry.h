@@ -51,6 +51,7 @@
 #ifndef DERIVE_REGISTRY_H
 #define DERIVE_REGISTRY_H
 
+#include "access/htup.h"
 #include "access/xlogdefs.h"
 #include "base/position.h"
 #include "nodes/pg_list.h"

@@ -3,6 +3,7 @@
 #	make, make install		the extension, by PostgreSQL's PGXS
 #	make installcheck		its tests, against the server you run (see CONTRIBUTING.md)
 #	make test				every test, against private temporary servers; installs what is missing
+#	make coverage, sanitize, valgrind		the tests with these instruments; they take longer
 #	make fuzz				the random differential tester; FUZZ_SECONDS, FUZZ_SEED, FUZZ_ROUND, FUZZ_ONLY
 #	make lint				layers, formatting, exported symbols, lists that must agree
 #	make indent				format the sources
@@ -328,15 +329,27 @@ endif
 # Tests and checks.  tools/test says what it does; its lists come from here.
 export REGRESS ISOLATION MODULE_TESTS PROVE_TESTS FUZZ_SECONDS FUZZ_SEED FUZZ_ROUND FUZZ_ONLY PG_CONFIG
 
-.PHONY: assert-build test fuzz lint indent dist
-assert-build:
-	@mkdir -p build/assert
-	@+$(MAKE) -s -C build/assert -f $(abspath $(firstword $(MAKEFILE_LIST))) PG_CFLAGS=-DUSE_ASSERT_CHECKING with_llvm=no all
-	@rm -rf build/assert/inst
-	@+$(MAKE) -s -C build/assert -f $(abspath $(firstword $(MAKEFILE_LIST))) PG_CFLAGS=-DUSE_ASSERT_CHECKING with_llvm=no install DESTDIR=$(CURDIR)/build/assert/inst
+.PHONY: assert-build coverage-build sanitize-build test coverage sanitize valgrind fuzz lint indent dist
+assert_flags = PG_CFLAGS="-DUSE_ASSERT_CHECKING"
+coverage_flags = PG_CFLAGS="-DUSE_ASSERT_CHECKING --coverage -O0" SHLIB_LINK=--coverage
+sanitize_flags = PG_CFLAGS="-DUSE_ASSERT_CHECKING -fsanitize=address,undefined -fno-omit-frame-pointer -O1" SHLIB_LINK=-fsanitize=address,undefined
+
+assert-build coverage-build sanitize-build: %-build:
+	@mkdir -p build/$*
+	@+$(MAKE) -s -C build/$* -f $(abspath $(firstword $(MAKEFILE_LIST))) $($*_flags) with_llvm=no all
+	@rm -rf build/$*/inst
+	@+$(MAKE) -s -C build/$* -f $(abspath $(firstword $(MAKEFILE_LIST))) $($*_flags) with_llvm=no install DESTDIR=$(CURDIR)/build/$*/inst
 
 test:
 	@+tools/test regress isolation modules tap
+
+# The same tests with instruments; see tools/test.
+coverage:
+	@+TEST_WITH=coverage tools/test regress isolation modules tap
+sanitize:
+	@+TEST_WITH=sanitize tools/test regress isolation modules tap
+valgrind:
+	@+TEST_WITH=valgrind tools/test regress isolation modules tap
 
 fuzz:
 	@+tools/test fuzz

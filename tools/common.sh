@@ -97,6 +97,8 @@ missing_packages()
 				[ -e "$folder/lib/pgaudit.so" ] || [ "$(realpath -m "$folder")" != "/usr/lib/postgresql/$version" ] ||
 					! may_install || ! apt-cache show "postgresql-$version-pgaudit" >/dev/null 2>&1 || echo "postgresql-$version-pgaudit"
 				;;
+			coverage) command -v lcov >/dev/null || echo lcov ;;
+			valgrind) command -v valgrind >/dev/null || echo valgrind ;;
 			fuzz) command -v python3 >/dev/null || echo python3 ;;
 			lint)
 				command -v pg_bsd_indent >/dev/null || echo pg-bsd-indent

@@ -3,6 +3,7 @@
 #	make, make install		the extension, by PostgreSQL's PGXS
 #	make installcheck		its tests, against the server you run (see CONTRIBUTING.md)
 #	make test				every test, against private temporary servers; installs what is missing
+#	make test-on-17, test-on-18	the same with servers of these versions
 #	make coverage, sanitize, valgrind		the tests with these instruments; they take longer
 #	make fuzz				the random differential tester; FUZZ_SECONDS, FUZZ_SEED, FUZZ_ROUND, FUZZ_ONLY
 #	make lint				layers, formatting, exported symbols, lists that must agree
@@ -327,9 +328,9 @@ clean:
 endif
 
 # Tests and checks.  tools/test says what it does; its lists come from here.
-export REGRESS ISOLATION MODULE_TESTS PROVE_TESTS FUZZ_SECONDS FUZZ_SEED FUZZ_ROUND FUZZ_ONLY PG_CONFIG
+export KINDS REGRESS ISOLATION MODULE_TESTS PROVE_TESTS FUZZ_SECONDS FUZZ_SEED FUZZ_ROUND FUZZ_ONLY PG_CONFIG
 
-.PHONY: assert-build coverage-build sanitize-build test coverage sanitize valgrind fuzz lint indent dist
+.PHONY: assert-build coverage-build sanitize-build test test-on-17 test-on-18 coverage sanitize valgrind fuzz lint indent dist
 assert_flags = PG_CFLAGS="-DUSE_ASSERT_CHECKING"
 coverage_flags = PG_CFLAGS="-DUSE_ASSERT_CHECKING --coverage -O0" SHLIB_LINK=--coverage
 sanitize_flags = PG_CFLAGS="-DUSE_ASSERT_CHECKING -fsanitize=address,undefined -fno-omit-frame-pointer -O1" SHLIB_LINK=-fsanitize=address,undefined
@@ -343,7 +344,11 @@ assert-build coverage-build sanitize-build: %-build:
 test:
 	@+tools/test regress isolation modules tap
 
-# The same tests with instruments; see tools/test.
+# The same with servers of other versions; KINDS chooses among the tests.
+test-on-17 test-on-18: test-on-%:
+	@+tools/other-versions $*
+
+# The same tests with instruments; see tools/instruments.sh.
 coverage:
 	@+TEST_WITH=coverage tools/test regress isolation modules tap
 sanitize:

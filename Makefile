@@ -173,6 +173,7 @@ OBJS = \
 	src/server/standing.o \
 	src/server/statistics.o \
 	src/server/tend.o \
+	src/server/throttle.o \
 	src/server/unattended.o \
 	src/server/verifier.o \
 	src/server/views.o \

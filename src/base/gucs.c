@@ -23,6 +23,7 @@
 
 bool		derive_allow_recompute = true;
 int			derive_batch_interval = 5;
+double		derive_build_share = 1.0;
 int			derive_cleanup_interval = 60 * 1000;
 int			derive_debug_clock_offset = 0;
 char	   *derive_debug_point = NULL;
@@ -117,6 +118,13 @@ derive_define_gucs(void)
 							5, 0, 10000,
 							PGC_SIGHUP, GUC_UNIT_MS,
 							NULL, NULL, NULL);
+	DefineCustomRealVariable("pg_derive.build_share",
+							 "Sets the share of one processor that the building of one view may take.",
+							 "The builder rests in between.  1 means that it does not, and may use parallel workers.",
+							 &derive_build_share,
+							 1.0, 0.01, 1.0,
+							 PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
 	DefineCustomIntVariable("pg_derive.cleanup_interval",
 							"Sets the time from one removal of what views keep for a limited time to the next.",
 							"It concerns histories and topics with a retention.",

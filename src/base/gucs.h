@@ -12,6 +12,7 @@ extern bool derive_allow_recompute; /* new views may have parts that are
 									 * computed as a whole */
 extern int	derive_batch_interval;	/* ms; from one batch to the next, while
 									 * nobody waits */
+extern double derive_build_share;	/* of a processor, for one builder */
 extern int	derive_cleanup_interval;	/* ms; from one removal of what is too
 										 * old to the next */
 extern int	derive_debug_clock_offset;	/* s; test builds only */

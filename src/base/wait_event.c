@@ -15,6 +15,8 @@ static const char *const names[] = {
 															 * nothing to do */
 	[DERIVE_WAIT_BATCH] = "DeriveBatch",	/* for a batch to be committed */
 	[DERIVE_WAIT_BATCH_INTERVAL] = "DeriveBatchInterval",	/* pg_derive.batch_interval */
+	[DERIVE_WAIT_BUILD_PAUSE] = "DeriveBuildPause", /* builder:
+													 * pg_derive.build_share */
 	[DERIVE_WAIT_CAPTURE] = "DeriveCapture",	/* a builder: for its changes
 												 * to be kept */
 	[DERIVE_WAIT_ERROR_PAUSE] = "DeriveErrorPause", /* after an error, before

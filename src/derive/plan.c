@@ -299,7 +299,7 @@ execute(PlannedStmt *stmt, bool at_old_time, QueryEnvironment *env, DerivePast *
 		.sink = sink,
 		.arg = arg
 	};
-	QueryDesc  *desc = CreateQueryDesc(stmt, "pg_derive", GetActiveSnapshot(), InvalidSnapshot,
+	QueryDesc  *desc = CreateQueryDesc(stmt, DERIVE_QUERY_TEXT, GetActiveSnapshot(), InvalidSnapshot,
 									   &receiver.pub, time_params(at_old_time), env, 0);
 
 	ExecutorStart(desc, 0);
@@ -322,7 +322,7 @@ derive_plan_run(DerivePlan *plan, QueryEnvironment *env, DerivePast *past, bool 
 void
 derive_query_run(Query *query, QueryEnvironment *env, DeriveRowSink sink, void *arg)
 {
-	PlannedStmt *stmt = pg_plan_query(query, "pg_derive", CURSOR_OPT_PARALLEL_OK, NULL);
+	PlannedStmt *stmt = pg_plan_query(query, DERIVE_QUERY_TEXT, CURSOR_OPT_PARALLEL_OK, NULL);
 
 	execute(stmt, false, env, NULL, false, sink, arg);
 }
@@ -330,7 +330,7 @@ derive_query_run(Query *query, QueryEnvironment *env, DeriveRowSink sink, void *
 Cost
 derive_query_cost(Query *query)
 {
-	return pg_plan_query(query, "pg_derive", CURSOR_OPT_PARALLEL_OK, NULL)->planTree->total_cost;
+	return pg_plan_query(query, DERIVE_QUERY_TEXT, CURSOR_OPT_PARALLEL_OK, NULL)->planTree->total_cost;
 }
 
 /*
@@ -341,8 +341,8 @@ derive_query_cost(Query *query)
 void
 derive_query_check_permissions(Query *query)
 {
-	PlannedStmt *stmt = pg_plan_query(query, "pg_derive", 0, NULL);
-	QueryDesc  *desc = CreateQueryDesc(stmt, "pg_derive", GetActiveSnapshot(), InvalidSnapshot,
+	PlannedStmt *stmt = pg_plan_query(query, DERIVE_QUERY_TEXT, 0, NULL);
+	QueryDesc  *desc = CreateQueryDesc(stmt, DERIVE_QUERY_TEXT, GetActiveSnapshot(), InvalidSnapshot,
 									   None_Receiver, NULL, NULL, 0);
 
 	ExecutorStart(desc, EXEC_FLAG_EXPLAIN_ONLY);

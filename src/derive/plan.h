@@ -16,6 +16,9 @@
 #include "utils/queryenvironment.h"
 #include "utils/tuplestore.h"
 
+/* What stands for their text in the eyes of other libraries (QueryDesc.sourceText). */
+#define DERIVE_QUERY_TEXT	"pg_derive"
+
 /* Receives one result row (the columns of desc) and its weight. */
 typedef void (*DeriveRowSink) (void *arg, TupleTableSlot *row, int64 weight);
 

@@ -62,6 +62,7 @@
 #include "server/crash_guard.h"
 #include "server/replica_identity.h"
 #include "server/statistics.h"
+#include "server/throttle.h"
 #include "storage/ipc.h"
 #include "storage/lmgr.h"
 #include "utils/lsyscache.h"
@@ -92,6 +93,7 @@ static bool evaluating = false;
 
 static void detach(int code, Datum arg);
 static void enter_crash_guard(void);
+static void set_resting(bool resting);
 static void set_phase(const char *phase);
 static bool renew(void);
 static bool ensure_identity(void);
@@ -153,6 +155,7 @@ derive_builder_main(Datum arg)
 	{
 		derive_stats_set_waits(args.view, DERIVE_WAITS_FOR_NOTHING, InvalidOid, NoLock);
 		enter_crash_guard();
+		derive_throttle_queries(set_resting);
 		if (renew() && ensure_identity() && await_tracking())
 			while (!fill())
 				CHECK_FOR_INTERRUPTS();
@@ -209,6 +212,14 @@ set_filling(bool filling)
 	evaluating = filling;
 	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
 	build->filling = filling;
+	LWLockRelease(derive_shared()->lock);
+}
+
+static void
+set_resting(bool resting)
+{
+	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
+	build->resting = resting;
 	LWLockRelease(derive_shared()->lock);
 }
 

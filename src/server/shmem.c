@@ -556,7 +556,7 @@ derive_build_take(Oid dboid, Oid view, int64 epoch)
 		strlcpy(build->phase, "starting", DERIVE_PHASE_LENGTH);
 		build->tracking_requested = false;
 		build->tracking_ready = false;
-		build->filling = false;
+		build->filling = build->resting = false;
 		pg_atomic_write_u64(&build->tuples_done, 0);
 		pg_atomic_write_u64(&build->tuples_total, 0);
 		pg_atomic_write_u64(&build->blocks_done, 0);

@@ -320,6 +320,8 @@ typedef struct DeriveBuild
 								 * that matters */
 	bool		filling;		/* the view's query runs, and code of its
 								 * owner; written by the builder */
+	bool		resting;		/* for its share of the processor
+								 * (throttle.c); written by the builder */
 	pg_atomic_uint64 tuples_done;	/* written by the builder */
 	pg_atomic_uint64 tuples_total;	/* estimate, 0 if unknown; written by the
 									 * builder */

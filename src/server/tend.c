@@ -163,6 +163,7 @@ look_after_builder(WorkerView *view)
 	TimestampTz now = GetCurrentTimestamp();
 	PGPROC	   *proc;
 	bool		filling;
+	bool		resting;
 	pid_t		pid;
 
 	if (!TimestampDifferenceExceeds(view->looked_at, now, LOOK_MS) ||
@@ -178,11 +179,12 @@ look_after_builder(WorkerView *view)
 
 	LWLockAcquire(derive_shared()->lock, LW_SHARED);
 	filling = owns_build_slot(view) && view->build->filling;
+	resting = filling && view->build->resting;
 	LWLockRelease(derive_shared()->lock);
 	proc = BackendPidGetProc(pid);
 	if (!filling || proc == NULL)
 		return;
-	view->idle_looks = derive_watchdog_is_idle_wait(proc->wait_event_info) ? view->idle_looks + 1 : 0;
+	view->idle_looks = !resting && derive_watchdog_is_idle_wait(proc->wait_event_info) ? view->idle_looks + 1 : 0;
 	if (view->idle_looks >= IDLE_LOOKS)
 	{
 		view->give_up = GIVE_UP;

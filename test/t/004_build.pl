@@ -172,6 +172,18 @@ SKIP:
 	$holder->quit;
 }
 
+# A builder that may take little of a processor rests, until it may take more.
+$node->safe_psql('postgres', 'ALTER SYSTEM SET pg_derive.build_share = 0.01; SELECT pg_reload_conf()');
+wait_derived($node);
+$node->safe_psql('postgres', q{SELECT derive.create_view('rested', 'SELECT x.g, count(*) AS n FROM generate_series(1, 1000) s(i) CROSS JOIN big x WHERE x.id < 3000 GROUP BY x.g')});
+my $event = $node->pg_version >= 17 ? 'DeriveBuildPause' : 'Extension';
+ok($node->poll_query_until('postgres', qq{SELECT count(*) = 1 FROM pg_stat_activity, derive.progress WHERE backend_type = 'pg_derive builder' AND wait_event = '$event' AND phase = 'filling the view'}), 'a builder rests');
+$node->safe_psql('postgres', 'UPDATE big SET g = g + 1 WHERE id < 10');
+$node->safe_psql('postgres', 'ALTER SYSTEM RESET pg_derive.build_share; SELECT pg_reload_conf()');
+wait_derived($node, 'built after a rest');
+is_exact($node, 'built after a rest');
+$node->safe_psql('postgres', 'DROP MATERIALIZED VIEW rested');
+
 # A build keeps to the server's limit of temporary files, so that a query cannot fill the disk: a recursion, say.
 $node->safe_psql('postgres', q{
 CREATE TABLE edge (a int, b int, PRIMARY KEY (a, b));

@@ -24,6 +24,8 @@ static const char *const names[] = {
 	[DERIVE_WAIT_IDLE] = "DeriveIdle",	/* worker: nothing to do */
 	[DERIVE_WAIT_LAUNCHER_IDLE] = "DeriveLauncherIdle",
 	[DERIVE_WAIT_LOCK] = "DeriveLock",	/* between two attempts to get a lock */
+	[DERIVE_WAIT_PLACE] = "DerivePlace",	/* a session: for a place among
+											 * the databases */
 	[DERIVE_WAIT_VERIFIER] = "DeriveVerifier",	/* verifier: for a view that
 												 * cannot be compared now */
 	[DERIVE_WAIT_VIEW] = "DeriveView",	/* a session: derive.wait() and others */

@@ -31,13 +31,11 @@
 
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
-#include "optimizer/optimizer.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 
 #include "compile/guarded.h"
 #include "compile/occurrence.h"
-#include "compile/query.h"
 
 /* An expression is evaluated if none of some conditions is true, and one other is. */
 typedef struct Guard

@@ -53,7 +53,6 @@
 #include "utils/rel.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
 
 /* Between two attempts, for others to get their turn. */
 #define LOCK_PAUSE_MS	200

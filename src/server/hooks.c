@@ -820,7 +820,8 @@ derive_reserve_worker(void)
 		if (!undecided || GetCurrentTimestamp() > give_up_at)
 			derive_refuse_database();
 		CHECK_FOR_INTERRUPTS();
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, PLACE_LOOK_MS, PG_WAIT_EXTENSION);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, PLACE_LOOK_MS,
+						 derive_wait_event(DERIVE_WAIT_PLACE));
 		ResetLatch(MyLatch);
 	}
 }

@@ -568,14 +568,22 @@ report_failure(Switch *sw, ErrorData *edata)
 bool
 derive_worker_reads(WorkerView *reader, WorkerView *view)
 {
-	ListCell   *lc;
+	List	   *reached = list_make1(reader);
 
-	foreach(lc, reader->program != NULL ? reader->program->view_sources : NIL)
+	for (int i = 0; i < list_length(reached); i++)
 	{
-		WorkerView *source = derive_worker_find_view(lfirst_oid(lc));
+		WorkerView *reached_view = list_nth(reached, i);
+		ListCell   *lc;
 
-		if (source != NULL && (source == view || derive_worker_reads(source, view)))
-			return true;
+		foreach(lc, reached_view->program != NULL ? reached_view->program->view_sources : NIL)
+		{
+			WorkerView *source = derive_worker_find_view(lfirst_oid(lc));
+
+			if (source == view)
+				return true;
+			if (source != NULL)
+				reached = list_append_unique_ptr(reached, source);
+		}
 	}
 	return false;
 }

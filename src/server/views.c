@@ -36,7 +36,6 @@
 #include "server/background.h"
 #include "server/builder.h"
 #include "server/crash_guard.h"
-#include "server/dependents.h"
 #include "server/hooks.h"
 #include "server/replica_identity.h"
 #include "server/shmem.h"

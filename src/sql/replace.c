@@ -233,7 +233,10 @@ static bool
 is_replaced(void *arg, bool reached)
 {
 	Oid			view = *(Oid *) arg;
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "pg_derive replacement", ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(scratch); /* one may wait for long */
 	DeriveViewRow *row = derive_registry_replacement(view);
+	bool		result = row == NULL;
 
 	if (row == NULL && derive_registry_get(view) == NULL)
 		ereport(ERROR,
@@ -255,7 +258,9 @@ is_replaced(void *arg, bool reached)
 				 errdetail("The error was: %s", row->error) : 0,
 				 errhint("The view goes on with its old query. Call derive.resume() for view \"%s\", or derive.replace_view() once more.",
 						 get_rel_name(row->relid))));
-	return row == NULL;
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(scratch);
+	return result;
 }
 
 static void

@@ -158,6 +158,7 @@ OBJS = \
 	src/server/lane_pace.o \
 	src/server/lane_run.o \
 	src/server/launcher.o \
+	src/server/log_limit.o \
 	src/server/module.o \
 	src/server/new_views.o \
 	src/server/reading.o \

@@ -573,12 +573,13 @@ CREATE FUNCTION derive.check(
 	OUT setting text,
 	OUT value text,
 	OUT needed text,
-	OUT ok boolean)
+	OUT ok boolean,
+	OUT remedy text)
 	RETURNS SETOF record
 	AS 'MODULE_PATHNAME', 'derive_check_sql'
-	LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 4;
+	LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 8;
 COMMENT ON FUNCTION derive.check() IS
-	'whether the server is set up for maintained views: what must be set, and how it is set';
+	'whether the server is set up for maintained views: what must be, what is, and what to do where that differs';
 
 CREATE FUNCTION derive.subscribe(view regclass, subscriber text) RETURNS void
 	AS 'MODULE_PATHNAME', 'derive_subscribe_sql'
@@ -825,7 +826,7 @@ COMMENT ON COLUMN derive.worker.retained_bytes IS 'log that is kept for it';
 COMMENT ON COLUMN derive.worker.held_xmin IS
 	'old row versions that transactions from this one on have removed are kept for it; NULL if none are';
 COMMENT ON COLUMN derive.worker.error IS
-	'its last error since the server started; NULL unless one has the rights of pg_read_all_stats';
+	'its last error, until batches succeed and no view fails; NULL unless one has the rights of pg_read_all_stats';
 COMMENT ON COLUMN derive.worker.error_at IS 'when that was';
 
 CREATE VIEW derive.replacements AS

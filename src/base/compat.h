@@ -208,6 +208,23 @@ derive_slot_is_invalidated(const ReplicationSlotPersistentData *data)
 #endif
 }
 
+/* What became of an invalidated slot, for people. */
+static inline const char *
+derive_slot_invalidation(const ReplicationSlotPersistentData *data)
+{
+#if PG_VERSION_NUM >= 160000
+	if (data->invalidated == RS_INVAL_WAL_LEVEL)
+		return "the replication slot was invalidated by a change of \"wal_level\"";
+	if (data->invalidated == RS_INVAL_HORIZON)
+		return "the replication slot has lost catalog rows that it needs";
+#endif
+#if PG_VERSION_NUM >= 180000
+	if (data->invalidated == RS_INVAL_IDLE_TIMEOUT)
+		return "the replication slot was invalidated after \"idle_replication_slot_timeout\"";
+#endif
+	return "the replication slot has lost required WAL";
+}
+
 /* 17 gave LockHeldByMe() a third argument, "or a stronger mode" (commit 0cecc908e). */
 static inline bool
 derive_lock_held_by_me(const LOCKTAG *tag, LOCKMODE mode)

@@ -12,6 +12,8 @@
  * point again a test therefore sets the list to '' and back, with a reload
  * and one pass of any point in between, or adds a harmless entry to it.
  *
+ * "error" is one that says something about the code, "full" one that will pass.
+ *
  * "wait" takes the session-level advisory lock that SQL knows as
  * pg_advisory_lock(hashtext(name)), and gives it back at once: whoever holds
  * it decides when the code goes on.  It needs a transaction.
@@ -136,6 +138,10 @@ derive_debug_point_reached(const char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR),
 				 errmsg("debug point \"%s\" was reached", name)));
+	else if (strcmp(action, "full") == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DISK_FULL),
+				 errmsg("no space left at debug point \"%s\"", name)));
 	else if (strcmp(action, "kill") == 0)
 		kill(MyProcPid, SIGKILL);
 	else if (strcmp(action, "wait") == 0)

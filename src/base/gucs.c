@@ -37,6 +37,7 @@ int			derive_max_databases = 8;
 int			derive_max_hold = 30 * 60 * 1000;
 int			derive_max_hold_age = 50 * 1000 * 1000;
 int			derive_max_views = 1024;
+int			derive_max_wal_backlog = 64 * 1024;
 int			derive_old_rows = DERIVE_OLD_ROWS_AUTO;
 double		derive_recompute_share = 0.25;
 int			derive_subscription_max_size = 1024 * 1024;
@@ -92,7 +93,7 @@ define_debug_gucs(void)
 							NULL, NULL, NULL);
 	DefineCustomStringVariable("pg_derive.debug_point",
 							   "Stops or fails the code at named points.",
-							   "A comma-separated list of name:action, where action is error, once, kill, wait or skip.",
+							   "A comma-separated list of name:action, where action is error, once, full, kill, wait or skip.",
 							   &derive_debug_point,
 							   "",
 							   PGC_SUSET, GUC_NOT_IN_SAMPLE,
@@ -189,6 +190,13 @@ derive_define_gucs(void)
 							&derive_max_hold_age,
 							50 * 1000 * 1000, 0, INT_MAX,
 							PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("pg_derive.max_wal_backlog",
+							"Sets how much of the write-ahead log is kept for a database whose views have not caught up with it.",
+							"Beyond that the log is given up and the views are computed anew; events of topics that were not read yet are lost.  0 means no limit.",
+							&derive_max_wal_backlog,
+							64 * 1024, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MB,
 							NULL, NULL, NULL);
 	DefineCustomEnumVariable("pg_derive.old_rows",
 							 "Selects where tables as they were before a change are read from.",

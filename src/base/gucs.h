@@ -35,6 +35,8 @@ extern int	derive_max_hold;	/* ms; old rows are kept for a view that does
 extern int	derive_max_hold_age;	/* transactions; the same */
 extern int	derive_max_views;	/* views with statistics; sizes shared memory
 								 * (postmaster) */
+extern int	derive_max_wal_backlog; /* MB; of the log, kept for a database; 0:
+									 * no limit */
 extern int	derive_old_rows;	/* of enum DeriveOldRows */
 extern double derive_recompute_share;
 extern int	derive_subscription_max_size;	/* kB; changes kept for the

@@ -20,6 +20,11 @@
  * The OIDs of the tables and indexes are looked up by name once and kept until
  * an invalidation of derive_state.views says that they may have changed.
  *
+ * Versions.  After an installation of another library the tables may be others than
+ * this one knows, until ALTER EXTENSION UPDATE.  Then none of them is touched: for our
+ * hooks it is as if there was no extension, so that DDL works; functions and processes
+ * of ours end with an error that says so.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -112,6 +117,7 @@ static Names known;				/* all InvalidOid: not looked up yet */
 static bool callback_registered = false;
 
 static void forget_on_invalidation(Datum arg, Oid relid);
+static bool is_known_version(const char *version);
 static bool lookup_names(Names *names);
 static void announce_change(Names names);
 static HeapTuple form_view_tuple(TupleDesc desc, const DeriveViewRow *row);
@@ -140,8 +146,64 @@ forget_on_invalidation(Datum arg, Oid relid)
 		derive_registry_reset();
 }
 
+char *
+derive_extension_version(void)
+{
+	Relation	rel = table_open(ExtensionRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	char	   *result = NULL;
+
+	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ,
+				CStringGetDatum(DERIVE_EXTENSION_NAME));
+	scan = systable_beginscan(rel, ExtensionNameIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		bool		isnull;
+		Datum		version = heap_getattr(tuple, Anum_pg_extension_extversion, RelationGetDescr(rel), &isnull);
+
+		result = TextDatumGetCString(version);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return result;
+}
+
+static bool
+is_known_version(const char *version)
+{
+	return version != NULL && strcmp(version, DERIVE_EXTENSION_VERSION) == 0;
+}
+
+void
+derive_require_version(void)
+{
+	char	   *version = derive_extension_version();
+
+	if (version != NULL && !is_known_version(version))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the SQL objects of extension \"%s\" are of version %s, the library is of version %s",
+						DERIVE_EXTENSION_NAME, version, DERIVE_EXTENSION_VERSION),
+				 errhint(DERIVE_VERSION_HINT)));
+}
+
+void
+derive_registry_version_changed(void)
+{
+	Oid			schema = get_namespace_oid(STATE_SCHEMA, true);
+	Oid			views = OidIsValid(schema) ? get_relname_relid("views", schema) : InvalidOid;
+
+	derive_registry_reset();
+	if (OidIsValid(views))
+		CacheInvalidateRelcacheByRelid(views);
+}
+
 /*
- * Look up everything at once; false where the extension is not installed.
+ * Look up everything at once; false where the extension is not installed, or is of
+ * another version.
  */
 static bool
 lookup_names(Names *names)
@@ -160,7 +222,7 @@ lookup_names(Names *names)
 
 	memset(names, 0, sizeof(*names));
 	names->extension = get_extension_oid(DERIVE_EXTENSION_NAME, true);
-	if (!OidIsValid(names->extension))
+	if (!OidIsValid(names->extension) || !is_known_version(derive_extension_version()))
 		return false;
 	names->schema = get_namespace_oid(STATE_SCHEMA, true);
 	if (!OidIsValid(names->schema))
@@ -185,12 +247,14 @@ require_names(void)
 {
 	Names		names;
 
-	if (!lookup_names(&names))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("extension \"%s\" is not installed in this database", DERIVE_EXTENSION_NAME),
-				 errhint("Run CREATE EXTENSION %s.", DERIVE_EXTENSION_NAME)));
-	return names;
+	if (lookup_names(&names))
+		return names;
+	derive_require_version();
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("extension \"%s\" is not installed in this database", DERIVE_EXTENSION_NAME),
+			 errhint("Run CREATE EXTENSION %s.", DERIVE_EXTENSION_NAME)));
+	return names;				/* keep compilers quiet */
 }
 
 /* Whoever waits for the lock finds that DROP EXTENSION, which held it, has removed the table. */

@@ -112,8 +112,22 @@ typedef struct DeriveViewRow
 
 #define DERIVE_EXTENSION_NAME "pg_derive"
 
+/* Of the SQL objects that this library knows; the default_version of the control file. */
+#define DERIVE_EXTENSION_VERSION "0.1"
+#define DERIVE_VERSION_HINT \
+	"Run ALTER EXTENSION pg_derive UPDATE; or, if the library is the older one, install the other one and restart the server."
+
 /* OIDs of our own objects; InvalidOid / error where the extension is not in this database. */
 extern Oid	derive_extension_oid(bool missing_ok);
+
+/* The version of the SQL objects, palloc'd; NULL if they are not installed. */
+extern char *derive_extension_version(void);
+
+/* It is another one now, maybe: every process has to look again. */
+extern void derive_registry_version_changed(void);
+
+/* ERROR if it is not the one that this library knows: nothing in them can be relied on. */
+extern void derive_require_version(void);
 extern Oid	derive_state_schema_oid(bool missing_ok);
 extern Oid	derive_registry_table_oid(const char *name, bool missing_ok);
 

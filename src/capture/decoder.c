@@ -79,6 +79,7 @@ struct DeriveDecoder
 								 * run */
 	uint64		bytes_read;		/* sizes of all records that were read */
 	pg_atomic_uint64 *shown;	/* where others see how far it is; or NULL */
+	void		(*on_progress) (XLogRecPtr lsn);	/* or NULL */
 	DeriveLives lives;			/* of the server, as far as was read */
 	Confirmation waiting;
 	Confirmation newest;
@@ -86,14 +87,19 @@ struct DeriveDecoder
 
 /* ---------- the slot ---------- */
 
-/* Is our plugin among the names in a list setting's value? */
-static bool
-names_plugin(const char *value)
+/* Minor releases since August 2026 refuse output plugins that it does not name. */
+#define PLUGINS_SETTING "output_plugin_libraries"
+
+bool
+derive_plugin_is_allowed(void)
 {
-	char	   *copy = pstrdup(value);
+	const char *value = GetConfigOption(PLUGINS_SETTING, true, false);
+	char	   *copy = value ? pstrdup(value) : NULL;
 	List	   *names;
 	ListCell   *lc;
 
+	if (copy == NULL)
+		return true;
 	if (!SplitIdentifierString(copy, ',', &names))
 		return false;
 	foreach(lc, names)
@@ -104,21 +110,17 @@ names_plugin(const char *value)
 	return false;
 }
 
-/*
- * Minor releases since August 2026 refuse output plugins that a setting does
- * not name.  Name ours, for this process, where we may.
- */
+/* Name our plugin, for this process, where we may. */
 static void
 allow_plugin(void)
 {
-	const char *setting = "output_plugin_libraries";
-	const char *value = GetConfigOption(setting, true, false);
+	const char *value = GetConfigOption(PLUGINS_SETTING, true, false);
 	const char *extended;
 
-	if (value == NULL || names_plugin(value) || !superuser())
+	if (derive_plugin_is_allowed() || !superuser())
 		return;
 	extended = value[0] ? psprintf("%s, %s", value, DERIVE_PLUGIN_NAME) : DERIVE_PLUGIN_NAME;
-	SetConfigOption(setting, extended, PGC_SUSET, PGC_S_SESSION);
+	SetConfigOption(PLUGINS_SETTING, extended, PGC_SUSET, PGC_S_SESSION);
 }
 
 static void
@@ -208,11 +210,12 @@ derive_slot_drop(const char *name)
 }
 
 DeriveSlotState
-derive_slot_state(const char *name)
+derive_slot_state(const char *name, const char **why)
 {
 	ReplicationSlotPersistentData data;
 	bool		active;
 
+	*why = "the replication slot does not exist";
 	if (!read_slot(name, &data, &active))
 		return DERIVE_SLOT_MISSING;
 	if (!is_ours(&data))
@@ -221,6 +224,7 @@ derive_slot_state(const char *name)
 				 errmsg("replication slot \"%s\" is in the way of pg_derive", name),
 				 errdetail("It was created for another output plugin or in another database."),
 				 errhint("Drop the slot with pg_drop_replication_slot().")));
+	*why = derive_slot_invalidation(&data);
 	if (derive_slot_is_invalidated(&data) || XLogRecPtrIsInvalid(data.restart_lsn))
 		return DERIVE_SLOT_LOST;
 	if (!active && GetWALAvailability(data.restart_lsn) == WALAVAIL_REMOVED)
@@ -429,6 +433,8 @@ read_record(DeriveDecoder *decoder)
 	decoder->bytes_read += XLogRecGetTotalLen(ctx->reader);
 	if (decoder->shown != NULL)
 		pg_atomic_write_u64(decoder->shown, ctx->reader->EndRecPtr);
+	if (decoder->on_progress != NULL && XLogRecGetRmid(ctx->reader) == RM_XACT_ID)
+		decoder->on_progress(ctx->reader->ReadRecPtr);
 	derive_lives_note(&decoder->lives, ctx->reader);
 	DERIVE_DEBUG_POINT("decode-record");
 
@@ -508,6 +514,8 @@ derive_decoder_run(DeriveDecoder *decoder, XLogRecPtr upto)
 	derive_caches_forget(oldest_snapshot_to_come(decoder));
 	decoder->flushed = false;
 	decoder->capture.oldest_snapshot = PG_UINT64_MAX;
+	if (decoder->on_progress != NULL)
+		decoder->on_progress(decoder->ctx->reader->EndRecPtr);
 
 	read_until(decoder, upto);
 
@@ -577,6 +585,12 @@ void
 derive_decoder_show(DeriveDecoder *decoder, pg_atomic_uint64 *lsn)
 {
 	decoder->shown = lsn;
+}
+
+void
+derive_decoder_on_progress(DeriveDecoder *decoder, void (*callback) (XLogRecPtr lsn))
+{
+	decoder->on_progress = callback;
 }
 
 void

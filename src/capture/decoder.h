@@ -124,13 +124,25 @@ typedef enum DeriveSlotState
  * session's value is extended first (SetConfigOption, PGC_SUSET).
  */
 extern XLogRecPtr derive_slot_create(const char *name);
+
+/* Does the server's setting name our plugin, or not ask for it? */
+extern bool derive_plugin_is_allowed(void);
+
 extern void derive_slot_drop(const char *name);
-extern DeriveSlotState derive_slot_state(const char *name);
+
+/* *why: why it cannot be used, for people, if it cannot. */
+extern DeriveSlotState derive_slot_state(const char *name, const char **why);
 
 extern DeriveDecoder *derive_decoder_open(const char *slotname, const DeriveSink *sink);
 
 /* Where others can see how far it is, in shared memory: written with each record. */
 extern void derive_decoder_show(DeriveDecoder *decoder, pg_atomic_uint64 *lsn);
+
+/*
+ * Called when a run begins, and before each transaction that ends is delivered, with
+ * the place in the log.
+ */
+extern void derive_decoder_on_progress(DeriveDecoder *decoder, void (*callback) (XLogRecPtr lsn));
 
 /*
  * Decode all records that start before upto (which must be flushed).  Must

@@ -4,8 +4,8 @@
  *	  The derivation "topic": events that derive.append() wrote to the log, kept
  *	  as rows.
  *
- * The first columns of a topic are filled in here: event_id, a number without
- * gaps in the order in which the events come; event_lsn, where the event is in
+ * The first columns of a topic are filled in here: event_id, a number that counts
+ * the events in the order in which they come; event_lsn, where the event is in
  * the log; event_time, when its transaction committed.  The others are the
  * event's.
  *
@@ -24,7 +24,10 @@
  * those of the values as they were appended, so that what a row counts when it
  * goes is what it counted when it came, compressed or not.
  *
- * A lost log loses the events that were in it; resync() keeps what is there.
+ * A lost log loses the events that were in it; resync() keeps what is there, and
+ * leaves out a number, by which everybody who reads the topic or follows it can tell:
+ *
+ *		event_id	1	2	[log lost]	4	5
  *
  *-------------------------------------------------------------------------
  */
@@ -534,8 +537,12 @@ topic_expire(DeriveContext *context)
 static void
 topic_resync(DeriveContext *context)
 {
-	load_counters(context, context->private);
-	store_counters(context, context->private);
+	Topic	   *topic = context->private;
+
+	load_counters(context, topic);
+	if (topic->last_id > 0 && !context->emptied)
+		topic->last_id++;
+	store_counters(context, topic);
 }
 
 static void

@@ -83,6 +83,7 @@ static const struct
 };
 
 static emit_log_hook_type prev_emit_log = NULL;
+static bool quiet = false;
 
 static void release_user_locks(XactEvent event, void *arg);
 
@@ -139,15 +140,30 @@ derive_background_idle(void)
 	pgstat_report_activity(STATE_IDLE, "");
 }
 
+void
+derive_background_be_quiet(bool on)
+{
+	quiet = on;
+}
+
+/* Of what the server says each time when decoding begins. */
+static bool
+is_of_decoding(const ErrorData *edata)
+{
+	return edata->elevel == LOG && edata->filename != NULL &&
+		(strcmp(edata->filename, "logical.c") == 0 || strcmp(edata->filename, "snapbuild.c") == 0);
+}
+
 /*
  * Our processes have no clients whom they would fail: that one is asked to end, mostly
  * since the server stops, is nothing to be alarmed about.  Who monitors the log looks
- * for FATAL.
+ * for FATAL.  And one that tries the same again and again does not fill it.
  */
 static void
-hide_termination(ErrorData *edata)
+hide_message(ErrorData *edata)
 {
-	if (edata->elevel == FATAL && edata->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
+	if ((edata->elevel == FATAL && edata->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN) ||
+		(quiet && is_of_decoding(edata)))
 		edata->output_to_server = false;
 	if (prev_emit_log)
 		prev_emit_log(edata);
@@ -158,7 +174,7 @@ derive_background_init(void)
 {
 	derive_is_worker = true;
 	prev_emit_log = emit_log_hook;
-	emit_log_hook = hide_termination;
+	emit_log_hook = hide_message;
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();

@@ -33,6 +33,9 @@ extern void derive_background_init(void);
 /* The same; connection as superuser, settings, title. */
 extern void derive_background_start(Oid dboid);
 
+/* While an error lasts that has been logged: keep what the server says when decoding begins out of its log. */
+extern void derive_background_be_quiet(bool on);
+
 /*
  * Is it time to log something that goes on, such as a shortage?  At once, and then each
  * minute.  *last is when it was logged before; the caller sets it to 0 when it is over.

@@ -283,7 +283,8 @@ derive_worker_check_basis(void)
 	bool		wrote = false;
 	ListCell   *lc;
 
-	if (derive_worker.basis_checked || !derive_decoder_saw_unmarked_life(derive_worker.decoder))
+	if (derive_worker.basis_checked ||
+		!(derive_worker.unwatched || derive_decoder_saw_unmarked_life(derive_worker.decoder)))
 		return false;
 	foreach(lc, derive_worker.views)
 	{
@@ -313,6 +314,7 @@ derive_worker_basis_checked(void)
 	if (derive_worker.basis_checked)
 		return;
 	derive_worker.basis_checked = true;
+	derive_worker.unwatched = false;
 	derive_worker.reload = true;	/* writes down what is another one now */
 }
 

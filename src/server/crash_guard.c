@@ -22,6 +22,7 @@
  *		2		1				2				SIGSEGV in the first batch
  *		3		2				3				-
  *
+ * (where it was, by the view or by the place in the log, is in it as well)
  * and life 3 knows better than to do it again; what it does instead is decided
  * in setbacks.c and builder.c.  A worker leaves the guard after its first batch
  * that has left nothing over, a builder when it exits.
@@ -52,6 +53,9 @@ typedef struct GuardFile
 	int			lives;			/* bad ones in a row, with the current one */
 	Oid			last_view;		/* at which the one before ended */
 	Oid			view;			/* at which the current one is */
+	XLogRecPtr	last_lsn;		/* the same for the place in the log, if that
+								 * is read */
+	XLogRecPtr	lsn;
 	char		activity[DERIVE_ACTIVITY_LENGTH];
 } GuardFile;
 
@@ -123,10 +127,12 @@ derive_crash_guard_enter(Oid dboid, Oid view, DeriveCrashes *before)
 
 	before->count = guard_before.lives;
 	before->view = guard_before.view == guard_before.last_view ? guard_before.view : InvalidOid;
+	before->lsn = guard_before.lsn == guard_before.last_lsn ? guard_before.lsn : InvalidXLogRecPtr;
 	strlcpy(before->activity, guard_before.activity, sizeof(before->activity));
 
 	guard.lives = guard_before.lives + 1;
 	guard.last_view = guard_before.view;
+	guard.last_lsn = guard_before.lsn;
 	on_proc_exit(exit_guard, (Datum) 0);
 	prev_emit_log = emit_log_hook;
 	emit_log_hook = before_message;
@@ -140,7 +146,17 @@ derive_crash_guard_note(Oid view, const char *activity)
 	if (guard_fd < 0)
 		return;
 	guard.view = view;
+	guard.lsn = InvalidXLogRecPtr;
 	strlcpy(guard.activity, activity, sizeof(guard.activity));
+	write_guard(&guard);
+}
+
+void
+derive_crash_guard_note_reading(XLogRecPtr lsn)
+{
+	if (guard_fd < 0)
+		return;
+	guard.lsn = lsn;
 	write_guard(&guard);
 }
 
@@ -152,6 +168,7 @@ derive_crash_guard_settle(Oid view)
 	memset(&guard_before, 0, sizeof(guard_before));
 	guard.lives = 1;
 	guard.last_view = InvalidOid;
+	guard.last_lsn = InvalidXLogRecPtr;
 	write_guard(&guard);
 }
 

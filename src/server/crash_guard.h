@@ -11,6 +11,8 @@
 #ifndef DERIVE_CRASH_GUARD_H
 #define DERIVE_CRASH_GUARD_H
 
+#include "access/xlogdefs.h"
+
 #define DERIVE_ACTIVITY_LENGTH 64
 
 /* So many crashes in a row are enough. */
@@ -21,6 +23,8 @@ typedef struct DeriveCrashes
 {
 	int			count;			/* so many crashed, one after the other */
 	Oid			view;			/* at this view, the last two; or InvalidOid */
+	XLogRecPtr	lsn;			/* reading the log here, the last two; or
+								 * invalid */
 	char		activity[DERIVE_ACTIVITY_LENGTH];	/* what the last one was
 													 * doing */
 } DeriveCrashes;
@@ -33,6 +37,9 @@ extern void derive_crash_guard_enter(Oid dboid, Oid view, DeriveCrashes *before)
 
 /* What is being done now, and to which view, if to one; nothing where no guard is. */
 extern void derive_crash_guard_note(Oid view, const char *activity);
+
+/* The log is read, and has come to here; likewise. */
+extern void derive_crash_guard_note_reading(XLogRecPtr lsn);
 
 /* The crashes before this life, if they were over this view, count no longer: it did well, or has paid for them. */
 extern void derive_crash_guard_settle(Oid view);

@@ -235,6 +235,8 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 
 	/* The statement may be freed by the time it has been executed. */
 	bool		is_drop_database = IsA(stmt, DropdbStmt);
+	bool		is_new_version = IsA(stmt, AlterExtensionStmt) &&
+	strcmp(((AlterExtensionStmt *) stmt)->extname, DERIVE_EXTENSION_NAME) == 0;
 	bool		is_commit_prepared = IsA(stmt, TransactionStmt) &&
 	((TransactionStmt *) stmt)->kind == TRANS_STMT_COMMIT_PREPARED;
 	char	   *copy_name = IsA(stmt, CreatedbStmt) ?
@@ -289,6 +291,7 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 				LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
 				db->wanted = false;
 				LWLockRelease(derive_shared()->lock);
+				derive_stats_forget_database(pg_atomic_read_u32(&db->dboid));
 			}
 			if (copy_name != NULL)
 			{
@@ -322,6 +325,8 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 			process_further(pstmt, query_string, read_only_tree, context,
 							params, query_env, dest, qc);
 		changing_type = outer_changing_type;
+		if (is_new_version)
+			derive_registry_version_changed();
 		if (IsA(stmt, SecLabelStmt))
 			derive_labelled_view_end((SecLabelStmt *) stmt);
 		if (OidIsValid(renamed_enum))
@@ -769,12 +774,12 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id,
 void
 derive_forget_view(Oid view)
 {
+	derive_stats_forget(view);
 	if (!OidIsValid(derive_extension_oid(true)))
-		return;					/* it took everything with it */
+		return;					/* it took everything else with it */
 
 	derive_journal_forget(view);
 	derive_internal_drop(view);
-	derive_stats_forget(view);
 }
 
 

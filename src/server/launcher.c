@@ -18,7 +18,7 @@
  *		not wanted, no worker -> give the slot back
  *
  * Databases that find no place are probed as soon as there is one.  What slots keep
- * that have no worker, unattended.c sees to.
+ * that have no worker, unattended.c sees to, and what they keep of the log, log_limit.c.
  *
  * The worker clears "wanted" before its last look at the registry, and a
  * session sets it after its commit, so a view is never overlooked.
@@ -45,7 +45,9 @@
 #include "replication/slot.h"
 #include "server/background.h"
 #include "server/launcher.h"
+#include "server/log_limit.h"
 #include "server/shmem.h"
+#include "server/statistics.h"
 #include "server/unattended.h"
 #include "server/worker.h"
 #include "storage/ipc.h"
@@ -77,6 +79,7 @@ static Child *children;
 static List *to_probe;			/* Oids of databases, still to be looked at */
 
 static List *list_databases(void);
+static void forget_dropped_databases(void);
 static void probe_next(void);
 static long tend(int slot);
 static void start_worker(int slot);
@@ -130,6 +133,7 @@ derive_launcher_main(Datum arg)
 	children = MemoryContextAllocZero(TopMemoryContext,
 									  sizeof(Child) * shared->ndatabases);
 	to_probe = list_databases();
+	forget_dropped_databases();
 
 	for (;;)
 	{
@@ -145,6 +149,8 @@ derive_launcher_main(Datum arg)
 
 		if (wal_level >= WAL_LEVEL_LOGICAL)
 		{
+			/* before a worker that has just ended is back */
+			sleep_ms = derive_log_limit_tend();
 			probe_next();
 			for (i = 0; i < shared->ndatabases; i++)
 			{
@@ -193,6 +199,23 @@ exists(Oid dboid)
 	}
 	CommitTransactionCommand();
 	return result;
+}
+
+/* They may have been dropped while the server ran without us. */
+static void
+forget_dropped_databases(void)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	List	   *known = derive_stats_databases();
+	ListCell   *lc;
+
+	foreach(lc, known)
+	{
+		if (!exists(lfirst_oid(lc)))
+			derive_stats_forget_database(lfirst_oid(lc));
+		MemoryContextSwitchTo(cxt);
+	}
+	list_free(known);
 }
 
 /*

@@ -38,7 +38,7 @@
  * epoch.  Views that a builder filled for an earlier life have lost their
  * backlog and are built again.
  *
- * A slot that is gone, has lost WAL, or cannot be decoded is made anew as well.
+ * A slot that is gone, was invalidated, or cannot be decoded is made anew as well.
  * Then, too, all views are computed afresh, since nobody can say what they have
  * missed (setbacks.c).
  *
@@ -58,6 +58,7 @@
 #include "miscadmin.h"
 #include "notify/wait.h"
 #include "pgstat.h"
+#include "server/crash_guard.h"
 #include "server/shmem.h"
 #include "server/worker_internal.h"
 #include "storage/lmgr.h"
@@ -153,6 +154,18 @@ derive_worker_drop_slot(void)
 	MemoryContextSwitchTo(derive_worker.batch_cxt);
 }
 
+/* Did the launcher drop the slot? */
+static bool
+log_was_given_up(void)
+{
+	bool		result;
+
+	LWLockAcquire(derive_shared()->lock, LW_SHARED);
+	result = derive_worker.db->log_given_up;
+	LWLockRelease(derive_shared()->lock);
+	return result;
+}
+
 /* For people: the new slot waits for transactions older than that. */
 static void
 note_cutoff(void)
@@ -174,6 +187,7 @@ void
 derive_worker_open_capture(void)
 {
 	DeriveSlotState state;
+	const char *why;
 	bool		fresh = false;
 	XLogRecPtr	lsn = InvalidXLogRecPtr;
 	DerivePosition *stored;
@@ -182,7 +196,7 @@ derive_worker_open_capture(void)
 	derive_worker.phase = PHASE_CAPTURE;
 
 	StartTransactionCommand();
-	state = derive_slot_state(derive_worker.slot);
+	state = derive_slot_state(derive_worker.slot, &why);
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(derive_worker.batch_cxt);
 
@@ -192,9 +206,9 @@ derive_worker_open_capture(void)
 
 		if (any_view_ready())
 		{
-			const char *reason = state == DERIVE_SLOT_MISSING ? "the replication slot does not exist" :
-			state == DERIVE_SLOT_LOST ? "the replication slot has lost required WAL" :
-			derive_worker.undecodable;
+			const char *reason = derive_worker.undecodable != NULL ? derive_worker.undecodable :
+			state == DERIVE_SLOT_MISSING && log_was_given_up() ?
+			"more of the log was kept for them than \"pg_derive.max_wal_backlog\"" : why;
 
 			ereport(WARNING,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -222,6 +236,9 @@ derive_worker_open_capture(void)
 			pfree(derive_worker.undecodable);
 		derive_worker.undecodable = NULL;
 		derive_worker.stuck_tries = 0;
+		LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
+		derive_worker.db->log_given_up = false;
+		LWLockRelease(derive_shared()->lock);
 		fresh = true;
 	}
 
@@ -234,6 +251,7 @@ derive_worker_open_capture(void)
 	derive_worker.decoder = derive_decoder_open(derive_worker.slot,
 												derive_stream_sink(derive_worker.stream));
 	derive_decoder_show(derive_worker.decoder, &derive_worker.db->read_lsn);
+	derive_decoder_on_progress(derive_worker.decoder, derive_crash_guard_note_reading);
 	derive_stream_show(derive_worker.stream, &derive_worker.db->behind_since);
 	MemoryContextSwitchTo(derive_worker.batch_cxt);
 	stored = fresh ? NULL : derive_registry_position(&lsn, &held_since);

@@ -93,6 +93,7 @@ derive_refuse_database(void)
 	ereport(ERROR,
 			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 			 errmsg("too many databases with maintained views"),
+			 errdetail_internal("%s", derive_requirement_words("pg_derive.max_databases")),
 			 errhint("Increase \"pg_derive.max_databases\" and restart the server.")));
 }
 

@@ -15,4 +15,7 @@
  */
 extern void derive_requirements_report(int elevel, bool only_hard);
 
+/* What is said of one of them, palloc'd, for another error's detail. */
+extern char *derive_requirement_words(const char *setting);
+
 #endif							/* DERIVE_REQUIREMENTS_H */

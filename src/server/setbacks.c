@@ -13,8 +13,9 @@
  *
  * The worker crashes (crash_guard.c) before its first batch is done:
  *
- *		twice, at the same view		this view fails, the others go on
- *		else, or once more			all views fail, and the next worker leaves again
+ *		twice, at the same view				this view fails, the others go on
+ *		twice, at the same place of the log	as if it could not be decoded
+ *		else, or once more					all views fail, and the next worker leaves again
  *
  * until a person calls derive.resume() or derive.repair().  What such views stand
  * for is computed anew then; so nothing needs the slot, which goes, too.
@@ -189,6 +190,13 @@ derive_worker_survive_crashes(void)
 	MemoryContextSwitchTo(derive_worker.batch_cxt);
 	reason = psprintf("the worker process crashed %d times in a row, while %s",
 					  crashes.count, crashes.activity);
+	if (crashes.count == DERIVE_MAX_CRASHES && !XLogRecPtrIsInvalid(crashes.lsn))
+	{
+		MemoryContextSwitchTo(derive_worker.cxt);
+		derive_worker.undecodable = psprintf("%s at %X/%X", reason, LSN_FORMAT_ARGS(crashes.lsn));
+		MemoryContextSwitchTo(derive_worker.batch_cxt);
+		return true;
+	}
 	if (crashes.count == DERIVE_MAX_CRASHES && OidIsValid(crashes.view))
 	{
 		fail_views(list_make1_oid(crashes.view), reason);

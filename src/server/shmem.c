@@ -244,6 +244,7 @@ take_place(Oid dboid)
 	db->worker_pid = 0;
 	db->worker_latch = NULL;
 	db->epoch = 0;
+	db->log_given_up = false;
 	db->left = false;
 	db->start_failures = 0;
 	db->no_process = false;

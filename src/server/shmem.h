@@ -206,6 +206,12 @@ typedef struct DeriveDatabase
 	char		slot_hint[DERIVE_ERROR_LENGTH];
 
 	/*
+	 * The slot kept too much of the log and is, or will be, dropped; set by
+	 * the launcher, cleared by a worker that has a new one.  See log_limit.c.
+	 */
+	bool		log_given_up;
+
+	/*
 	 * The last worker ended of its own accord; set by it, cleared by the
 	 * launcher.
 	 */
@@ -272,7 +278,10 @@ typedef struct DeriveDatabase
 	TransactionId slot_cutoff;
 	int			slot_lockers;
 
-	/* Its last error; error_at 0: none since the server started. */
+	/*
+	 * Its last error; error_at 0: none, or batches succeed again and no view
+	 * fails.
+	 */
 	TimestampTz error_at;
 	char		error[DERIVE_ERROR_LENGTH];
 

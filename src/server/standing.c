@@ -293,6 +293,7 @@ derive_service_look(DeriveService *service)
 	DeriveReason *reason;
 	DeriveActivity activity;
 
+	derive_require_version();
 	look_around(&look, NULL);
 	if (look.standby || derive_registry_all() == NIL)
 		return false;
@@ -688,6 +689,7 @@ derive_standings(Snapshot snapshot)
 	Look		look;
 	ListCell   *lc;
 
+	derive_require_version();
 	look_around(&look, snapshot);
 	look.waiting = derive_waiting_all_at(snapshot);
 	look.lanes = derive_lane_all(snapshot);

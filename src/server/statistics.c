@@ -8,8 +8,8 @@
  *
  * Counters outlive a clean restart of the server, as those of pg_stat_* do: the postmaster
  * writes them to a file when it stops, and when it starts it reads and removes that.  So
- * after a crash they begin with nothing.  An entry of a view or database that was
- * dropped meanwhile stays until its OID is used again, which its reset_at then tells.
+ * after a crash they begin with nothing.  Entries of databases that were dropped meanwhile
+ * the launcher removes, those of views the worker, when they start.
  *
  *		magic, which changes with the form of an entry
  *		number of entries
@@ -331,5 +331,68 @@ derive_stats_forget(Oid view)
 		return;
 	LWLockAcquire(derive_shared()->stats_lock, LW_EXCLUSIVE);
 	hash_search(stats_table, &key, HASH_REMOVE, NULL);
+	LWLockRelease(derive_shared()->stats_lock);
+}
+
+/* One way to go through all entries: collect an Oid of each that the caller wants. */
+static List *
+collect(Oid (*wanted) (const DeriveStatsKey *key))
+{
+	HASH_SEQ_STATUS status;
+	DeriveStats *entry;
+	List	   *result = NIL;
+
+	if (derive_shared() == NULL)
+		return NIL;
+	LWLockAcquire(derive_shared()->stats_lock, LW_SHARED);
+	hash_seq_init(&status, stats_table);
+	while ((entry = hash_seq_search(&status)) != NULL)
+	{
+		Oid			oid = wanted(&entry->key);
+
+		if (OidIsValid(oid))
+			result = list_append_unique_oid(result, oid);
+	}
+	LWLockRelease(derive_shared()->stats_lock);
+	return result;
+}
+
+static Oid
+database_of(const DeriveStatsKey *key)
+{
+	return key->dboid;
+}
+
+static Oid
+view_of_mine(const DeriveStatsKey *key)
+{
+	return key->dboid == MyDatabaseId ? key->view : InvalidOid;
+}
+
+List *
+derive_stats_databases(void)
+{
+	return collect(database_of);
+}
+
+List *
+derive_stats_views(void)
+{
+	return collect(view_of_mine);
+}
+
+void
+derive_stats_forget_database(Oid dboid)
+{
+	HASH_SEQ_STATUS status;
+	DeriveStats *entry;
+
+	LWLockAcquire(derive_shared()->stats_lock, LW_EXCLUSIVE);
+	hash_seq_init(&status, stats_table);
+	while ((entry = hash_seq_search(&status)) != NULL)
+	{
+		if (entry->key.dboid == dboid)
+			hash_search(stats_table, &entry->key, HASH_REMOVE, NULL);
+	}
 	LWLockRelease(derive_shared()->stats_lock);
 }

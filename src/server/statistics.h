@@ -9,6 +9,7 @@
 #ifndef DERIVE_STATISTICS_H
 #define DERIVE_STATISTICS_H
 
+#include "nodes/pg_list.h"
 #include "storage/lockdefs.h"
 #include "storage/spin.h"
 #include "utils/timestamp.h"
@@ -96,5 +97,13 @@ extern void derive_stats_came_back(Oid view);
 /* Copy what is known of a view of this database; false if there is nothing. */
 extern bool derive_stats_get(Oid view, DeriveStats *result);
 extern void derive_stats_forget(Oid view);
+extern void derive_stats_forget_database(Oid dboid);
+
+/*
+ * What there are entries of, as a List of Oid: databases, or views of this database.  For who
+ * knows which of them are gone.
+ */
+extern List *derive_stats_databases(void);
+extern List *derive_stats_views(void);
 
 #endif							/* DERIVE_STATISTICS_H */

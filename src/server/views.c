@@ -33,6 +33,7 @@
 #include "catalog/pg_class.h"
 #include "delta/stream.h"
 #include "materialize/program.h"
+#include "miscadmin.h"
 #include "server/background.h"
 #include "server/builder.h"
 #include "server/crash_guard.h"
@@ -54,6 +55,7 @@
 static void load_views(List *rows);
 static void fail_stubborn_view(void);
 static void count_still(void);
+static void forget_dropped_views(void);
 static void mark_outdated_views(void);
 static void order_views(void);
 
@@ -298,6 +300,24 @@ needs_program(WorkerView *view)
  */
 
 /*
+ * As long as the SQL objects are of another version, hooks do not see what sessions do.
+ * When they are not, it is as after a life without the library (basis.c).
+ */
+static void
+require_version(void)
+{
+	char	   *version = derive_extension_version();
+
+	if (version != NULL && strcmp(version, DERIVE_EXTENSION_VERSION) != 0)
+	{
+		derive_worker.unwatched = true;
+		derive_worker.basis_checked = false;
+		derive_worker.reload = true;
+	}
+	derive_require_version();
+}
+
+/*
  * Read the registry and bring everything that we keep in line with it.
  */
 void
@@ -315,9 +335,11 @@ derive_worker_load_registry(void)
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	MemoryContextSwitchTo(derive_worker.batch_cxt);
+	require_version();
 	if (!OidIsValid(derive_extension_oid(true)))
 	{
 		CommitTransactionCommand();
+		derive_stats_forget_database(MyDatabaseId);
 		derive_worker.leave = true;
 		return;
 	}
@@ -365,6 +387,7 @@ derive_worker_load_registry(void)
 		derive_worker.leave = true;
 	else if (derive_worker.db->epoch == 0)
 	{
+		forget_dropped_views();
 		derive_worker_announce();
 
 		/* The launcher may probe the next database. */
@@ -372,6 +395,19 @@ derive_worker_load_registry(void)
 		derive_worker.db->epoch = 1;
 		LWLockRelease(derive_shared()->lock);
 		derive_launcher_wake();
+	}
+}
+
+/* Of those that were dropped while the server ran without us, there are still counters. */
+static void
+forget_dropped_views(void)
+{
+	ListCell   *lc;
+
+	foreach(lc, derive_stats_views())
+	{
+		if (derive_worker_find_view(lfirst_oid(lc)) == NULL)
+			derive_stats_forget(lfirst_oid(lc));
 	}
 }
 

@@ -421,6 +421,17 @@ nothing_is_lacking(void)
 	return true;
 }
 
+/* One that lasts is worth some lines of the log, and then one a minute. */
+static bool
+is_worth_logging(const ErrorData *edata)
+{
+	static TimestampTz logged_at = 0;
+
+	if (derive_worker.failures < PATIENCE || strcmp(derive_worker.db->error, edata->message) != 0)
+		logged_at = 0;
+	return derive_background_log_again(&logged_at);
+}
+
 /* For derive.worker. */
 static void
 note_error(const ErrorData *edata)
@@ -436,17 +447,22 @@ static void
 handle_error(void)
 {
 	ErrorData  *edata;
+	bool		log;
 	long		backoff;
 
 	HOLD_INTERRUPTS();
 	MemoryContextSwitchTo(derive_worker.cxt);
 	edata = CopyErrorData();
+	log = is_worth_logging(edata);
+	derive_background_be_quiet(!log);
 	note_error(edata);
 	if (derive_worker.phase == PHASE_CAPTURE && derive_worker.decoder == NULL)
 		derive_worker_note_slot_error(edata);
 	else if (derive_worker.phase == PHASE_CAPTURE)
 		derive_worker_note_undecodable(edata);
-	if (derive_worker.phase == PHASE_APPLY && !derive_worker.careful)
+	if (!log)
+		FlushErrorState();
+	else if (derive_worker.phase == PHASE_APPLY && !derive_worker.careful)
 	{
 		FlushErrorState();
 		ereport(LOG,
@@ -766,11 +782,33 @@ check_past(void)
 				 errmsg("a table was altered while a batch read it as it was before")));
 }
 
+/* What went wrong is over: for derive.worker. */
+static void
+forget_error(void)
+{
+	ListCell   *lc;
+
+	/* no lock, as nobody else writes it */
+	if (derive_worker.db->error_at == 0)
+		return;
+	foreach(lc, derive_worker.views)
+	{
+		if (((WorkerView *) lfirst(lc))->row->error != NULL)
+			return;
+	}
+	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
+	derive_worker.db->error_at = 0;
+	derive_worker.db->error[0] = '\0';
+	LWLockRelease(derive_shared()->lock);
+}
+
 /* A batch has succeeded and left nothing over: so the start has, too. */
 static void
 note_health(void)
 {
 	static bool noted = false;
+
+	forget_error();
 
 	if (noted)
 		return;
@@ -936,6 +974,7 @@ run_batch(void)
 	derive_worker_plan_next_try();
 	derive_worker.careful = false;
 	derive_worker.failures = 0;
+	derive_background_be_quiet(false);
 
 	/* notify */
 	pg_atomic_write_u64(&derive_worker.db->commits_applied, commits);

@@ -238,6 +238,7 @@ typedef struct DeriveWorker
 								 * batch */
 	bool		basis_checked;	/* nothing has changed behind our back since
 								 * the last worker */
+	bool		unwatched;		/* something may have */
 	bool		unfinished;		/* something waits for the next batch */
 	bool		look_around;	/* the idle timeout has passed */
 	int			pending_rounds; /* batches in a row that left transactions

@@ -55,6 +55,7 @@ check_is_maintained(Oid relid)
 
 	if (relkind == RELKIND_MATVIEW && derive_registry_get(relid) != NULL)
 		return;
+	derive_require_version();
 	while (i < lengthof(others) && others[i].relkind != relkind)
 		i++;
 	ereport(ERROR,

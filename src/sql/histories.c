@@ -131,6 +131,7 @@ read_state(History *history, Datum *values)
 	TableScanDesc scan;
 	bool		found;
 
+	derive_require_version();
 	if (!OidIsValid(relid))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -108,6 +108,7 @@ view_argument(FunctionCallInfo fcinfo)
 static void
 not_maintained(Oid view)
 {
+	derive_require_version();
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("materialized view \"%s\" is not maintained", get_rel_name(view)),

@@ -1,0 +1,140 @@
+# The log has something that cannot be read: an error, or a crash, in the same place
+# again and again.  The worker gives up the log, not the views.  What passes (no memory,
+# no disk, a cancel) never counts.  And a worker that cannot run says so without filling the log.
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+use DeriveTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time usleep);
+
+my $node = derive_node('undecodable');
+unless (has_debug_points($node))
+{
+	$node->stop;
+	plan skip_all => 'debug points are not compiled in';
+}
+
+sub sql { return $node->safe_psql('postgres', $_[0]) }
+
+sub log_says
+{
+	my ($pattern, $offset, $label) = @_;
+	for my $i (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
+	{
+		last if slurp_file($node->logfile, $offset) =~ $pattern;
+		usleep(100_000);
+	}
+	my $log = slurp_file($node->logfile, $offset);
+	like($log, $pattern, $label);
+	return $log;
+}
+
+sub number
+{
+	my ($pattern, $log) = @_;
+	my @found = $log =~ /$pattern/g;
+	return scalar @found;
+}
+
+load_tables($node);
+sql(q{SELECT derive.create_topic('events', 'what text')});
+wait_derived($node, 'built');
+
+my $change = q{UPDATE accounts SET balance = balance + 1, branch = 3 WHERE id % 500 = 7; INSERT INTO history VALUES (7, 1)};
+
+# ---- an error: five times, with pauses, and then the log is given up
+
+my $offset = -s $node->logfile;
+set_debug_point($node, 'decode-change:error');
+sql($change);
+my $log = log_says(qr/all maintained views of database "postgres" are computed anew: a record of the log at .* could not be decoded: debug point "decode-change" was reached/,
+	$offset, 'an error: the log is given up');
+is(number(qr/ERROR:  debug point "decode-change" was reached/, $log), 5, 'an error: after five times');
+like($log, qr/CONTEXT:.*\n?.*reading .*transaction \d+, committed at/, 'an error: the log says where');
+set_debug_point($node, '');
+wait_derived($node, 'an error: computed anew');
+is(sql(q{SELECT sum(oracle(view)) FROM (SELECT view FROM derive_state.view_states WHERE name <> 'events' OFFSET 0) v}), '0', 'an error: and right');
+is(sql('SELECT count(*) FROM derive.worker WHERE error IS NOT NULL'), '0', 'an error: which is over');
+
+# ---- a crash: twice at the start of a worker, and then the log is given up; nobody has to call derive.resume()
+
+$offset = -s $node->logfile;
+set_debug_point($node, 'decode-change:kill');
+eval { $node->psql('postgres', $change) };
+$log = log_says(qr/all maintained views of database "postgres" are computed anew: the worker process crashed 2 times in a row, while reading the log at [0-9A-F]+\/[0-9A-F]+/,
+	$offset, 'a crash: the log is given up');
+comes_back($node);
+wait_derived($node, 'a crash: computed anew, although it would crash again');
+is(sql(q{SELECT sum(oracle(view)) FROM (SELECT view FROM derive_state.view_states WHERE name <> 'events' OFFSET 0) v}), '0', 'a crash: and right');
+is(sql(q{SELECT count(*) FROM derive.views WHERE state <> 'ready'}), '0', 'a crash: all views are ready');
+$log = slurp_file($node->logfile, $offset);
+is(number(qr/terminated by signal/, $log), 3, 'a crash: and no further one');
+like($log, qr/WARNING:  the log from .* was not read for database "postgres"\n.*are lost: "events"/, 'a crash: what is lost is said');
+is(join(' ', glob($node->data_dir . '/pg_stat_tmp/pg_derive*')), '', 'a crash: no file is left');
+set_debug_point($node, '');
+sql($change);
+wait_derived($node, 'a crash: the next change');
+is(sql(q{SELECT sum(oracle(view)) FROM (SELECT view FROM derive_state.view_states WHERE name <> 'events' OFFSET 0) v}), '0', 'a crash: the next change');
+
+# ---- crashes in different places are not the log's fault: no gaps in what is read
+
+$offset = -s $node->logfile;
+set_debug_point($node, 'decoded:kill');
+eval { $node->psql('postgres', $change) };
+log_says(qr/terminated by signal/, $offset, 'a crash after reading');
+set_debug_point($node, '');
+comes_back($node);
+resume_failed($node);
+wait_derived($node, 'one crash is none');
+
+# ---- what passes does not count: the log is kept, and read in the end
+
+for my $what ('full disk', 'cancelled')
+{
+	sql(qq{SELECT derive.append('events', '{"what": "$what"}'); $change});
+	wait_derived($node, "$what: before");
+	$offset = -s $node->logfile;
+	my $holder = background($node);
+	$holder->query_safe(q{SELECT pg_advisory_lock(hashtext('decode-change'))});
+	set_debug_point($node, $what eq 'cancelled' ? 'decode-change:wait' : 'decode-change:full');
+	sql(qq{SELECT derive.append('events', '{"what": "$what, kept"}'); $change});
+	for my $i (1 .. 7)
+	{
+		my $at = sql(q{SELECT max(error_at) FROM derive.worker});
+		kill('INT', waits_at($node, 'decode-change')) if $what eq 'cancelled';
+		$node->poll_query_until('postgres', qq{SELECT error_at IS DISTINCT FROM nullif('$at', '')::timestamptz FROM derive.worker}) or die 'no error';
+	}
+	like(sql(q{SELECT error FROM derive.worker}), $what eq 'cancelled' ? qr/canceling statement/ : qr/no space left/, "$what: derive.worker has the error");
+	is(sql(q{SELECT bool_and(state = 'ready' AND lag > '0') FROM derive.views}), 't', "$what: views have a lag");
+	my $log = slurp_file($node->logfile, $offset);
+	cmp_ok(number(qr/ERROR:  (?:canceling statement|no space left)/, $log), '<=', 6, "$what: the log is not filled with it");
+	cmp_ok(number(qr/LOG:  starting logical decoding/, $log), '<=', 6, "$what: nor with what the server says of it");
+	set_debug_point($node, '');
+	$holder->quit;
+	wait_derived($node, "$what: goes on");
+	unlike(slurp_file($node->logfile, $offset), qr/computed anew|not read/, "$what: nothing is given up");
+	is(sql(qq{SELECT count(*) FROM events WHERE what ~ '^$what'}), '2', "$what: nothing is lost");
+	is(sql(q{SELECT sum(oracle(view)) FROM (SELECT view FROM derive_state.view_states WHERE name <> 'events' OFFSET 0) v}), '0', "$what: exact");
+	is(sql(q{SELECT count(*) FROM derive.worker WHERE error IS NOT NULL}), '0', "$what: over");
+}
+
+# ---- a view's error is over when the view is mended
+
+sql(q{CREATE TABLE d (id int, x int); SELECT derive.create_view('ratio', 'SELECT id, 10 / x AS r FROM d')});
+wait_derived($node, 'ratio');
+sql('INSERT INTO d VALUES (1, 0)');
+derive_wait_state($node, 'ratio', 'failed', 'a view fails');
+is(sql('SELECT error FROM derive.worker'), 'division by zero', 'derive.worker has its error');
+sql(q{INSERT INTO history VALUES (1, 1); SELECT derive.wait('joined')});
+is(sql('SELECT error FROM derive.worker'), 'division by zero', 'as long as it fails');
+sql('UPDATE d SET x = 5');
+derive_wait_state($node, 'ratio', 'ready', 'the view is mended');
+ok($node->poll_query_until('postgres', 'SELECT error IS NULL AND error_at IS NULL FROM derive.worker'), 'and no longer');
+
+log_is_clean($node);
+$node->stop;
+done_testing();

@@ -128,6 +128,13 @@ derive_wait_until(DeriveWaitPoint *point, XLogRecPtr lsn, int64 timeout_ms,
 }
 
 
+void
+derive_wait_ask(DeriveWaitPoint *point, XLogRecPtr lsn)
+{
+	raise_to(&point->wanted_lsn, lsn);
+}
+
+
 /* ----------------------------------------------------------------
  *		Who waits for what
  * ----------------------------------------------------------------

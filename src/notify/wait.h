@@ -39,6 +39,9 @@ typedef struct DeriveWaitPoint
 extern void derive_wait_point_init(DeriveWaitPoint *point);
 extern void derive_wait_publish(DeriveWaitPoint *point, XLogRecPtr lsn);
 
+/* Have the worker come as far, without waiting for it; it is to be woken up then. */
+extern void derive_wait_ask(DeriveWaitPoint *point, XLogRecPtr lsn);
+
 /* The end of all that was committed so far, as the decoder would report it; or a person's LSN brought to that form. */
 extern XLogRecPtr derive_wait_target(XLogRecPtr lsn);
 

@@ -17,7 +17,7 @@
  *
  *		retained	worker						launcher
  *		60 GB		applies a large batch		looks again in 4 s
- *		64.1 GB									SIGTERM; "log_given_up"
+ *		64.1 GB									waits a moment; SIGTERM; "log_given_up"
  *					ends, its batch is undone	is woken up, drops the slot
  *					starts; no slot: creates
  *					one, computes views anew
@@ -25,6 +25,11 @@
  * A slot of which creation has not ended (that waits for old transactions, however
  * long) goes with its process.  A process that does not end, since it was stopped by a
  * signal, is beyond help: nobody but the owner of a slot may drop it.
+ *
+ * What a slot keeps is more than what is to be read: the server finds out with each list
+ * of running transactions in the log, every 15 s, what the slot can do without.  So from
+ * half of the limit on such lists are written more often, and the worker is asked to read
+ * them; and one that has the slot is given a moment to do so.
  *
  * The next look is due when the limit can have been reached, if the log grows as fast
  * as it ever does.  Slots that others made with our plugin are theirs.
@@ -38,18 +43,17 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "base/compat.h"
-#include "base/debug_point.h"
 #include "base/gucs.h"
 #include "base/guard.h"
 #include "capture/decoder.h"
 #include "commands/dbcommands.h"
 #include "miscadmin.h"
 #include "replication/slot.h"
-#include "server/background.h"
 #include "server/log_limit.h"
 #include "server/shmem.h"
 #include "server/worker.h"
 #include "storage/lwlock.h"
+#include "storage/standby.h"
 #include "storage/spin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -63,6 +67,9 @@
 
 /* A process that was asked to end, or an error, is given so much time. */
 #define RETRY_MS		1000
+
+/* To let go of the log, after it has become too much. */
+#define GRACE_MS		2000
 
 /* A slot of a database's worker. */
 typedef struct LogHolder
@@ -115,17 +122,20 @@ drop(void *arg)
 	ReplicationSlotDrop(arg, true);
 }
 
-/* To be found by the next worker. */
-static void
+/* To be found by the next worker.  True if it is news. */
+static bool
 note_given_up(const LogHolder *holder)
 {
 	DeriveDatabase *db = derive_database_find(holder->dboid);
+	bool		known;
 
 	if (db == NULL)
-		return;
+		return true;
 	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
+	known = db->log_given_up;
 	db->log_given_up = true;
 	LWLockRelease(derive_shared()->lock);
+	return !known;
 }
 
 static void
@@ -146,16 +156,10 @@ report(const LogHolder *holder)
 static long
 give_up(const LogHolder *holder)
 {
-	static TimestampTz reported_at = 0;
-	static Oid	reported = InvalidOid;
 	ErrorData  *edata;
 
-	if (holder->dboid != reported)
-		reported_at = 0;
-	reported = holder->dboid;
-	if (derive_background_log_again(&reported_at))
+	if (note_given_up(holder))
 		report(holder);
-	note_given_up(holder);
 	if (holder->pid != 0)
 	{
 		(void) kill(holder->pid, SIGTERM);
@@ -163,10 +167,7 @@ give_up(const LogHolder *holder)
 	}
 	edata = derive_guarded(drop, pstrdup(NameStr(holder->slot)));
 	if (edata == NULL)
-	{
-		reported_at = 0;		/* another time is another matter */
 		return FIRST_LOOK_MS;
-	}
 	if (edata->sqlerrcode != ERRCODE_OBJECT_IN_USE && edata->sqlerrcode != ERRCODE_UNDEFINED_OBJECT)
 		ereport(LOG,
 				(errcode(edata->sqlerrcode),
@@ -174,14 +175,47 @@ give_up(const LogHolder *holder)
 	return RETRY_MS;
 }
 
+/* Have the slot find out what it can do without, if there is something new in the log. */
+static void
+nudge(DeriveDatabase *db)
+{
+	static XLogRecPtr nudged_at = InvalidXLogRecPtr;
+	XLogRecPtr	end = GetXLogInsertRecPtr();
+
+	if (end - nudged_at >= wal_segment_size)
+		nudged_at = LogStandbySnapshot();
+	derive_wait_ask(&db->point, nudged_at);
+	derive_database_wake(db);
+}
+
+/* Has it been too much for longer than the worker needs to let go of it? */
+static bool
+is_patience_over(const LogHolder *holder, DeriveDatabase *db)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (db == NULL || holder->pid == 0)
+		return true;
+	if (db->log_exceeded_at == 0 || db->log_exceeded_at > now)
+		db->log_exceeded_at = now;
+	return TimestampDifferenceExceeds(db->log_exceeded_at, now, GRACE_MS);
+}
+
 /* In how many ms is it to be looked at again? */
 static long
 tend_slot(const LogHolder *holder)
 {
 	uint64		limit = (uint64) derive_max_wal_backlog * 1024 * 1024;
+	DeriveDatabase *db = derive_database_find(holder->dboid);
 
-	if (holder->retained > limit)
+	if (holder->retained > limit && is_patience_over(holder, db))
 		return give_up(holder);
+	if (db != NULL && holder->retained <= limit)
+		db->log_exceeded_at = 0;
+	if (db != NULL && holder->retained > limit / 2)
+		nudge(db);
+	if (holder->retained > limit)
+		return RETRY_MS;
 	return Max(FIRST_LOOK_MS, (long) Min((limit - holder->retained) / BYTES_PER_MS, LAST_LOOK_MS));
 }
 

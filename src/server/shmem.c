@@ -245,6 +245,7 @@ take_place(Oid dboid)
 	db->worker_latch = NULL;
 	db->epoch = 0;
 	db->log_given_up = false;
+	db->log_exceeded_at = 0;
 	db->left = false;
 	db->start_failures = 0;
 	db->no_process = false;

@@ -211,6 +211,9 @@ typedef struct DeriveDatabase
 	 */
 	bool		log_given_up;
 
+	/* Since when it has been too much; 0: it is not.  For the launcher only. */
+	TimestampTz log_exceeded_at;
+
 	/*
 	 * The last worker ended of its own accord; set by it, cleared by the
 	 * launcher.

@@ -16,6 +16,7 @@
  *		ready, waiting											waiting		lock on public.orders held by pid 20387
  *		ready			no launcher, and so no worker				waiting		the launcher process (max_worker_processes)
  *		ready			reads a view that has failed				waiting		view public.ratio, which it reads and which has failed
+ *		ready			the worker fails to read the log			waiting		another try of the worker after an error (see derive.worker)
  *		ready, rebuild											rebuilding	its next batch
  *
  * Nothing here waits for a lock: who holds one is what people want to know.
@@ -79,6 +80,7 @@ typedef struct Look
 	DeriveDatabase seen;		/* a copy of what is under the lock */
 	DeriveReason missing;		/* why there is nobody to move views */
 	DeriveReason busy;			/* what the worker is kept by */
+	bool		failing;		/* it has had an error since its last batch */
 	bool		current;		/* views that follow lack nothing */
 	TimestampTz behind_since;	/* else: they lack nothing older */
 	TimestampTz changed_at;		/* when the worker came or went */
@@ -235,12 +237,10 @@ why_busy(Look *look)
 				break;
 			return plainly(psprintf("the worker to read the log (%s left)",
 									TextDatumGetCString(DirectFunctionCall1(pg_size_pretty, Int64GetDatum((int64) log_to_read(look->db))))));
-		case DERIVE_PAUSING:
-			return plainly("another try of the worker after an error (see derive.worker)");
 		default:
 			break;
 	}
-	return plainly(NULL);
+	return plainly(look->failing ? "another try of the worker after an error (see derive.worker)" : NULL);
 }
 
 /* Do the views that follow lack something, and since when?  See the head of the file. */
@@ -282,6 +282,8 @@ look_around(Look *look, Snapshot snapshot)
 	}
 	look->changed_at = look->seen.reading_changed_at != 0 ? look->seen.reading_changed_at : PgStartTime;
 	look->missing = why_no_service(look);
+	look->failing = look->db != NULL &&
+		(uint64) look->seen.error_at > pg_atomic_read_u64(&look->db->covered_at);
 	look->busy = why_busy(look);
 	look_for_commits(look, snapshot);
 }
@@ -584,7 +586,7 @@ describe_ready(Look *look, DeriveStanding *standing)
 			return;				/* to take the place of another one */
 	}
 	if (!look->current && look->now - look->behind_since >= LATE_US && say(standing, look->busy) &&
-		look->busy.blockers != NIL)
+		(look->busy.blockers != NIL || look->failing))
 		standing->state = "waiting";
 }
 

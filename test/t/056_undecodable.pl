@@ -109,7 +109,7 @@ for my $what ('full disk', 'cancelled')
 		$node->poll_query_until('postgres', qq{SELECT error_at IS DISTINCT FROM nullif('$at', '')::timestamptz FROM derive.worker}) or die 'no error';
 	}
 	like(sql(q{SELECT error FROM derive.worker}), $what eq 'cancelled' ? qr/canceling statement/ : qr/no space left/, "$what: derive.worker has the error");
-	is(sql(q{SELECT bool_and(state = 'ready' AND lag > '0') FROM derive.views}), 't', "$what: views have a lag");
+	ok($node->poll_query_until('postgres', q{SELECT bool_and(state = 'waiting' AND waiting_for = 'another try of the worker after an error (see derive.worker)' AND lag > '1 s') FROM derive.views}), "$what: views say so");
 	my $log = slurp_file($node->logfile, $offset);
 	cmp_ok(number(qr/ERROR:  (?:canceling statement|no space left)/, $log), '<=', 6, "$what: the log is not filled with it");
 	cmp_ok(number(qr/LOG:  starting logical decoding/, $log), '<=', 6, "$what: nor with what the server says of it");

@@ -105,6 +105,15 @@ is(sql('SELECT count(*) FROM pg_replication_slots WHERE plugin = $$pg_derive$$')
 sql(q{UPDATE pg_extension SET extversion = '0.1' WHERE extname = 'pg_derive'});
 wait_derived($node, 'versions agree again');
 is_exact($node, 'versions agree again');
+
+# a worker that runs is told
+$offset = -s $node->logfile;
+sql(q{UPDATE pg_extension SET extversion = '0.0' WHERE extname = 'pg_derive'; ALTER EXTENSION pg_derive UPDATE TO '0.0'});
+ok($node->wait_for_log(qr/pg_derive worker \w+ ERROR:  $words/, $offset), 'versions: a worker that runs is told');
+sql('UPDATE accounts SET balance = 7 WHERE id < 300; REFRESH MATERIALIZED VIEW joined; UPDATE accounts SET branch = 8 WHERE id < 100');
+sql(q{UPDATE pg_extension SET extversion = '0.1' WHERE extname = 'pg_derive'; ALTER EXTENSION pg_derive UPDATE TO '0.1'});
+wait_derived($node, 'versions: and again');
+is_exact($node, 'versions: and again');
 sql(q{UPDATE pg_extension SET extversion = '0.0' WHERE extname = 'pg_derive'});
 $node->restart;
 ($rc, $out, $err) = $node->psql('postgres', 'DROP EXTENSION pg_derive CASCADE');

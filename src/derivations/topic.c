@@ -24,7 +24,7 @@
  * those of the values as they were appended, so that what a row counts when it
  * goes is what it counted when it came, compressed or not.
  *
- * A lost log loses the events that were in it; resync() keeps what is there, and
+ * A lost log loses the events that were in it; resync() keeps what is there, and then
  * leaves out a number, by which everybody who reads the topic or follows it can tell:
  *
  *		event_id	1	2	[log lost]	4	5
@@ -540,7 +540,7 @@ topic_resync(DeriveContext *context)
 	Topic	   *topic = context->private;
 
 	load_counters(context, topic);
-	if (topic->last_id > 0 && !context->emptied)
+	if (topic->last_id > 0 && context->log_lost)
 		topic->last_id++;
 	store_counters(context, topic);
 }

@@ -721,6 +721,7 @@ run_as_owner(DeriveProgram *program, DeriveProgramRun *run, DeriveDoing doing, v
 	program->run = run;
 	program->whole_ms = 0;
 	program->context->building = program->context->emptied = false;
+	program->context->log_lost = program->log_lost;
 	program->context->lsn = run->batch && run->batch->lsn ? run->batch->lsn : GetXLogInsertRecPtr();
 	program->context->covered = run->batch ? run->batch->covered : InvalidXLogRecPtr;
 	program->context->time = run->batch && run->batch->time ? run->batch->time : GetCurrentTimestamp();

@@ -316,6 +316,7 @@ advance(void *arg)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	derive_watchdog_start(view);
 	program->present = move->batch->to->time;
+	program->log_lost = view->waiting != NULL && view->waiting->position == NULL;
 
 	if (row.state == DERIVE_VIEW_BUILDING || view->fill)
 	{

@@ -6,6 +6,7 @@
 #	make test-on-17, test-on-18	the same with servers of these versions
 #	make coverage, sanitize, valgrind		the tests with these instruments; they take longer
 #	make fuzz				the random differential tester; FUZZ_SECONDS, FUZZ_SEED, FUZZ_ROUND, FUZZ_ONLY
+#	make scenario			everything that happens in production, in random order; SCENARIO_SECONDS, SCENARIO_MODE, SCENARIO_SEED, SCENARIO_WORLD, SCENARIO_ACTIONS, SCENARIO_GOAL
 #	make lint				layers, formatting, exported symbols, lists that must agree
 #	make indent				format the sources
 #
@@ -284,6 +285,14 @@ FUZZ_ROUND =
 # Families of constructs that its queries are limited to (test/fuzz/fuzz_sql.py); empty: all.
 FUZZ_ONLY =
 
+# See test/scenario/scenario: a mode, a world and actions of it, and a figure at which to stop.
+SCENARIO_SECONDS = 600
+SCENARIO_MODE = mixed
+SCENARIO_SEED =
+SCENARIO_WORLD =
+SCENARIO_ACTIONS =
+SCENARIO_GOAL =
+
 PG_CPPFLAGS = -I$(srcdir)/src -I$(srcdir)/include
 EXTRA_CLEAN = $(OBJS:.o=.d) build output_iso tmp_check
 
@@ -331,8 +340,9 @@ endif
 
 # Tests and checks.  tools/test says what it does; its lists come from here.
 export KINDS REGRESS ISOLATION MODULE_TESTS PROVE_TESTS FUZZ_SECONDS FUZZ_SEED FUZZ_ROUND FUZZ_ONLY PG_CONFIG
+export SCENARIO_SECONDS SCENARIO_MODE SCENARIO_SEED SCENARIO_WORLD SCENARIO_ACTIONS SCENARIO_GOAL
 
-.PHONY: assert-build coverage-build sanitize-build test test-on-17 test-on-18 coverage sanitize valgrind fuzz lint indent dist
+.PHONY: assert-build coverage-build sanitize-build test test-on-17 test-on-18 coverage sanitize valgrind fuzz scenario lint indent dist
 assert_flags = PG_CFLAGS="-DUSE_ASSERT_CHECKING"
 coverage_flags = PG_CFLAGS="-DUSE_ASSERT_CHECKING --coverage -O0" SHLIB_LINK=--coverage
 sanitize_flags = PG_CFLAGS="-DUSE_ASSERT_CHECKING -fsanitize=address,undefined -fno-omit-frame-pointer -O1" SHLIB_LINK=-fsanitize=address,undefined
@@ -360,6 +370,9 @@ valgrind:
 
 fuzz:
 	@+tools/test fuzz
+
+scenario:
+	@+tools/test scenario
 
 lint:
 	@+tools/lint

@@ -70,7 +70,7 @@ debian_postgres_version()
 	echo 15
 }
 
-# Debian packages that are missing for these purposes: build, test, fuzz, lint.
+# Debian packages that are missing for these purposes: build, test, fuzz, scenario, lint.
 # None that is there is named: installing it could upgrade a server that runs.
 missing_packages()
 {
@@ -99,7 +99,7 @@ missing_packages()
 				;;
 			coverage) command -v lcov >/dev/null || echo lcov ;;
 			valgrind) command -v valgrind >/dev/null || echo valgrind ;;
-			fuzz) command -v python3 >/dev/null || echo python3 ;;
+			fuzz|scenario) command -v python3 >/dev/null || echo python3 ;;
 			lint)
 				command -v pg_bsd_indent >/dev/null || echo pg-bsd-indent
 				command -v python3 >/dev/null || echo python3

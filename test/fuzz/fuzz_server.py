@@ -71,7 +71,7 @@ class Log:
 
 
 class Server:
-    def __init__(self, workdir, pg_config=None, port=5599, preload=True, settings=None):
+    def __init__(self, workdir, pg_config=None, port=5599, preload=True, settings=None, initdb=()):
         self.workdir = os.path.abspath(workdir)
         self.datadir = os.path.join(self.workdir, 'data')
         self.logfile = os.path.join(self.workdir, 'server.log')
@@ -84,6 +84,7 @@ class Server:
         self.user = 'postgres' if os.geteuid() == 0 else None
         self.preload = preload
         self.settings = settings or {}
+        self.initdb = initdb        # options of it
         self.expected_signals = 0
         self.log_read = 0           # how much of the log was looked through
         self.crashes = 0
@@ -103,13 +104,16 @@ class Server:
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                               **self.as_user(), **kw)
 
-    def create(self):
+    def make_folders(self):
         shutil.rmtree(self.workdir, ignore_errors=True)
         os.makedirs(self.workdir)
         if self.user:
             shutil.chown(self.workdir, self.user)
+
+    def create(self):
+        self.make_folders()
         self.program('initdb', '-D', self.datadir, '-U', 'postgres', '-A', 'trust',
-                     '--no-locale', '-E', 'UTF8', '-N')
+                     '--no-locale', '-E', 'UTF8', '-N', *self.initdb)
         conf = {
             'port': self.port,
             'listen_addresses': "''",
@@ -155,9 +159,10 @@ class Server:
             for name, value in conf.items():
                 f.write('%s = %s\n' % (name, value))
 
-    def start(self):
+    def start(self, *options):
+        """With options of the server program that hold for this time only."""
         for attempt in range(40):
-            done = self.program('pg_ctl', '-D', self.datadir, '-l', self.logfile, '-w', '-s',
+            done = self.program('pg_ctl', '-D', self.datadir, '-l', self.logfile, '-w', '-s', '-o', ' '.join(options),
                                 'start', check=False)
             if done.returncode == 0:
                 return
@@ -167,10 +172,16 @@ class Server:
     def stop(self, mode='fast'):
         self.program('pg_ctl', '-D', self.datadir, '-m', mode, '-w', '-s', 'stop', check=False)
 
+    def signal_postmaster(self, number):
+        with open(os.path.join(self.datadir, 'postmaster.pid')) as f:
+            os.kill(int(f.readline()), number)
+
     def kill_postmaster(self):
         """kill -9 of the postmaster; its children notice and go."""
-        with open(os.path.join(self.datadir, 'postmaster.pid')) as f:
-            os.kill(int(f.readline()), signal.SIGKILL)
+        self.signal_postmaster(signal.SIGKILL)
+
+    def reload(self):
+        self.signal_postmaster(signal.SIGHUP)
 
     def log_tail(self, lines=40):
         try:
@@ -200,26 +211,28 @@ class Server:
                 note = NOTES.search(line)
                 if note:
                     self.notes[' '.join(re.sub('".*?"', '...', g).strip()[:100] for g in note.groups() if g)] += 1
-                if re.search(r'\bPANIC:|TRAP:|problem in alloc set|Failed assertion', line):
-                    problems.append(line)
-                elif 'was terminated by signal' in line:
-                    if 'signal 9' in line and self.crashes < self.expected_signals:
-                        self.crashes += 1
-                    else:
-                        problems.append(line)
-                elif 'WARNING:' in line and re.search(r'leak|own a lock|not active', line):
-                    problems.append(line)
-                elif 'its contents were not as expected' in line:
-                    problems.append(line)
-                elif 'its changes could not be computed' in line and \
-                        not re.search('division by zero|more than one row returned|a mirror without a key cannot take TRUNCATE', line):
-                    problems.append(line)
-                elif 'FATAL:' in line and 'derive' in line and \
-                        not re.search(r'due to administrator command|database system is|'
-                                      r'due to unexpected postmaster exit|terminating background worker|'
-                                      r'terminating connection because of crash', line):
+                if self.is_problem(line):
                     problems.append(line)
         return problems
+
+    def is_problem(self, line):
+        """May no log contain this line?"""
+        if re.search(r'\bPANIC:|TRAP:|problem in alloc set|Failed assertion', line):
+            return True
+        if 'was terminated by signal' in line:
+            if 'signal 9' in line and self.crashes < self.expected_signals:
+                self.crashes += 1
+                return False
+            return True
+        if 'WARNING:' in line and re.search(r'leak|own a lock|not active', line):
+            return True
+        if 'its contents were not as expected' in line:
+            return True
+        if 'its changes could not be computed' in line:
+            return not re.search('division by zero|more than one row returned|a mirror without a key cannot take TRUNCATE', line)
+        return 'FATAL:' in line and 'derive' in line and \
+            not re.search(r'due to administrator command|database system is|due to unexpected postmaster exit|'
+                          r'terminating background worker|terminating connection because of crash', line)
 
 
 class Session:
@@ -278,7 +291,10 @@ class Session:
             self.log.write(self.name, sql + ';')
         if self.process is None:
             self.connect()
-        return self._exchange(sql, timeout)
+        result = self._exchange(sql, timeout)
+        if self.log and not result.ok:
+            self.log.write(self.name, '-- %s: %s' % (result.sqlstate, result.message))
+        return result
 
     def must(self, sql, timeout=300):
         result = self.run(sql, timeout)

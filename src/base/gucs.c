@@ -249,7 +249,7 @@ derive_define_gucs(void)
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("pg_derive.waiting_max_size",
 							"Sets how much of the write-ahead log is held for a view that cannot be moved.",
-							"A view that needs more is computed anew when it can be moved.  0 means no limit.",
+							"A view that needs more is computed anew when it can be moved; for topics, whose events are nowhere else, there is no limit.  0 means no limit.",
 							&derive_waiting_max_size,
 							1024 * 1024, 0, MAX_KILOBYTES,
 							PGC_SIGHUP, GUC_UNIT_KB,

@@ -503,8 +503,8 @@ derive_worker_lose_changes(WorkerView *view, const char *reason)
 
 /*
  * In a batch: give up the changes of views for which too much of the log is held.
- * One that only has to wait for the next batch is not meant.  Returns whether
- * something was written.
+ * One that only has to wait for the next batch is not meant, nor is a topic: its
+ * events are nowhere but in the log.  Returns whether something was written.
  */
 bool
 derive_worker_limit_waiting(XLogRecPtr covered)
@@ -519,7 +519,8 @@ derive_worker_limit_waiting(XLogRecPtr covered)
 		WorkerView *view = lfirst(lc);
 
 		if (!derive_worker_stands_still(view) || (view->locked && derive_worker_sources_fresh(view)) ||
-			covered - view->waiting->lsn <= (uint64) derive_waiting_max_size * 1024)
+			covered - view->waiting->lsn <= (uint64) derive_waiting_max_size * 1024 ||
+			derive_view_is_topic(view->relid))
 			continue;
 		ereport(WARNING,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -223,16 +223,16 @@ def big_insert(world):
     world.actor_sql('DELETE FROM %s WHERE k = 500' % t.name)
 
 
+CGROUP = '/sys/fs/cgroup/memory/pg_derive_scenario'
+
+
 def out_of_memory(world):
-    """The worker gets no more memory for a while, during a large transaction; or is killed for it."""
+    """The worker gets no more memory for a while, during a large transaction; or it is killed for what it takes."""
     pid = world.process('worker')
     if pid is None:
         return 'there is none'
-    if world.rng.random() < 0.3:
-        big_insert(world)
-        killed = kill(world, 'worker')
-        world.totals.figures['kills for want of memory'] += killed
-        return 'killed'
+    if world.rng.random() < 0.5:
+        return killed_for_memory(world, pid)
     server = world.server
     server.excused = r'out of memory|53200|memory'
     more = world.rng.choice([1, 4, 16])
@@ -245,10 +245,38 @@ def out_of_memory(world):
         resource.prlimit(pid, resource.RLIMIT_AS, before)
     except (OSError, AttributeError):
         return 'it went away'
-    server.log_problems()
-    server.excused = None
+    finally:
+        server.log_problems()
+        server.excused = None
     world.totals.figures['times without memory'] += 1
     return '%d MB more' % more
+
+
+def killed_for_memory(world, pid):
+    """By the kernel, where it lets us (cgroup of version 1); else by us, which the server cannot tell apart."""
+    how = 'by us'
+    server = world.server
+    start = server.log_size()
+    try:
+        os.makedirs(CGROUP, exist_ok=True)
+        for name, value in (('memory.limit_in_bytes', 4 << 20), ('cgroup.procs', pid)):
+            with open(os.path.join(CGROUP, name), 'w') as f:
+                f.write(str(value))
+        server.expected_signals += 1
+        how = 'by the kernel'
+    except OSError:
+        pass
+    big_insert(world)
+    if how == 'by the kernel':
+        if server.wait_for_log('was terminated by signal 9', start, 5):
+            world.comes_back_from_crash(pid)
+        else:
+            server.expected_signals -= 1
+            how = 'by us'
+    if how == 'by us' and not kill(world, 'worker'):
+        return 'it went away'
+    world.totals.figures['kills for want of memory'] += 1
+    return how
 
 
 # ---- the log

@@ -7,9 +7,11 @@ weights.  What a mode counts is in the summary, with the names of scenario_fault
 import scenario_actions
 import scenario_ddl
 import scenario_faults
+import scenario_smith
 
 ACTIONS = dict(scenario_actions.ACTIONS)
 ACTIONS.update(scenario_faults.ACTIONS)
+ACTIONS.update(scenario_smith.ACTIONS)
 ACTIONS.update(ddl=scenario_ddl.ddl, setting=scenario_ddl.setting)
 
 ROWS = dict(dml=10, big=3, savepoints=3, prepared=6, truncate=2)
@@ -23,7 +25,7 @@ FAULTS = dict(kill_worker=5, kill_builder=3, kill_other=2, kill_at_point=3, kill
 
 
 class Mode:
-    def __init__(self, *weights, writers=2, pace=0.03, views=6, most_views=12, check_share=0.2, world_actions=60):
+    def __init__(self, *weights, writers=2, pace=0.03, views=6, most_views=12, check_share=0.2, world_actions=60, watched=False):
         self.weights = {}
         for some in weights:
             self.weights.update(some)
@@ -35,6 +37,7 @@ class Mode:
         self.most_views = most_views
         self.check_share = check_share  # of actions after which everything is looked at
         self.world_actions = world_actions
+        self.watched = watched          # memory of the worker and sizes, over time
 
 
 CALM = dict(dml=2, create_view=1, drop_view=1, poll=2, subscribe=1, hold_lock=1)
@@ -50,7 +53,8 @@ MODES = {
     'oom': Mode(CALM, dict(out_of_memory=10), writers=2, pace=0.02, check_share=0.3, world_actions=30),
     'failover': Mode(CALM, dict(promote=10), writers=2, pace=0.02, check_share=0.3, world_actions=25),
     'ddl': Mode(ROWS, dict(ddl=40, setting=5), TABLES, check_share=0.2),
+    'sqlsmith': Mode(dict(dml=2, sqlsmith=10), writers=1, pace=0.2, views=30, most_views=30, check_share=0.2, world_actions=12),
     # one world for the whole time
     'soak': Mode(dict(dml=10, big=1, savepoints=2, prepared=3, truncate=1, poll=10, verify=10, consistent=5, create_view=1, drop_view=1, repair=1,
-                      freeze=1, hold_lock=2, vacuum=4), writers=3, pace=0.005, check_share=0.05, world_actions=10 ** 6),
+                      freeze=1, hold_lock=2, vacuum=4), writers=3, pace=0.005, check_share=0.05, world_actions=10 ** 6, watched=True),
 }

@@ -18,6 +18,7 @@ What a look at everything asks:
 
 import collections
 import random
+import re
 import threading
 import time
 
@@ -235,9 +236,12 @@ class World(Round):
         A batch commits asynchronously, so a crash may take back its rows together
         with its position.  What a look has seen is safe once the log is flushed up
         to where it was written to at that time.
+
+        A view in the slow lane that is to be computed says where it stood when it was
+        last computed, although nothing has concerned it for some time after that.
         """
         result = self.control_run("SELECT s.view::oid || ' ' || s.created_at, s.name, pg_snapshot_xmax(s.position), s.lsn - '0/0'::pg_lsn "
-                                  "FROM derive_state.view_states s WHERE s.position IS NOT NULL "
+                                  "FROM derive_state.view_states s WHERE s.position IS NOT NULL AND NOT EXISTS (SELECT FROM derive_state.stale a WHERE a.view = s.view) "
                                   "UNION ALL SELECT 'worker', 'of the worker', pg_snapshot_xmax(snapshot), lsn - '0/0'::pg_lsn FROM derive_state.position")
         places = self.control_run("SELECT pg_current_wal_flush_lsn() - '0/0'::pg_lsn, pg_current_wal_insert_lsn() - '0/0'::pg_lsn")
         if not result or not result.ok or not places or not places.ok:
@@ -264,12 +268,36 @@ class World(Round):
         if self.traffic.errors:
             raise self.traffic.errors[0]
         self.look_at_positions()
+        if self.mode.watched:
+            self.watch()
         problems = self.server.log_problems()
         if problems:
             self.finding('server log:\n' + ''.join(problems[:20]))
         self.findings += self.chaos.findings + self.feeds.findings
         if self.findings:
             raise Bug('\n'.join(self.findings))
+
+    def watch(self):
+        """Memory and sizes, as they are now."""
+        series = self.totals.series
+        pid = self.process('worker')
+        try:
+            with open('/proc/%s/status' % pid) as f:
+                series['MB of the worker, its own'].append(int(re.search(r'RssAnon:\s+(\d+) kB', f.read()).group(1)) / 1024)
+        except (OSError, AttributeError):
+            pass
+        sizes = self.control_run("SELECT sum(pg_total_relation_size(c.oid)) FILTER (WHERE n.nspname = 'derive_state' OR c.relkind = 'm'), "
+                                 "sum(pg_total_relation_size(c.oid)) FILTER (WHERE n.nspname = 'fz' AND c.relkind = 'r') "
+                                 "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname IN ('fz', 'derive_state') AND c.relkind IN ('r', 'm')")
+        if sizes and sizes.ok and all(sizes.rows[0]):
+            series['MB of views and what is kept for them'].append(int(sizes.rows[0][0]) / 1048576)
+            series['MB of tables'].append(int(sizes.rows[0][1]) / 1048576)
+
+    def count_batches(self):
+        counted = self.control_run('SELECT coalesce(sum(batches), 0), coalesce(sum(changes_in), 0) FROM derive.stats')
+        if counted and counted.ok:
+            self.totals.figures['batches of views'] += int(counted.rows[0][0])
+            self.totals.figures['changes of rows that views took in'] += int(counted.rows[0][1])
 
     def check(self):
         """Everything; the writers stand still."""
@@ -392,6 +420,7 @@ class World(Round):
             self.act(n)
         self.traffic.pause()
         self.check()
+        self.count_batches()
         self.totals.transactions += self.traffic.transactions()
         self.traffic.stop()
         self.control.must('RESET ROLE')

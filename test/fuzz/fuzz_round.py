@@ -103,9 +103,10 @@ class Round:
         return ["SET ROLE %s" % self.role, 'SET search_path = fz, public', "SET lock_timeout = '1s'", "SET statement_timeout = '120s'",
                 "SET extra_float_digits = 1"] + PINNED
 
-    def session(self, name):
+    def session(self, name, *more):
+        """more: statements that each of its connections begins with, besides those of all."""
         s = Session(self.server, name, self.log)
-        s.on_connect = self.on_connect()
+        s.on_connect = self.on_connect() + list(more)
         s.connect()
         self.sessions.append(s)
         return s

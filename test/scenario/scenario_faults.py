@@ -103,14 +103,12 @@ def kill_at_point(world):
     # who was armed may still come there: after this the setting is seen by all
     time.sleep(0.3)
     while server.log_has('crashed', start):
-        failed = world.control_run("SELECT name FROM derive_state.view_states WHERE state = 'failed' AND error LIKE '%crashed % times in a row%'")
+        failed = world.admin_run("SELECT name FROM derive_state.view_states WHERE state = 'failed' AND error LIKE '%crashed % times in a row%'")
         if failed and failed.ok and not failed.rows:
             break
         for row in failed.rows if failed else []:
-            world.control_run("RESET ROLE")
-            world.control_run("SELECT derive.resume('fz.%s')" % row[0])
+            world.admin_run("SELECT derive.resume('fz.%s')" % row[0])
             world.totals.figures['views resumed after two deaths in a row'] += 1
-        world.control_run('SET ROLE %s' % world.role)
     server.log_problems()
     world.totals.figures['kills at a named point'] += server.crashes - before
     server.expected_signals = server.crashes + 2
@@ -185,7 +183,7 @@ def disk_full(world):
         return 'only as root'
     server.excused = r'No space left on device|could not (write|extend|create|open|fsync)|terminated by signal|PANIC'
     server.expected_signals += 1000
-    world.control_run('CHECKPOINT')
+    world.admin_run('CHECKPOINT')
     server.fill_disk()
     try:
         for _ in range(world.rng.choice([2, 6])):
@@ -285,7 +283,7 @@ def shown(world, since):
     """Seconds until the database says that its views are not up to date, or has them computed anew."""
     deadline = time.time() + 20
     while time.time() < deadline:
-        result = world.control_run("SELECT count(*) FILTER (WHERE state NOT IN ('ready', 'paused')), (SELECT state FROM derive.worker LIMIT 1) FROM derive.views")
+        result = world.admin_run("SELECT count(*) FILTER (WHERE state NOT IN ('ready', 'paused')), (SELECT state FROM derive.worker LIMIT 1) FROM derive.views")
         if result and result.ok and result.rows and (result.rows[0][0] != '0' or result.rows[0][1] in ('missing', 'starting')):
             break
         if world.server.log_has('are computed anew', world.log_mark):
@@ -376,7 +374,7 @@ def slot_limit(world):
 def replayed(world, lsn):
     """Waits until the standby has replayed the log up to here."""
     deadline = time.time() + 60
-    while world.control_must("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND replay_lsn >= '%s'" % lsn).value() == '0':
+    while world.admin_must("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND replay_lsn >= '%s'" % lsn).value() == '0':
         if time.time() > deadline:
             raise RuntimeError('the standby does not catch up')
         time.sleep(0.05)
@@ -391,7 +389,7 @@ def promote(world):
     world.pass_time(world.rng.choice([0.2, 1]))
     if clean:
         world.traffic.pause()
-        replayed(world, world.control_must('SELECT pg_current_wal_flush_lsn()').value())
+        replayed(world, world.admin_must('SELECT pg_current_wal_flush_lsn()').value())
     world.log_mark = server.log_size()
     server.become(standby)
     server.program('pg_ctl', '-D', server.datadir, '-w', '-s', 'promote')
@@ -404,7 +402,7 @@ def promote(world):
         world.traffic.go_on()
     resumed = None
     while time.time() - start < 60:
-        result = world.control_run("SELECT derive.wait(NULL, '10s')")
+        result = world.admin_run("SELECT derive.wait(NULL, '10s')")
         if result and (result.value() == 't' or not result.ok):
             resumed = time.time() - start
             break
@@ -433,7 +431,7 @@ def dump_restore(world):
         world.finding('pg_dump: ' + dumped.stdout[-1500:])
         return ''
     try:
-        expected = int(world.control_must("SELECT count(*) FROM derive_state.view_states v WHERE state NOT IN ('failed')").value())
+        expected = int(world.admin_must("SELECT count(*) FROM derive_state.view_states v WHERE state NOT IN ('failed')").value())
         server.program('createdb', *where, name)
         if form == '-Fp':
             restored = server.program('psql', *where, '-XqAt', '-o', '/dev/null', '-v', 'ON_ERROR_STOP=0', '-d', name, '-f', path, check=False)
@@ -456,16 +454,16 @@ def dump_restore(world):
             world.finding('the restored database: derive.verify(): %s %s %s' % (wrong.sqlstate, wrong.message, wrong.rows))
         world.totals.figures['databases restored'] += 1
         text = '%s, %d of %d views, %s' % (form, there, expected, 'no errors' if not errors else errors[:3])
-        world.control_run('DROP DATABASE %s WITH (FORCE)' % name)
+        world.admin_run('DROP DATABASE %s WITH (FORCE)' % name)
         deadline = time.time() + 30
-        while world.control_must("SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'pg_derive_%s'" % oid).value() != '0':
+        while world.admin_must("SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'pg_derive_%s'" % oid).value() != '0':
             if time.time() > deadline:
                 world.finding('the slot of a dropped database is still there after 30 s')
                 break
             time.sleep(0.2)
         return text
     finally:
-        world.control_run('DROP DATABASE IF EXISTS %s WITH (FORCE)' % name)
+        world.admin_run('DROP DATABASE IF EXISTS %s WITH (FORCE)' % name)
 
 
 ACTIONS = {f.__name__: f for f in (kill_worker, kill_builder, kill_other, kill_at_point, kill_postmaster, restart, without_library, stop_and_go,

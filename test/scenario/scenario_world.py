@@ -123,17 +123,17 @@ class World(Round):
             else:
                 raise RuntimeError('cannot: ' + text)
 
-    def control_run(self, text):
+    def admin_run(self, text):
         """None where the connection was lost."""
         try:
-            return self.control.run(text)
+            return self.admin.run(text)
         except Lost:
-            self.control.connect()
+            self.admin.connect()
             return None
 
-    def control_must(self, text):
+    def admin_must(self, text):
         for _ in range(5):
-            result = self.control_run(text)
+            result = self.admin_run(text)
             if result is not None:
                 break
         if result is None or not result.ok:
@@ -157,12 +157,12 @@ class World(Round):
         self.crashed = True
         self.keeper.open = False
         self.chaos.reading = False
-        for session in (self.control, self.actor, self.chaos.session, self.chaos.reader):
+        for session in (self.admin, self.control, self.actor, self.chaos.session, self.chaos.reader):
             session.connect()
 
     def process(self, kind):
         """PID of one of our processes in this database, or None."""
-        result = self.control_run("SELECT pid FROM pg_stat_activity WHERE backend_type = 'pg_derive %s' "
+        result = self.admin_run("SELECT pid FROM pg_stat_activity WHERE backend_type = 'pg_derive %s' "
                                   "AND (datname = current_database() OR '%s' = 'launcher') ORDER BY backend_start LIMIT 1" % (kind, kind))
         return int(result.value()) if result and result.ok and result.rows else None
 
@@ -171,9 +171,9 @@ class World(Round):
         self.crashed = True
         deadline = time.time() + 60
         while time.time() < deadline:
-            self.control.connect()
+            self.admin.connect()
             self.keeper.open = False
-            result = self.control_run('SELECT count(*) FROM pg_stat_activity WHERE pid = %d' % pid)
+            result = self.admin_run('SELECT count(*) FROM pg_stat_activity WHERE pid = %d' % pid)
             if result and result.value() == '0':
                 self.totals.kills += 1
                 return
@@ -209,7 +209,7 @@ class World(Round):
         self.forget_dropped()
 
         def there(name):
-            return self.control_must("SELECT to_regclass('fz.%s') IS NOT NULL" % name).value() == 't'
+            return self.admin_must("SELECT to_regclass('fz.%s') IS NOT NULL" % name).value() == 't'
         feeds = self.feeds
         for name in list(feeds.histories):
             if not there(name):
@@ -217,7 +217,7 @@ class World(Round):
                 feeds.copies.pop(name, None)
         for name in feeds.copies:
             feeds.copies[name] = [(copy, lsn) for copy, lsn in feeds.copies[name] if there(copy)]
-        known = {row[0] for row in self.control_must('SELECT subscriber FROM derive.subscriptions').rows}
+        known = {row[0] for row in self.admin_must('SELECT subscriber FROM derive.subscriptions').rows}
         for name in list(feeds.subscriptions):
             if name not in known:
                 del feeds.subscriptions[name]
@@ -240,12 +240,14 @@ class World(Round):
         A view in the slow lane that is to be computed says where it stood when it was
         last computed, although nothing has concerned it for some time after that.
         """
-        result = self.control_run("SELECT s.view::oid || ' ' || s.created_at, s.name, pg_snapshot_xmax(s.position), s.lsn - '0/0'::pg_lsn "
+        result = self.admin_run("SELECT s.view::oid || ' ' || s.created_at, s.name, pg_snapshot_xmax(s.position), s.lsn - '0/0'::pg_lsn "
                                   "FROM derive_state.view_states s WHERE s.position IS NOT NULL AND NOT EXISTS (SELECT FROM derive_state.stale a WHERE a.view = s.view) "
                                   "UNION ALL SELECT 'worker', 'of the worker', pg_snapshot_xmax(snapshot), lsn - '0/0'::pg_lsn FROM derive_state.position")
-        places = self.control_run("SELECT pg_current_wal_flush_lsn() - '0/0'::pg_lsn, pg_current_wal_insert_lsn() - '0/0'::pg_lsn")
-        if not result or not result.ok or not places or not places.ok:
+        places = self.admin_run("SELECT pg_current_wal_flush_lsn() - '0/0'::pg_lsn, pg_current_wal_insert_lsn() - '0/0'::pg_lsn")
+        if not result or not places:
             return
+        if not result.ok or not places.ok:
+            raise RuntimeError(result.message or places.message)
         flushed, written = (int(x) for x in places.rows[0])
         if self.crashed:
             self.positions = self.safe
@@ -286,7 +288,7 @@ class World(Round):
                 series['MB of the worker, its own'].append(int(re.search(r'RssAnon:\s+(\d+) kB', f.read()).group(1)) / 1024)
         except (OSError, AttributeError):
             pass
-        sizes = self.control_run("SELECT sum(pg_total_relation_size(c.oid)) FILTER (WHERE n.nspname = 'derive_state' OR c.relkind = 'm'), "
+        sizes = self.admin_run("SELECT sum(pg_total_relation_size(c.oid)) FILTER (WHERE n.nspname = 'derive_state' OR c.relkind = 'm'), "
                                  "sum(pg_total_relation_size(c.oid)) FILTER (WHERE n.nspname = 'fz' AND c.relkind = 'r') "
                                  "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname IN ('fz', 'derive_state') AND c.relkind IN ('r', 'm')")
         if sizes and sizes.ok and all(sizes.rows[0]):
@@ -294,7 +296,7 @@ class World(Round):
             series['MB of tables'].append(int(sizes.rows[0][1]) / 1048576)
 
     def count_batches(self):
-        counted = self.control_run('SELECT coalesce(sum(batches), 0), coalesce(sum(changes_in), 0) FROM derive.stats')
+        counted = self.admin_run('SELECT coalesce(sum(batches), 0), coalesce(sum(changes_in), 0) FROM derive.stats')
         if counted and counted.ok:
             self.totals.figures['batches of views'] += int(counted.rows[0][0])
             self.totals.figures['changes of rows that views took in'] += int(counted.rows[0][1])
@@ -371,10 +373,11 @@ class World(Round):
     # ---- the run
 
     def prepare(self):
-        self.control.must('RESET ROLE')
-        self.reset_settings(self.control.must)
+        # always a superuser, whoever owns everything
+        self.admin = self.session('admin', "SET ROLE postgres")
+        self.reset_settings(self.admin.must)
         super().prepare()
-        self.database_oid = self.control.must('SELECT oid FROM pg_database WHERE datname = current_database()').value()
+        self.database_oid = self.admin.must('SELECT oid FROM pg_database WHERE datname = current_database()').value()
         self.feeds.declare()
         self.relations += [Relation(t.name, [('event_id', 'int8')] + t.columns, 'maintained') for t in self.feeds.topics]
         for i in range(self.mode.views):
@@ -423,8 +426,7 @@ class World(Round):
         self.count_batches()
         self.totals.transactions += self.traffic.transactions()
         self.traffic.stop()
-        self.control.must('RESET ROLE')
-        self.reset_settings(self.control.must)
+        self.reset_settings(self.admin.must)
         self.clean_up()
         self.look_at_log()
 

@@ -8,9 +8,9 @@ writers noticed) are kept in world.totals, by name.
 import glob
 import os
 import re
-import resource
 import shutil
 import signal
+import subprocess
 import threading
 import time
 
@@ -25,8 +25,14 @@ POINTS = ('batch-applied', 'batch-changes-applied', 'batch-committed', 'batch-de
 
 # ---- processes
 
+def wait_unguarded(world):
+    deadline = time.time() + 10
+    while guarded(world) and time.time() < deadline:
+        time.sleep(0.02)
+
+
 def guarded(world):
-    """Is the worker in that part of its life in which a third death in a row makes it give up (crash_guard.c)?"""
+    """Is the worker in that part of its life in which one more death in a row makes it give up (crash_guard.c)?"""
     folder = os.path.join(world.server.datadir, 'pg_stat_tmp')
     try:
         return any(re.fullmatch(r'pg_derive\.%s' % world.database_oid, name) for name in os.listdir(folder))
@@ -36,9 +42,8 @@ def guarded(world):
 
 def kill(world, kind):
     """SIGKILL; the server starts all its processes anew."""
-    deadline = time.time() + 10
-    while kind == 'worker' and guarded(world) and time.time() < deadline:
-        time.sleep(0.02)
+    if kind == 'worker':
+        wait_unguarded(world)
     pid = world.process(kind)
     if pid is None:
         return False
@@ -226,6 +231,7 @@ CGROUP = '/sys/fs/cgroup/memory/pg_derive_scenario'
 
 def out_of_memory(world):
     """The worker gets no more memory for a while, during a large transaction; or it is killed for what it takes."""
+    wait_unguarded(world)
     pid = world.process('worker')
     if pid is None:
         return 'there is none'
@@ -237,10 +243,10 @@ def out_of_memory(world):
     try:
         with open('/proc/%d/status' % pid) as f:
             size = int(re.search(r'VmSize:\s+(\d+) kB', f.read()).group(1)) * 1024
-        before = resource.prlimit(pid, resource.RLIMIT_AS, (size + (more << 20), resource.RLIM_INFINITY))
+        limit_memory(server, pid, str(size + (more << 20)))
         big_insert(world)
         world.pass_time(2)
-        resource.prlimit(pid, resource.RLIMIT_AS, before)
+        limit_memory(server, pid, 'unlimited')
     except (OSError, AttributeError):
         return 'it went away'
     finally:
@@ -248,6 +254,11 @@ def out_of_memory(world):
         server.excused = None
     world.totals.figures['times without memory'] += 1
     return '%d MB more' % more
+
+
+def limit_memory(server, pid, most):
+    """By the server's user, since a container's root may not."""
+    subprocess.run(['prlimit', '--pid', str(pid), '--as=%s:' % most], check=False, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **server.as_user())
 
 
 def killed_for_memory(world, pid):
@@ -360,6 +371,10 @@ def slot_limit(world):
     world.insist(['RESET ROLE', 'ALTER SYSTEM RESET max_slot_wal_keep_size', 'SELECT pg_reload_conf()', 'DROP TABLE IF EXISTS fz.filler'])
     world.sql_role()
     after = world.traffic.p99(start, time.time())
+    if not server.wait_for_log('invalidating', world.log_mark, 1):
+        return 'it was not lost'        # the worker had moved it before it went
+    if not server.wait_for_log('was not read for database', world.log_mark, 30):
+        world.finding('a slot was lost, and the log does not say which part of it was not read')
     world.totals.figures['slots lost at the limit'] += 1
     world.totals.series['seconds until a lost slot was shown'].append(seconds)
     if before and after:

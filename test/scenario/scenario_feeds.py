@@ -13,6 +13,13 @@ some then, and must not have others.
 from fuzz_feeds import VIEW_ROWS, Feeds, Followed
 
 FUNCTIONS = ('''
+CREATE FUNCTION follow(v regclass, s text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format('CREATE TABLE %I (shown jsonb)', s || '_copy');
+    EXECUTE format('CREATE INDEX ON %I USING hash (shown)', s || '_copy');
+    INSERT INTO consumed VALUES (s);
+    PERFORM derive.subscribe(v, s);
+END $$''', '''
 CREATE TABLE consumed (subscriber text PRIMARY KEY, lsn pg_lsn NOT NULL DEFAULT '0/0', rows bigint NOT NULL DEFAULT 0)''', '''
 CREATE FUNCTION consume(s text, n integer) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
@@ -65,10 +72,7 @@ class ScenarioFeeds(Feeds):
     def subscribe(self, chaos, view):
         self.serial += 1
         name = 'sub%d_%s' % (self.serial, view)
-        chaos.sql('CREATE TABLE %s_copy (shown jsonb)' % name)
-        chaos.sql('CREATE INDEX ON %s_copy USING hash (shown)' % name)
-        chaos.sql("INSERT INTO consumed VALUES ('%s')" % name)
-        made = chaos.sql("SELECT derive.subscribe('%s', '%s')" % (view, name), also=('42P01',))
+        made = chaos.sql("SELECT follow('%s', '%s')" % (view, name), also=('42P01',))
         if made and made.ok:
             self.subscriptions[name] = view
 

@@ -25,7 +25,7 @@ FAULTS = dict(kill_worker=5, kill_builder=3, kill_other=2, kill_at_point=3, kill
 
 
 class Mode:
-    def __init__(self, *weights, writers=2, pace=0.03, views=6, most_views=12, check_share=0.2, world_actions=60, watched=False):
+    def __init__(self, *weights, writers=2, pace=0.03, views=6, most_views=12, check_share=0.2, world_actions=60, watched=False, probed=False):
         self.weights = {}
         for some in weights:
             self.weights.update(some)
@@ -38,6 +38,7 @@ class Mode:
         self.check_share = check_share  # of actions after which everything is looked at
         self.world_actions = world_actions
         self.watched = watched          # memory of the worker and sizes, over time
+        self.probed = probed            # how long a small transaction takes
 
 
 CALM = dict(dml=2, create_view=1, drop_view=1, poll=2, subscribe=1, hold_lock=1)
@@ -49,12 +50,12 @@ MODES = {
     'worker-kills': Mode(CALM, dict(kill_worker=60, kill_builder=4, kill_at_point=4), writers=3, pace=0.01, check_share=0.03, world_actions=250),
     'postmaster-kills': Mode(CALM, dict(kill_postmaster=40, restart=10), writers=3, pace=0.01, check_share=0.1, world_actions=80),
     'disk-full': Mode(CALM, dict(disk_full=10), writers=2, pace=0.02, check_share=0.1, world_actions=30),
-    'slot-loss': Mode(CALM, dict(slot_limit=20, slot_dropped=10), writers=3, pace=0.01, check_share=0.3, world_actions=30),
+    'slot-loss': Mode(CALM, dict(slot_limit=20, slot_dropped=10), writers=3, pace=0.01, check_share=0.3, world_actions=30, probed=True),
     'oom': Mode(CALM, dict(out_of_memory=10), writers=2, pace=0.02, check_share=0.3, world_actions=30),
     'failover': Mode(CALM, dict(promote=10), writers=2, pace=0.02, check_share=0.3, world_actions=25),
     'ddl': Mode(ROWS, dict(ddl=40, setting=5), TABLES, check_share=0.2),
     'sqlsmith': Mode(dict(dml=2, sqlsmith=10), writers=1, pace=0.2, views=30, most_views=30, check_share=0.2, world_actions=12),
     # one world for the whole time
     'soak': Mode(dict(dml=10, big=1, savepoints=2, prepared=3, truncate=1, poll=10, verify=10, consistent=5, create_view=1, drop_view=1, repair=1,
-                      freeze=1, hold_lock=2, vacuum=4), writers=3, pace=0.005, check_share=0.05, world_actions=10 ** 6, watched=True),
+                      freeze=1, hold_lock=2, vacuum=4), writers=3, pace=0.005, check_share=0.05, world_actions=10 ** 6, watched=True, probed=True),
 }

@@ -32,7 +32,8 @@ from scenario_feeds import ScenarioFeeds
 from scenario_traffic import Traffic
 
 # what sessions of the runner need, whatever the server is set to
-PINNED = ['SET default_transaction_read_only = off', "SET default_transaction_isolation = 'read committed'",
+# (what was told to be committed must be: the runner remembers it)
+PINNED = ['SET synchronous_commit = on', 'SET default_transaction_read_only = off', "SET default_transaction_isolation = 'read committed'",
           'SET idle_in_transaction_session_timeout = 0', 'SET session_replication_role = origin', 'SET row_security = on',
           'SET transform_null_equals = off', 'SET array_nulls = on', "SET xmloption = content", "SET IntervalStyle = 'postgres'",
           "SET default_text_search_config = 'pg_catalog.english'"]
@@ -387,7 +388,7 @@ class World(Round):
         self.keeper.tag = 'r%d_keeper' % self.number
         self.chaos = Chaos(random.Random(self.rng.random()), self.session('chaos'), self.session('reader'), Locker(self.session('locker')),
                            self.keeper, self, True, True)
-        self.traffic = Traffic(self.rng, self, self.mode.writers, self.mode.pace)
+        self.traffic = Traffic(self.rng, self, self.mode.writers, self.mode.pace, self.mode.probed)
 
     def draw(self, n):
         """The name of action n, and its own source of randomness."""

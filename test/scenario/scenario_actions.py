@@ -23,7 +23,7 @@ def big(world):
     n = rng.choice([2000, 5000, 20000])
     values = []
     for c in t.writable():
-        values.append('i' if c.name == 'id' else '1000 + i %% %d' % rng.choice([30, 5000]) if c.name == 'k'
+        values.append('i' if c.name == 'id' else '1000 + i %% %d' % rng.choice([1000, 50000]) if c.name == 'k'
                       else 'i' if c.in_key and c.key in ('num', 'int8', 'f8') else world.value_of(c))
     insert = 'INSERT INTO %s (%s) SELECT %s FROM generate_series(100000, %d) i%s' % (
         t.name, t.names(), ', '.join(values), 100000 + n, ' ON CONFLICT DO NOTHING' if t.unique else '')

@@ -219,11 +219,11 @@ def disk_full(world):
 
 def big_insert(world):
     t = world.rng.choice(world.schema.tables)
-    values = ['i' if c.name == 'id' else '500' if c.name == 'k' else 'i' if c.in_key and c.key in ('num', 'int8', 'f8') else world.value_of(c)
+    values = ['i' if c.name in ('id', 'k') else 'i' if c.in_key and c.key in ('num', 'int8', 'f8') else world.value_of(c)
               for c in t.writable()]
     world.actor_sql('INSERT INTO %s (%s) SELECT %s FROM generate_series(200000, 230000) i%s' % (
         t.name, t.names(), ', '.join(values), ' ON CONFLICT DO NOTHING' if t.unique else ''))
-    world.actor_sql('DELETE FROM %s WHERE k = 500' % t.name)
+    world.actor_sql('DELETE FROM %s WHERE k >= 200000' % t.name)
 
 
 CGROUP = '/sys/fs/cgroup/memory/pg_derive_scenario'

@@ -91,9 +91,7 @@ def kill_at_point(world):
     world.crashed = True
     server.expected_signals += 1000
     server.excused = 'crashed [0-9]+ times in a row'
-    world.chaos.sql('RESET ROLE')
-    world.chaos.sql("ALTER SYSTEM SET pg_derive.debug_point = '%s:kill'" % point)
-    world.chaos.sql('SELECT pg_reload_conf()')
+    world.insist(["ALTER SYSTEM SET pg_derive.debug_point = '%s:kill'" % point, 'SELECT pg_reload_conf()'])
     watcher = threading.Thread(target=disarm, args=(server, start), daemon=True)
     watcher.start()
     if point.startswith('build'):
@@ -103,7 +101,7 @@ def kill_at_point(world):
         world.actions['replace_view'](world)
     watcher.join()
     died = server.log_has('was terminated by signal 9', start)
-    world.insist(['RESET ROLE', 'ALTER SYSTEM RESET pg_derive.debug_point', 'SELECT pg_reload_conf()'])
+    world.insist(['ALTER SYSTEM RESET pg_derive.debug_point', 'SELECT pg_reload_conf()'])
     world.sql_role()
     # who was armed may still come there: after this the setting is seen by all
     time.sleep(0.3)
@@ -337,7 +335,7 @@ def slot_limit(world):
     world.log_mark = server.log_size()
     calm = time.time() - 8
     before = world.traffic.p99(calm, time.time())
-    world.insist(['RESET ROLE', "ALTER SYSTEM SET max_slot_wal_keep_size = '3MB'", 'SELECT pg_reload_conf()',
+    world.insist(["ALTER SYSTEM SET max_slot_wal_keep_size = '3MB'", 'SELECT pg_reload_conf()',
                   'CREATE TABLE IF NOT EXISTS fz.filler (t text)'])
     pid = world.process('worker')
     start = time.time()
@@ -347,8 +345,8 @@ def slot_limit(world):
         if pid:
             os.kill(pid, signal.SIGSTOP)
         for i in range(30):
-            world.chaos.sql("INSERT INTO fz.filler SELECT repeat(md5(i::text), 30) FROM generate_series(1, 2000) i")
-            world.chaos.sql('SELECT pg_switch_wal()')
+            world.admin_run("INSERT INTO fz.filler SELECT repeat(md5(i::text), 30) FROM generate_series(1, 2000) i")
+            world.admin_run('SELECT pg_switch_wal()')
             if i == 4:
                 # it is asked to let go of the slot, which it can only when it runs
                 world.actor_reset_role()
@@ -368,8 +366,8 @@ def slot_limit(world):
             except ProcessLookupError:
                 pass
     seconds = shown(world, lost or time.time())
-    world.insist(['RESET ROLE', 'ALTER SYSTEM RESET max_slot_wal_keep_size', 'SELECT pg_reload_conf()', 'DROP TABLE IF EXISTS fz.filler'])
-    world.sql_role()
+    world.insist(['ALTER SYSTEM RESET max_slot_wal_keep_size', 'SELECT pg_reload_conf()', 'DROP TABLE IF EXISTS fz.filler'])
+    world.actor_sql('SET ROLE %s' % world.role)
     after = world.traffic.p99(start, time.time())
     if not server.wait_for_log('invalidating', world.log_mark, 1):
         return 'it was not lost'        # the worker had moved it before it went

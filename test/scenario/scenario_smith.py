@@ -21,9 +21,8 @@ def available():
 def sqlsmith(world):
     rng = world.rng
     seed = rng.randint(1, 10 ** 6)
-    world.insist(['RESET ROLE', "DO $$ BEGIN CREATE ROLE smith LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$",
+    world.insist(["DO $$ BEGIN CREATE ROLE smith LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$",
                   'GRANT USAGE ON SCHEMA fz TO smith', 'GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA fz TO smith'])
-    world.sql_role()
     server = world.server
     target = 'host=%s port=%d dbname=postgres user=smith' % (server.workdir, server.port)
     command = ['sqlsmith', '--target=' + target, '--max-queries=%d' % QUERIES, '--seed=%d' % seed]

@@ -114,10 +114,10 @@ class World(Round):
         return self.chaos.sql(text, also=('0A', '42'))
 
     def insist(self, statements):
-        """Until all of them succeed, whatever happens to the connection."""
+        """By a superuser, until all of them succeed, whatever happens to the connection."""
         for text in statements:
             for _ in range(200):
-                result = self.chaos.sql(text, also=('5', '2'))
+                result = self.admin_run(text)
                 if result and result.ok:
                     break
                 time.sleep(0.1)

@@ -184,13 +184,10 @@ derive_crash_guard_leave(void)
 	unlink(guard_path);
 }
 
-void
-derive_crash_guard_keep(void)
+bool
+derive_crash_guard_is_forgotten(void)
 {
-	write_guard(&guard_before);
-	if (guard_fd >= 0)
-		close(guard_fd);
-	guard_fd = -1;
+	return guard_fd >= 0 && access(guard_path, F_OK) != 0 && errno == ENOENT;
 }
 
 void

@@ -44,11 +44,11 @@ extern void derive_crash_guard_note_reading(XLogRecPtr lsn);
 /* The crashes before this life, if they were over this view, count no longer: it did well, or has paid for them. */
 extern void derive_crash_guard_settle(Oid view);
 
-/* All is well; or: it is not, and the next life is to see what this one has seen. */
+/* All is well. */
 extern void derive_crash_guard_leave(void);
-extern void derive_crash_guard_keep(void);
 
-/* A person wants another try (any process). */
+/* A person wants another try (any process); has one asked for that, since the guard was entered? */
 extern void derive_crash_guard_forget(Oid dboid, Oid view);
+extern bool derive_crash_guard_is_forgotten(void);
 
 #endif							/* DERIVE_CRASH_GUARD_H */

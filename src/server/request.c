@@ -38,6 +38,9 @@
 #define TOO_MANY_STARTS 3
 #define TOO_MANY_ERRORS 5
 
+/* Nobody waits for a worker that stays away for so long. */
+#define LONG_AWAY_MS	15000
+
 /* A message names so many views. */
 #define MAX_NAMED 10
 
@@ -171,6 +174,12 @@ check_service(DeriveDatabase *db)
 					 errhint("See the server log.")));
 		(void) derive_database_want(MyDatabaseId);
 	}
+	else if (TimestampDifferenceExceeds(GetCurrentTimestamp(), now.away_until, LONG_AWAY_MS))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the worker process that maintains the views of this database stays away until %s: %s",
+						timestamptz_to_str(now.away_until), now.away_reason),
+				 errhint("See the server log. derive.repair() for a view has it try at once.")));
 	else if (now.slot_failures >= TOO_MANY_ERRORS)
 		ereport(ERROR,
 				(errcode(now.slot_sqlerrcode),

@@ -15,10 +15,13 @@
  *
  *		twice, at the same view				this view fails, the others go on
  *		twice, at the same place of the log	as if it could not be decoded
- *		else, or once more					all views fail, and the next worker leaves again
+ *		else								the worker stays away for a while
  *
- * until a person calls derive.resume() or derive.repair().  What such views stand
- * for is computed anew then; so nothing needs the slot, which goes, too.
+ * Somebody may have killed it, twice by accident, or the kernel, for want of memory: that
+ * passes.  Or it is a fault of ours, and then each try takes the whole server down.  So
+ * it is tried after 5 s, 10 s, .. 1 h; or at once if a person calls derive.repair() or
+ * derive.resume() for any view, or restarts the server.  The slot is kept, as far as
+ * pg_derive.max_wal_backlog lets it be, so nothing is lost.
  *
  *-------------------------------------------------------------------------
  */
@@ -28,37 +31,28 @@
 #include "base/guard.h"
 #include "base/lane.h"
 #include "base/registry.h"
+#include "base/wait_event.h"
 #include "derive/definition.h"
 #include "miscadmin.h"
 #include "notify/wait.h"
 #include "server/crash_guard.h"
 #include "server/shmem.h"
 #include "server/worker_internal.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
+/* After crashes that tell nothing the worker stays away so long, first and at most. */
+#define FIRST_AWAY_MS	5000
+#define LAST_AWAY_MS	(60 * 60 * 1000)
 
-/* Oids of all maintained views, in batch_cxt; in a transaction of its own. */
-static List *
-all_views(void)
-{
-	List	   *result = NIL;
-	ListCell   *lc;
-
-	StartTransactionCommand();
-	MemoryContextSwitchTo(derive_worker.batch_cxt);
-	if (OidIsValid(derive_extension_oid(true)))
-	{
-		foreach(lc, derive_registry_all())
-			result = lappend_oid(result, ((DeriveViewRow *) lfirst(lc))->relid);
-	}
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(derive_worker.batch_cxt);
-	return result;
-}
+/* and looks so often whether it is asked to go on. */
+#define AWAY_LOOK_MS	1000
 
 
 /* ----------------------------------------------------------------
@@ -139,45 +133,90 @@ derive_worker_note_undecodable(const ErrorData *edata)
  * ----------------------------------------------------------------
  */
 
-/* Each in a transaction of its own, since we wait for its lock. */
+/* In a transaction of its own, since we wait for its lock. */
 static void
-fail_views(List *relids, const char *reason)
+fail_view(Oid relid, const char *reason)
 {
-	ListCell   *lc;
+	DeriveViewRow *row;
 
-	foreach(lc, relids)
+	StartTransactionCommand();
+	MemoryContextSwitchTo(derive_worker.batch_cxt);
+	derive_blocked_set(&derive_worker.db->point.blocked_on, relid, RowExclusiveLock);
+	LockRelationOid(relid, RowExclusiveLock);
+	derive_blocked_clear(&derive_worker.db->point.blocked_on);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	row = derive_registry_get(relid);
+	if (row != NULL && row->state != DERIVE_VIEW_FAILED && row->state != DERIVE_VIEW_PAUSED)
 	{
-		Oid			relid = lfirst_oid(lc);
-		DeriveViewRow *row;
-
-		StartTransactionCommand();
-		MemoryContextSwitchTo(derive_worker.batch_cxt);
-		derive_blocked_set(&derive_worker.db->point.blocked_on, relid, RowExclusiveLock);
-		LockRelationOid(relid, RowExclusiveLock);
-		derive_blocked_clear(&derive_worker.db->point.blocked_on);
-		PushActiveSnapshot(GetTransactionSnapshot());
-		row = derive_registry_get(relid);
-		if (row != NULL && row->state != DERIVE_VIEW_FAILED && row->state != DERIVE_VIEW_PAUSED)
-		{
-			ereport(WARNING,
-					(errcode(ERRCODE_INTERNAL_ERROR),
-					 errmsg("maintenance of view \"%s\" has failed: %s", get_rel_name(relid), reason),
-					 errhint("Remove the cause, then call derive.repair() for the view.")));
-			derive_stand_still(row);
-			row->state = DERIVE_VIEW_FAILED;
-			row->retry = false;
-			row->error = pstrdup(reason);
-			row->error_at = GetCurrentTimestamp();
-			row->epoch = 0;
-			derive_registry_update(row);
-		}
-		PopActiveSnapshot();
-		CommitTransactionCommand();
-		MemoryContextSwitchTo(derive_worker.batch_cxt);
+		ereport(WARNING,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("maintenance of view \"%s\" has failed: %s", get_rel_name(relid), reason),
+				 errhint("Remove the cause, then call derive.repair() for the view.")));
+		derive_stand_still(row);
+		row->state = DERIVE_VIEW_FAILED;
+		row->retry = false;
+		row->error = pstrdup(reason);
+		row->error_at = GetCurrentTimestamp();
+		row->epoch = 0;
+		derive_registry_update(row);
 	}
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(derive_worker.batch_cxt);
 }
 
-bool
+static void
+note_away(TimestampTz until, const char *reason)
+{
+	DeriveDatabase *db = derive_worker.db;
+
+	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
+	db->away_until = until;
+	strlcpy(db->away_reason, reason, DERIVE_ERROR_LENGTH);
+	LWLockRelease(derive_shared()->lock);
+}
+
+/* Is the worker to leave the database now?  See shmem.h. */
+static bool
+is_held(void)
+{
+	bool		result;
+
+	LWLockAcquire(derive_shared()->lock, LW_SHARED);
+	result = derive_worker.db->holds > 0;
+	LWLockRelease(derive_shared()->lock);
+	return result;
+}
+
+/* Wait, without a slot, a lock or a snapshot.  Another worker takes our place if we are asked to go on earlier. */
+static void
+stay_away(int ncrashes, const char *reason)
+{
+	int			ms = Min(FIRST_AWAY_MS << Min(ncrashes - DERIVE_MAX_CRASHES, 10), LAST_AWAY_MS);
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz until = TimestampTzPlusMilliseconds(now, ms);
+
+	ereport(WARNING,
+			(errcode(ERRCODE_INTERNAL_ERROR),
+			 errmsg("pg_derive stays away from database \"%s\" for %d s: %s", derive_worker.dbname, ms / 1000, reason),
+			 errhint("It tries again by itself then, or at once if derive.repair() is called for a view.")));
+	derive_worker_set_activity(DERIVE_PAUSING);
+	derive_crash_guard_note(InvalidOid, "staying away");
+	note_away(until, reason);
+	for (; now < until; now = GetCurrentTimestamp())
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 Min(TimestampDifferenceMilliseconds(now, until), AWAY_LOOK_MS),
+						 derive_wait_event(DERIVE_WAIT_ERROR_PAUSE));
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		if (is_held() || derive_crash_guard_is_forgotten())
+			proc_exit(0);
+	}
+	note_away(0, "");
+}
+
+void
 derive_worker_survive_crashes(void)
 {
 	DeriveCrashes crashes;
@@ -185,30 +224,22 @@ derive_worker_survive_crashes(void)
 
 	derive_crash_guard_enter(MyDatabaseId, InvalidOid, &crashes);
 	if (crashes.count < DERIVE_MAX_CRASHES)
-		return true;
+		return;
 
 	MemoryContextSwitchTo(derive_worker.batch_cxt);
 	reason = psprintf("the worker process crashed %d times in a row, while %s",
 					  crashes.count, crashes.activity);
-	if (crashes.count == DERIVE_MAX_CRASHES && !XLogRecPtrIsInvalid(crashes.lsn))
+	if (!XLogRecPtrIsInvalid(crashes.lsn))
 	{
 		MemoryContextSwitchTo(derive_worker.cxt);
 		derive_worker.undecodable = psprintf("%s at %X/%X", reason, LSN_FORMAT_ARGS(crashes.lsn));
 		MemoryContextSwitchTo(derive_worker.batch_cxt);
-		return true;
 	}
-	if (crashes.count == DERIVE_MAX_CRASHES && OidIsValid(crashes.view))
+	else if (OidIsValid(crashes.view))
 	{
-		fail_views(list_make1_oid(crashes.view), reason);
-		return true;
+		fail_view(crashes.view, reason);
+		derive_crash_guard_settle(crashes.view);
 	}
-
-	ereport(WARNING,
-			(errcode(ERRCODE_INTERNAL_ERROR),
-			 errmsg("pg_derive stays away from database \"%s\": %s", derive_worker.dbname, reason),
-			 errhint("Remove the cause, then call derive.resume() for its views.")));
-	fail_views(all_views(), reason);
-	derive_worker_drop_slot();
-	derive_crash_guard_keep();
-	return false;
+	else
+		stay_away(crashes.count, reason);
 }

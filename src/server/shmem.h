@@ -206,6 +206,13 @@ typedef struct DeriveDatabase
 	char		slot_hint[DERIVE_ERROR_LENGTH];
 
 	/*
+	 * The worker has crashed and stays away until then, 0: it does not; and
+	 * why.  Written by it, see setbacks.c.
+	 */
+	TimestampTz away_until;
+	char		away_reason[DERIVE_ERROR_LENGTH];
+
+	/*
 	 * The slot kept too much of the log and is, or will be, dropped; set by
 	 * the launcher, cleared by a worker that has a new one.  See log_limit.c.
 	 */

@@ -199,6 +199,8 @@ why_no_service(Look *look)
 						   "the worker of this database to start");
 		return plainly("a command on the database to end");
 	}
+	if (seen->away_until != 0)
+		return plainly(psprintf("another try at %s: %s", timestamptz_to_str(seen->away_until), seen->away_reason));
 	if (seen->reading)
 		return plainly(NULL);
 	if (derive_blocked_get(&look->db->point.blocked_on, &relid, &mode) == DERIVE_BLOCKED_ON_XACTS)

@@ -159,13 +159,7 @@ derive_worker_main(Datum arg)
 	derive_worker.reload = true;
 	CacheRegisterRelcacheCallback(derive_worker_note_invalidation, (Datum) 0);
 
-	if (!derive_worker_survive_crashes())
-	{
-		LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
-		derive_worker.db->wanted = false;
-		LWLockRelease(derive_shared()->lock);
-		proc_exit(0);
-	}
+	derive_worker_survive_crashes();
 	main_loop();
 	proc_exit(0);
 }
@@ -189,6 +183,7 @@ worker_attach(Oid dboid)
 	derive_worker.db->epoch = 0;
 	derive_worker.db->reading = false;
 	derive_worker.db->slot_failures = 0;
+	derive_worker.db->away_until = 0;
 	derive_worker.db->slot_cutoff = InvalidTransactionId;
 	pg_atomic_write_u32(&derive_worker.db->activity, DERIVE_STARTING);
 

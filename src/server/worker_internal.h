@@ -628,8 +628,8 @@ extern void derive_worker_note_slot_error(const ErrorData *edata);
 /* In the error handler, before the decoder is closed: sets "undecodable" in the end. */
 extern void derive_worker_note_undecodable(const ErrorData *edata);
 
-/* First of all, after the state is set up; false: go away. */
-extern bool derive_worker_survive_crashes(void);
+/* First of all, after the state is set up; may take long, or end the process. */
+extern void derive_worker_survive_crashes(void);
 
 
 /*

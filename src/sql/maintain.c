@@ -232,8 +232,15 @@ derive_pause_sql(PG_FUNCTION_ARGS)
 static void
 forget_crashes(Oid view)
 {
+	DeriveDatabase *db = derive_database_find(MyDatabaseId);
+
 	derive_crash_guard_forget(MyDatabaseId, InvalidOid);
 	derive_crash_guard_forget(MyDatabaseId, view);
+	if (db == NULL)
+		return;
+	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
+	db->away_until = 0;
+	LWLockRelease(derive_shared()->lock);
 }
 
 Datum

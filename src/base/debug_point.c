@@ -29,12 +29,14 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 
 #include "base/gucs.h"
@@ -102,6 +104,15 @@ wait_for_test(const char *name)
 {
 	int64		key = (int32) DatumGetInt32(hash_any((const unsigned char *) name, strlen(name)));
 
+	MemoryContext context = CurrentMemoryContext;
+	bool		outside = !IsTransactionState();
+	int			level;
+
+	if (outside)
+		StartTransactionCommand();
+	level = NewGUCNestLevel();
+	/* as long as the test wants */
+	(void) set_config_option("lock_timeout", "0", PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	waiting = true;
 	PG_TRY();
 	{
@@ -113,6 +124,10 @@ wait_for_test(const char *name)
 		waiting = false;
 	}
 	PG_END_TRY();
+	AtEOXact_GUC(true, level);
+	if (outside)
+		CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
 }
 
 bool

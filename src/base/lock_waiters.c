@@ -25,6 +25,17 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
+static bool
+conflicts(LOCKMASK held, LOCKMODE wanted)
+{
+	for (LOCKMODE mode = AccessShareLock; mode <= AccessExclusiveLock; mode++)
+	{
+		if ((held & LOCKBIT_ON(mode)) && DoLockModesConflict(mode, wanted))
+			return true;
+	}
+	return false;
+}
+
 /* Does the process hold a lock that conflicts with the one that is waited for? */
 static bool
 holds_conflicting(pid_t pid, LockData *locks, const LockInstanceData *waiter)
@@ -33,21 +44,22 @@ holds_conflicting(pid_t pid, LockData *locks, const LockInstanceData *waiter)
 	{
 		LockInstanceData *ours = &locks->locks[i];
 
-		if (ours->pid != pid || memcmp(&ours->locktag, &waiter->locktag, sizeof(LOCKTAG)) != 0)
-			continue;
-		for (LOCKMODE mode = AccessShareLock; mode <= AccessExclusiveLock; mode++)
-		{
-			if ((ours->holdMask & LOCKBIT_ON(mode)) && DoLockModesConflict(mode, waiter->waitLockMode))
-				return true;
-		}
+		if (ours->pid == pid && memcmp(&ours->locktag, &waiter->locktag, sizeof(LOCKTAG)) == 0 &&
+			conflicts(ours->holdMask, waiter->waitLockMode))
+			return true;
 	}
 
 	return false;
 }
 
-/* Is there a waiter for one of the relations, in AccessExclusiveLock; or, relids NIL, for whom the process stands in the way? */
+/*
+ * Does a process wait for a lock that this one holds?  In that mode (NoLock: in any), and
+ * one of these, if any are given.  Others that wait for a virtual transaction do not
+ * count: CREATE INDEX CONCURRENTLY waits for all that could see old rows, whatever they do,
+ * and nobody has to wait behind it.
+ */
 static bool
-any_waiter(List *relids, pid_t pid)
+any_waiter(pid_t pid, LOCKMODE mode, List *among)
 {
 	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "pg_derive locks", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(scratch);
@@ -58,14 +70,10 @@ any_waiter(List *relids, pid_t pid)
 	{
 		LockInstanceData *lock = &locks->locks[i];
 
-		if (lock->waitLockMode == NoLock || lock->locktag.locktag_type != LOCKTAG_RELATION)
+		if (lock->waitLockMode == NoLock || lock->pid == pid || (mode != NoLock && lock->waitLockMode != mode))
 			continue;
-		if (relids != NIL)
-			result = lock->waitLockMode == AccessExclusiveLock &&
-				lock->locktag.locktag_field1 == MyDatabaseId &&
-				list_member_oid(relids, lock->locktag.locktag_field2);
-		else
-			result = lock->pid != pid && holds_conflicting(pid, locks, lock);
+		if (among != NIL ? list_member_int(among, lock->pid) : lock->locktag.locktag_type != LOCKTAG_VIRTUALTRANSACTION)
+			result = holds_conflicting(pid, locks, lock);
 	}
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(scratch);
@@ -74,21 +82,42 @@ any_waiter(List *relids, pid_t pid)
 }
 
 bool
-derive_someone_waits(List *relids)
+derive_someone_waits_for(pid_t pid, LOCKMODE mode)
 {
-	return relids != NIL && any_waiter(relids, 0);
+	return any_waiter(pid, mode, NIL);
 }
 
 bool
 derive_someone_waits_for_us(void)
 {
-	return any_waiter(NIL, MyProcPid);
+	return any_waiter(MyProcPid, NoLock, NIL);
 }
 
 bool
-derive_someone_waits_for(pid_t pid)
+derive_holder_waits_for(pid_t pid, Oid relid, LOCKMODE mode, bool or_queued)
 {
-	return any_waiter(NIL, pid);
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "pg_derive locks", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(scratch);
+	LockData   *locks = GetLockStatusData();
+	List	   *pids = NIL;
+	LOCKTAG		tag;
+	bool		result;
+
+	SET_LOCKTAG_RELATION(tag, MyDatabaseId, relid);
+	for (int i = 0; i < locks->nelements; i++)
+	{
+		LockInstanceData *lock = &locks->locks[i];
+
+		if (lock->pid != pid && memcmp(&lock->locktag, &tag, sizeof(LOCKTAG)) == 0 &&
+			(conflicts(lock->holdMask, mode) ||
+			 (or_queued && lock->waitLockMode != NoLock && DoLockModesConflict(lock->waitLockMode, mode))))
+			pids = lappend_int(pids, lock->pid);
+	}
+	result = pids != NIL && any_waiter(pid, NoLock, pids);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(scratch);
+
+	return result;
 }
 
 

@@ -13,13 +13,18 @@
 #include "nodes/pg_list.h"
 #include "storage/lockdefs.h"
 
-/* Does a session wait for AccessExclusiveLock on one of these relations (List of Oid, of this database)? */
-extern bool derive_someone_waits(List *relids);
+/*
+ * Does a session wait for a lock of any kind that the process holds (or has a conflicting
+ * one)?  Only who waits in that mode counts; NoLock: in any.
+ */
+extern bool derive_someone_waits_for(pid_t pid, LOCKMODE mode);
+extern bool derive_someone_waits_for_us(void);	/* in any mode */
 
-/* Does a session wait for a lock on any relation, in any mode, that a lock of this process conflicts with? */
-extern bool derive_someone_waits_for_us(void);
-extern bool derive_someone_waits_for(pid_t pid);	/* likewise, for another
-													 * process */
+/*
+ * Does somebody who holds a lock on the relation that conflicts with that one (or who waits
+ * for it, if so wanted) wait for the process, even if only for the end of its transaction?
+ */
+extern bool derive_holder_waits_for(pid_t pid, Oid relid, LOCKMODE mode, bool or_queued);
 
 /*
  * For people, why a process waits for a lock: "lock on public.orders held by pid 1234,

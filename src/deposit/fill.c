@@ -16,10 +16,26 @@
  *	everybody else behind him.  So we look now and then whether someone waits
  *	for AccessExclusiveLock and if so give up; the worker tries again later.
  *
+ * Locks that are not on relations
+ *
+ *	The server locks what a new object depends on when it writes that down: the
+ *	schema of a heap, the types of its columns, its owner.  It waits for those, while
+ *	we hold locks on the tables that the query reads:
+ *
+ *		DROP SCHEMA s CASCADE		filling s.v from s.t
+ *									s.t: AccessShareLock
+ *		schema s: exclusive
+ *		s.t: waits for us
+ *									schema s: would wait for him
+ *
+ *	So these are locked first, if they are free, and else we try again later.  The new
+ *	heap depends on what the relation depends on, which pg_depend tells.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/heapam.h"
 #include "access/multixact.h"
 #include "access/table.h"
@@ -28,7 +44,12 @@
 #include "base/compat.h"
 #include "base/lock_waiters.h"
 #include "capture/json_stream.h"
+#include "catalog/catalog.h"
+#include "catalog/indexing.h"
+#include "catalog/objectaddress.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_depend.h"
 #include "commands/cluster.h"
 #include "commands/matview.h"
 #include "commands/tablecmds.h"
@@ -37,6 +58,8 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/lmgr.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -60,6 +83,55 @@ struct DeriveFill
 	int64		nrows;
 	TimestampTz last_look;
 };
+
+static void
+lock_object(Oid relid, Oid classid, Oid objid)
+{
+	ObjectAddress object;
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_OBJECT(tag, IsSharedRelation(classid) ? InvalidOid : MyDatabaseId, classid, objid, 0);
+	if (LockAcquire(&tag, AccessShareLock, false, true) != LOCKACQUIRE_NOT_AVAIL)
+		return;
+	ObjectAddressSet(object, classid, objid);
+	ereport(ERROR,
+			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+			 errmsg("could not obtain lock on %s", getObjectDescription(&object, true)),
+			 errdetail("\"%s\" depends on it.", get_rel_name(relid))));
+}
+
+void
+derive_fill_lock_dependencies(List *relids)
+{
+	Relation	depend = table_open(DependRelationId, AccessShareLock);
+	ListCell   *lc;
+
+	foreach(lc, relids)
+	{
+		Oid			relid = lfirst_oid(lc);
+		Relation	rel = table_open(relid, AccessShareLock);
+		Oid			owner = rel->rd_rel->relowner;
+		ScanKeyData key[2];
+		SysScanDesc scan;
+		HeapTuple	tuple;
+
+		table_close(rel, NoLock);
+		if (!IsPinnedObject(AuthIdRelationId, owner))
+			lock_object(relid, AuthIdRelationId, owner);
+		ScanKeyInit(&key[0], Anum_pg_depend_classid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(RelationRelationId));
+		ScanKeyInit(&key[1], Anum_pg_depend_objid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
+		scan = systable_beginscan(depend, DependDependerIndexId, true, NULL, 2, key);
+		while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		{
+			Form_pg_depend form = (Form_pg_depend) GETSTRUCT(tuple);
+
+			if (form->refclassid != RelationRelationId)
+				lock_object(relid, form->refclassid, form->refobjid);
+		}
+		systable_endscan(scan);
+	}
+	table_close(depend, AccessShareLock);
+}
 
 DeriveFill *
 derive_fill_begin(Oid relid)
@@ -93,18 +165,15 @@ static void
 give_way(DeriveFill *fill)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	List	   *relids;
 
 	if (!TimestampDifferenceExceeds(fill->last_look, now, MS_BETWEEN_LOOKS))
 		return;
 
-	relids = list_make1_oid(fill->relid);
-	if (derive_someone_waits(relids))
+	if (derive_someone_waits_for(MyProcPid, AccessExclusiveLock))
 		ereport(ERROR,
 				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 				 errmsg("filling of \"%s\" gives way to another session", fill->name),
-				 errdetail("The session waits for an exclusive lock on it.")));
-	list_free(relids);
+				 errdetail("The session waits for an exclusive lock on what is read or written.")));
 	fill->last_look = now;
 }
 

@@ -7,8 +7,9 @@
  * Works for materialized views and for internal tables.  The old contents
  * stay readable until the swap, which takes AccessExclusiveLock to the end of
  * the transaction.  While rows are written only AccessShareLock is held, and
- * if someone waits for a stronger lock on the relation (DROP, say) the filling
- * gives way with ERROR lock_not_available.
+ * if someone waits for an exclusive lock on that or anything else that the
+ * transaction has locked (DROP, say) the filling gives way with ERROR
+ * lock_not_available.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,8 +17,15 @@
 #define DERIVE_FILL_H
 
 #include "executor/tuptable.h"
+#include "nodes/pg_list.h"
 
 typedef struct DeriveFill DeriveFill;
+
+/*
+ * Before anything is computed: lock what the new heaps of these relations (List of Oid)
+ * will depend on, such as schemas and types.  ERROR lock_not_available if it is not free.
+ */
+extern void derive_fill_lock_dependencies(List *relids);
 
 extern DeriveFill *derive_fill_begin(Oid relid);
 

@@ -204,7 +204,12 @@ derive_definition_tree(Oid view)
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is not a materialized view", RelationGetRelationName(rel))));
 	query = copyObject(linitial_node(Query, rel->rd_rules->rules[0]->actions));
-	table_close(rel, NoLock);
+
+	/*
+	 * who needs it to stay so has locked it, and who waits for the worker
+	 * after this must not
+	 */
+	table_close(rel, AccessShareLock);
 	return query;
 }
 

@@ -755,6 +755,7 @@ derive_program_recompute(DeriveProgram *program, DeriveBatch *batch, DeriveTarge
 {
 	DeriveProgramRun run = {.batch = batch,.counts = counts};
 
+	derive_fill_lock_dependencies(derive_program_write_relations(program));
 	run_as_owner(program, &run, DERIVE_DOING_RECOMPUTE, resync);
 }
 
@@ -771,6 +772,7 @@ derive_program_build(DeriveProgram *program, DeriveProgress progress, DeriveTake
 {
 	DeriveProgramRun run = {.progress = progress,.take_lock = take_lock,.build_arg = arg};
 
+	derive_fill_lock_dependencies(derive_program_write_relations(program));
 	run_as_owner(program, &run, DERIVE_DOING_FILL, build);
 	return run.rows;
 }

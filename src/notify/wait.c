@@ -19,8 +19,9 @@
  * Silent deadlocks: a session that holds a lock and waits for the worker, which
  * waits for that lock, would wait for ever, unseen by the deadlock detector.
  * Workers therefore announce what they wait for, and waiting sessions check
- * whether it is theirs.  A worker never waits for a lock while it holds another
- * one, so this cycle of two is the only one possible.  Whoever builds a view will
+ * whether it is theirs, or whether who has it, or will have it before the worker, waits
+ * for one of theirs (derive_blocked_check_lock()).  A worker never waits for a lock while
+ * it holds another one, so it is in no other cycle.  Whoever builds a view will
  * need to have it for itself in the end; that is known before it is announced.
  *
  *-------------------------------------------------------------------------
@@ -31,6 +32,7 @@
 #include "access/xlog.h"
 #include "access/xlog_internal.h"
 #include "base/compat.h"
+#include "base/lock_waiters.h"
 #include "base/wait_event.h"
 #include "miscadmin.h"
 #include "notify/wait.h"
@@ -42,6 +44,9 @@
 
 /* Look at the world this often even if nobody wakes us. */
 #define RECHECK_MS	500
+
+/* and at the locks of others this often, at most */
+#define LOOK_MS		1000
 
 #define BLOCKED_ON_XACTS	PG_UINT64_MAX
 
@@ -196,6 +201,31 @@ derive_blocked_check(pg_atomic_uint64 *blocked_on)
 	}
 }
 
+/* It takes a look at all locks of the server. */
+static bool
+time_to_look(void)
+{
+	static TimestampTz looked_at = 0;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (!TimestampDifferenceExceeds(looked_at, now, LOOK_MS))
+		return false;
+	looked_at = now;
+	return true;
+}
+
+/*
+ * The server does not know that we wait for the worker, and would not find this deadlock:
+ *
+ *		session			another session		worker
+ *		SELECT .. FROM a
+ *						LOCK TABLE b
+ *						LOCK TABLE a
+ *		derive.wait()						b, for view v
+ *
+ * It is one as well if the other session has nothing yet and is the first to wait for a,
+ * since the worker queues up behind it.
+ */
 void
 derive_blocked_check_lock(Oid relid, LOCKMODE wanted)
 {
@@ -220,4 +250,13 @@ derive_blocked_check_lock(Oid relid, LOCKMODE wanted)
 						   GetLockmodeName(DEFAULT_LOCKMETHOD, mode)),
 				 errhint("Commit first, then wait.")));
 	}
+	if (!time_to_look() || !derive_holder_waits_for(MyProcPid, relid, wanted, true))
+		return;
+	name = get_rel_name(relid);
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_DEADLOCK_DETECTED),
+			 errmsg("cannot wait for maintained views while another session waits for a lock of this transaction"),
+			 errdetail("The worker process waits for %s on relation \"%s\", which that session has locked or is about to lock.",
+					   GetLockmodeName(DEFAULT_LOCKMETHOD, wanted), name ? name : "?"),
+			 errhint("Commit first, then wait.")));
 }

@@ -78,7 +78,7 @@ typedef enum DeriveBlockedOn
 extern DeriveBlockedOn derive_blocked_get(pg_atomic_uint64 *blocked_on, Oid *relid, LOCKMODE *mode);
 extern void derive_blocked_check(pg_atomic_uint64 *blocked_on);
 
-/* The same for one lock: ERROR if this session holds one that conflicts with it. */
+/* The same for one lock: ERROR if this session, or who waits for it, stands in the way of that. */
 extern void derive_blocked_check_lock(Oid relid, LOCKMODE wanted);
 
 #endif							/* DERIVE_WAIT_H */

@@ -583,21 +583,12 @@ yield_if_wanted(void)
 {
 	static TimestampTz looked_at = 0;
 	TimestampTz now = GetCurrentTimestamp();
-	List	   *relids = NIL;
-	ListCell   *lc;
 
 	if (derive_worker.yielding ||
 		!TimestampDifferenceExceeds(Max(derive_worker.locked_at, looked_at), now, derive_lock_timeout))
 		return;
 	looked_at = now;
-	foreach(lc, derive_worker.views)
-	{
-		WorkerView *view = lfirst(lc);
-
-		if (view->locked)
-			relids = list_concat(list_concat(relids, view->reads), view->writes);
-	}
-	derive_worker.yielding = derive_someone_waits(relids);
+	derive_worker.yielding = derive_someone_waits_for(MyProcPid, AccessExclusiveLock);
 }
 
 /* What is too old can wait until the view can be moved: look again after a while, not with every batch. */

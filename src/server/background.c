@@ -17,6 +17,13 @@
  * give up so easily; it tries again, but gives way to whoever waits for one of its
  * locks, since he may be the one who holds what we want.
  *
+ * What the server locks on its own, deep inside CREATE INDEX, say, or what a function of
+ * a view waits for, nobody can foresee.  Of the processes of a deadlock, the one fails that
+ * finds it, and each looks for it once it has waited for its deadlock_timeout.  Ours is very
+ * short: if the lock that we wait for completes the circle, it is we who fail, and try
+ * again.  (An autovacuum in the way is cancelled as soon; and log_lock_waits would log
+ * each wait of that length, while derive.views tells of those that last.)
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -32,6 +39,7 @@
 #include "base/wait_event.h"
 #include "catalog/pg_class.h"
 #include "commands/dbcommands.h"
+#include "deposit/fill.h"
 #include "deposit/target.h"
 #include "derive/definition.h"
 #include "libpq/pqsignal.h"
@@ -80,6 +88,8 @@ static const struct
 	{"gin_fuzzy_search_limit", "0"},
 	{"standard_conforming_strings", "on"},
 	{"backslash_quote", "safe_encoding"},
+	{"deadlock_timeout", "10ms"},
+	{"log_lock_waits", "off"},
 };
 
 static emit_log_hook_type prev_emit_log = NULL;
@@ -413,7 +423,7 @@ derive_lock_at_end(Oid relid, LOCKMODE mode, pg_atomic_uint64 *blocked_on)
 						 LOCK_PAUSE_MS, derive_wait_event(DERIVE_WAIT_LOCK));
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
-		if (derive_someone_waits_for_us())
+		if (derive_someone_waits_for_us() || derive_holder_waits_for(MyProcPid, relid, mode, false))
 			ereport(ERROR,
 					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 					 errmsg("could not lock relation \"%s\" while another session waits for one of our locks",
@@ -441,18 +451,19 @@ derive_internal_tables(Oid view)
 }
 
 bool
-derive_renew_view(Oid view, Oid *busy)
+derive_renew_view(Oid view, Oid *busy, LOCKMODE *mode)
 {
 	DeriveProgram *program;
 	bool		outdated;
 	bool		done = true;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
-
-	/*
-	 * what compiling locks is locked now, while we hold nothing that others
-	 * need
-	 */
+	*mode = AccessShareLock;
+	if (!derive_lock_definition(view, busy))
+	{
+		PopActiveSnapshot();
+		return false;
+	}
 	program = derive_program_load(view, CurrentMemoryContext);
 	derive_program_check_stable(program);
 	outdated = program->outdated != NULL;
@@ -462,10 +473,20 @@ derive_renew_view(Oid view, Oid *busy)
 	derive_program_free(program);
 	if (outdated)
 	{
-		done = derive_lock_all(list_make1_oid(view), RowExclusiveLock, busy) &&
-			derive_lock_all(derive_internal_tables(view), AccessExclusiveLock, busy);
+		*mode = RowExclusiveLock;
+		done = derive_lock_all(list_make1_oid(view), *mode, busy);
+	}
+	if (outdated && done)
+	{
+		List	   *internal = derive_internal_tables(view);
+
+		*mode = AccessExclusiveLock;
+		done = derive_lock_all(internal, *mode, busy);
 		if (done)
+		{
+			derive_fill_lock_dependencies(lcons_oid(view, internal));
 			derive_program_renew(view);
+		}
 	}
 	PopActiveSnapshot();
 	return done;

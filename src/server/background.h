@@ -95,10 +95,10 @@ extern List *derive_internal_tables(Oid view);
 
 /*
  * Let the internal tables of a view that is to be built fit its program, in the
- * current transaction.  False: a lock, that on *busy, was not free; then the
- * caller must abort its transaction.
+ * current transaction.  False: a lock, that on *busy in *mode, was not free; then
+ * the caller must abort its transaction.
  */
-extern bool derive_renew_view(Oid view, Oid *busy);
+extern bool derive_renew_view(Oid view, Oid *busy, LOCKMODE *mode);
 
 /* Log that a view has been filled: so many rows, since then. */
 extern void derive_log_built(Oid view, int64 rows, TimestampTz since);

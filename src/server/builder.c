@@ -46,6 +46,7 @@
 #include "base/debug_point.h"
 #include "base/error_context.h"
 #include "base/guard.h"
+#include "base/gucs.h"
 #include "base/registry.h"
 #include "base/wait_event.h"
 #include "common/hashfn.h"
@@ -275,17 +276,19 @@ renew(void)
 	for (;;)
 	{
 		Oid			busy = InvalidOid;
+		LOCKMODE	mode = NoLock;
 
 		CHECK_FOR_INTERRUPTS();
 		derive_background_begin();
+		derive_background_limit_lock_waits(derive_lock_timeout);
 		if (row_to_build() == NULL)
 		{
 			retreat(context, InvalidOid, NoLock);
 			return false;
 		}
-		if (derive_renew_view(args.view, &busy))
+		if (derive_renew_view(args.view, &busy, &mode))
 			break;
-		retreat(context, busy, busy == args.view ? RowExclusiveLock : AccessExclusiveLock);
+		retreat(context, busy, mode);
 	}
 	DERIVE_DEBUG_POINT("build-renewed");
 	derive_background_commit();
@@ -312,15 +315,24 @@ load_relations(List **reads, List **writes, List **without_identity)
 	List	   *missing = NIL;
 	ListCell   *lc;
 
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	if (row_to_build() == NULL)
+	for (;;)
 	{
-		CommitTransactionCommand();
-		MemoryContextSwitchTo(context);
-		return false;
+		Oid			busy = InvalidOid;
+
+		CHECK_FOR_INTERRUPTS();
+		SetCurrentStatementStartTimestamp();
+		StartTransactionCommand();
+		derive_background_limit_lock_waits(derive_lock_timeout);
+		PushActiveSnapshot(GetTransactionSnapshot());
+		if (row_to_build() == NULL)
+		{
+			retreat(context, InvalidOid, NoLock);
+			return false;
+		}
+		if (derive_lock_definition(args.view, &busy))
+			break;
+		retreat(context, busy, AccessShareLock);
 	}
-	PushActiveSnapshot(GetTransactionSnapshot());
 	program = derive_program_load(args.view, CurrentMemoryContext);
 	foreach(lc, program->sources)
 		missing = list_concat_unique_oid(missing, derive_source_without_identity(lfirst(lc)));
@@ -522,19 +534,20 @@ show_progress(void *arg, const char *phase)
 
 /*
  * Say why it did not work, and mark the view as failed if the reason is its
- * own.  If the lock on the view is not free then somebody changes or drops it
- * right now; the worker will try again.  If it is gone, there is nothing to say.
+ * own.  If the lock on the view, or on our tables, is not free then somebody changes or
+ * drops it right now; the worker will try again.  If it is gone, there is nothing to say.
  */
 static void
 report_failure(ErrorData *edata)
 {
 	bool		transient = derive_error_is_transient(edata->sqlerrcode);
 	DeriveViewRow *row;
+	Oid			busy;
 
 	derive_background_begin();
 	PushActiveSnapshot(GetTransactionSnapshot());	/* a message may be out of
 													 * line */
-	if (ConditionalLockRelationOid(args.view, RowExclusiveLock) &&
+	if (derive_lock_all(list_make2_oid(derive_registry_table_oid("views", true), args.view), RowExclusiveLock, &busy) &&
 		(row = row_to_build()) != NULL)
 	{
 		bool		known = row->error != NULL && strcmp(row->error, derive_error_text(edata)) == 0;

@@ -23,6 +23,7 @@
 #include "miscadmin.h"
 #include "notify/wait.h"
 #include "server/background.h"
+#include "server/dependents.h"
 #include "server/request.h"
 #include "server/requirements.h"
 #include "server/shmem.h"
@@ -215,18 +216,25 @@ refuse_uncommitted(Oid view)
 }
 
 /*
- * Does the view stand still?  ERROR if it does so because of a lock of this very
- * session.
+ * Does the view stand still?  ERROR if it, or a view that it reads, does so because of a
+ * lock of this very session.
  */
 static bool
 is_waiting(const DeriveViewRow *row)
 {
 	DeriveWaitingRow *waiting = derive_waiting_get(row->relid);
+	ListCell   *lc;
 
 	if (waiting == NULL || waiting->declared_at != row->created_at)
 		return false;
-	if (OidIsValid(waiting->relation))
-		derive_blocked_check_lock(waiting->relation, waiting->mode);
+	foreach(lc, OidIsValid(waiting->relation) ? list_make1(waiting) : derive_waiting_all())
+	{
+		DeriveWaitingRow *other = lfirst(lc);
+
+		if (OidIsValid(other->relation) &&
+			(other == waiting || derive_view_reads(row->relid, other->view)))
+			derive_blocked_check_lock(other->relation, other->mode);
+	}
 	return true;
 }
 

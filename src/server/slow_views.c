@@ -599,7 +599,7 @@ look_after(void)
 	if (pid == 0)
 		return;
 	looked_at = now;
-	if (!derive_someone_waits_for(pid))
+	if (!derive_someone_waits_for(pid, NoLock))
 		cancelled = 0;
 	else
 	{

@@ -13,8 +13,9 @@
  *
  * A builder runs code of the view's owner, for as long as that takes, and holds a
  * lock on the view.  Someone who wants to drop the view must get through: once a
- * second we look whether a session waits for the view, and if so cancel the builder,
- * which is started again later.  One that does nothing but wait (for a lock, or
+ * second we look whether a session waits for an exclusive lock on anything that the builder
+ * has locked (the view, a table, their schema), and if so cancel the builder, which is
+ * started again later.  One that does nothing but wait (for a lock, or
  * asleep) while the query runs takes the place of others: after some seconds it is
  * cancelled, and the view has failed.
  * A view that reads other views is filled by the worker in a batch, and where its
@@ -53,7 +54,6 @@
 #include "server/worker_internal.h"
 #include "storage/proc.h"
 #include "storage/procarray.h"
-#include "utils/guc.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -191,7 +191,8 @@ look_after_builder(WorkerView *view)
 		derive_worker_hold_back(view, psprintf("a function that it calls, which waits (%s)",
 											   pgstat_get_wait_event(proc->wait_event_info)), 0);
 	}
-	else if (!derive_someone_waits(list_make1_oid(view->relid)))
+	else if (!derive_someone_waits_for(pid, AccessExclusiveLock) &&
+			 !derive_holder_waits_for(pid, view->relid, AccessExclusiveLock, false))
 		return;
 	kill(pid, SIGINT);
 	view->cancelled_at = now;
@@ -293,8 +294,9 @@ renew_guarded(void *arg)
 {
 	Renewal    *renewal = arg;
 	Oid			busy;
+	LOCKMODE	mode;
 
-	renewal->done = derive_renew_view(renewal->view->relid, &busy);
+	renewal->done = derive_renew_view(renewal->view->relid, &busy, &mode);
 }
 
 /*
@@ -306,13 +308,10 @@ tend_internal(WorkerView *view)
 {
 	Renewal		renewal = {view, false};
 	ErrorData  *edata;
-	char		timeout[32];
 
 	derive_background_begin();
 	MemoryContextSwitchTo(derive_worker.batch_cxt);
-	snprintf(timeout, sizeof(timeout), "%d", derive_lock_timeout);
-	(void) set_config_option("lock_timeout", timeout, PGC_SUSET, PGC_S_SESSION,
-							 GUC_ACTION_LOCAL, true, 0, false);
+	derive_background_limit_lock_waits(derive_lock_timeout);
 	edata = derive_guarded(renew_guarded, &renewal);
 	if (edata != NULL && !derive_error_is_transient(edata->sqlerrcode))
 	{

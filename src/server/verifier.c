@@ -570,7 +570,7 @@ derive_verifier_look_after(DeriveDatabase *db, const DeriveRequest *request)
 		!TimestampDifferenceExceeds(interrupted_at, GetCurrentTimestamp(), STUCK_MS))
 		return;
 	give_way = interrupted_at == 0;
-	if (give_way && !(request->status == DERIVE_REQUEST_RUNNING && derive_someone_waits_for(pid)))
+	if (give_way && !(request->status == DERIVE_REQUEST_RUNNING && derive_someone_waits_for(pid, NoLock)))
 		return;
 
 	/* Only if all is as it was. */

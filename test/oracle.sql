@@ -4,8 +4,11 @@ CREATE FUNCTION has_equality(type oid) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
 	EXECUTE format('SELECT NULL::%1$s EXCEPT ALL SELECT NULL::%1$s', format_type(type, NULL));
 	RETURN true;
-EXCEPTION WHEN undefined_function THEN
-	RETURN false;
+EXCEPTION
+	WHEN undefined_function THEN
+		RETURN false;
+	WHEN not_null_violation THEN
+		RETURN true;	-- a domain
 END $$;
 CREATE FUNCTION rows_that_differ(view regclass) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE

@@ -4,7 +4,8 @@
  *	  Views that have failed, and when they are tried again.
  *
  * The query of a view can fail: by a division by zero, a cast, a sub-query that has two
- * rows, a function that raises an error.  The view then stands still with the message, and
+ * rows, a function that raises an error, or that has become VOLATILE so that the query is
+ * not even compiled.  The view then stands still with the message, and
  * the cause is mostly a row, which somebody mends.  So it is tried again, if what it
  * contains follows from the rows that there are; the row of the registry says so
  * (DeriveViewRow.retry).  What only people can end is not tried: a right that was taken

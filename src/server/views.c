@@ -32,6 +32,7 @@
 #include "base/registry.h"
 #include "catalog/pg_class.h"
 #include "delta/stream.h"
+#include "derive/definition.h"
 #include "materialize/program.h"
 #include "miscadmin.h"
 #include "server/background.h"
@@ -192,6 +193,33 @@ load_program_guarded(void *arg)
 	MemoryContextSwitchTo(oldcontext);
 }
 
+typedef struct Kind
+{
+	Oid			view;
+	bool		is_select;
+} Kind;
+
+static void
+ask_kind(void *arg)
+{
+	Kind	   *kind = arg;
+
+	kind->is_select = strcmp(derive_definition_of_view(kind->view)->derivation, DERIVE_SELECT_NAME) == 0;
+}
+
+/*
+ * The view cannot be compiled.  May that change, and be tried until it does?  A function has
+ * become VOLATILE, say, or a type has lost its operator.  What a derivation in C says, it
+ * says for good.
+ */
+static bool
+may_be_compiled_later(WorkerView *view, const ErrorData *edata)
+{
+	Kind		kind = {view->relid, false};
+
+	return derive_error_may_pass(edata->sqlerrcode) && derive_guarded(ask_kind, &kind) == NULL && kind.is_select;
+}
+
 /* The view itself and its internal tables; what it reads is known from its program, if it has one. */
 static List *
 relations_of(WorkerView *view)
@@ -268,7 +296,7 @@ load_program(WorkerView *view)
 	if (view->row->state == DERIVE_VIEW_FAILED && view->row->error != NULL &&
 		strcmp(view->row->error, derive_error_text(edata)) == 0)
 		unload_program(view);
-	else if (derive_worker_fail_view(view, derive_error_text(edata), edata, false))
+	else if (derive_worker_fail_view(view, derive_error_text(edata), edata, may_be_compiled_later(view, edata)))
 		unload_program(view);
 	else
 		load_later(view);

@@ -582,8 +582,8 @@ any_repair(void)
 }
 
 /* Once a second: does the process, whoever has started it, stand in somebody's way? */
-static void
-look_after(void)
+void
+derive_worker_look_after_lane(void)
 {
 	static TimestampTz looked_at = 0;
 	static TimestampTz cancelled_at = 0;
@@ -621,7 +621,6 @@ derive_worker_tend_lane(void)
 	}
 	if (!is_needed())
 		return;
-	look_after();
 	derive_assistant_tend(DERIVE_SLOW_LANE, derive_worker.db);
 }
 

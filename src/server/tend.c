@@ -198,6 +198,29 @@ look_after_builder(WorkerView *view)
 	view->cancelled_at = now;
 }
 
+bool
+derive_worker_look_after(void)
+{
+	bool		any;
+	ListCell   *lc;
+
+	LWLockAcquire(derive_shared()->lock, LW_SHARED);
+	any = derive_worker.db->assistants[DERIVE_SLOW_LANE].pid != 0;
+	LWLockRelease(derive_shared()->lock);
+	if (any)
+		derive_worker_look_after_lane();
+	foreach(lc, derive_worker.views)
+	{
+		WorkerView *view = lfirst(lc);
+
+		if (view->builder == NULL)
+			continue;
+		look_after_builder(view);
+		any = true;
+	}
+	return any;
+}
+
 /* What became of the view's builder? */
 static void
 tend_builder(WorkerView *view)
@@ -356,10 +379,7 @@ derive_worker_tend_builds(void)
 		if (view->builder != NULL)
 			tend_builder(view);
 		if (view->builder != NULL)
-		{
-			look_after_builder(view);
 			running++;
-		}
 	}
 
 	foreach(lc, derive_worker.views)

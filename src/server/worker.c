@@ -89,6 +89,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#define LOOK_MS				1000	/* after others, while we wait for a lock */
 #define IDLE_MS				10000	/* the WAL of other databases grows too */
 #define FIRST_BACKOFF_MS	100
 #define LAST_BACKOFF_MS		10000
@@ -318,6 +319,7 @@ main_loop(void)
 		PG_TRY();
 		{
 			MemoryContextSwitchTo(derive_worker.batch_cxt);
+			(void) derive_worker_look_after();
 			derive_worker_mark_repairs();
 			if (derive_worker.reload_at != 0 && GetCurrentTimestamp() >= derive_worker.reload_at)
 				derive_worker.reload = true;
@@ -698,6 +700,31 @@ idle(void)
  */
 
 /*
+ * Who has locked our tables (DROP EXTENSION) may be waiting for a builder, which only we
+ * can make give way.  So we look after that, and wait again.
+ */
+static void
+wait_for_registry(Oid busy)
+{
+	int			ms = derive_worker_lock_wait_ms();
+
+	if (derive_worker_look_after())
+		ms = ms == 0 ? LOOK_MS : Min(ms, LOOK_MS);
+	PG_TRY();
+	{
+		derive_lock_wait(busy, RowExclusiveLock, &derive_worker.db->point.blocked_on, ms);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata = derive_background_catch(derive_worker.batch_cxt);
+
+		if (edata->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
+			ReThrowError(edata);
+	}
+	PG_END_TRY();
+}
+
+/*
  * Take the locks of the batch.  Those of our own catalog it cannot do without: if
  * one is not free, end the transaction, wait for it, and return false.
  */
@@ -720,8 +747,7 @@ lock_everything(void)
 		derive_background_abort();
 		MemoryContextSwitchTo(derive_worker.batch_cxt);
 		derive_worker_set_activity(DERIVE_LOCKING);
-		derive_lock_wait(busy, RowExclusiveLock, &derive_worker.db->point.blocked_on,
-						 derive_worker_lock_wait_ms());
+		wait_for_registry(busy);
 		return false;
 	}
 	if (!derive_worker_lock_views())

@@ -546,6 +546,9 @@ extern void derive_worker_lane_committed(void);
 
 /* Between batches: start the lane's process, and see what it has done. */
 extern void derive_worker_tend_lane(void);
+
+/* Make its process give way, if it must. */
+extern void derive_worker_look_after_lane(void);
 extern long derive_worker_lane_timeout(long timeout);
 
 
@@ -641,6 +644,12 @@ extern void derive_worker_restore_identities(void);
 /* Log that there is a worker, now that it is known to have something to do. */
 extern void derive_worker_announce(void);
 extern void derive_worker_tend_builds(void);
+
+/*
+ * Make the processes of ours that compute give way to who waits for their locks.  Takes no
+ * lock itself; about once a second.  Are there any?
+ */
+extern bool derive_worker_look_after(void);
 extern void derive_worker_tend_verifier(void);
 
 /* Must the stream keep what the view may have to catch up with? */

@@ -59,6 +59,7 @@
 #include "storage/lockdefs.h"
 #include "utils/array.h"
 #include "utils/relcache.h"
+#include "utils/snapshot.h"
 #include "utils/timestamp.h"
 
 /*

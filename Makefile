@@ -40,6 +40,7 @@ OBJS = \
 	src/base/usercode.o \
 	src/base/wait_event.o \
 	src/base/waiting.o \
+	src/capture/branch.o \
 	src/capture/caches.o \
 	src/capture/decoder.o \
 	src/capture/hold.o \
@@ -47,6 +48,7 @@ OBJS = \
 	src/capture/json_text.o \
 	src/capture/lives.o \
 	src/capture/output_plugin.o \
+	src/capture/standbys.o \
 	src/compile/carve.o \
 	src/compile/check.o \
 	src/compile/conversion.o \

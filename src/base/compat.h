@@ -33,6 +33,7 @@
 #include "replication/message.h"
 #include "replication/reorderbuffer.h"
 #include "replication/slot.h"
+#include "replication/walsender_private.h"
 #include "rewrite/rewriteHandler.h"
 #include "rewrite/rewriteManip.h"
 #include "storage/lock.h"
@@ -186,14 +187,39 @@ derive_slot_acquire(const char *name, bool nowait)
 #endif
 }
 
-/* 17: ReplicationSlotCreate() was given failover and synced. */
+/*
+ * 17: ReplicationSlotCreate() was given failover and synced (commits c393308b6 and
+ * ddd5f4f54): standbys that synchronize slots have a copy of ours.
+ */
 static inline void
 derive_slot_create_ephemeral(const char *name)
 {
 #if PG_VERSION_NUM >= 170000
-	ReplicationSlotCreate(name, true, RS_EPHEMERAL, false, false, false);
+	ReplicationSlotCreate(name, true, RS_EPHEMERAL, false, true, false);
 #else
 	ReplicationSlotCreate(name, true, RS_EPHEMERAL, false);
+#endif
+}
+
+/* Is it the copy of a slot of the primary, or was it one before a promotion (same commits)? */
+static inline bool
+derive_slot_is_synced(const ReplicationSlotPersistentData *data)
+{
+#if PG_VERSION_NUM >= 170000
+	return data->synced;
+#else
+	return false;
+#endif
+}
+
+/* Does the process send to a standby that may have copies of slots (same commits)? */
+static inline bool
+derive_compat_sends_to_copies(const WalSnd *sender)
+{
+#if PG_VERSION_NUM >= 170000
+	return sender->kind == REPLICATION_KIND_PHYSICAL;
+#else
+	return false;
 #endif
 }
 

@@ -29,6 +29,10 @@
  *		advance()			newest durable?		confirm it, both are done
  *							waiting durable?	confirm it, waiting := newest
  *
+ * A copy of the slot on a standby must not be ahead of what the tables there say
+ * either.  So durable means there, too (standbys.c), for as long as a standby that is
+ * slow can be waited for: the worst that comes of it is that views are computed anew.
+ *
  * The server writes the slot to disk only when restart_lsn or catalog_xmin
  * move, for which it needs a running-xacts record: every 15 seconds or at a
  * checkpoint.  So a confirmation normally costs no fsync.
@@ -53,21 +57,30 @@
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
+#include "utils/timestamp.h"
 #include "utils/varlena.h"
 
 #include "base/compat.h"
 #include "base/debug_point.h"
 #include "base/gucs.h"
+#include "capture/branch.h"
 #include "capture/caches.h"
 #include "capture/decoder.h"
 #include "capture/decoder_internal.h"
 #include "capture/lives.h"
+#include "capture/standbys.h"
+
+#define NO_COPY "the server was promoted or restored, and no replication slot came with it"
+
+/* For so long a confirmation waits for standbys. */
+#define STANDBY_PATIENCE_MS		10000
 
 /* A confirmation, and the WAL that must be on disk before it is given. */
 typedef struct Confirmation
 {
 	XLogRecPtr	lsn;
 	XLogRecPtr	after;
+	TimestampTz since;			/* 0: need not be on the disks of standbys */
 } Confirmation;
 
 struct DeriveDecoder
@@ -210,12 +223,12 @@ derive_slot_drop(const char *name)
 }
 
 DeriveSlotState
-derive_slot_state(const char *name, const char **why)
+derive_slot_state(const char *name, XLogRecPtr stored, const char **why)
 {
 	ReplicationSlotPersistentData data;
 	bool		active;
 
-	*why = "the replication slot does not exist";
+	*why = derive_log_has_branched(stored) ? NO_COPY : "the replication slot does not exist";
 	if (!read_slot(name, &data, &active))
 		return DERIVE_SLOT_MISSING;
 	if (!is_ours(&data))
@@ -229,6 +242,10 @@ derive_slot_state(const char *name, const char **why)
 		return DERIVE_SLOT_LOST;
 	if (!active && GetWALAvailability(data.restart_lsn) == WALAVAIL_REMOVED)
 		return DERIVE_SLOT_LOST;
+	*why = NO_COPY;
+	if (!derive_slot_is_synced(&data) &&
+		(derive_log_has_branched(stored) || derive_log_has_branched(data.confirmed_flush)))
+		return DERIVE_SLOT_LEFT_BEHIND;
 	return DERIVE_SLOT_USABLE;
 }
 
@@ -537,20 +554,25 @@ give_confirmation(XLogRecPtr lsn)
 	ReplicationSlotMarkDirty();
 }
 
+static bool
+is_durable(const Confirmation *confirmation)
+{
+	return confirmation->after <= GetFlushRecPtr(NULL) &&
+		(derive_standbys_have(confirmation->after) ||
+		 TimestampDifferenceExceeds(confirmation->since, GetCurrentTimestamp(), STANDBY_PATIENCE_MS));
+}
+
 static void
 advance_confirmation(DeriveDecoder *decoder)
 {
-	XLogRecPtr	durable;
-
 	if (XLogRecPtrIsInvalid(decoder->waiting.lsn))
 		return;
-	durable = GetFlushRecPtr(NULL);
-	if (decoder->newest.after <= durable)
+	if (is_durable(&decoder->newest))
 	{
 		give_confirmation(decoder->newest.lsn);
 		decoder->waiting.lsn = InvalidXLogRecPtr;
 	}
-	else if (decoder->waiting.after <= durable)
+	else if (is_durable(&decoder->waiting))
 	{
 		give_confirmation(decoder->waiting.lsn);
 		decoder->waiting = decoder->newest;
@@ -558,17 +580,27 @@ advance_confirmation(DeriveDecoder *decoder)
 }
 
 void
-derive_decoder_confirm(DeriveDecoder *decoder, XLogRecPtr lsn)
+derive_decoder_confirm(DeriveDecoder *decoder, XLogRecPtr lsn, bool at_once)
 {
 	if (lsn > decoder->newest.lsn &&
 		lsn > MyReplicationSlot->data.confirmed_flush)
 	{
 		decoder->newest.lsn = lsn;
 		decoder->newest.after = XactLastCommitEnd;
+		decoder->newest.since = GetCurrentTimestamp();
 		if (XLogRecPtrIsInvalid(decoder->waiting.lsn))
 			decoder->waiting = decoder->newest;
 	}
+	if (at_once)
+		decoder->newest.since = 0;
 	advance_confirmation(decoder);
+}
+
+bool
+derive_decoder_is_confirming(DeriveDecoder *decoder)
+{
+	advance_confirmation(decoder);
+	return !XLogRecPtrIsInvalid(decoder->waiting.lsn);
 }
 
 bool

@@ -8,7 +8,7 @@
  *
  *	derive_slot_create(name)		create the permanent logical slot (plugin pg_derive)
  *	derive_slot_drop(name)			drop it, if it exists and is not somebody else's
- *	derive_slot_state(name)			usable, missing or lost
+ *	derive_slot_state(name, stored)	usable, missing, lost or left behind
  *	derive_decoder_open(name, sink)	acquire the slot; MUST run inside a transaction
  *	derive_decoder_run(d, upto)		decode up to an LSN, calling the sink
  *	derive_decoder_confirm(d, lsn)	what lies before lsn is never needed again
@@ -112,7 +112,8 @@ typedef enum DeriveSlotState
 {
 	DERIVE_SLOT_USABLE,
 	DERIVE_SLOT_MISSING,
-	DERIVE_SLOT_LOST			/* invalidated, or its WAL is gone */
+	DERIVE_SLOT_LOST,			/* invalidated, or its WAL is gone */
+	DERIVE_SLOT_LEFT_BEHIND		/* from before a promotion, see branch.c */
 } DeriveSlotState;
 
 /*
@@ -130,8 +131,11 @@ extern bool derive_plugin_is_allowed(void);
 
 extern void derive_slot_drop(const char *name);
 
-/* *why: why it cannot be used, for people, if it cannot. */
-extern DeriveSlotState derive_slot_state(const char *name, const char **why);
+/*
+ * stored: up to where its changes were taken, or invalid.  *why: why it cannot be used, for
+ * people, if it cannot.
+ */
+extern DeriveSlotState derive_slot_state(const char *name, XLogRecPtr stored, const char **why);
 
 extern DeriveDecoder *derive_decoder_open(const char *slotname, const DeriveSink *sink);
 
@@ -162,9 +166,13 @@ extern XLogRecPtr derive_decoder_end_of_wal(void);
  * Transactions whose commit record starts before lsn will not be delivered
  * again; WAL and catalog rows that only they need may go.  Call it after the
  * transaction that stored their effects has committed: the confirmation takes
- * effect once that commit is on disk, also with synchronous_commit = off.
+ * effect once that commit is on disk, also with synchronous_commit = off, and, but for
+ * at_once, standbys that may have a copy of the slot have it (standbys.h).
  */
-extern void derive_decoder_confirm(DeriveDecoder *decoder, XLogRecPtr lsn);
+extern void derive_decoder_confirm(DeriveDecoder *decoder, XLogRecPtr lsn, bool at_once);
+
+/* Is a confirmation still to take effect?  One that can, does. */
+extern bool derive_decoder_is_confirming(DeriveDecoder *decoder);
 
 /* Would confirming lsn let go of a segment of WAL? */
 extern bool derive_decoder_would_release(DeriveDecoder *decoder, XLogRecPtr lsn);

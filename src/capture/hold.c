@@ -171,15 +171,18 @@ derive_hold_unattended(void)
 		ReplicationSlot *slot = &ReplicationSlotCtl->replication_slots[i];
 		DeriveUnattendedHold hold;
 
+		bool		unattended;
+
 		if (!slot->in_use)
 			continue;
 		SpinLockAcquire(&slot->mutex);
+		unattended = slot->active_pid == 0 && strcmp(NameStr(slot->data.plugin), DERIVE_PLUGIN_NAME) == 0;
 		hold.slot = slot->data.name;
 		hold.dboid = slot->data.database;
-		hold.xmin = slot->active_pid == 0 && strcmp(NameStr(slot->data.plugin), DERIVE_PLUGIN_NAME) == 0 &&
-			!derive_slot_is_invalidated(&slot->data) ? slot->data.xmin : InvalidTransactionId;
+		hold.xmin = derive_slot_is_invalidated(&slot->data) ? InvalidTransactionId : slot->data.xmin;
+		hold.synced = derive_slot_is_synced(&slot->data);
 		SpinLockRelease(&slot->mutex);
-		if (TransactionIdIsValid(hold.xmin))
+		if (unattended)
 		{
 			DeriveUnattendedHold *copy = palloc(sizeof(DeriveUnattendedHold));
 

@@ -55,15 +55,16 @@ extern void derive_hold_move(TransactionId xmin, bool file_first);
 extern void derive_hold_end(void);
 
 /*
- * For a process without a slot: what slots hold that nobody has acquired, of all
- * databases, in CurrentMemoryContext; and let one of them go.  ERROR
+ * For a process without a slot: slots of our plugin that nobody has acquired, of all
+ * databases, in CurrentMemoryContext; and let go what one of them holds.  ERROR
  * (object_in_use) if somebody has acquired it since.
  */
 typedef struct DeriveUnattendedHold
 {
 	NameData	slot;
 	Oid			dboid;
-	TransactionId xmin;
+	TransactionId xmin;			/* invalid: it holds nothing */
+	bool		synced;			/* it is a copy of a primary's slot */
 } DeriveUnattendedHold;
 
 extern List *derive_hold_unattended(void);	/* of DeriveUnattendedHold * */

@@ -20,6 +20,9 @@
  * Databases that find no place are probed as soon as there is one.  What slots keep
  * that have no worker, unattended.c sees to, and what they keep of the log, log_limit.c.
  *
+ * On a standby there are no workers, and the launcher only tidies up (unattended.c), and waits
+ * for the end of recovery.
+ *
  * The worker clears "wanted" before its last look at the registry, and a
  * session sets it after its commit, so a view is never overlooked.
  *
@@ -61,6 +64,9 @@
 #define FIRST_DELAY_MS	1000
 #define LAST_DELAY_MS	30000
 
+/* Is the server still a standby? */
+#define LOOK_MS			500
+
 /* A worker that lived this long did not fail at its start. */
 #define HEALTHY_MS		60000
 
@@ -97,9 +103,32 @@ derive_launcher_register(void)
 	snprintf(worker.bgw_library_name, BGW_MAXLEN, "pg_derive");
 	snprintf(worker.bgw_function_name, BGW_MAXLEN, "derive_launcher_main");
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_start_time = BgWorkerStart_ConsistentState;
 	worker.bgw_restart_time = 5;
 	RegisterBackgroundWorker(&worker);
+}
+
+static void
+reload_config(void)
+{
+	if (!ConfigReloadPending)
+		return;
+	ConfigReloadPending = false;
+	ProcessConfigFile(PGC_SIGHUP);
+}
+
+static void
+wait_for_promotion(void)
+{
+	while (RecoveryInProgress())
+	{
+		derive_unattended_on_standby();
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 LOOK_MS, derive_wait_event(DERIVE_WAIT_LAUNCHER_IDLE));
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		reload_config();
+	}
 }
 
 /* Of two times to wait, of which -1 is for ever. */
@@ -118,6 +147,7 @@ derive_launcher_main(Datum arg)
 	derive_background_init();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	pgstat_report_appname("pg_derive launcher");
+	wait_for_promotion();
 	derive_lives_mark();
 
 	if (wal_level < WAL_LEVEL_LOGICAL)
@@ -141,11 +171,7 @@ derive_launcher_main(Datum arg)
 
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
-		if (ConfigReloadPending)
-		{
-			ConfigReloadPending = false;
-			ProcessConfigFile(PGC_SIGHUP);
-		}
+		reload_config();
 
 		if (wal_level >= WAL_LEVEL_LOGICAL)
 		{

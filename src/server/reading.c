@@ -33,6 +33,10 @@
  * After the last changes, a few more positions are stored as soon as they let go
  * of WAL: the server finds out in steps what the slot can do without.
  *
+ * Not quite to rest while there are standbys that may copy the slot (capture/standbys.c).
+ * They wait for it to come to where they were when they began.  So when one has connected, positions
+ * are stored after a record that lets the slot move, more and more rarely.
+ *
  * Lives.  An ERROR while decoding leaves decoder and stream unusable; both are
  * thrown away and made anew, which is a new life of the worker, with a new
  * epoch.  Views that a builder filled for an earlier life have lost their
@@ -41,6 +45,18 @@
  * A slot that is gone, was invalidated, or cannot be decoded is made anew as well.
  * Then, too, all views are computed afresh, since nobody can say what they have
  * missed (setbacks.c).
+ *
+ * Promotion.  The new primary has our tables, and the log with them: the stored position, and all
+ * transactions that it covers.  So it goes on with a slot that delivers what comes after it, whether
+ * that is at the position, as a copy of the old primary's slot, or delivers more.  A slot
+ * of another kind is no use, see capture/branch.c.  The same for a server that was restored to a
+ * point in time.  Old row versions were not held from the end of recovery until now.
+ *
+ *		the tables say			slot						views
+ *		position of now			any						as after a crash
+ *		of an earlier timeline	copy, at or behind it	go on; those that need old rows, anew
+ *								copy, ahead of it		anew: it came before the position did
+ *								none, or left behind	anew
  *
  *-------------------------------------------------------------------------
  */
@@ -53,7 +69,9 @@
 #include "base/lock_waiters.h"
 #include "base/position.h"
 #include "base/registry.h"
+#include "capture/branch.h"
 #include "capture/decoder.h"
+#include "capture/standbys.h"
 #include "delta/stream.h"
 #include "miscadmin.h"
 #include "notify/wait.h"
@@ -63,6 +81,7 @@
 #include "server/worker_internal.h"
 #include "storage/lmgr.h"
 #include "storage/sinval.h"
+#include "storage/standby.h"
 
 /*
  * A batch without changes stores its position after as much has been read, if
@@ -72,6 +91,10 @@
 #define STORE_AFTER_MS			10000
 #define STORE_AFTER_SEGMENTS	8
 #define STORES_TO_RELEASE		3
+
+/* For standbys: the time from one stored position to the next, which doubles. */
+#define FIRST_BEAT_MS			1000
+#define LAST_BEAT_MS			(60 * 60 * 1000)
 
 /*
  * Before this LSN the log cannot be had: every view that was filled and that lacks
@@ -123,26 +146,51 @@ any_view_ready(void)
 	return false;
 }
 
+static void
+report_skipped(XLogRecPtr start)
+{
+	StartTransactionCommand();
+	derive_worker_report_skipped(start);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(derive_worker.batch_cxt);
+}
+
 /*
  * Has somebody else read from the slot?  See the head of the file.  The slot is
  * ours now, so nobody can do it after this.
  */
 static void
-check_slot_untouched(XLogRecPtr stored)
+check_slot_untouched(XLogRecPtr stored, bool branched)
 {
 	XLogRecPtr	confirmed = derive_decoder_confirmed(derive_worker.decoder);
 	XLogRecPtr	needed = still_needed(stored);
 
-	if (confirmed <= needed || !any_view_ready())
+	if (!any_view_ready())
 		return;
+	if (confirmed <= needed)
+	{
+		if (branched)
+			ereport(LOG,
+					(errmsg("maintained views of database \"%s\" go on with replication slot \"%s\" after the promotion of the server",
+							derive_worker.dbname, derive_worker.slot),
+					 errdetail("The slot is at %X/%X, the views contain what committed before %X/%X.",
+							   LSN_FORMAT_ARGS(confirmed), LSN_FORMAT_ARGS(needed))));
+		return;
+	}
 	ereport(WARNING,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 branched ?
+			 errmsg("replication slot \"%s\" was synchronized further than the maintained views of database \"%s\" were replicated, they are computed anew",
+					derive_worker.slot, derive_worker.dbname) :
 			 errmsg("somebody else has read from replication slot \"%s\", maintained views of database \"%s\" are computed anew",
 					derive_worker.slot, derive_worker.dbname),
 			 errdetail("The slot is at %X/%X, but the views contain only what committed before %X/%X.",
 					   LSN_FORMAT_ARGS(confirmed), LSN_FORMAT_ARGS(needed)),
-			 errhint("Create a slot of your own to read changes from.")));
-	mark_for_rebuild(stored, confirmed, "somebody else has read from the replication slot");
+			 branched ? 0 : errhint("Create a slot of your own to read changes from.")));
+	report_skipped(confirmed);
+	mark_for_rebuild(stored, confirmed,
+					 branched ? "the replication slot was synchronized further than the views were replicated" :
+					 "somebody else has read from the replication slot");
 }
 
 void
@@ -189,6 +237,7 @@ derive_worker_open_capture(void)
 	DeriveSlotState state;
 	const char *why;
 	bool		fresh = false;
+	bool		branched;
 	XLogRecPtr	lsn = InvalidXLogRecPtr;
 	DerivePosition *stored;
 	DerivePosition *held_since = NULL;
@@ -196,7 +245,9 @@ derive_worker_open_capture(void)
 	derive_worker.phase = PHASE_CAPTURE;
 
 	StartTransactionCommand();
-	state = derive_slot_state(derive_worker.slot, &why);
+	(void) derive_registry_position(&lsn, NULL);
+	branched = derive_log_has_branched(lsn);
+	state = derive_slot_state(derive_worker.slot, lsn, &why);
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(derive_worker.batch_cxt);
 
@@ -228,10 +279,7 @@ derive_worker_open_capture(void)
 		derive_blocked_clear(&derive_worker.db->point.blocked_on);
 		CommitTransactionCommand();
 		MemoryContextSwitchTo(derive_worker.batch_cxt);
-		StartTransactionCommand();
-		derive_worker_report_skipped(start);
-		CommitTransactionCommand();
-		MemoryContextSwitchTo(derive_worker.batch_cxt);
+		report_skipped(start);
 		if (derive_worker.undecodable)
 			pfree(derive_worker.undecodable);
 		derive_worker.undecodable = NULL;
@@ -254,7 +302,10 @@ derive_worker_open_capture(void)
 	derive_decoder_on_progress(derive_worker.decoder, derive_crash_guard_note_reading);
 	derive_stream_show(derive_worker.stream, &derive_worker.db->behind_since);
 	MemoryContextSwitchTo(derive_worker.batch_cxt);
+	lsn = InvalidXLogRecPtr;
 	stored = fresh ? NULL : derive_registry_position(&lsn, &held_since);
+	if (branched)
+		held_since = NULL;
 	MemoryContextSwitchTo(derive_worker.cxt);
 	if (derive_worker.position == NULL || fresh)
 		derive_worker.position = derive_position_copy(stored);
@@ -263,7 +314,7 @@ derive_worker_open_capture(void)
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(derive_worker.batch_cxt);
 	if (!fresh)
-		check_slot_untouched(lsn);
+		check_slot_untouched(lsn, branched);
 
 	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
 	derive_worker.db->epoch = derive_worker.epoch;
@@ -283,6 +334,8 @@ derive_worker_open_capture(void)
 	derive_worker.stored_at = GetCurrentTimestamp();
 	derive_worker.stored_bytes = 0;
 	derive_worker.stores_left = STORES_TO_RELEASE;
+	derive_worker.standbys = 0;
+	derive_worker.beating = false;
 
 	/* The slot may not have heard of it; nor need it be on disk yet. */
 	derive_worker.confirm_lsn = still_needed(lsn);
@@ -349,6 +402,35 @@ bytes_since_stored(void)
 	return derive_decoder_bytes_read(derive_worker.decoder) - derive_worker.stored_bytes;
 }
 
+/*
+ * The slot's catalog_xmin moves to the oldest transaction that a record of the running ones
+ * names, once a position after it is confirmed.  The server writes none while it is idle.  Two or
+ * three are needed, since the slot first moves to what it has seen before.
+ */
+long
+derive_worker_beat(long timeout)
+{
+	uint64		standbys = derive_standbys_connected();
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (standbys != derive_worker.standbys)
+	{
+		derive_worker.standbys = standbys;
+		derive_worker.beat_ms = FIRST_BEAT_MS;
+		derive_worker.beat_at = now;
+	}
+	if (standbys == 0)
+		return timeout;
+	if (now >= derive_worker.beat_at)
+	{
+		derive_worker.beat_at = TimestampTzPlusMilliseconds(now, derive_worker.beat_ms);
+		derive_worker.beat_ms = Min(2 * derive_worker.beat_ms, LAST_BEAT_MS);
+		derive_worker.beating = true;
+		(void) LogStandbySnapshot();
+	}
+	return Min(timeout, TimestampDifferenceMilliseconds(now, derive_worker.beat_at) + 1);
+}
+
 /* For a new slot, which has no stored LSN, at once. */
 bool
 derive_worker_position_is_due(XLogRecPtr covered)
@@ -358,7 +440,7 @@ derive_worker_position_is_due(XLogRecPtr covered)
 
 	if (covered <= stored)
 		return false;
-	if (derive_worker.finishing || derive_worker_hold_is_due())
+	if (derive_worker.finishing || derive_worker.beating || derive_worker_hold_is_due())
 		return true;
 	if (covered - stored >= STORE_AFTER_SEGMENTS * (uint64) wal_segment_size)
 		return true;
@@ -393,16 +475,23 @@ derive_worker_confirm_durable(void)
 	if (derive_worker.confirm_lsn == InvalidXLogRecPtr ||
 		GetFlushRecPtr(NULL) < derive_worker.confirm_after)
 		return;
-	derive_decoder_confirm(derive_worker.decoder, derive_worker.confirm_lsn);
+	derive_decoder_confirm(derive_worker.decoder, derive_worker.confirm_lsn, false);
 	derive_worker_move_hold();
 	derive_worker.confirm_lsn = InvalidXLogRecPtr;
+}
+
+bool
+derive_worker_is_confirming(void)
+{
+	derive_worker_confirm_durable();
+	return !XLogRecPtrIsInvalid(derive_worker.confirm_lsn) || derive_decoder_is_confirming(derive_worker.decoder);
 }
 
 void
 derive_worker_confirm_stored(void)
 {
 	XLogFlush(Max(derive_worker.confirm_after, XactLastCommitEnd));
-	derive_decoder_confirm(derive_worker.decoder, still_needed(derive_worker.stored_lsn));
+	derive_decoder_confirm(derive_worker.decoder, still_needed(derive_worker.stored_lsn), true);
 	derive_worker_move_hold();
 	derive_worker.confirm_lsn = InvalidXLogRecPtr;
 }

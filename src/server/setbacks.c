@@ -8,8 +8,8 @@
  * same place again and again (say, because the database was moved to another
  * tablespace before it was read).  Then a new slot is made, if need be, and all
  * views are computed anew (reading.c).  Until a view has been, derive.views tells
- * why.  What is in the log only, events of topics, is lost; the server log says
- * which part of the log was not read.
+ * why.  What is in the log only, events of topics and versions of rows, is lost; the
+ * server log says which part of the log was not read, and who would have kept something of it.
  *
  * The worker crashes (crash_guard.c) before its first batch is done:
  *
@@ -60,32 +60,63 @@
  * ----------------------------------------------------------------
  */
 
-void
-derive_worker_report_skipped(XLogRecPtr start)
+/* Derivations that keep what only the log has, and what becomes of it if that is not read. */
+static const struct
 {
-	StringInfoData topics;
-	XLogRecPtr	stored = InvalidXLogRecPtr;
+	const char *derivation;
+	const char *loss;
+}			keepers[] =
+
+{
+	{"history", "Versions of rows that began and ended there are not in the histories: %s."},
+	{"topic", "Events of topics that were committed there are lost: %s."},
+};
+
+/* Names of the views by a derivation that have taken something from the log. */
+static char *
+views_by(const char *derivation)
+{
+	StringInfoData names;
 	ListCell   *lc;
 
-	(void) derive_registry_position(&stored, NULL);
-	if (XLogRecPtrIsInvalid(stored) || start <= stored)
-		return;
-	initStringInfo(&topics);
+	initStringInfo(&names);
 	foreach(lc, derive_registry_all())
 	{
 		DeriveViewRow *row = lfirst(lc);
 
-		/* one that is being built has never taken events */
 		if (row->state != DERIVE_VIEW_BUILDING && get_rel_name(row->relid) != NULL &&
-			strcmp(derive_definition_of_view(row->relid)->derivation, "topic") == 0)
-			appendStringInfo(&topics, "%s\"%s\"", topics.len > 0 ? ", " : "", get_rel_name(row->relid));
+			strcmp(derive_definition_of_view(row->relid)->derivation, derivation) == 0)
+			appendStringInfo(&names, "%s\"%s\"", names.len > 0 ? ", " : "", get_rel_name(row->relid));
 	}
-	ereport(topics.len > 0 ? WARNING : LOG,
+	return names.data;
+}
+
+void
+derive_worker_report_skipped(XLogRecPtr start)
+{
+	StringInfoData losses;
+	XLogRecPtr	stored = InvalidXLogRecPtr;
+
+	(void) derive_registry_position(&stored, NULL);
+	if (XLogRecPtrIsInvalid(stored) || start <= stored)
+		return;
+	initStringInfo(&losses);
+	for (int i = 0; i < lengthof(keepers); i++)
+	{
+		char	   *views = views_by(keepers[i].derivation);
+
+		if (views[0] != '\0')
+		{
+			appendStringInfoString(&losses, losses.len > 0 ? "\n" : "");
+			appendStringInfo(&losses, keepers[i].loss, views);
+		}
+	}
+	ereport(losses.len > 0 ? WARNING : LOG,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("the log from %X/%X to %X/%X (%llu bytes) was not read for database \"%s\"",
 					LSN_FORMAT_ARGS(stored), LSN_FORMAT_ARGS(start),
 					(unsigned long long) (start - stored), derive_worker.dbname),
-			 topics.len > 0 ? errdetail("Events of topics that were committed there are lost: %s.", topics.data) : 0));
+			 losses.len > 0 ? errdetail_internal("%s", losses.data) : 0));
 }
 
 void

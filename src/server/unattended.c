@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * unattended.c
- *	  Letting go of old row versions for workers that are not there.
+ *	  Slots of workers that are not there: what they hold is let go.
  *
  * A slot goes on holding old row versions, in the whole cluster, when its worker is
  * gone: no process is left for one, it is held away, it crashed, its database has no
@@ -18,6 +18,13 @@
  * A copy of a slot of ours that somebody made has a copy of the xmin, which nobody
  * moves.  It has no worker, and is let go as well.
  *
+ * A standby has no workers at all.  A slot of ours that it has all the same is one of the
+ * time when it was a primary, or came with a copy of the files.  It is good for nothing any more
+ * (capture/branch.c), but keeps the log here and, by hot_standby_feedback, old row versions and
+ * catalog rows on the primary; and 17 and later cannot copy the primary's slot under
+ * that name.  So it is dropped.  One that is such a copy belongs to the server; only the hold
+ * is ended that it may have from a time when it was used.
+ *
  * A process that has the slot and does nothing, since it was stopped by a signal,
  * say, is beyond help: nobody but the owner of a slot may change it.
  *
@@ -31,6 +38,8 @@
 #include "capture/hold.h"
 #include "commands/dbcommands.h"
 #include "miscadmin.h"
+#include "replication/slot.h"
+#include "server/background.h"
 #include "server/shmem.h"
 #include "server/unattended.h"
 #include "server/worker.h"
@@ -80,6 +89,8 @@ tend_slot(const DeriveUnattendedHold *hold)
 	long		ms = derive_hold_remaining(age, letting.since);
 	ErrorData  *edata;
 
+	if (!TransactionIdIsValid(hold->xmin))
+		return -1;
 	if (ms > 0)
 		return ms;
 	edata = derive_guarded(let_go, &letting);
@@ -90,6 +101,48 @@ tend_slot(const DeriveUnattendedHold *hold)
 			 errmsg("could not let go of the old row versions of replication slot \"%s\": %s",
 					NameStr(hold->slot), edata->message)));
 	return RETRY_MS;
+}
+
+static void
+tidy_up(void *arg)
+{
+	const DeriveUnattendedHold *slot = arg;
+
+	if (slot->synced)
+	{
+		derive_hold_end_unattended(NameStr(slot->slot));
+		return;
+	}
+	ReplicationSlotDrop(NameStr(slot->slot), true);
+	ereport(LOG,
+			(errmsg("dropped replication slot \"%s\", which is from before the server became a standby",
+					NameStr(slot->slot))));
+}
+
+void
+derive_unattended_on_standby(void)
+{
+	static TimestampTz logged = 0;
+	MemoryContext cxt = CurrentMemoryContext;
+	ListCell   *lc;
+
+	StartTransactionCommand();
+	foreach(lc, derive_hold_unattended())
+	{
+		DeriveUnattendedHold *slot = lfirst(lc);
+		ErrorData  *edata = NULL;
+
+		if (strcmp(NameStr(slot->slot), derive_slot_name(slot->dboid)) == 0 &&
+			(!slot->synced || TransactionIdIsValid(slot->xmin)))
+			edata = derive_guarded(tidy_up, slot);
+		if (edata != NULL && derive_background_log_again(&logged))
+			ereport(LOG,
+					(errcode(edata->sqlerrcode),
+					 errmsg("could not tidy up replication slot \"%s\" of a standby: %s",
+							NameStr(slot->slot), edata->message)));
+	}
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(cxt);
 }
 
 long

@@ -14,4 +14,10 @@
  */
 extern long derive_unattended_tend(void);
 
+/*
+ * The same on a standby, where workers never are: nothing is held, and slots go that are not
+ * copies of the primary's.  Raises no ERROR; to be called again and again.
+ */
+extern void derive_unattended_on_standby(void);
+
 #endif							/* DERIVE_UNATTENDED_H */

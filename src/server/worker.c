@@ -568,7 +568,7 @@ anything_to_do(void)
 {
 	if (derive_worker.decoder == NULL)
 		return false;
-	if (derive_worker.unfinished ||
+	if (derive_worker.unfinished || derive_worker.beating ||
 		pg_atomic_read_u64(&derive_worker.db->commits) != derive_worker.commits_seen)
 		return true;
 	if (derive_stream_has_pending(derive_worker.stream))
@@ -656,12 +656,9 @@ idle(void)
 		if (view->program != NULL && view->program->routine->expire != NULL && view->expire_at > now)
 			timeout = Min(timeout, TimestampDifferenceMilliseconds(now, view->expire_at) + 1);
 	}
-	if (derive_worker.confirm_lsn != InvalidXLogRecPtr)
-	{
-		derive_worker_confirm_durable();
-		if (derive_worker.confirm_lsn != InvalidXLogRecPtr)
-			timeout = Min(timeout, RETRY_MS);
-	}
+	if (derive_worker_is_confirming())
+		timeout = Min(timeout, RETRY_MS);
+	timeout = derive_worker_beat(timeout);
 
 	if (ms_to_tick() >= 0)
 		timeout = Min(timeout, ms_to_tick() + 1);
@@ -992,6 +989,7 @@ run_batch(void)
 	derive_worker_basis_checked();
 	derive_worker_lane_committed();
 	derive_worker.commits_seen = commits;
+	derive_worker.beating = false;
 	derive_worker_plan_next_try();
 	derive_worker.careful = false;
 	derive_worker.failures = 0;

@@ -217,6 +217,12 @@ typedef struct DeriveWorker
 	int			stores_left;	/* for letting go of WAL, while nothing
 								 * happens */
 
+	/* So that standbys can copy the slot, while nothing happens. */
+	uint64		standbys;		/* derive_standbys_connected() */
+	TimestampTz beat_at;		/* store the next position for them, ... */
+	int			beat_ms;		/* and the one after that so much later */
+	bool		beating;		/* it is to be stored now */
+
 	FullTransactionId stored_xmin;	/* of the position that is stored */
 	uint64		commits_stored; /* commits_seen of that batch */
 	TimestampTz hold_asked_at;	/* a batch ended to which it was due to store
@@ -293,8 +299,17 @@ extern TimestampTz derive_worker_lacking_since(void);
 extern bool derive_worker_position_is_due(XLogRecPtr covered);
 extern void derive_worker_position_stored(const DerivePosition *position, XLogRecPtr covered, bool due);
 
+/*
+ * While nothing happens: if it is time to let standbys copy the slot, write something to read.
+ * Returns a timeout until then.
+ */
+extern long derive_worker_beat(long timeout);
+
 /* Tell the slot, once what it would no longer deliver is safely on disk. */
 extern void derive_worker_confirm_durable(void);
+
+/* Likewise; is there still something to tell? */
+extern bool derive_worker_is_confirming(void);
 
 /* The same now, for all that is stored. */
 extern void derive_worker_confirm_stored(void);

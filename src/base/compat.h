@@ -212,6 +212,15 @@ derive_slot_is_synced(const ReplicationSlotPersistentData *data)
 #endif
 }
 
+/* Whoever uses a copy after a promotion may say that it is none any more: there it has no meaning for the server. */
+static inline void
+derive_slot_unset_synced(ReplicationSlotPersistentData *data)
+{
+#if PG_VERSION_NUM >= 170000
+	data->synced = false;
+#endif
+}
+
 /* Does the process send to a standby that may have copies of slots (same commits)? */
 static inline bool
 derive_compat_sends_to_copies(const WalSnd *sender)

@@ -24,8 +24,10 @@
  *													^ 25 is of timeline 1: the slot is not used,
  *													  and nothing is held since then
  *
- * An exception are slots that the server itself keeps as copies of those of a primary, from
- * 17 on: they can be decoded from.  Their xmin is not a copy.
+ * An exception are copies of a slot of the primary, which the server itself keeps, from 17 on: they can
+ * be decoded from, and were confirmed on an earlier timeline.  Their xmin is not a copy.  Once
+ * we have used one, it is no longer marked as a copy (decoder.c), so that it does not pass for one in a
+ * copy of the files.
  *
  *-------------------------------------------------------------------------
  */
@@ -40,8 +42,6 @@ derive_log_has_branched(XLogRecPtr lsn)
 {
 	TimeLineID	timeline = GetWALInsertionTimeLine();
 
-	if (XLogRecPtrIsInvalid(lsn))
-		return false;
-	return lsn > GetXLogInsertRecPtr() ||
+	return !XLogRecPtrIsInvalid(lsn) &&
 		tliOfPointInHistory(lsn, readTimeLineHistory(timeline)) != timeline;
 }

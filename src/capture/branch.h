@@ -10,7 +10,7 @@
 
 #include "access/xlogdefs.h"
 
-/* Does the log before and after the LSN belong to different timelines?  Not during recovery. */
+/* Is the LSN, if it is valid, of an earlier timeline than the end of the log?  Not during recovery. */
 extern bool derive_log_has_branched(XLogRecPtr lsn);
 
 #endif							/* DERIVE_BRANCH_H */

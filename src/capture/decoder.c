@@ -52,6 +52,7 @@
 #include "replication/logical.h"
 #include "replication/reorderbuffer.h"
 #include "replication/slot.h"
+#include "storage/spin.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
@@ -222,6 +223,17 @@ derive_slot_drop(const char *name)
 		ReplicationSlotDrop(name, false);
 }
 
+/* See branch.c. */
+static bool
+is_left_behind(const ReplicationSlotPersistentData *data, XLogRecPtr stored)
+{
+	if (data->confirmed_flush > GetXLogInsertRecPtr())
+		return true;
+	if (derive_slot_is_synced(data))
+		return derive_log_has_branched(stored) && !derive_log_has_branched(data->confirmed_flush);
+	return derive_log_has_branched(stored) || derive_log_has_branched(data->confirmed_flush);
+}
+
 DeriveSlotState
 derive_slot_state(const char *name, XLogRecPtr stored, const char **why)
 {
@@ -243,8 +255,7 @@ derive_slot_state(const char *name, XLogRecPtr stored, const char **why)
 	if (!active && GetWALAvailability(data.restart_lsn) == WALAVAIL_REMOVED)
 		return DERIVE_SLOT_LOST;
 	*why = NO_COPY;
-	if (!derive_slot_is_synced(&data) &&
-		(derive_log_has_branched(stored) || derive_log_has_branched(data.confirmed_flush)))
+	if (is_left_behind(&data, stored))
 		return DERIVE_SLOT_LEFT_BEHIND;
 	return DERIVE_SLOT_USABLE;
 }
@@ -552,6 +563,18 @@ give_confirmation(XLogRecPtr lsn)
 
 	/* else only a moved restart_lsn would make the next checkpoint write it */
 	ReplicationSlotMarkDirty();
+
+	/*
+	 * a position of this timeline is on disk: the slot is not a mere copy any
+	 * more
+	 */
+	if (derive_slot_is_synced(&MyReplicationSlot->data))
+	{
+		SpinLockAcquire(&MyReplicationSlot->mutex);
+		derive_slot_unset_synced(&MyReplicationSlot->data);
+		SpinLockRelease(&MyReplicationSlot->mutex);
+		ReplicationSlotSave();
+	}
 }
 
 static bool

@@ -493,17 +493,48 @@ mark_outdated_views(void)
 	}
 }
 
-/* Match the rows with what we have: new views, gone views, changed states. */
+/* A view is gone.  Its builder must not fill it for somebody who maintains it again, nor wait for ever for our answer. */
 static void
-load_views(List *rows)
+forget(WorkerView *view)
 {
-	List	   *kept = NIL;
-	bool		any_replacement = false;
+	derive_worker.views = list_delete_ptr(derive_worker.views, view);
+	if (view->builder != NULL)
+	{
+		TerminateBackgroundWorker(view->builder);
+		pfree(view->builder);
+		view->builder = NULL;
+	}
+	derive_worker_drop_journal(view);
+	derive_worker_forget_view_state(view);
+	derive_worker_forget_lane(view);
+	unload_program(view);		/* may raise an error of the derivation */
+	pfree(view);
+}
+
+static void
+forget_unseen(void)
+{
 	ListCell   *lc;
 
+	foreach(lc, list_copy(derive_worker.views))
+	{
+		if (!((WorkerView *) lfirst(lc))->seen)
+			forget(lfirst(lc));
+	}
+}
+
+/*
+ * Match the rows with what we have: new views, gone views, changed states.  Before anything
+ * that may raise an error, since after one that did the rows of the last time are gone.
+ */
+static void
+take_rows(List *rows)
+{
+	ListCell   *lc;
+
+	derive_worker.any_replacement = false;
 	foreach(lc, derive_worker.views)
 		((WorkerView *) lfirst(lc))->seen = false;
-
 	foreach(lc, rows)
 	{
 		DeriveViewRow *row = lfirst(lc);
@@ -528,58 +559,33 @@ load_views(List *rows)
 		view->seen = true;
 		view->row = row;
 		view->replaces = row->replaces;
-		any_replacement |= OidIsValid(row->replaces);
+		derive_worker.any_replacement |= OidIsValid(row->replaces);
+	}
+	forget_unseen();
+}
+
+static void
+load_views(List *rows)
+{
+	ListCell   *lc;
+
+	take_rows(rows);
+	foreach(lc, derive_worker.views)
+	{
+		WorkerView *view = lfirst(lc);
 
 		/*
 		 * a function that was redefined (dependents.c) may mean another
 		 * program, and one that did not fit may do so now
 		 */
 		view->retry_changed |= view->dirty;
-		if (needs_program(view) && (view->program == NULL || view->dirty || row->rebuild ||
+		if (needs_program(view) && (view->program == NULL || view->dirty || view->row->rebuild ||
 									view->program->outdated != NULL || view->program->unfilled))
 			load_program(view);
 		if (view->program != NULL && !needs_program(view))
 			unload_program(view);
 	}
-
-	derive_worker.any_replacement = any_replacement;
-
-	/*
-	 * Forget what is gone.  Its builder must not fill the view for somebody
-	 * who maintains it again, nor wait for ever for our answer.
-	 */
-	foreach(lc, derive_worker.views)
-	{
-		WorkerView *view = lfirst(lc);
-
-		if (view->seen)
-			kept = lappend(kept, view);
-		else
-		{
-			if (view->builder != NULL)
-			{
-				TerminateBackgroundWorker(view->builder);
-				pfree(view->builder);
-			}
-			derive_worker_drop_journal(view);
-			derive_worker_forget_view_state(view);
-			derive_worker_forget_lane(view);
-			unload_program(view);
-		}
-	}
-	{
-		List	   *old = derive_worker.views;
-		MemoryContext oldcontext = MemoryContextSwitchTo(derive_worker.cxt);
-
-		derive_worker.views = list_copy(kept);
-		foreach(lc, old)
-		{
-			if (!((WorkerView *) lfirst(lc))->seen)
-				pfree(lfirst(lc));
-		}
-		list_free(old);
-		MemoryContextSwitchTo(oldcontext);
-	}
+	forget_unseen();			/* dropped meanwhile */
 }
 
 

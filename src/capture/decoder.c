@@ -669,7 +669,12 @@ derive_decoder_bytes_read(DeriveDecoder *decoder)
 XLogRecPtr
 derive_decoder_failed_at(DeriveDecoder *decoder)
 {
-	return decoder->broken ? decoder->ctx->reader->ReadRecPtr : InvalidXLogRecPtr;
+	XLogReaderState *reader = decoder->ctx->reader;
+
+	if (!decoder->broken)
+		return InvalidXLogRecPtr;
+	/* before the first record was read, where that should be */
+	return XLogRecPtrIsInvalid(reader->ReadRecPtr) ? reader->EndRecPtr : reader->ReadRecPtr;
 }
 
 XLogRecPtr

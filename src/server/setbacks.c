@@ -140,7 +140,9 @@ derive_worker_note_undecodable(const ErrorData *edata)
 {
 	XLogRecPtr	lsn = derive_decoder_failed_at(derive_worker.decoder);
 
-	if (XLogRecPtrIsInvalid(lsn) || derive_error_is_transient(edata->sqlerrcode))
+	/* a segment of the log that is not there does not come back */
+	if (XLogRecPtrIsInvalid(lsn) ||
+		(derive_error_is_transient(edata->sqlerrcode) && edata->sqlerrcode != ERRCODE_UNDEFINED_FILE))
 	{
 		derive_worker.stuck_tries = 0;
 		return;

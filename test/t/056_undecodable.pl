@@ -135,6 +135,23 @@ sql('UPDATE d SET x = 5');
 derive_wait_state($node, 'ratio', 'ready', 'the view is mended');
 ok($node->poll_query_until('postgres', 'SELECT error IS NULL AND error_at IS NULL FROM derive.worker'), 'and no longer');
 
+# ---- a segment of the log is not there, though the slot needs it
+
+$node->append_conf('postgresql.conf', "shared_preload_libraries = ''");
+$node->restart;
+sql("$change; SELECT pg_switch_wal()") for 1 .. 3;
+sql('CHECKPOINT');
+my $segment = sql('SELECT pg_walfile_name(restart_lsn) FROM pg_replication_slots');
+isnt($segment, sql('SELECT pg_walfile_name(pg_current_wal_lsn())'), 'the slot needs an old segment');
+$node->stop;
+unlink $node->data_dir . "/pg_wal/$segment" or die $!;
+$offset = -s $node->logfile;
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'pg_derive'");
+$node->start;
+log_says(qr/are computed anew: a record of the log at \S+ could not be decoded: requested WAL segment $segment has already been removed/, $offset, 'a lost segment');
+wait_derived($node, 'a lost segment');
+is(sql(q{SELECT sum(oracle(view)) FROM (SELECT view FROM derive_state.view_states WHERE name <> 'events' OFFSET 0) v}), '0', 'a lost segment: exact');
+
 log_is_clean($node);
 $node->stop;
 done_testing();

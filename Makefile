@@ -4,6 +4,7 @@
 #	make installcheck		its tests, against the server you run (see CONTRIBUTING.md)
 #	make test				every test, against private temporary servers; installs what is missing
 #	make test-on-17, test-on-18	the same with servers of these versions
+#	make test-upgrade		pg_upgrade from one of them to another
 #	make coverage, sanitize, valgrind		the tests with these instruments; they take longer
 #	make fuzz				the random differential tester; FUZZ_SECONDS, FUZZ_SEED, FUZZ_ROUND, FUZZ_ONLY
 #	make scenario			everything that happens in production, in random order; SCENARIO_SECONDS, SCENARIO_MODE, SCENARIO_SEED, SCENARIO_WORLD, SCENARIO_ACTIONS, SCENARIO_GOAL
@@ -344,7 +345,7 @@ endif
 export KINDS REGRESS ISOLATION MODULE_TESTS PROVE_TESTS FUZZ_SECONDS FUZZ_SEED FUZZ_ROUND FUZZ_ONLY PG_CONFIG
 export SCENARIO_SECONDS SCENARIO_MODE SCENARIO_SEED SCENARIO_WORLD SCENARIO_ACTIONS SCENARIO_GOAL
 
-.PHONY: assert-build coverage-build sanitize-build test test-on-17 test-on-18 coverage sanitize valgrind fuzz scenario lint indent dist
+.PHONY: assert-build coverage-build sanitize-build test test-on-17 test-on-18 test-upgrade coverage sanitize valgrind fuzz scenario lint indent dist
 assert_flags = PG_CFLAGS="-DUSE_ASSERT_CHECKING"
 coverage_flags = PG_CFLAGS="-DUSE_ASSERT_CHECKING --coverage -O0" SHLIB_LINK=--coverage
 sanitize_flags = PG_CFLAGS="-DUSE_ASSERT_CHECKING -fsanitize=address,undefined -fno-omit-frame-pointer -O1" SHLIB_LINK=-fsanitize=address,undefined
@@ -361,6 +362,9 @@ test:
 # The same with servers of other versions; KINDS chooses among the tests.
 test-on-17 test-on-18: test-on-%:
 	@+tools/other-versions $*
+
+test-upgrade:
+	@+tools/test-upgrade
 
 # The same tests with instruments; see tools/instruments.sh.
 coverage:

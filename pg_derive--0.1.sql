@@ -94,7 +94,8 @@ CREATE MATERIALIZED VIEW derive_state.position WITH (fillfactor = 10) AS SELECT
 	NULL::pg_lsn AS lsn,
 	NULL::timestamptz AS committed_at,
 	NULL::pg_snapshot AS held_since,
-	NULL::timestamptz AS as_of
+	NULL::timestamptz AS as_of,
+	NULL::int8 AS cluster
 	WHERE derive_state.is_written_by_us();
 COMMENT ON MATERIALIZED VIEW derive_state.position IS
 	'where the views of this database stand; at most one row, written with every batch that changes one';
@@ -105,6 +106,7 @@ COMMENT ON COLUMN derive_state.position.committed_at IS 'when the last batch was
 COMMENT ON COLUMN derive_state.position.held_since IS
 	'old row versions are held since then without a gap, if the replication slot has an xmin; else NULL';
 COMMENT ON COLUMN derive_state.position.as_of IS 'what now() is in the queries of the views';
+COMMENT ON COLUMN derive_state.position.cluster IS 'the system identifier of the cluster whose positions these are';
 
 CREATE MATERIALIZED VIEW derive_state.waiting WITH (fillfactor = 50) AS SELECT
 	NULL::oid AS view,

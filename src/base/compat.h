@@ -11,6 +11,7 @@
 #define DERIVE_COMPAT_H
 
 #include "access/genam.h"
+#include "access/heapam.h"
 #include "access/htup_details.h"
 #include "access/stratnum.h"
 #include "access/table.h"
@@ -740,6 +741,27 @@ derive_compat_log_message_at_once(const char *prefix, const char *content, Size 
 	return LogLogicalMessage(prefix, content, size, false, false);
 #else
 	return LogLogicalMessage(prefix, content, size, false);
+#endif
+}
+
+/*
+ * Overwrite the only row of a table, which is that of tuple, by one of the same length, for everybody
+ * and without a transaction ID.  18 removed heap_inplace_update() (commit a07e03fd8).
+ */
+static inline void
+derive_compat_overwrite(Relation rel, HeapTuple tuple)
+{
+#if PG_VERSION_NUM >= 180000
+	HeapTuple	old;
+	void	   *state;
+
+	systable_inplace_update_begin(rel, InvalidOid, false, NULL, 0, NULL, &old, &state);
+	if (!HeapTupleIsValid(old))
+		elog(ERROR, "table \"%s\" is empty", RelationGetRelationName(rel));
+	systable_inplace_update_finish(state, tuple);
+	heap_freetuple(old);
+#else
+	heap_inplace_update(rel, tuple);
 #endif
 }
 

@@ -34,6 +34,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "base/compat.h"
 #include "base/error_context.h"
 #include "base/label.h"
@@ -95,7 +96,8 @@
 #define Anum_position_committed_at 3
 #define Anum_position_held_since 4
 #define Anum_position_as_of		5
-#define Natts_position			5
+#define Anum_position_cluster	6
+#define Natts_position			6
 
 /*
  * What we know by name.  Opening a relation can take in an invalidation that
@@ -947,23 +949,40 @@ derive_registry_position_at(Snapshot snapshot, TransactionId *stored_by, XLogRec
 	return read_position(snapshot, lsn ? lsn : &unused, &unused_too, stored_by);
 }
 
-TimestampTz
-derive_registry_committed_at(Snapshot snapshot)
+/* A column of the row; false if it was never set. */
+static bool
+read_position_column(Snapshot snapshot, AttrNumber column, Datum *value)
 {
 	Relation	rel;
 	HeapTuple	tuple;
 	Names		names;
-	bool		isnull;
-	TimestampTz result = 0;
+	bool		isnull = true;
 
 	if (!lookup_names(&names))
-		return 0;
+		return false;
 	rel = open_table(names.position, AccessShareLock);
 	tuple = find_position_tuple(rel, snapshot);
 	if (HeapTupleIsValid(tuple))
-		result = DatumGetTimestampTz(heap_getattr(tuple, Anum_position_committed_at, RelationGetDescr(rel), &isnull));
+		*value = heap_getattr(tuple, column, RelationGetDescr(rel), &isnull);
 	table_close(rel, AccessShareLock);
-	return result;
+	return !isnull;
+}
+
+TimestampTz
+derive_registry_committed_at(Snapshot snapshot)
+{
+	Datum		value;
+
+	return read_position_column(snapshot, Anum_position_committed_at, &value) ? DatumGetTimestampTz(value) : 0;
+}
+
+bool
+derive_registry_position_is_foreign(void)
+{
+	Datum		value;
+
+	return read_position_column(NULL, Anum_position_cluster, &value) &&
+		(uint64) DatumGetInt64(value) != GetSystemIdentifier();
 }
 
 void
@@ -982,6 +1001,7 @@ derive_registry_set_position(const DerivePosition *position, XLogRecPtr lsn, con
 	values[Anum_position_lsn - 1] = LSNGetDatum(lsn);
 	derive_position_time_out(position, &values[Anum_position_as_of - 1], &nulls[Anum_position_as_of - 1]);
 	values[Anum_position_committed_at - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
+	values[Anum_position_cluster - 1] = Int64GetDatum((int64) GetSystemIdentifier());
 	if (held_since != NULL)
 		values[Anum_position_held_since - 1] = position_datum(held_since);
 	else
@@ -994,5 +1014,23 @@ derive_registry_set_position(const DerivePosition *position, XLogRecPtr lsn, con
 		CatalogTupleUpdate(rel, &old->t_self, new);
 	else
 		CatalogTupleInsert(rel, new);
+	table_close(rel, NoLock);
+}
+
+void
+derive_registry_overwrite_lsn(XLogRecPtr lsn)
+{
+	Relation	rel = open_table(require_names().position, RowExclusiveLock);
+	HeapTuple	tuple = find_position_tuple(rel, NULL);
+	Datum		values[Natts_position];
+	bool		nulls[Natts_position];
+	HeapTuple	new;
+
+	Assert(HeapTupleIsValid(tuple));
+	heap_deform_tuple(tuple, RelationGetDescr(rel), values, nulls);
+	values[Anum_position_lsn - 1] = LSNGetDatum(lsn);
+	new = heap_form_tuple(RelationGetDescr(rel), values, nulls);
+	new->t_self = tuple->t_self;
+	derive_compat_overwrite(rel, new);
 	table_close(rel, NoLock);
 }

@@ -199,6 +199,15 @@ extern TimestampTz derive_registry_committed_at(Snapshot snapshot);
 extern void derive_registry_set_position(const DerivePosition *position, XLogRecPtr lsn,
 										 const DerivePosition *held_since);
 
+/*
+ * Nothing that concerns a view was committed between the stored LSN and this one: move it there, in
+ * place, which is not undone with the transaction and needs no commit.
+ */
+extern void derive_registry_overwrite_lsn(XLogRecPtr lsn);
+
+/* Was it stored in another cluster, of which pg_upgrade has made this one? */
+extern bool derive_registry_position_is_foreign(void);
+
 /* Forget cached OIDs (after DROP/CREATE EXTENSION). */
 extern void derive_registry_reset(void);
 

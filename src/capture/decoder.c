@@ -124,17 +124,24 @@ derive_plugin_is_allowed(void)
 	return false;
 }
 
-/* Name our plugin, for this process, where we may. */
-static void
-allow_plugin(void)
+void
+derive_plugin_allow(GucContext context, GucSource source)
 {
 	const char *value = GetConfigOption(PLUGINS_SETTING, true, false);
 	const char *extended;
 
-	if (derive_plugin_is_allowed() || !superuser())
+	if (derive_plugin_is_allowed())
 		return;
 	extended = value[0] ? psprintf("%s, %s", value, DERIVE_PLUGIN_NAME) : DERIVE_PLUGIN_NAME;
-	SetConfigOption(PLUGINS_SETTING, extended, PGC_SUSET, PGC_S_SESSION);
+	SetConfigOption(PLUGINS_SETTING, extended, context, source);
+}
+
+/* For this process, where we may. */
+static void
+allow_plugin(void)
+{
+	if (superuser())
+		derive_plugin_allow(PGC_SUSET, PGC_S_SESSION);
 }
 
 static void

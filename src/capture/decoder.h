@@ -34,6 +34,7 @@
 #include "access/transam.h"
 #include "access/xlogdefs.h"
 #include "port/atomics.h"
+#include "utils/guc.h"
 #include "utils/relcache.h"
 #include "utils/timestamp.h"
 
@@ -126,8 +127,13 @@ typedef enum DeriveSlotState
  */
 extern XLogRecPtr derive_slot_create(const char *name);
 
-/* Does the server's setting name our plugin, or not ask for it? */
+/*
+ * Minor releases since August 2026 refuse output plugins that the setting output_plugin_libraries
+ * does not name.  Does it name ours, or not ask for it?  Name it, for this process and those that
+ * it starts.
+ */
 extern bool derive_plugin_is_allowed(void);
+extern void derive_plugin_allow(GucContext context, GucSource source);
 
 extern void derive_slot_drop(const char *name);
 

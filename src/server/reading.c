@@ -37,6 +37,19 @@
  * They wait for it to come to where they were when they began.  So when one has connected, positions
  * are stored after a record that lets the slot move, more and more rarely.
  *
+ * At rest.  A commit that stores a position is not covered by it, so a slot is never quite at the
+ * end of the log.  pg_upgrade, which since 17 takes slots along, wants those of a server that was stopped
+ * to be: no commit in the database may be left.  So a worker that is told to leave, and has nothing
+ * else to do, moves the stored LSN on without a commit, and then the slot.
+ *
+ *		stored 40, slot 40		commit of 40 ends at 43		(at rest) stored 43, slot 43
+ *
+ * Upgrade.  pg_upgrade copies our tables, and makes a slot of the same name behind the end of
+ * the old log.  It has made sure that nothing that the old one would have delivered is left; so events of
+ * topics and versions in histories go on without a gap.  But functions, dictionaries and
+ * collations of another version may give other results.  So all views are computed anew, from tables
+ * that are what they were.  That it was pg_upgrade tells the cluster's identifier, which is stored with the position.
+ *
  * Lives.  An ERROR while decoding leaves decoder and stream unusable; both are
  * thrown away and made anew, which is a new life of the worker, with a new
  * epoch.  Views that a builder filled for an earlier life have lost their
@@ -227,6 +240,20 @@ note_cutoff(void)
 	LWLockRelease(derive_shared()->lock);
 }
 
+/* Before the slot is there, if it is to be made: a crash in between must not hide it. */
+static void
+compute_all_anew(const char *reason)
+{
+	if (!any_view_ready())
+		return;
+	ereport(WARNING,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("all maintained views of database \"%s\" are computed anew: %s",
+					derive_worker.dbname, reason),
+			 errdetail("The replication slot is \"%s\".", derive_worker.slot)));
+	mark_for_rebuild(InvalidXLogRecPtr, PG_UINT64_MAX, reason);
+}
+
 /*
  * Begin a life: find or create the slot, open the decoder, begin where the
  * stored position says.
@@ -238,6 +265,7 @@ derive_worker_open_capture(void)
 	const char *why;
 	bool		fresh = false;
 	bool		branched;
+	bool		upgraded;
 	XLogRecPtr	lsn = InvalidXLogRecPtr;
 	DerivePosition *stored;
 	DerivePosition *held_since = NULL;
@@ -248,6 +276,7 @@ derive_worker_open_capture(void)
 	(void) derive_registry_position(&lsn, NULL);
 	branched = derive_log_has_branched(lsn);
 	state = derive_slot_state(derive_worker.slot, lsn, &why);
+	upgraded = derive_registry_position_is_foreign();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(derive_worker.batch_cxt);
 
@@ -255,20 +284,13 @@ derive_worker_open_capture(void)
 	{
 		XLogRecPtr	start;
 
-		if (any_view_ready())
-		{
-			const char *reason = derive_worker.undecodable != NULL ? derive_worker.undecodable :
-			state == DERIVE_SLOT_MISSING && log_was_given_up() ?
-			"more of the log was kept for them than \"pg_derive.max_wal_backlog\"" : why;
-
-			ereport(WARNING,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("all maintained views of database \"%s\" are computed anew: %s",
-							derive_worker.dbname, reason),
-					 errdetail("The replication slot is \"%s\".", derive_worker.slot)));
-			/* Before the slot is there: a crash in between must not hide it. */
-			mark_for_rebuild(InvalidXLogRecPtr, PG_UINT64_MAX, reason);
-		}
+		if (derive_worker.undecodable != NULL)
+			why = derive_worker.undecodable;
+		else if (state == DERIVE_SLOT_MISSING && log_was_given_up())
+			why = "more of the log was kept for them than \"pg_derive.max_wal_backlog\"";
+		else if (state == DERIVE_SLOT_MISSING && upgraded)
+			why = "pg_upgrade does not keep replication slots of this version";
+		compute_all_anew(why);
 		if (state != DERIVE_SLOT_MISSING)
 			derive_worker_drop_slot();
 		derive_worker_set_activity(DERIVE_CREATING_SLOT);
@@ -287,6 +309,11 @@ derive_worker_open_capture(void)
 		LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
 		derive_worker.db->log_given_up = false;
 		LWLockRelease(derive_shared()->lock);
+		fresh = true;
+	}
+	else if (upgraded)
+	{
+		compute_all_anew("the server was upgraded by pg_upgrade");
 		fresh = true;
 	}
 
@@ -485,6 +512,26 @@ derive_worker_is_confirming(void)
 {
 	derive_worker_confirm_durable();
 	return !XLogRecPtrIsInvalid(derive_worker.confirm_lsn) || derive_decoder_is_confirming(derive_worker.decoder);
+}
+
+void
+derive_worker_store_at_rest(void)
+{
+	XLogRecPtr	covered = derive_worker.covered;
+
+	if (covered <= derive_worker.stored_lsn || !XLogRecPtrIsInvalid(derive_worker_waiting_lsn()))
+		return;
+	StartTransactionCommand();
+	if (!ConditionalLockRelationOid(derive_registry_table_oid("position", false), RowExclusiveLock))
+	{
+		CommitTransactionCommand();
+		return;
+	}
+	derive_registry_overwrite_lsn(covered);
+	XLogFlush(XactLastRecEnd);
+	CommitTransactionCommand();
+	derive_worker.stored_lsn = covered;
+	derive_worker_confirm_stored();
 }
 
 void

@@ -94,9 +94,14 @@
 #define FIRST_BACKOFF_MS	100
 #define LAST_BACKOFF_MS		10000
 
+/* Before we leave: as much of the log is read, in so many batches. */
+#define LITTLE_LOG			(1024 * 1024)
+#define MOST_LAST_BATCHES	5
+
 DeriveWorker derive_worker;
 
 static bool announced = false;	/* in the server log */
+static bool coming_to_rest = false;
 
 static void worker_attach(Oid dboid);
 static void worker_detach(int code, Datum arg);
@@ -292,6 +297,49 @@ reload_config(void)
 		derive_worker.reload = true;
 }
 
+/*
+ * We are told to leave, most likely with the server.  If little is left to be read, do it,
+ * so that the slot comes to the end of the log; see "At rest" in reading.c.  No lock is waited for,
+ * and another signal ends that.
+ */
+static void
+come_to_rest(void)
+{
+	XLogRecPtr	stored;
+	int			tries = 0;
+
+	if (derive_worker.decoder == NULL || derive_worker.failures > 0 || derive_worker.leave ||
+		XLogRecPtrIsInvalid(derive_worker.stored_lsn) || !XLogRecPtrIsInvalid(derive_worker_waiting_lsn()) ||
+		derive_wait_target(InvalidXLogRecPtr) > derive_worker.decoded_upto + LITTLE_LOG)
+		return;
+	ProcDiePending = false;
+	coming_to_rest = true;
+	PG_TRY();
+	{
+		MemoryContextSwitchTo(derive_worker.batch_cxt);
+
+		/* one that writes adds its own commit to the log */
+		do
+		{
+			if (derive_worker.reload || derive_worker.any_dirty)
+				derive_worker_load_registry();
+			stored = derive_worker.stored_lsn;
+			run_batch();
+		} while (++tries < MOST_LAST_BATCHES && derive_worker.decoder != NULL &&
+				 (derive_worker.unfinished || derive_worker.stored_lsn != stored ||
+				  derive_stream_has_pending(derive_worker.stream)));
+		if (tries < MOST_LAST_BATCHES && derive_worker.decoder != NULL)
+			derive_worker_store_at_rest();
+	}
+	PG_CATCH();
+	{
+		handle_error();
+	}
+	PG_END_TRY();
+	ProcDiePending = true;
+	InterruptPending = true;
+}
+
 static void
 main_loop(void)
 {
@@ -299,6 +347,8 @@ main_loop(void)
 	{
 		bool		held;
 
+		if (ProcDiePending)
+			come_to_rest();
 		CHECK_FOR_INTERRUPTS();
 		if (ConfigReloadPending)
 		{
@@ -743,6 +793,8 @@ lock_everything(void)
 	{
 		derive_background_abort();
 		MemoryContextSwitchTo(derive_worker.batch_cxt);
+		if (coming_to_rest)
+			return false;
 		derive_worker_set_activity(DERIVE_LOCKING);
 		wait_for_registry(busy);
 		return false;

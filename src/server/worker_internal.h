@@ -314,6 +314,9 @@ extern bool derive_worker_is_confirming(void);
 /* The same now, for all that is stored. */
 extern void derive_worker_confirm_stored(void);
 
+/* Between batches: the stored position, and with it the slot, come to where the views are. */
+extern void derive_worker_store_at_rest(void);
+
 
 /*
  * holding.c: old row versions

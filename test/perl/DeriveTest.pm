@@ -33,11 +33,12 @@ CREATE FUNCTION oracle(v regclass) RETURNS bigint LANGUAGE sql AS 'SELECT rows_t
 };
 
 # A started server with the extension in database postgres.  Options:
-# conf => text, preload => 0, wal_level => ..., extension => 0, initdb => [...]
+# conf => text, preload => 0, wal_level => ..., extension => 0, initdb => [...],
+# install_path and destdir => those of another version, start => 0
 sub derive_node
 {
 	my ($name, %opt) = @_;
-	my $node = PostgreSQL::Test::Cluster->new($name);
+	my $node = PostgreSQL::Test::Cluster->new($name, $opt{install_path} ? (install_path => $opt{install_path}) : ());
 	my $pkglibdir = $node->config_data('--pkglibdir');
 	my $bindir = $node->config_data('--bindir');
 
@@ -49,7 +50,7 @@ sub derive_node
 	$conf .= "shared_preload_libraries = 'pg_derive'\n" if $opt{preload} // 1;
 	$conf .= "output_plugin_libraries = 'pgoutput, test_decoding, pg_derive'\n"
 	  if `$bindir/postgres --describe-config` =~ /^output_plugin_libraries\b/m;
-	if (my $destdir = $ENV{DERIVE_DESTDIR})
+	if (my $destdir = $opt{destdir} // $ENV{DERIVE_DESTDIR})
 	{
 		$conf .= "dynamic_library_path = '$destdir$pkglibdir:\$libdir'\n";
 		if ($node->pg_version >= 18)
@@ -63,6 +64,7 @@ sub derive_node
 		}
 	}
 	$node->append_conf('postgresql.conf', $conf . ($opt{conf} // ''));
+	return $node unless $opt{start} // 1;
 	$node->start;
 	if ($opt{extension} // 1)
 	{

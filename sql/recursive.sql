@@ -203,6 +203,9 @@ SELECT derive.create_view('cycles', 'WITH RECURSIVE x(n) AS (SELECT n FROM start
 SELECT derive.create_view('ranked', 'WITH RECURSIVE x(n, r) AS (SELECT n, 1::bigint FROM starts UNION SELECT b, rank() OVER (ORDER BY b) FROM x JOIN edge ON a = n WHERE r < 5) SELECT n, r FROM x');
 SELECT derive.create_view('some', 'WITH RECURSIVE x(n) AS (SELECT n FROM starts UNION ALL SELECT n + 1 FROM x WHERE n < 50) SELECT n FROM x ORDER BY n LIMIT 5');
 SELECT derive.create_view('beside', 'WITH RECURSIVE x(n) AS (SELECT n FROM starts UNION SELECT b FROM x JOIN edge ON a = n), y(n) AS (SELECT n FROM x UNION ALL SELECT b FROM y JOIN edge ON a = n) CYCLE n SET c USING p SELECT n, c FROM y');
+-- what SEARCH and CYCLE add says nothing that the other columns do not: it is no reason against UNION
+SELECT derive.create_view('cycles_once', 'WITH RECURSIVE x(n) AS (SELECT n FROM starts UNION SELECT b FROM x JOIN edge ON a = n) CYCLE n SET c USING p SELECT c, count(*) FROM x GROUP BY c');
+SELECT derive.create_view('searched_once', 'WITH RECURSIVE x(n, m) AS (SELECT n, 1 FROM starts UNION SELECT b, m + 1 FROM x JOIN edge ON a = n WHERE m < 9) SEARCH DEPTH FIRST BY m, n SET o CYCLE n SET c USING p SELECT n, m, c FROM x WHERE NOT c');
 INSERT INTO starts VALUES (2, 'more');
 DELETE FROM edge WHERE a = 3;
 SELECT * FROM oracle_all();

@@ -447,9 +447,12 @@ refuse_loose(const char *construct, Oid type)
 				  "Cast the column to text, or to numeric with a scale.");
 }
 
-/* Rows are removed one step at a time, and which of two equal ones came first is not known. */
+/*
+ * Rows are removed one step at a time, and which of two equal ones came first is not known.
+ * The last columns may be made of the others, and then say nothing that these do not.
+ */
 static void
-check_loose_setop(Node *node, const char *construct)
+check_loose_setop(Node *node, const char *construct, int made)
 {
 	SetOperationStmt *op = (SetOperationStmt *) node;
 	ListCell   *lc,
@@ -459,11 +462,22 @@ check_loose_setop(Node *node, const char *construct)
 	if (node == NULL || !IsA(node, SetOperationStmt))
 		return;
 	forthree(lc, op->colTypes, lc2, op->colTypmods, lc3, op->colCollations)
+	{
+		if (foreach_current_index(lc) >= list_length(op->colTypes) - made)
+			break;
 		if ((op->op != SETOP_UNION || !op->all) &&
 			derive_type_is_loose(lfirst_oid(lc), lfirst_int(lc2), lfirst_oid(lc3)))
-		refuse_loose(construct, lfirst_oid(lc));
-	check_loose_setop(op->larg, construct);
-	check_loose_setop(op->rarg, construct);
+			refuse_loose(construct, lfirst_oid(lc));
+	}
+	check_loose_setop(op->larg, construct, made);
+	check_loose_setop(op->rarg, construct, made);
+}
+
+/* The columns that SEARCH and CYCLE add, after the others: an order; a mark and a path. */
+static int
+columns_of_clauses(CommonTableExpr *cte)
+{
+	return (cte->search_clause != NULL ? 1 : 0) + (cte->cycle_clause != NULL ? 2 : 0);
 }
 
 /* -------------------------------------------------------------------------
@@ -551,7 +565,7 @@ choose_union(Query *query)
 	List	   *branches;
 
 	if (derive_query_has_other_setop(query))
-		check_loose_setop((Node *) op, "INTERSECT or EXCEPT");
+		check_loose_setop((Node *) op, "INTERSECT or EXCEPT", 0);
 	if (derive_query_has_other_setop(query) || !unites_loosely((Node *) op))
 		return;
 	if (query->cteList != NIL)
@@ -772,10 +786,11 @@ choose_walker(Node *node, void *context)
 	}
 	if (IsA(node, CommonTableExpr) && ((CommonTableExpr *) node)->cterecursive)
 	{
-		Query	   *query = (Query *) ((CommonTableExpr *) node)->ctequery;
+		CommonTableExpr *cte = (CommonTableExpr *) node;
+		Query	   *query = (Query *) cte->ctequery;
 
 		/* the executor takes its two branches apart, so it stays what it is */
-		check_loose_setop(query->setOperations, "WITH RECURSIVE with UNION");
+		check_loose_setop(query->setOperations, "WITH RECURSIVE with UNION", columns_of_clauses(cte));
 		return query_tree_walker(query, choose_walker, context, QTW_IGNORE_JOINALIASES);
 	}
 	if (IsA(node, SubLink) && ((SubLink *) node)->subLinkType == ARRAY_SUBLINK)

@@ -89,6 +89,7 @@ OBJS = \
 	src/delta/sources.o \
 	src/delta/stream.o \
 	src/delta/tape.o \
+	src/deposit/copies.o \
 	src/deposit/exchange.o \
 	src/deposit/fill.o \
 	src/deposit/statetable.o \

@@ -391,6 +391,23 @@ DROP TABLE gap_moments;
 DROP MATERIALIZED VIEW gap_history;
 DROP TABLE gap;
 
+-- Equal rows without a key that end in one transaction: each is found without passing those that have ended before.
+CREATE TABLE equal_rows (v int);
+SELECT derive.create_view('equal_history', 'history', '{equal_rows}');
+INSERT INTO equal_rows SELECT 1 FROM generate_series(1, 60000);
+SELECT derive.wait('equal_history', timeout => '60 s');
+DELETE FROM equal_rows;
+SELECT derive.wait('equal_history', timeout => '60 s');
+INSERT INTO equal_rows SELECT i % 3 FROM generate_series(1, 60000) i;
+SELECT derive.wait('equal_history', timeout => '60 s');
+UPDATE equal_rows SET v = v + 1 WHERE v < 2;
+DELETE FROM equal_rows WHERE ctid IN (SELECT ctid FROM equal_rows WHERE v = 2 LIMIT 10000);
+SELECT derive.wait('equal_history', timeout => '60 s');
+SELECT v, ended_by, count(*) FROM equal_history GROUP BY 1, 2 ORDER BY 1, 2;
+SELECT v, count(*) FROM equal_rows GROUP BY 1 ORDER BY 1;
+DROP MATERIALIZED VIEW equal_history;
+DROP TABLE equal_rows;
+
 SELECT view, state FROM derive.views WHERE state <> 'ready';
 DROP MATERIALIZED VIEW kv_none, kv_compact, kv_both, kv_long, collides_history, bag_versions, bag_history, sums_history, bag_sums, parts_history;
 REVOKE ALL ON orders FROM regress_reader;

@@ -21,6 +21,11 @@
  *	Where a row was written by this very command, the heap would not let the
  *	same command change it, so the command counter moves first.
  *
+ *	Rows with one and the same key that are taken one by one leave dead entries
+ *	in the index, which each search for the next of them would pass again: n
+ *	rows, n^2/2 steps.  So from the second row of a key on, a search remembers
+ *	where some more are that it met (copies.h).
+ *
  * Uniqueness
  *
  *	Unique indexes are checked at once, row by row.  Two rows that swap a
@@ -58,6 +63,7 @@
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "delta/consolidate.h"
+#include "deposit/copies.h"
 #include "deposit/target.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
@@ -100,6 +106,9 @@ struct DeriveTarget
 								 * NULL: derive_state.row_hash() */
 	AttrNumber *scanattrs;		/* column of each scan key; unique locator
 								 * only */
+	DeriveCopies *copies;		/* of rows that lookup() returned and that
+								 * were taken; NULL: none was, or they have
+								 * unique keys */
 
 	/* uniqueness */
 	List	   *arbiters;		/* the locator's index where it is unique */
@@ -500,17 +509,10 @@ diverged(DeriveTarget *target, const char *detail)
 			 errdetail_internal("%s", detail)));
 }
 
-/*
- * Begin a search for copies of a row.
- *
- * PITFALL: an index scan keeps what it allocates while it runs, so it must not
- * run in the row's context.
- */
+/* What is looked for in the index. */
 static void
-begin_search(DeriveTarget *target, TupleTableSlot *row)
+set_scan_keys(DeriveTarget *target, TupleTableSlot *row)
 {
-	MemoryContext old;
-
 	slot_getallattrs(row);
 	if (target->locator.unique)
 	{
@@ -542,13 +544,30 @@ begin_search(DeriveTarget *target, TupleTableSlot *row)
 						  derive_values_hash(RelationGetDescr(target->rel),
 											 row->tts_values, row->tts_isnull));
 	}
+}
 
-	old = MemoryContextSwitchTo(target->cxt);
+/*
+ * PITFALL: an index scan keeps what it allocates while it runs, so it must not
+ * run in the row's context.
+ */
+static void
+start_scan(DeriveTarget *target)
+{
+	MemoryContext old = MemoryContextSwitchTo(target->cxt);
+
 	if (target->scan == NULL)
 		target->scan = derive_compat_index_beginscan(target->rel, target->index, SnapshotSelf,
 													 target->nscankeys);
 	index_rescan(target->scan, target->scankeys, target->nscankeys, NULL, 0);
 	MemoryContextSwitchTo(old);
+}
+
+/* Begin a search for copies of a row. */
+static void
+begin_search(DeriveTarget *target, TupleTableSlot *row)
+{
+	set_scan_keys(target, row);
+	start_scan(target);
 }
 
 /* The next copy of the row, in target->found; ERROR if there is none. */
@@ -773,23 +792,83 @@ derive_target_change(DeriveTarget *target, TupleTableSlot *old, TupleTableSlot *
  * By key
  */
 
-TupleTableSlot *
-derive_target_lookup(DeriveTarget *target, TupleTableSlot *row)
+/* Is target->found such a row? */
+static bool
+has_key_of(DeriveTarget *target, TupleTableSlot *row)
+{
+	return target->locator.unique ||
+		derive_row_equal(target->found, row, target->locator.nattrs, target->locator.attrs);
+}
+
+/* The next row with the key from the index, in target->found. */
+static bool
+next_with_key(DeriveTarget *target, TupleTableSlot *row)
 {
 	bool		more;
 
-	begin_search(target, row);
 	do
 	{
 		MemoryContext old = MemoryContextSwitchTo(target->cxt);
 
 		more = index_getnext_slot(target->scan, ForwardScanDirection, target->found);
 		MemoryContextSwitchTo(old);
-	} while (more && !target->locator.unique &&
-			 !derive_row_equal(target->found, row, target->locator.nattrs, target->locator.attrs));
+	} while (more && !has_key_of(target, row));
+	return more;
+}
+
+/* One that an earlier search met and that is still as it was, in target->found. */
+static bool
+remembered(DeriveTarget *target, TupleTableSlot *row)
+{
+	ItemPointer tid;
+
+	while ((tid = derive_copies_first(target->copies)) != NULL)
+	{
+		if (table_tuple_fetch_row_version(target->rel, tid, SnapshotSelf, target->found) &&
+			has_key_of(target, row))
+			return true;
+		derive_copies_remove_first(target->copies);
+	}
+	return false;
+}
+
+TupleTableSlot *
+derive_target_lookup(DeriveTarget *target, TupleTableSlot *row)
+{
+	bool		found;
+
+	set_scan_keys(target, row);
+	if (target->copies != NULL &&
+		derive_copies_find(target->copies, DatumGetInt64(target->scankeys[0].sk_argument)))
+	{
+		if (!remembered(target, row))
+		{
+			start_scan(target);
+			derive_copies_refill(target->copies);
+			while (derive_copies_want_more(target->copies) && next_with_key(target, row))
+				derive_copies_add(target->copies, &target->found->tts_tid);
+		}
+		found = remembered(target, row);
+	}
+	else
+	{
+		start_scan(target);
+		found = next_with_key(target, row);
+	}
 	MemoryContextReset(target->row_cxt);
 
-	return more ? target->found : NULL;
+	return found ? target->found : NULL;
+}
+
+/* The row that lookup() has found goes. */
+static void
+note_taken(DeriveTarget *target)
+{
+	if (target->locator.unique)
+		return;
+	if (target->copies == NULL)
+		target->copies = derive_copies_create(target->cxt);
+	derive_copies_note_taken(target->copies, DatumGetInt64(target->scankeys[0].sk_argument));
 }
 
 void
@@ -801,6 +880,7 @@ derive_target_replace_found(DeriveTarget *target, TupleTableSlot *new)
 	if (new == NULL || !derive_row_equal(target->found, new, 0, NULL))
 	{
 		record(target, target->found, new, 1);
+		note_taken(target);
 		if (new != NULL && unique_columns_agree(target, target->found, new))
 			update_found(target, new);
 		else

@@ -21,7 +21,7 @@
 struct DerivePendingRow
 {
 	dlist_node	order;
-	DerivePendingRow *next;		/* with the same hash */
+	dlist_node	same_hash;
 	uint64		hash;
 	MinimalTuple tuple;
 };
@@ -29,7 +29,7 @@ struct DerivePendingRow
 typedef struct Bucket
 {
 	uint64		hash;			/* hash key */
-	DerivePendingRow *rows;
+	dlist_head	rows;			/* the newest first */
 } Bucket;
 
 struct DerivePending
@@ -98,8 +98,9 @@ derive_pending_add(DerivePending *pending, const Datum *values, const bool *isnu
 	memcpy(pending->added->tts_isnull, isnull, sizeof(bool) * pending->desc->natts);
 	row->tuple = ExecCopySlotMinimalTuple(ExecStoreVirtualTuple(pending->added));
 	bucket = hash_search(pending->buckets, &hash, HASH_ENTER, &found);
-	row->next = found ? bucket->rows : NULL;
-	bucket->rows = row;
+	if (!found)
+		dlist_init(&bucket->rows);
+	dlist_push_head(&bucket->rows, &row->same_hash);
 	dlist_push_tail(&pending->order, &row->order);
 	MemoryContextSwitchTo(old);
 }
@@ -135,15 +136,22 @@ derive_pending_find(DerivePending *pending, const Datum *key, const bool *isnull
 {
 	uint64		hash = 0;
 	Bucket	   *bucket;
+	dlist_iter	iter;
 
 	if (dlist_is_empty(&pending->order))
 		return NULL;
 	for (int i = 0; i < pending->nkeys; i++)
 		hash = add_to_hash(pending, i, hash, key[i], isnull[i]);
 	bucket = hash_search(pending->buckets, &hash, HASH_FIND, NULL);
-	for (DerivePendingRow *row = bucket ? bucket->rows : NULL; row != NULL; row = row->next)
+	if (bucket == NULL)
+		return NULL;
+	dlist_foreach(iter, &bucket->rows)
+	{
+		DerivePendingRow *row = dlist_container(DerivePendingRow, same_hash, iter.cur);
+
 		if (has_key(pending, row, key, isnull))
 			return row;
+	}
 	return NULL;
 }
 
@@ -159,12 +167,9 @@ void
 derive_pending_remove(DerivePending *pending, DerivePendingRow *row)
 {
 	Bucket	   *bucket = hash_search(pending->buckets, &row->hash, HASH_FIND, NULL);
-	DerivePendingRow **link = &bucket->rows;
 
-	while (*link != row)
-		link = &(*link)->next;
-	*link = row->next;
-	if (bucket->rows == NULL)
+	dlist_delete(&row->same_hash);
+	if (dlist_is_empty(&bucket->rows))
 		hash_search(pending->buckets, &row->hash, HASH_REMOVE, NULL);
 	dlist_delete(&row->order);
 	ExecClearTuple(pending->slot);

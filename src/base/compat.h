@@ -597,15 +597,6 @@ derive_compat_column_is_not_null(Oid relid, bool inh, AttrNumber attno)
 	return result;
 }
 
-/* 17 added transaction_timeout (commit 51efe38cb); no background process may have one. */
-static inline void
-derive_compat_no_transaction_timeout(void)
-{
-#if PG_VERSION_NUM >= 170000
-	SetConfigOption("transaction_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
-#endif
-}
-
 /* 18 gave expandRTE() the kind of row in RETURNING (commit 80feb727c). */
 static inline void
 derive_compat_expand_rte(RangeTblEntry *rte, int rtindex, int sublevels_up, int location,

@@ -31,7 +31,6 @@
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/xact.h"
-#include "base/compat.h"
 #include "base/error_context.h"
 #include "base/gucs.h"
 #include "base/lock_waiters.h"
@@ -68,7 +67,11 @@
 /* A lasting shortage is logged so often. */
 #define LOG_AGAIN_MS	60000
 
-/* Settings of all our processes, whatever the database or the file says. */
+/*
+ * Settings of all our processes, whatever the database or the file says; those that
+ * the server does not know it does not need.  With exit_on_error the first view that
+ * fails would take the worker with it.
+ */
 static const struct
 {
 	const char *name;
@@ -81,6 +84,10 @@ static const struct
 	{"statement_timeout", "0"},
 	{"lock_timeout", "0"},
 	{"idle_in_transaction_session_timeout", "0"},
+	{"transaction_timeout", "0"},
+	{"exit_on_error", "off"},
+	{"session_replication_role", "origin"},
+	{"restrict_nonsystem_relation_kind", ""},
 	{"default_transaction_read_only", "off"},
 	{"default_transaction_isolation", "read committed"},
 	{"default_transaction_deferrable", "off"},
@@ -201,8 +208,8 @@ derive_background_start(Oid dboid)
 	BackgroundWorkerInitializeConnectionByOid(dboid, InvalidOid, BGWORKER_BYPASS_ALLOWCONN);
 
 	for (i = 0; i < lengthof(settings); i++)
-		SetConfigOption(settings[i].name, settings[i].value, PGC_SUSET, PGC_S_OVERRIDE);
-	derive_compat_no_transaction_timeout();
+		if (GetConfigOption(settings[i].name, true, false) != NULL)
+			SetConfigOption(settings[i].name, settings[i].value, PGC_SUSET, PGC_S_OVERRIDE);
 	RegisterXactCallback(release_user_locks, NULL);
 	set_title(dboid);
 }

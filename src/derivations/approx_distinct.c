@@ -301,6 +301,7 @@ stored_registers(ApproxDistinct *a, const ValueGroup *group)
 	bool		notnull = false;
 	TupleTableSlot *row;
 	bytea	   *registers;
+	Datum		value;
 	bool		isnull;
 
 	if (a->ngroup > 0)
@@ -309,9 +310,12 @@ stored_registers(ApproxDistinct *a, const ValueGroup *group)
 		row = a->context->get(a->context, a->state, &one, &notnull);
 	if (row == NULL)
 		return NULL;
-	registers = DatumGetByteaPP(slot_getattr(row, Max(1, a->ngroup) + 1, &isnull));
-	if (VARSIZE_ANY_EXHDR(registers) != 1 << a->bits)
-		elog(ERROR, "registers of a group have the wrong size");
+	value = slot_getattr(row, Max(1, a->ngroup) + 1, &isnull);
+	registers = isnull ? NULL : DatumGetByteaPP(value);
+	if (registers == NULL || VARSIZE_ANY_EXHDR(registers) != 1 << a->bits)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("registers of a group are missing or have the wrong size")));
 	return (const uint8 *) VARDATA_ANY(registers);
 }
 

@@ -322,6 +322,17 @@ deserialize_state(AggRun *run, DeriveAggFunction *f, Datum stored)
 	return call_with_state(run, &f->combinefn, parts, 2);
 }
 
+/* Of some inputs there is an extremum, of none there is not: who took it for one would follow a null pointer. */
+static void
+check_extremum(AggRun *run, const CallState *state)
+{
+	if (state->isnull != (state->count == 0))
+		ereport(ERROR,
+				(errcode(DERIVE_ERRCODE_DIVERGED),
+				 errmsg("a group of state table \"%s\" is damaged", get_rel_name(run->op->state)),
+				 errdetail("An extremum and the number of its inputs do not agree.")));
+}
+
 void
 derive_agg_load_states(AggRun *run, TouchedGroup *group, TupleTableSlot *stored)
 {
@@ -356,6 +367,8 @@ derive_agg_load_states(AggRun *run, TouchedGroup *group, TupleTableSlot *stored)
 		else
 			state->value = derive_agg_copy_datum(value, isnull, f->state_byval, f->state_len);
 		state->isnull = isnull;
+		if (!agg->recompute && f->cls == DERIVE_AGG_EXTREMUM && call->count_attno)
+			check_extremum(run, state);
 	}
 	MemoryContextSwitchTo(old);
 }

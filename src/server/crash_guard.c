@@ -47,9 +47,12 @@
 #include "storage/fd.h"
 #include "storage/ipc.h"
 
+#define GUARD_MAGIC		0x64677201
+
 /* The file. */
 typedef struct GuardFile
 {
+	uint32		magic;			/* changes with the form of the file */
 	int			lives;			/* bad ones in a row, with the current one */
 	Oid			last_view;		/* at which the one before ended */
 	Oid			view;			/* at which the current one is */
@@ -72,6 +75,29 @@ make_path(char *path, Oid dboid, Oid view)
 		snprintf(path, MAXPGPATH, PG_STAT_TMP_DIR "/pg_derive.%u.%u", dboid, view);
 	else
 		snprintf(path, MAXPGPATH, PG_STAT_TMP_DIR "/pg_derive.%u", dboid);
+}
+
+static void
+nothing_before(void)
+{
+	memset(&guard_before, 0, sizeof(guard_before));
+	guard_before.magic = GUARD_MAGIC;
+}
+
+/* What the file says, if it is one of ours. */
+static void
+read_before(void)
+{
+	ssize_t		size = pg_pread(guard_fd, &guard_before, sizeof(guard_before), 0);
+
+	if (size == sizeof(guard_before) && guard_before.magic == GUARD_MAGIC &&
+		memchr(guard_before.activity, '\0', sizeof(guard_before.activity)) != NULL)
+		return;
+	if (size != 0)
+		ereport(LOG,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("ignoring file \"%s\", which is damaged or of another version", guard_path)));
+	nothing_before();
 }
 
 /* Safe in signal handlers. */
@@ -112,7 +138,7 @@ derive_crash_guard_enter(Oid dboid, Oid view, DeriveCrashes *before)
 {
 	Assert(guard_fd < 0);
 	memset(before, 0, sizeof(*before));
-	memset(&guard_before, 0, sizeof(guard_before));
+	nothing_before();
 	make_path(guard_path, dboid, view);
 	guard_fd = BasicOpenFile(guard_path, O_RDWR | O_CREAT | PG_BINARY);
 	if (guard_fd < 0)
@@ -122,14 +148,14 @@ derive_crash_guard_enter(Oid dboid, Oid view, DeriveCrashes *before)
 				 errmsg("could not open file \"%s\": %m", guard_path)));
 		return;
 	}
-	if (pg_pread(guard_fd, &guard_before, sizeof(guard_before), 0) != sizeof(guard_before))
-		memset(&guard_before, 0, sizeof(guard_before));
+	read_before();
 
 	before->count = guard_before.lives;
 	before->view = guard_before.view == guard_before.last_view ? guard_before.view : InvalidOid;
 	before->lsn = guard_before.lsn == guard_before.last_lsn ? guard_before.lsn : InvalidXLogRecPtr;
 	strlcpy(before->activity, guard_before.activity, sizeof(before->activity));
 
+	guard.magic = GUARD_MAGIC;
 	guard.lives = guard_before.lives + 1;
 	guard.last_view = guard_before.view;
 	guard.last_lsn = guard_before.lsn;
@@ -165,7 +191,7 @@ derive_crash_guard_settle(Oid view)
 {
 	if (guard_fd < 0 || guard_before.view != view)
 		return;
-	memset(&guard_before, 0, sizeof(guard_before));
+	nothing_before();
 	guard.lives = 1;
 	guard.last_view = InvalidOid;
 	guard.last_lsn = InvalidXLogRecPtr;

@@ -116,7 +116,7 @@ read_entries(FILE *file)
 	if (fread(header, sizeof(header), 1, file) != 1)
 		return false;
 	if (header[0] != STATS_MAGIC)
-		return true;			/* that of another version */
+		return false;
 	for (uint32 i = 0; i < header[1]; i++)
 	{
 		DeriveStats *entry;
@@ -151,7 +151,7 @@ load(void)
 	if (!read_entries(file))
 		ereport(LOG,
 				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("file \"%s\" is incomplete", STATS_FILE),
+				 errmsg("file \"%s\" is incomplete, damaged or of another version", STATS_FILE),
 				 errdetail("Statistics of maintained views that it does not have begin anew.")));
 	FreeFile(file);
 	unlink(STATS_FILE);

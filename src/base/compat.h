@@ -43,6 +43,7 @@
 #include "storage/sinvaladt.h"
 #include "utils/acl.h"
 #include "utils/guc.h"
+#include "utils/guc_tables.h"
 #include "utils/jsonpath.h"
 #include "utils/lsyscache.h"
 #include "utils/regproc.h"
@@ -595,6 +596,25 @@ derive_compat_column_is_not_null(Oid relid, bool inh, AttrNumber attno)
 #endif
 	table_close(rel, NoLock);
 	return result;
+}
+
+/*
+ * The record of a setting; NULL if the server has none of the name.  16 made the function
+ * that finds it public (commit 0a20ff54f).
+ */
+static inline struct config_generic *
+derive_compat_find_setting(const char *name)
+{
+#if PG_VERSION_NUM >= 160000
+	return find_option(name, false, true, ERROR);
+#else
+	struct config_generic **all = get_guc_variables();
+
+	for (int i = 0; i < GetNumConfigOptions(); i++)
+		if (strcmp(all[i]->name, name) == 0)
+			return all[i];
+	return NULL;
+#endif
 }
 
 /* 18 gave expandRTE() the kind of row in RETURNING (commit 80feb727c). */

@@ -12,8 +12,37 @@
 
 #include "access/xact.h"
 #include "base/guard.h"
+#include "base/usercode.h"
+#include "mb/pg_wchar.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
+
+/* What of each text of an error is kept, in bytes. */
+#define MAX_TEXT	8192
+
+static void
+cut(char *text)
+{
+	if (text !=NULL && strlen(text) > MAX_TEXT)
+		strcpy(text +pg_mbcliplen(text, strlen(text), MAX_TEXT - 4), "...");
+}
+
+ErrorData *
+derive_copy_error(void)
+{
+	ErrorData  *edata = CopyErrorData();
+
+	if (derive_is_worker)
+	{
+		cut(edata->message);
+		cut(edata->detail);
+		cut(edata->detail_log);
+		cut(edata->hint);
+		cut(edata->context);
+		cut(edata->internalquery);
+	}
+	return edata;
+}
 
 /* keep: what it did, unless it ended with an ERROR, which is returned. */
 static ErrorData *
@@ -36,7 +65,7 @@ run(DeriveGuardedFunction function, void *arg, bool keep)
 	PG_CATCH();
 	{
 		MemoryContextSwitchTo(context);
-		edata = CopyErrorData();
+		edata = derive_copy_error();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
 	}

@@ -20,6 +20,12 @@ extern ErrorData *derive_guarded(DeriveGuardedFunction function, void *arg);
 /* Call a function, and undo what it did: above all, let go the locks that it took. */
 extern void derive_undone(DeriveGuardedFunction function, void *arg);
 
+/*
+ * In PG_CATCH, instead of CopyErrorData().  The code of whoever owns a view makes texts as long
+ * as it likes, and our processes log and keep them, with each new try: there they are cut.
+ */
+extern ErrorData *derive_copy_error(void);
+
 /* Errors that say nothing about what was tried: try again. */
 extern bool derive_error_is_transient(int sqlerrcode);
 

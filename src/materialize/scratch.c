@@ -26,6 +26,7 @@
 #include "utils/snapmgr.h"
 
 #include "base/compat.h"
+#include "base/guard.h"
 #include "base/gucs.h"
 #include "deposit/fill.h"
 #include "materialize/internal_tables.h"
@@ -135,7 +136,7 @@ derive_scratch_run(DeriveProgram *program, DeriveProgramRun *run)
 	PG_CATCH();
 	{
 		MemoryContextSwitchTo(context);
-		edata = CopyErrorData();
+		edata = derive_copy_error();
 		FlushErrorState();
 	}
 	PG_END_TRY();

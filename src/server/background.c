@@ -31,7 +31,9 @@
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/xact.h"
+#include "base/compat.h"
 #include "base/error_context.h"
+#include "base/guard.h"
 #include "base/gucs.h"
 #include "base/lock_waiters.h"
 #include "base/registry.h"
@@ -69,13 +71,17 @@
 
 /*
  * Settings of all our processes, whatever the database or the file says; those that
- * the server does not know it does not need.  With exit_on_error the first view that
- * fails would take the worker with it.
+ * the server does not know it does not need.
+ *
+ * Functions of views may change the rest while they run, in our process, which hurts
+ * nobody else.  But by two of these settings a view would end the process, and
+ * with it the maintenance of all others: an error, or one that takes too long.
  */
 static const struct
 {
 	const char *name;
 	const char *value;
+	bool		fixed;			/* also for functions of views */
 }			settings[] =
 
 {
@@ -84,8 +90,8 @@ static const struct
 	{"statement_timeout", "0"},
 	{"lock_timeout", "0"},
 	{"idle_in_transaction_session_timeout", "0"},
-	{"transaction_timeout", "0"},
-	{"exit_on_error", "off"},
+	{"transaction_timeout", "0", true},
+	{"exit_on_error", "off", true},
 	{"session_replication_role", "origin"},
 	{"restrict_nonsystem_relation_kind", ""},
 	{"default_transaction_read_only", "off"},
@@ -208,8 +214,15 @@ derive_background_start(Oid dboid)
 	BackgroundWorkerInitializeConnectionByOid(dboid, InvalidOid, BGWORKER_BYPASS_ALLOWCONN);
 
 	for (i = 0; i < lengthof(settings); i++)
-		if (GetConfigOption(settings[i].name, true, false) != NULL)
-			SetConfigOption(settings[i].name, settings[i].value, PGC_SUSET, PGC_S_OVERRIDE);
+	{
+		struct config_generic *setting = derive_compat_find_setting(settings[i].name);
+
+		if (setting == NULL)
+			continue;
+		SetConfigOption(settings[i].name, settings[i].value, PGC_SUSET, PGC_S_OVERRIDE);
+		if (settings[i].fixed)
+			setting->context = PGC_INTERNAL;
+	}
 	RegisterXactCallback(release_user_locks, NULL);
 	set_title(dboid);
 }
@@ -266,7 +279,7 @@ derive_background_catch(MemoryContext context)
 
 	HOLD_INTERRUPTS();
 	MemoryContextSwitchTo(context);
-	edata = CopyErrorData();
+	edata = derive_copy_error();
 	FlushErrorState();
 	derive_background_abort();
 	MemoryContextSwitchTo(context);
@@ -406,7 +419,7 @@ derive_lock_within(Oid relid, LOCKMODE mode, int timeout_ms)
 		ErrorData  *edata;
 
 		MemoryContextSwitchTo(context);
-		edata = CopyErrorData();
+		edata = derive_copy_error();
 		if (edata->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
 			PG_RE_THROW();
 		FlushErrorState();

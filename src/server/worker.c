@@ -63,6 +63,7 @@
 #include "access/xlog.h"
 #include "base/compat.h"
 #include "base/debug_point.h"
+#include "base/guard.h"
 #include "base/gucs.h"
 #include "base/past.h"
 #include "base/position.h"
@@ -499,7 +500,7 @@ handle_error(void)
 
 	HOLD_INTERRUPTS();
 	MemoryContextSwitchTo(derive_worker.cxt);
-	edata = CopyErrorData();
+	edata = derive_copy_error();
 	log = is_worth_logging(edata);
 	derive_background_be_quiet(!log);
 	note_error(edata);

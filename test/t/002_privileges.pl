@@ -129,6 +129,37 @@ is($node->safe_psql('postgres', q{SELECT derive.wait('a.trap', '60s')}), 't', 't
 is(as('reader', q{SELECT derive.wait('a.trap', '10s')}) == 0 || $err =~ /permission denied/ ? 1 : 0, 1, 'a stranger waits or is refused');
 isnt(as('reader', 'SELECT * FROM a.trap'), 0, 'and cannot read the view');
 
+# Functions that would end our processes, or have them write as much as they like: their view fails, and nothing else.
+$node->safe_psql('postgres', q{
+CREATE TABLE of_others (id int PRIMARY KEY); INSERT INTO of_others VALUES (1);
+SELECT derive.create_view('unharmed', 'SELECT count(*) FROM of_others')});
+wait_derived($node, 'a view of somebody else');
+my $hostile_worker = worker_pid($node);
+my $hostile_offset = -s $node->logfile;
+my %hostile = (
+	exits => [ q{PERFORM set_config('exit_on_error', 'on', false); RAISE 'over'}, qr/"exit_on_error" cannot be changed/ ],
+	terminates => [ q{PERFORM pg_terminate_backend(pg_backend_pid())}, qr/must be a superuser to terminate|permission denied to terminate/ ],
+	cancels => [ q{PERFORM pg_cancel_backend(pg_backend_pid())}, qr/must be a superuser to cancel|permission denied to cancel/ ],
+	recurses => [ q{PERFORM a.recurses(i + 1)}, qr/stack depth limit exceeded/ ],
+	shouts => [ q{RAISE '%', repeat('x', 50000000) USING HINT = repeat('y', 50000000)}, qr/^x{8000,8200}\.\.\.$/ ]);
+$hostile{takes_long} = [ q{PERFORM set_config('transaction_timeout', '1', false), pg_sleep(0.1); RAISE 'over'}, qr/"transaction_timeout" cannot be changed/ ]
+  if $node->pg_version >= 17;
+for my $name (sort keys %hostile)
+{
+	my ($body, $error) = @{ $hostile{$name} };
+	is(as('alice', qq{CREATE FUNCTION a.$name(i int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS \$f\$BEGIN $body; RETURN i; END\$f\$;
+		CREATE TABLE a.of_$name (id int PRIMARY KEY);
+		SELECT derive.create_view('a.$name', 'SELECT CASE WHEN id > 0 THEN a.$name(id) END AS x FROM a.of_$name');
+		SELECT derive.wait('a.$name', '60 s');
+		INSERT INTO a.of_$name VALUES (1)}), 0, "$name: a view with such a function") or diag($err);
+	derive_wait_state($node, "a.$name", 'failed', "$name: it has failed");
+	like($node->safe_psql('postgres', "SELECT error FROM derive.views WHERE view = 'a.$name'::regclass"), $error, "$name: and why");
+	$node->safe_psql('postgres', 'INSERT INTO of_others SELECT max(id) + 1 FROM of_others');
+	is($node->safe_psql('postgres', q{SELECT derive.wait('unharmed', timeout => '60 s'), oracle('unharmed')}), 't|0', "$name: others go on");
+}
+is(worker_pid($node), $hostile_worker, 'in the same process');
+cmp_ok(-s $node->logfile, '<', $hostile_offset + 10_000_000, 'the log has not grown much');
+
 log_is_clean($node);
 $node->stop;
 done_testing();

@@ -128,13 +128,10 @@ $node->reload;
 # The worker dies in a tick, before and after its commit.
 for my $point (qw(batch-mid-apply batch-view-applied batch-applied batch-committed))
 {
+	my $offset = -s $node->logfile;
 	set_debug_point($node, "$point:kill");
 	set_clock($hours + 7);
-	# a psql that the recovering server turns away is an exception to IPC::Run
-	for (1 .. 100)
-	{
-		last if eval { $node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'pg_derive worker'}) };
-	}
+	$node->wait_for_log(qr/"pg_derive worker" \(PID \d+\) was terminated by signal 9/, $offset);
 	set_debug_point($node, '');
 	comes_back($node);
 	resume_failed($node);

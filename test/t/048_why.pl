@@ -119,7 +119,7 @@ wait_derived($node);
 sql('CREATE DATABASE other TEMPLATE template');
 why('v', 'waiting', 'a place among the databases \(pg_derive\.max_databases\)', 'another database', 'other');
 is(sql('SELECT pid, state, activity FROM derive.worker', 'other'), '|missing|waiting for a place among the databases (pg_derive.max_databases)', 'derive.worker');
-like(health('1 h', 'other'), qr/^f\|\{"the worker is missing: waiting for a place among the databases \(pg_derive\.max_databases\)"\}\|1\|0\|0$/, 'health: no worker');
+like(health('1 h', 'other'), qr/^f\|\{"\\"pg_derive\.max_databases\\" must leave a place for this database","the worker is missing: waiting for a place among the databases \(pg_derive\.max_databases\)"\}\|1\|0\|0$/, 'health: no worker');
 sql("DROP DATABASE $_") for qw(other template);
 
 # ---- 6. much of the log is to be read

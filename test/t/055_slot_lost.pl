@@ -100,7 +100,7 @@ sub is_right_again
 	is(sql(q{SELECT count(*) > 0 FROM price_history WHERE operation = 'resync'}), 't', "$label: and says where it does not know");
 	$log = slurp_file($node->logfile, $offset);
 	like($log, qr/WARNING:  all maintained views of database "postgres" are computed anew: $why/, "$label: the log says why");
-	like($log, qr/WARNING:  the log from \S+ to \S+ \(\d+ bytes\) was not read for database "postgres"\n.*DETAIL:  Events of topics that were committed there are lost: "events"/,
+	like($log, qr/WARNING:  the log from \S+ to \S+ \(\d+ bytes\) was not read for database "postgres"\n.*DETAIL:  Versions of rows that began and ended there are not in the histories: "price_history"\.\n\tEvents of topics that were committed there are lost: "events"/,
 		"$label: and what is lost");
 
 	# the topic goes on, and who follows it sees that something is missing

@@ -21,7 +21,7 @@ use Time::HiRes qw(usleep);
 our @EXPORT = qw(
   derive_node start_again comes_back wait_derived is_exact worker_pid kill_process crash
   load_tables start_load stop_load latencies has_debug_points set_debug_point
-  waits_at background log_is_clean derive_wait_state resume_failed
+  waits_at background log_says log_is_clean derive_wait_state resume_failed
   stop_worker let_go_on
 );
 
@@ -355,6 +355,16 @@ sub background
 {
 	my ($node, %opt) = @_;
 	return $node->background_psql($opt{db} // 'postgres', on_error_stop => 0, %opt);
+}
+
+# Wait until the log, from the offset on, has the pattern; returns that part of it.
+sub log_says
+{
+	my ($node, $pattern, $offset, $label) = @_;
+	eval { $node->wait_for_log($pattern, $offset) };
+	my $log = slurp_file($node->logfile, $offset);
+	like($log, $pattern, $label);
+	return $log;
 }
 
 # No line in the log that must never be there.

@@ -18,20 +18,6 @@ load_tables($node);
 wait_derived($node, 'built');
 is_exact($node, 'at the start');
 
-# Wait until the log, from the offset on, has the pattern; returns that part of it.
-sub log_says
-{
-	my ($pattern, $offset, $label) = @_;
-	for my $i (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
-	{
-		last if slurp_file($node->logfile, $offset) =~ $pattern;
-		usleep(100_000);
-	}
-	my $log = slurp_file($node->logfile, $offset);
-	like($log, $pattern, $label);
-	return $log;
-}
-
 sub states
 {
 	return $node->safe_psql('postgres', q{SELECT string_agg(name || ' ' || state, ', ' ORDER BY name) FROM derive_state.view_states});
@@ -53,7 +39,7 @@ SKIP:
 	my $offset = -s $node->logfile;
 	set_debug_point($node, 'batch-snapshot:kill');
 	eval { $node->psql('postgres', 'UPDATE accounts SET balance = 1 WHERE id = 1') };
-	my $log = log_says(qr/pg_derive stays away from database "postgres" for 10 s/, $offset, 'the worker stays away, and longer the second time');
+	my $log = log_says($node, qr/pg_derive stays away from database "postgres" for 10 s/, $offset, 'the worker stays away, and longer the second time');
 	like($log, qr/for 5 s: the worker process crashed 2 times in a row, while reading the log/, 'and says why');
 	comes_back($node);
 	is(states(), 'by_branch waiting, joined waiting, names waiting, totals waiting', 'all views wait');
@@ -71,7 +57,7 @@ SKIP:
 	$offset = -s $node->logfile;
 	set_debug_point($node, 'batch-snapshot:kill');
 	eval { $node->psql('postgres', 'UPDATE accounts SET balance = 3 WHERE id = 3') };
-	log_says(qr/pg_derive stays away from database "postgres" for 20 s/, $offset, 'it stays away for long');
+	log_says($node, qr/pg_derive stays away from database "postgres" for 20 s/, $offset, 'it stays away for long');
 	comes_back($node);
 	for my $call (q{derive.wait('joined')}, q{derive.wait()})
 	{
@@ -90,7 +76,7 @@ SKIP:
 	$offset = -s $node->logfile;
 	set_debug_point($node, 'load-joined:kill');
 	eval { $node->psql('postgres', 'ALTER TABLE history ADD COLUMN note text; UPDATE accounts SET balance = 2 WHERE id = 1') };
-	log_says(qr/maintenance of view "joined" has failed: the worker process crashed 2 times in a row, while loading the view/,
+	log_says($node, qr/maintenance of view "joined" has failed: the worker process crashed 2 times in a row, while loading the view/,
 		$offset, 'one view has failed');
 	comes_back($node);
 	is($node->safe_psql('postgres', q{SELECT derive.wait('by_branch', timeout => '60s')}), 't', 'the others go on');
@@ -106,7 +92,7 @@ SKIP:
 	$offset = -s $node->logfile;
 	set_debug_point($node, 'build-before-fill:kill');
 	eval { $node->psql('postgres', q{SELECT derive.create_view('young', 'SELECT branch, max(balance) FROM accounts GROUP BY 1')}) };
-	log_says(qr/could not build view "young": the process that builds the view crashed 2 times in a row, while running the query/,
+	log_says($node, qr/could not build view "young": the process that builds the view crashed 2 times in a row, while running the query/,
 		$offset, 'the view has failed');
 	comes_back($node);
 	is($node->safe_psql('postgres', q{SELECT derive.wait('by_branch', timeout => '60s')}), 't', 'the others go on');
@@ -124,7 +110,7 @@ SKIP:
 	{
 		$offset = -s $node->logfile;
 		eval { $node->psql('postgres', 'UPDATE accounts SET balance = 3 WHERE id = 1') };
-		log_says(qr/debug point "batch-snapshot" was reached/, $offset, "the worker is at its start, $i");
+		log_says($node, qr/debug point "batch-snapshot" was reached/, $offset, "the worker is at its start, $i");
 		my $victim = background($node);
 		kill_process($victim->query_safe('SELECT pg_backend_pid()'));
 		comes_back($node);
@@ -140,7 +126,7 @@ SKIP:
 	$offset = -s $node->logfile;
 	set_debug_point($node, 'decode-record:error');
 	$node->safe_psql('postgres', 'UPDATE accounts SET balance = 4 WHERE id = 1');
-	log_says(qr/all maintained views of database "postgres" are computed anew: a record of the log at .* could not be decoded: debug point "decode-record" was reached/,
+	log_says($node, qr/all maintained views of database "postgres" are computed anew: a record of the log at .* could not be decoded: debug point "decode-record" was reached/,
 		$offset, 'a record that cannot be decoded');
 	like($node->safe_psql('postgres', q{SELECT state || ': ' || waiting_for FROM derive_state.view_states WHERE name = 'joined'}), qr/^rebuilding: .*could not be decoded: debug point/, 'the view says so');
 	set_debug_point($node, '');

@@ -14,16 +14,6 @@ my $node = derive_node('log');
 my $lsn = qr{([0-9A-F]+/[0-9A-F]+)};
 my ($rc, $out, $err);
 
-# The log from there on, once it has what is looked for.
-sub log_has
-{
-	my ($pattern, $offset, $label) = @_;
-	eval { $node->wait_for_log($pattern, $offset) };
-	my $log = slurp_file($node->logfile, $offset);
-	like($log, $pattern, $label);
-	return $log;
-}
-
 # Does the log say that of a batch that has this transaction?
 sub is_of_batch
 {
@@ -79,7 +69,7 @@ my $quotients = qr/view ""My App"\.quotients"/;
 my $offset = -s $node->logfile;
 my ($xid, $committed) = run('INSERT INTO numbers VALUES (3, 0)');
 derive_wait_state($node, '"My App".quotients', 'failed');
-my $log = log_has(qr/has failed: division by zero/, $offset, 'a view failed');
+my $log = log_says($node, qr/has failed: division by zero/, $offset, 'a view failed');
 my ($batch) = $log =~ /(LOG:  a batch failed and is run again.*?)LOG:  view "quotients"/s;
 is_of_batch($batch // '', qr/changing $quotients/, $xid, $committed, 'batch');
 my ($anew) = $log =~ /(LOG:  view "quotients" is computed anew because its changes.*?)WARNING/s;
@@ -96,7 +86,7 @@ wait_derived($node, 'resumed');
 $offset = -s $node->logfile;
 $node->safe_psql('postgres', q{SELECT derive.create_view('unbuildable', 'SELECT 1 / (d - 2) AS x FROM numbers')});
 derive_wait_state($node, 'unbuildable', 'failed');
-log_has(qr/WARNING:  could not build view "unbuildable": division by zero\n.*?filling view "public\.unbuildable" as of snapshot \d+:\d+:[\d,]*, at $lsn/s,
+log_says($node, qr/WARNING:  could not build view "unbuildable": division by zero\n.*?filling view "public\.unbuildable" as of snapshot \d+:\d+:[\d,]*, at $lsn/s,
 	$offset, 'builder');
 $node->safe_psql('postgres', 'DROP MATERIALIZED VIEW unbuildable');
 
@@ -113,7 +103,7 @@ $node->safe_psql('postgres', 'INSERT INTO mood VALUES (true)');
 ($rc, $out, $err) = $node->psql('postgres', q{SELECT * FROM derive.verify('moods')});
 isnt($rc, 0, 'the comparison fails');
 like($err, qr/not today/, 'with its message');
-log_has(qr/LOG:  view "public\.moods" could not be verified: not today\n.*?comparing view "public\.moods" with its definition as of snapshot \d+:\d+:[\d,]*, at $lsn/s,
+log_says($node, qr/LOG:  view "public\.moods" could not be verified: not today\n.*?comparing view "public\.moods" with its definition as of snapshot \d+:\d+:[\d,]*, at $lsn/s,
 	$offset, 'verifier');
 $node->safe_psql('postgres', 'DELETE FROM mood');
 
@@ -130,7 +120,7 @@ wait_derived($node);
 $offset = -s $node->logfile;
 $node->safe_psql('postgres', q{REVOKE SELECT ON numbers FROM reader});
 derive_wait_state($node, 'read', 'failed');
-log_has(qr/WARNING:  maintenance of view "read" has failed: permission denied for table numbers\n.*?CONTEXT:  loading view "public\.read"/s,
+log_says($node, qr/WARNING:  maintenance of view "read" has failed: permission denied for table numbers\n.*?CONTEXT:  loading view "public\.read"/s,
 	$offset, 'loading');
 $node->safe_psql('postgres', q{GRANT SELECT ON numbers TO reader; SELECT derive.resume('read')});
 wait_derived($node);
@@ -143,7 +133,7 @@ SKIP:
 	set_debug_point($node, 'decode-change:once');
 	$offset = -s $node->logfile;
 	($xid) = run('INSERT INTO numbers VALUES (5, 5)');
-	$log = log_has(qr/ERROR:  debug point "decode-change" was reached\n.*?reading a change of table "numbers" by transaction \d+, committed at $lsn/s,
+	$log = log_says($node, qr/ERROR:  debug point "decode-change" was reached\n.*?reading a change of table "numbers" by transaction \d+, committed at $lsn/s,
 		$offset, 'decoder');
 	like($log, qr/associated LSN $lsn.*by transaction $xid,/s, 'which transaction, and the LSN of the change');
 	set_debug_point($node, '');
@@ -203,7 +193,7 @@ $node->safe_psql('postgres', 'ALTER SYSTEM SET pg_derive.log_min_duration = 0; S
 my $offset_of_slow = -s $node->logfile;
 $node->safe_psql('postgres', q{INSERT INTO numbers VALUES (101, 1), (102, 2); UPDATE numbers SET d = 3 WHERE id = 1});
 wait_derived($node, 'with durations in the log');
-my $slow = log_has(qr/LOG:  batch took [0-9.]+ ms: [0-9.]+ ms for reading the log, and 4 of 4 views changed\n/, $offset_of_slow, 'a batch that took long');
+my $slow = log_says($node, qr/LOG:  batch took [0-9.]+ ms: [0-9.]+ ms for reading the log, and 4 of 4 views changed\n/, $offset_of_slow, 'a batch that took long');
 like($slow, qr/LOG:  view ""My App"\.quotients" took [0-9.]+ ms: \d+ changes in, \d+ rows inserted, \d+ updated, \d+ deleted\n/, 'and a view in it');
 $node->safe_psql('postgres', q{ALTER SYSTEM SET pg_derive.log_min_duration = '1h'; SELECT pg_reload_conf()});
 wait_derived($node);
@@ -216,7 +206,7 @@ is(scalar(() = slurp_file($node->logfile, $offset_of_slow) =~ / took [0-9.]+ ms/
 
 my $offset_of_end = -s $node->logfile;
 $node->safe_psql('postgres', q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'pg_derive worker'});
-log_has(qr/LOG:  pg_derive worker for database "postgres" stopped\n.*started\n/s, $offset_of_end, 'a worker that is terminated');
+log_says($node, qr/LOG:  pg_derive worker for database "postgres" stopped\n.*started\n/s, $offset_of_end, 'a worker that is terminated');
 $node->safe_psql('postgres', q{INSERT INTO numbers VALUES (100, 100)});
 wait_derived($node, 'with another worker');
 $node->stop;

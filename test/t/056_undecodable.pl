@@ -20,19 +20,6 @@ unless (has_debug_points($node))
 
 sub sql { return $node->safe_psql('postgres', $_[0]) }
 
-sub log_says
-{
-	my ($pattern, $offset, $label) = @_;
-	for my $i (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
-	{
-		last if slurp_file($node->logfile, $offset) =~ $pattern;
-		usleep(100_000);
-	}
-	my $log = slurp_file($node->logfile, $offset);
-	like($log, $pattern, $label);
-	return $log;
-}
-
 sub number
 {
 	my ($pattern, $log) = @_;
@@ -51,7 +38,7 @@ my $change = q{UPDATE accounts SET balance = balance + 1, branch = 3 WHERE id % 
 my $offset = -s $node->logfile;
 set_debug_point($node, 'decode-change:error');
 sql($change);
-my $log = log_says(qr/all maintained views of database "postgres" are computed anew: a record of the log at .* could not be decoded: debug point "decode-change" was reached/,
+my $log = log_says($node, qr/all maintained views of database "postgres" are computed anew: a record of the log at .* could not be decoded: debug point "decode-change" was reached/,
 	$offset, 'an error: the log is given up');
 is(number(qr/ERROR:  debug point "decode-change" was reached/, $log), 5, 'an error: after five times');
 like($log, qr/CONTEXT:.*\n?.*reading .*transaction \d+, committed at/, 'an error: the log says where');
@@ -65,7 +52,7 @@ is(sql('SELECT count(*) FROM derive.worker WHERE error IS NOT NULL'), '0', 'an e
 $offset = -s $node->logfile;
 set_debug_point($node, 'decode-change:kill');
 eval { $node->psql('postgres', $change) };
-$log = log_says(qr/all maintained views of database "postgres" are computed anew: the worker process crashed 2 times in a row, while reading the log at [0-9A-F]+\/[0-9A-F]+/,
+$log = log_says($node, qr/all maintained views of database "postgres" are computed anew: the worker process crashed 2 times in a row, while reading the log at [0-9A-F]+\/[0-9A-F]+/,
 	$offset, 'a crash: the log is given up');
 comes_back($node);
 wait_derived($node, 'a crash: computed anew, although it would crash again');
@@ -85,7 +72,7 @@ is(sql(q{SELECT sum(oracle(view)) FROM (SELECT view FROM derive_state.view_state
 $offset = -s $node->logfile;
 set_debug_point($node, 'decoded:kill');
 eval { $node->psql('postgres', $change) };
-log_says(qr/terminated by signal/, $offset, 'a crash after reading');
+log_says($node, qr/terminated by signal/, $offset, 'a crash after reading');
 set_debug_point($node, '');
 comes_back($node);
 resume_failed($node);
@@ -148,7 +135,7 @@ unlink $node->data_dir . "/pg_wal/$segment" or die $!;
 $offset = -s $node->logfile;
 $node->append_conf('postgresql.conf', "shared_preload_libraries = 'pg_derive'");
 $node->start;
-log_says(qr/are computed anew: a record of the log at \S+ could not be decoded: requested WAL segment (?:pg_wal\/)?$segment has already been removed/, $offset, 'a lost segment');
+log_says($node, qr/are computed anew: a record of the log at \S+ could not be decoded: requested WAL segment (?:pg_wal\/)?$segment has already been removed/, $offset, 'a lost segment');
 wait_derived($node, 'a lost segment');
 is(sql(q{SELECT sum(oracle(view)) FROM (SELECT view FROM derive_state.view_states WHERE name <> 'events' OFFSET 0) v}), '0', 'a lost segment: exact');
 

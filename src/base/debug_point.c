@@ -136,6 +136,12 @@ derive_debug_point_waiting(void)
 	return waiting;
 }
 
+bool
+derive_debug_point_any(void)
+{
+	return derive_debug_point != NULL && derive_debug_point[0] != '\0';
+}
+
 void
 derive_debug_point_reached(const char *name)
 {

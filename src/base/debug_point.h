@@ -28,10 +28,14 @@ extern bool derive_debug_point_skips(const char *name);
 
 /* Is this process being held at one?  May be called in a signal handler. */
 extern bool derive_debug_point_waiting(void);
+
+/* Does a test want processes to stop or fail anywhere? */
+extern bool derive_debug_point_any(void);
 #else
 #define DERIVE_DEBUG_POINT(name) ((void) 0)
 #define DERIVE_DEBUG_SKIPS(name) false
 #define derive_debug_point_waiting() false
+#define derive_debug_point_any() false
 #endif
 
 #endif							/* DERIVE_DEBUG_POINT_H */

@@ -309,7 +309,9 @@ come_to_rest(void)
 	XLogRecPtr	stored;
 	int			tries = 0;
 
-	if (derive_worker.decoder == NULL || derive_worker.failures > 0 || derive_worker.leave ||
+	/* a test that stops processes somewhere wants one that it ends to go */
+	if (derive_debug_point_any() ||
+		derive_worker.decoder == NULL || derive_worker.failures > 0 || derive_worker.leave ||
 		XLogRecPtrIsInvalid(derive_worker.stored_lsn) || !XLogRecPtrIsInvalid(derive_worker_waiting_lsn()) ||
 		derive_wait_target(InvalidXLogRecPtr) > derive_worker.decoded_upto + LITTLE_LOG)
 		return;

@@ -254,6 +254,13 @@ $beta->safe_psql('postgres', $fresh);
 my $conf = $alpha->data_dir . '/postgresql.conf';
 my $own_conf = slurp_file($conf);
 $beta->safe_psql('postgres', 'CHECKPOINT');
+# pg_rewind starts it to recover, and a process that was killed is there until somebody has asked for how it ended
+my ($killed) = slurp_file($alpha->data_dir . '/postmaster.pid') =~ /^(\d+)/;
+for (1 .. 6000)
+{
+	last unless kill(0, $killed);
+	usleep(10_000);
+}
 command_ok([ 'pg_rewind', '--target-pgdata', $alpha->data_dir, '--source-server', $beta->connstr('postgres') ], 'pg_rewind');
 unlink $conf;
 append_to_file($conf, $own_conf);

@@ -304,7 +304,7 @@ def shown(world, since):
 def slot_dropped(world):
     """By hand, while the worker is away; or its files are gone after a stop."""
     world.log_mark = world.server.log_size()
-    world.feeds.log_lost = True
+    world.feeds.log_lost += 1
     if world.rng.random() < 0.4:
         world.server.stop('fast')
         for folder in glob.glob(os.path.join(world.server.datadir, 'pg_replslot', 'pg_derive*')):
@@ -339,7 +339,7 @@ def slot_limit(world):
                   'CREATE TABLE IF NOT EXISTS fz.filler (t text)'])
     pid = world.process('worker')
     start = time.time()
-    world.feeds.log_lost = True
+    world.feeds.log_lost += 1
     lost = None
     try:
         if pid:
@@ -407,7 +407,7 @@ def promote(world):
     server.become(standby)
     server.program('pg_ctl', '-D', server.datadir, '-w', '-s', 'promote')
     start = time.time()
-    world.feeds.log_lost = True
+    world.feeds.log_lost += 1
     world.connect()
     world.forget_positions()
     world.forget_missing()

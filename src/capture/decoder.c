@@ -246,6 +246,7 @@ derive_slot_state(const char *name, XLogRecPtr stored, const char **why)
 {
 	ReplicationSlotPersistentData data;
 	bool		active;
+	bool		left_behind;
 
 	*why = derive_log_has_branched(stored) ? NO_COPY : "the replication slot does not exist";
 	if (!read_slot(name, &data, &active))
@@ -256,15 +257,14 @@ derive_slot_state(const char *name, XLogRecPtr stored, const char **why)
 				 errmsg("replication slot \"%s\" is in the way of pg_derive", name),
 				 errdetail("It was created for another output plugin or in another database."),
 				 errhint("Drop the slot with pg_drop_replication_slot().")));
-	/* recovery invalidates some of those that are left behind */
-	*why = is_left_behind(&data, stored) ? NO_COPY : derive_slot_invalidation(&data);
+	/* recovery invalidates some of those */
+	left_behind = is_left_behind(&data, stored);
+	*why = left_behind ? NO_COPY : derive_slot_invalidation(&data);
 	if (derive_slot_is_invalidated(&data) || XLogRecPtrIsInvalid(data.restart_lsn))
 		return DERIVE_SLOT_LOST;
 	if (!active && GetWALAvailability(data.restart_lsn) == WALAVAIL_REMOVED)
 		return DERIVE_SLOT_LOST;
-	if (is_left_behind(&data, stored))
-		return DERIVE_SLOT_LEFT_BEHIND;
-	return DERIVE_SLOT_USABLE;
+	return left_behind ? DERIVE_SLOT_LEFT_BEHIND : DERIVE_SLOT_USABLE;
 }
 
 /* ---------- opening and closing ---------- */

@@ -149,6 +149,17 @@ sub with_worker
 	return;
 }
 
+# The worker stops in the middle of a batch that changes all, until the session lets it go on.
+sub stop_in_batch
+{
+	my $holder = background($node);
+	$holder->query_safe(q{SELECT pg_advisory_lock(hashtext('batch-applied'))});
+	set_debug_point($node, 'batch-applied:wait');
+	change_all();
+	waits_at($node, 'batch-applied');
+	return $holder;
+}
+
 my $offset;
 
 # ---- more than pg_derive.max_wal_backlog, and the worker is in the middle of a batch
@@ -156,11 +167,7 @@ my $offset;
 SKIP:
 {
 	skip 'debug points are not compiled in', 1 unless has_debug_points($node);
-	my $holder = background($node);
-	$holder->query_safe(q{SELECT pg_advisory_lock(hashtext('batch-applied'))});
-	set_debug_point($node, 'batch-applied:wait');
-	change_all();
-	waits_at($node, 'batch-applied');
+	my $holder = stop_in_batch();
 	$offset = -s $node->logfile;
 	reload('pg_derive.max_wal_backlog = 8MB');
 	write_log(4);
@@ -271,11 +278,7 @@ sql(q{SELECT count(*) FROM derive.poll('of_topic'); SELECT count(*) FROM derive.
 SKIP:
 {
 	skip 'debug points are not compiled in', 1 unless has_debug_points($node);
-	my $holder = background($node);
-	$holder->query_safe(q{SELECT pg_advisory_lock(hashtext('batch-applied'))});
-	set_debug_point($node, 'batch-applied:wait');
-	change_all();
-	waits_at($node, 'batch-applied');
+	my $holder = stop_in_batch();
 	$offset = -s $node->logfile;
 	reload("max_slot_wal_keep_size = 4MB\nmax_wal_size = 2MB\n");
 	write_log(20);

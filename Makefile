@@ -237,6 +237,7 @@ REGRESS = \
 	key_later \
 	generated \
 	refusals \
+	refused_calls \
 	errors \
 	stable \
 	settings \

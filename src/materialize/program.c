@@ -833,6 +833,18 @@ derive_view_comparable(Oid view)
 	return (flags_of_view(view) & DERIVE_OF_CURRENT_ROWS) != 0;
 }
 
+void
+derive_check_comparable(Oid view)
+{
+	const char *name = derive_definition_of_view(view)->derivation;
+
+	if (!derive_view_comparable(view))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("view \"%s\" cannot be verified", get_rel_name(view)),
+				 errdetail("By derivation \"%s\" it is not a function of the rows that its sources have now.", name)));
+}
+
 bool
 derive_view_is_topic(Oid view)
 {
@@ -849,12 +861,7 @@ derive_program_compare(DeriveProgram *program, int64 *missing, int64 *extra)
 	TableScanDesc scan;
 	Comparison	comparison = {0};
 
-	if (!(program->routine->flags & DERIVE_OF_CURRENT_ROWS))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("view \"%s\" cannot be verified", get_rel_name(program->view)),
-				 errdetail("By derivation \"%s\" it is not a function of the rows that its sources have now.",
-						   program->context->name)));
+	derive_check_comparable(program->view);
 	enter_error_context(program, &context, DERIVE_DOING_COMPARE, NULL, GetXLogInsertRecPtr());
 	derive_owner_enter(program, &saved);
 	derive_plan_set_time(0, program->present);

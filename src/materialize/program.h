@@ -202,6 +202,9 @@ extern bool derive_view_populated(Oid view);
 /* Can the view be compared with its definition at all? */
 extern bool derive_view_comparable(Oid view);
 
+/* ERROR (wrong_object_type) if it cannot. */
+extern void derive_check_comparable(Oid view);
+
 /* Does it get events of its own, rather than changes of sources? */
 extern bool derive_view_is_topic(Oid view);
 

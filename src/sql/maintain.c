@@ -338,6 +338,7 @@ views_to_verify(Oid view)
 		check_is_matview(view);
 		derive_check_may(view, ACL_SELECT);
 		(void) get_row(view);
+		derive_check_comparable(view);
 		return list_make1_oid(view);
 	}
 

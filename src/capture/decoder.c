@@ -94,6 +94,7 @@ struct DeriveDecoder
 	uint64		bytes_read;		/* sizes of all records that were read */
 	pg_atomic_uint64 *shown;	/* where others see how far it is; or NULL */
 	void		(*on_progress) (XLogRecPtr lsn);	/* or NULL */
+	bool		each_record;	/* it is called for each one */
 	DeriveLives lives;			/* of the server, as far as was read */
 	Confirmation waiting;
 	Confirmation newest;
@@ -450,6 +451,13 @@ commits_old_transaction(DeriveDecoder *decoder, XLogReaderState *record)
 }
 
 static void
+tell_progress(DeriveDecoder *decoder, XLogRecPtr lsn)
+{
+	if (decoder->on_progress != NULL)
+		decoder->on_progress(lsn);
+}
+
+static void
 read_record(DeriveDecoder *decoder)
 {
 	LogicalDecodingContext *ctx = decoder->ctx;
@@ -468,8 +476,8 @@ read_record(DeriveDecoder *decoder)
 	decoder->bytes_read += XLogRecGetTotalLen(ctx->reader);
 	if (decoder->shown != NULL)
 		pg_atomic_write_u64(decoder->shown, ctx->reader->EndRecPtr);
-	if (decoder->on_progress != NULL && XLogRecGetRmid(ctx->reader) == RM_XACT_ID)
-		decoder->on_progress(ctx->reader->ReadRecPtr);
+	if (decoder->each_record || XLogRecGetRmid(ctx->reader) == RM_XACT_ID)
+		tell_progress(decoder, ctx->reader->ReadRecPtr);
 	derive_lives_note(&decoder->lives, ctx->reader);
 	DERIVE_DEBUG_POINT("decode-record");
 
@@ -519,6 +527,7 @@ read_until(DeriveDecoder *decoder, XLogRecPtr upto)
 		/* whatever the caches hold now may be historic */
 		CurrentResourceOwner = owner;
 		InvalidateSystemCaches();
+		tell_progress(decoder, InvalidXLogRecPtr);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
@@ -549,10 +558,9 @@ derive_decoder_run(DeriveDecoder *decoder, XLogRecPtr upto)
 	derive_caches_forget(oldest_snapshot_to_come(decoder));
 	decoder->flushed = false;
 	decoder->capture.oldest_snapshot = PG_UINT64_MAX;
-	if (decoder->on_progress != NULL)
-		decoder->on_progress(decoder->ctx->reader->EndRecPtr);
 
 	read_until(decoder, upto);
+	tell_progress(decoder, InvalidXLogRecPtr);
 
 	derive_caches_collect();
 	if (decoder->capture.oldest_snapshot != PG_UINT64_MAX)
@@ -650,9 +658,10 @@ derive_decoder_show(DeriveDecoder *decoder, pg_atomic_uint64 *lsn)
 }
 
 void
-derive_decoder_on_progress(DeriveDecoder *decoder, void (*callback) (XLogRecPtr lsn))
+derive_decoder_on_progress(DeriveDecoder *decoder, void (*callback) (XLogRecPtr lsn), bool each_record)
 {
 	decoder->on_progress = callback;
+	decoder->each_record = each_record;
 }
 
 void

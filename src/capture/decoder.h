@@ -149,10 +149,10 @@ extern DeriveDecoder *derive_decoder_open(const char *slotname, const DeriveSink
 extern void derive_decoder_show(DeriveDecoder *decoder, pg_atomic_uint64 *lsn);
 
 /*
- * Called when a run begins, and before each transaction that ends is delivered, with
- * the place in the log.
+ * Called with the place of each record in the log, or only of those that end transactions,
+ * before it is decoded; and with an invalid one when a run has ended.
  */
-extern void derive_decoder_on_progress(DeriveDecoder *decoder, void (*callback) (XLogRecPtr lsn));
+extern void derive_decoder_on_progress(DeriveDecoder *decoder, void (*callback) (XLogRecPtr lsn), bool each_record);
 
 /*
  * Decode all records that start before upto (which must be flushed).  Must

@@ -22,10 +22,22 @@
  *		2		1				2				SIGSEGV in the first batch
  *		3		2				3				-
  *
- * (where it was, by the view or by the place in the log, is in it as well)
  * and life 3 knows better than to do it again; what it does instead is decided
  * in setbacks.c and builder.c.  A worker leaves the guard after its first batch
  * that has left nothing over, a builder when it exits.
+ *
+ * The file also has the view and the place in the log at which the life is, and how
+ * many in a row were there when they ended: one that ends elsewhere begins anew.
+ *
+ *		life	ended at		count at that place of the log
+ *		1		0/1500028		1
+ *		2		0/1500028		2
+ *		3		view 16400		-
+ *		4		0/1500028		1
+ *
+ * The place is the record of the log that is being decoded, none before the first and after
+ * the last one.  To write down each would slow down reading; so a first life notes only those
+ * that end transactions, whose changes are decoded with them, and lives after a crash all.
  *
  * Not every sudden end is our own fault.  The server tells us by SIGQUIT that
  * somebody else has crashed, or that it stops at once; a PANIC because the disk
@@ -47,16 +59,17 @@
 #include "storage/fd.h"
 #include "storage/ipc.h"
 
-#define GUARD_MAGIC		0x64677201
+#define GUARD_MAGIC		0x64677202
 
 /* The file. */
 typedef struct GuardFile
 {
 	uint32		magic;			/* changes with the form of the file */
 	int			lives;			/* bad ones in a row, with the current one */
-	Oid			last_view;		/* at which the one before ended */
+	int			at_view;		/* of those, the last ones that were at it;
+								 * likewise */
 	Oid			view;			/* at which the current one is */
-	XLogRecPtr	last_lsn;		/* the same for the place in the log, if that
+	int			at_lsn;			/* the same for the place in the log, if that
 								 * is read */
 	XLogRecPtr	lsn;
 	char		activity[DERIVE_ACTIVITY_LENGTH];
@@ -151,14 +164,14 @@ derive_crash_guard_enter(Oid dboid, Oid view, DeriveCrashes *before)
 	read_before();
 
 	before->count = guard_before.lives;
-	before->view = guard_before.view == guard_before.last_view ? guard_before.view : InvalidOid;
-	before->lsn = guard_before.lsn == guard_before.last_lsn ? guard_before.lsn : InvalidXLogRecPtr;
+	before->view = guard_before.view;
+	before->at_view = guard_before.at_view;
+	before->lsn = guard_before.lsn;
+	before->at_lsn = guard_before.at_lsn;
 	strlcpy(before->activity, guard_before.activity, sizeof(before->activity));
 
 	guard.magic = GUARD_MAGIC;
 	guard.lives = guard_before.lives + 1;
-	guard.last_view = guard_before.view;
-	guard.last_lsn = guard_before.lsn;
 	on_proc_exit(exit_guard, (Datum) 0);
 	prev_emit_log = emit_log_hook;
 	emit_log_hook = before_message;
@@ -166,13 +179,34 @@ derive_crash_guard_enter(Oid dboid, Oid view, DeriveCrashes *before)
 	derive_crash_guard_note(InvalidOid, "starting");
 }
 
+/* So many lives in a row, this one included, were there if it ends now; 0: it is nowhere. */
+static int
+count_at(bool somewhere, bool same, int times_before)
+{
+	return !somewhere ? 0 : same ? times_before + 1 : 1;
+}
+
+static void
+set_view(Oid view)
+{
+	guard.view = view;
+	guard.at_view = count_at(OidIsValid(view), view == guard_before.view, guard_before.at_view);
+}
+
+static void
+set_lsn(XLogRecPtr lsn)
+{
+	guard.lsn = lsn;
+	guard.at_lsn = count_at(!XLogRecPtrIsInvalid(lsn), lsn == guard_before.lsn, guard_before.at_lsn);
+}
+
 void
 derive_crash_guard_note(Oid view, const char *activity)
 {
 	if (guard_fd < 0)
 		return;
-	guard.view = view;
-	guard.lsn = InvalidXLogRecPtr;
+	set_view(view);
+	set_lsn(InvalidXLogRecPtr);
 	strlcpy(guard.activity, activity, sizeof(guard.activity));
 	write_guard(&guard);
 }
@@ -182,8 +216,14 @@ derive_crash_guard_note_reading(XLogRecPtr lsn)
 {
 	if (guard_fd < 0)
 		return;
-	guard.lsn = lsn;
+	set_lsn(lsn);
 	write_guard(&guard);
+}
+
+bool
+derive_crash_guard_is_wary(void)
+{
+	return guard_fd >= 0 && guard_before.lives > 0;
 }
 
 void
@@ -193,8 +233,8 @@ derive_crash_guard_settle(Oid view)
 		return;
 	nothing_before();
 	guard.lives = 1;
-	guard.last_view = InvalidOid;
-	guard.last_lsn = InvalidXLogRecPtr;
+	set_view(guard.view);
+	set_lsn(guard.lsn);
 	write_guard(&guard);
 }
 

@@ -22,9 +22,11 @@
 typedef struct DeriveCrashes
 {
 	int			count;			/* so many crashed, one after the other */
-	Oid			view;			/* at this view, the last two; or InvalidOid */
-	XLogRecPtr	lsn;			/* reading the log here, the last two; or
-								 * invalid */
+	int			at_view;		/* of those, the last ones, all at this view */
+	Oid			view;
+	int			at_lsn;			/* of those, the last ones, all while reading
+								 * this place of the log */
+	XLogRecPtr	lsn;
 	char		activity[DERIVE_ACTIVITY_LENGTH];	/* what the last one was
 													 * doing */
 } DeriveCrashes;
@@ -38,8 +40,9 @@ extern void derive_crash_guard_enter(Oid dboid, Oid view, DeriveCrashes *before)
 /* What is being done now, and to which view, if to one; nothing where no guard is. */
 extern void derive_crash_guard_note(Oid view, const char *activity);
 
-/* The log is read, and has come to here; likewise. */
+/* This record of the log is read now, or none (invalid); likewise.  Is each to be noted, since a life before crashed? */
 extern void derive_crash_guard_note_reading(XLogRecPtr lsn);
+extern bool derive_crash_guard_is_wary(void);
 
 /* The crashes before this life, if they were over this view, count no longer: it did well, or has paid for them. */
 extern void derive_crash_guard_settle(Oid view);

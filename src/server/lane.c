@@ -59,7 +59,7 @@ enter_crash_guard(void)
 	DeriveViewRow *row;
 
 	derive_crash_guard_enter(MyDatabaseId, GUARD_OID, &crashes);
-	if (crashes.count < DERIVE_MAX_CRASHES || !OidIsValid(crashes.view))
+	if (crashes.at_view < DERIVE_MAX_CRASHES)
 		return;
 	StartTransactionCommand();
 	derive_blocked_set(&derive_assistant_self->blocked_on, crashes.view, RowExclusiveLock);

@@ -326,7 +326,7 @@ derive_worker_open_capture(void)
 	derive_worker.decoder = derive_decoder_open(derive_worker.slot,
 												derive_stream_sink(derive_worker.stream));
 	derive_decoder_show(derive_worker.decoder, &derive_worker.db->read_lsn);
-	derive_decoder_on_progress(derive_worker.decoder, derive_crash_guard_note_reading);
+	derive_decoder_on_progress(derive_worker.decoder, derive_crash_guard_note_reading, derive_crash_guard_is_wary());
 	derive_stream_show(derive_worker.stream, &derive_worker.db->behind_since);
 	MemoryContextSwitchTo(derive_worker.batch_cxt);
 	lsn = InvalidXLogRecPtr;

@@ -14,20 +14,24 @@
  * The worker crashes (crash_guard.c) before its first batch is done:
  *
  *		twice, at the same view				this view fails, the others go on
- *		twice, at the same place of the log	as if it could not be decoded
- *		else								the worker stays away for a while
+ *		five times, at the same place		as if that could not be decoded
+ *		of the log
+ *		else, twice							the worker stays away for a while
  *
  * Somebody may have killed it, twice by accident, or the kernel, for want of memory: that
  * passes.  Or it is a fault of ours, and then each try takes the whole server down.  So
  * it is tried after 5 s, 10 s, .. 1 h; or at once if a person calls derive.repair() or
  * derive.resume() for any view, or restarts the server.  The slot is kept, as far as
- * pg_derive.max_wal_backlog lets it be, so nothing is lost.
+ * pg_derive.max_wal_backlog lets it be, so nothing is lost.  The log is given up only when
+ * there have been as many crashes in one place, one after the other, with these pauses
+ * between them, as there are errors before it is (PATIENCE).
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "base/debug_point.h"
 #include "base/guard.h"
 #include "base/lane.h"
 #include "base/registry.h"
@@ -236,7 +240,7 @@ stay_away(int ncrashes, const char *reason)
 	derive_worker_set_activity(DERIVE_PAUSING);
 	derive_crash_guard_note(InvalidOid, "staying away");
 	note_away(until, reason);
-	for (; now < until; now = GetCurrentTimestamp())
+	for (; now < until && !DERIVE_DEBUG_SKIPS("stay-away"); now = GetCurrentTimestamp())
 	{
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 Min(TimestampDifferenceMilliseconds(now, until), AWAY_LOOK_MS),
@@ -263,12 +267,14 @@ derive_worker_survive_crashes(void)
 	reason = psprintf("the worker process crashed %d times in a row, while %s",
 					  crashes.count, crashes.activity);
 	if (!XLogRecPtrIsInvalid(crashes.lsn))
+		reason = psprintf("%s at %X/%X", reason, LSN_FORMAT_ARGS(crashes.lsn));
+	if (crashes.at_lsn >= PATIENCE)
 	{
 		MemoryContextSwitchTo(derive_worker.cxt);
-		derive_worker.undecodable = psprintf("%s at %X/%X", reason, LSN_FORMAT_ARGS(crashes.lsn));
+		derive_worker.undecodable = pstrdup(reason);
 		MemoryContextSwitchTo(derive_worker.batch_cxt);
 	}
-	else if (OidIsValid(crashes.view))
+	else if (crashes.at_view >= DERIVE_MAX_CRASHES)
 	{
 		fail_view(crashes.view, reason);
 		derive_crash_guard_settle(crashes.view);

@@ -136,14 +136,15 @@ sub derive_wait_state
 }
 
 # A worker that was killed may have come back, and been killed, so often that it has
-# given up views.  The last of these crashes may still be under way.
+# given up views, or stays away.  The last of these crashes may still be under way.
 sub resume_failed
 {
 	my ($node) = @_;
 	for my $i (1 .. 10 * $timeout)
 	{
 		my ($rc, $out) = eval {
-			$node->psql('postgres', q{SELECT derive.wait(timeout => '60 s')});
+			my $err = ($node->psql('postgres', q{SELECT derive.wait(timeout => '60 s')}))[2];
+			$node->psql('postgres', q{SELECT derive.repair(view) FROM derive.views LIMIT 1}) if $err =~ /stays away/;
 			$node->psql('postgres', q{SELECT count(derive.resume(view)) FROM derive.views WHERE state = 'failed'});
 		};
 		return if ($out // '') eq '0';

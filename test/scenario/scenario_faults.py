@@ -25,25 +25,8 @@ POINTS = ('batch-applied', 'batch-changes-applied', 'batch-committed', 'batch-de
 
 # ---- processes
 
-def wait_unguarded(world):
-    deadline = time.time() + 10
-    while guarded(world) and time.time() < deadline:
-        time.sleep(0.02)
-
-
-def guarded(world):
-    """Is the worker in that part of its life in which one more death in a row makes it give up (crash_guard.c)?"""
-    folder = os.path.join(world.server.datadir, 'pg_stat_tmp')
-    try:
-        return any(re.fullmatch(r'pg_derive\.%s' % world.database_oid, name) for name in os.listdir(folder))
-    except OSError:
-        return False
-
-
 def kill(world, kind):
     """SIGKILL; the server starts all its processes anew."""
-    if kind == 'worker':
-        wait_unguarded(world)
     pid = world.process(kind)
     if pid is None:
         return False
@@ -81,8 +64,7 @@ def kill_other(world):
 def kill_at_point(world):
     """A process kills itself at a named point, when it comes there.
 
-    Once, if we are quick to disarm it.  One that has died twice in a row stays
-    away, which is as it should be, and is called back as its hint says.
+    Once, if we are quick to disarm it.
     """
     point = world.rng.choice(POINTS)
     server = world.server
@@ -90,7 +72,6 @@ def kill_at_point(world):
     before = server.crashes
     world.crashed = True
     server.expected_signals += 1000
-    server.excused = 'crashed [0-9]+ times in a row'
     world.insist(["ALTER SYSTEM SET pg_derive.debug_point = '%s:kill'" % point, 'SELECT pg_reload_conf()'])
     watcher = threading.Thread(target=disarm, args=(server, start), daemon=True)
     watcher.start()
@@ -105,17 +86,9 @@ def kill_at_point(world):
     world.sql_role()
     # who was armed may still come there: after this the setting is seen by all
     time.sleep(0.3)
-    while server.log_has('crashed', start):
-        failed = world.admin_run("SELECT name FROM derive_state.view_states WHERE state = 'failed' AND error LIKE '%crashed % times in a row%'")
-        if failed and failed.ok and not failed.rows:
-            break
-        for row in failed.rows if failed else []:
-            world.admin_run("SELECT derive.resume('fz.%s')" % row[0])
-            world.totals.figures['views resumed after two deaths in a row'] += 1
     server.log_problems()
     world.totals.figures['kills at a named point'] += server.crashes - before
     server.expected_signals = server.crashes + 2
-    server.excused = None
     return '%s: %s' % (point, 'died' if died else 'did not come there')
 
 
@@ -229,7 +202,6 @@ CGROUP = '/sys/fs/cgroup/memory/pg_derive_scenario'
 
 def out_of_memory(world):
     """The worker gets no more memory for a while, during a large transaction; or it is killed for what it takes."""
-    wait_unguarded(world)
     pid = world.process('worker')
     if pid is None:
         return 'there is none'

@@ -342,6 +342,7 @@ class World(Round):
             # somebody waits for what is prepared
             self.keeper.end()
             settle(self.control, self)
+        self.call_back()
         self.wait()
         self.end_replacements()
         self.wait()
@@ -358,6 +359,17 @@ class World(Round):
         self.forget_dropped()
         self.cut_back(not keep)
         self.control.must('SET ROLE %s' % self.role)
+
+    def call_back(self):
+        """Whoever stays away after deaths in a row would come by himself, but later than we wait."""
+        for name, state in self.control.must("SELECT name, state FROM derive_state.view_states "
+                                             "WHERE coalesce(error, waiting_for) ~ 'crashed [0-9]+ times in a row' ORDER BY state = 'failed' DESC").rows:
+            self.totals.figures['calls after deaths in a row'] += 1
+            if state == 'failed':
+                self.control.must("SELECT derive.resume('%s')" % name)
+            else:
+                self.control.run("SELECT derive.repair('%s')" % name)
+                break
 
     def soon(self):
         for _ in range(2):

@@ -153,6 +153,7 @@ OBJS = \
 	src/server/builder.o \
 	src/server/cohort.o \
 	src/server/crash_guard.o \
+	src/server/crashed_view.o \
 	src/server/dependents.o \
 	src/server/holding.o \
 	src/server/hooks.o \

@@ -42,7 +42,9 @@ CREATE MATERIALIZED VIEW derive_state.views AS SELECT
 	NULL::boolean AS retry,
 	NULL::oid AS replaces,
 	NULL::timestamptz AS since,
-	NULL::timestamptz AS behind_since
+	NULL::timestamptz AS behind_since,
+	NULL::int4 AS crashes,
+	NULL::timestamptz AS retry_at
 	WHERE derive_state.is_written_by_us();
 CREATE UNIQUE INDEX views_pkey ON derive_state.views (relid);
 COMMENT ON MATERIALIZED VIEW derive_state.views IS 'the maintained views';
@@ -74,6 +76,10 @@ COMMENT ON COLUMN derive_state.views.replaces IS 'the view whose place it is to 
 COMMENT ON COLUMN derive_state.views.since IS 'when its state began';
 COMMENT ON COLUMN derive_state.views.behind_since IS
 	'while it stands still: about when the oldest commit was that it lacks; NULL if it lacks none';
+COMMENT ON COLUMN derive_state.views.crashes IS
+	'so many times in a row it has failed because processes had crashed over it';
+COMMENT ON COLUMN derive_state.views.retry_at IS
+	'if it has failed by crashes: it is tried again then; else when it would have been, or NULL';
 
 CREATE MATERIALIZED VIEW derive_state.relations AS SELECT
 	NULL::oid AS view,

@@ -81,7 +81,9 @@
 #define Anum_views_replaces		17
 #define Anum_views_since		18
 #define Anum_views_behind_since	19
-#define Natts_views				19
+#define Anum_views_crashes		20
+#define Anum_views_retry_at		21
+#define Natts_views				21
 
 /* derive_state.relations */
 #define Anum_relations_view		1
@@ -395,6 +397,9 @@ form_view_tuple(TupleDesc desc, const DeriveViewRow *row)
 	values[Anum_views_since - 1] = TimestampTzGetDatum(row->since);
 	values[Anum_views_behind_since - 1] = TimestampTzGetDatum(row->behind_since);
 	nulls[Anum_views_behind_since - 1] = (row->behind_since == 0);
+	values[Anum_views_crashes - 1] = Int32GetDatum(row->crashes);
+	values[Anum_views_retry_at - 1] = TimestampTzGetDatum(row->retry_at);
+	nulls[Anum_views_retry_at - 1] = (row->retry_at == 0);
 
 	return heap_form_tuple(desc, values, nulls);
 }
@@ -436,6 +441,9 @@ deform_view_tuple(TupleDesc desc, HeapTuple tuple)
 	row->since = DatumGetTimestampTz(values[Anum_views_since - 1]);
 	if (!nulls[Anum_views_behind_since - 1])
 		row->behind_since = DatumGetTimestampTz(values[Anum_views_behind_since - 1]);
+	row->crashes = DatumGetInt32(values[Anum_views_crashes - 1]);
+	if (!nulls[Anum_views_retry_at - 1])
+		row->retry_at = DatumGetTimestampTz(values[Anum_views_retry_at - 1]);
 	row->version = tuple->t_self;
 	return row;
 }
@@ -530,6 +538,17 @@ derive_registry_update(const DeriveViewRow *row)
 	announce_change(names);
 	if (relabel)
 		derive_registry_write_label(row);
+}
+
+void
+derive_row_set_error(DeriveViewRow *row, const char *message, bool retry)
+{
+	row->state = DERIVE_VIEW_FAILED;
+	row->error = unconstify(char *, message);
+	row->error_at = GetCurrentTimestamp();
+	row->retry = retry;
+	row->crashes = 0;
+	row->retry_at = 0;
 }
 
 void

@@ -33,6 +33,10 @@
  *				since timestamptz			when the present state began
  *				behind_since timestamptz	about when that committed which it lacks, the
  *											oldest of it, while it stands still; else NULL
+ *				crashes int4				so many times in a row it has failed because
+ *											processes had crashed over it
+ *				retry_at timestamptz		if it has failed by crashes: it is tried again
+ *											then; see server/crashed_view.h
  *	relations	view oid, operator int4, role "char", relid oid
  *				primary key (view, operator, role), index on relid
  *				role: 's' state table, 'd' derived table, 'i' locator index
@@ -107,6 +111,8 @@ typedef struct DeriveViewRow
 	Oid			replaces;		/* InvalidOid: it is there for itself */
 	TimestampTz since;			/* not for writing */
 	TimestampTz behind_since;	/* 0 if none */
+	int			crashes;		/* see server/crashed_view.h */
+	TimestampTz retry_at;		/* 0 if none */
 	ItemPointerData version;	/* where this version of the row is stored;
 								 * not for writing */
 } DeriveViewRow;
@@ -147,6 +153,9 @@ extern void derive_registry_insert(const DeriveViewRow *row);	/* unique violatio
 																 * already maintained */
 extern void derive_registry_update(const DeriveViewRow *row);	/* "since" follows from
 																 * what changes */
+
+/* The view has failed, for this reason (not copied), which is no crash; retry: see above.  The caller writes the row. */
+extern void derive_row_set_error(DeriveViewRow *row, const char *message, bool retry);
 extern void derive_registry_delete(Oid view);	/* the view and its relations
 												 * entries; no error if absent */
 extern DeriveViewRow *derive_registry_get(Oid view);	/* NULL if not

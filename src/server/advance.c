@@ -47,6 +47,7 @@
 #include "server/background.h"
 #include "server/builder.h"
 #include "server/crash_guard.h"
+#include "server/crashed_view.h"
 #include "server/dependents.h"
 #include "server/shmem.h"
 #include "server/statistics.h"
@@ -180,6 +181,21 @@ derive_worker_rebuild_view(WorkerView *view, const char *reason)
 	return true;
 }
 
+/* Committed before the try is made, after which its program is loaded. */
+bool
+derive_worker_announce_try(WorkerView *view)
+{
+	bool		gone;
+
+	view->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RETRY_MS);	/* if it is locked */
+	if (!lock_row(view, &gone))
+		return gone;
+	view->tried_after_crash = true;
+	derive_note_try_after_crash(view->row);
+	derive_worker.reload = true;
+	return true;
+}
+
 /* Its error stays until it is known to be gone. */
 bool
 derive_worker_send_to_retry(WorkerView *view)
@@ -212,16 +228,13 @@ derive_worker_fail_view(WorkerView *view, const char *message, const ErrorData *
 			 errhint("Remove the cause, then call derive.repair() for the view."),
 			 error->context ? errcontext("%s", error->context) : 0));
 
-	view->row->error = pstrdup(message);
-	view->row->error_at = GetCurrentTimestamp();
-	view->row->retry = retry;
 	view->retried = false;
 	view->retry_changed = false;
 	view->whole_ms = 0;
 	if (view->row->position == NULL)
 		view->row->position = derive_position_copy(derive_worker_position_of(view));
 	note_behind(view);
-	view->row->state = DERIVE_VIEW_FAILED;
+	derive_row_set_error(view->row, pstrdup(message), retry);
 	pg_atomic_fetch_add_u32(&derive_worker.db->still, 1);	/* counted anew when the
 															 * registry is read */
 	view->row->epoch = 0;
@@ -383,6 +396,8 @@ advance(void *arg)
 		row.epoch = 0;
 		row.members = (int64) view->digest;
 		row.basis = (int64) view->basis;
+		if (view->repair)
+			derive_end_crash_series(&row);
 		view->retried = false;
 		derive_registry_update(&row);
 		*view->row = row;

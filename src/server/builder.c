@@ -30,7 +30,7 @@
  * reason lies elsewhere (a lock, a worker that restarted, shutdown), the view
  * stays 'building' and the worker starts another builder.  A transaction of a
  * builder that dies leaves nothing behind.  If builders crash, again and again,
- * the next one marks the view as failed (crash_guard.c).
+ * the next one marks the view as failed (crashed_view.c).
  *
  * People may read a view that is built anew: they see its old contents until the
  * commit.  The new ones can only take their place while nobody reads, and who comes
@@ -61,6 +61,7 @@
 #include "server/build_progress.h"
 #include "server/builder.h"
 #include "server/crash_guard.h"
+#include "server/crashed_view.h"
 #include "server/replica_identity.h"
 #include "server/statistics.h"
 #include "server/throttle.h"
@@ -93,7 +94,7 @@ static bool recomputing = false;
 static bool evaluating = false;
 
 static void detach(int code, Datum arg);
-static void enter_crash_guard(void);
+static bool enter_crash_guard(void);
 static void set_resting(bool resting);
 static void set_phase(const char *phase);
 static bool renew(void);
@@ -155,9 +156,8 @@ derive_builder_main(Datum arg)
 	PG_TRY();
 	{
 		derive_stats_set_waits(args.view, DERIVE_WAITS_FOR_NOTHING, InvalidOid, NoLock);
-		enter_crash_guard();
 		derive_throttle_queries(set_resting);
-		if (renew() && ensure_identity() && await_tracking())
+		if (enter_crash_guard() && renew() && ensure_identity() && await_tracking())
 			while (!fill())
 				CHECK_FOR_INTERRUPTS();
 	}
@@ -170,20 +170,6 @@ derive_builder_main(Datum arg)
 
 	pgstat_report_stat(true);
 	proc_exit(0);
-}
-
-/* The view fails if the builders before this one have crashed. */
-static void
-enter_crash_guard(void)
-{
-	DeriveCrashes crashes;
-
-	derive_crash_guard_enter(args.dboid, args.view, &crashes);
-	if (crashes.count >= DERIVE_MAX_CRASHES)
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("the process that builds the view crashed %d times in a row, while %s",
-						crashes.count, crashes.activity)));
 }
 
 /* However we end: give the slot back, and let the worker look. */
@@ -258,6 +244,43 @@ retreat(MemoryContext context, Oid busy, LOCKMODE mode)
 	if (OidIsValid(busy))
 		derive_lock_wait(busy, mode, &build->blocked_on, 0);
 	MemoryContextSwitchTo(context);
+}
+
+
+/* The view fails if the builders before this one have crashed.  False if there is nothing to build any more. */
+static bool
+enter_crash_guard(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+	DeriveCrashes crashes;
+	DeriveViewRow *row;
+
+	derive_crash_guard_enter(args.dboid, args.view, &crashes);
+	while (crashes.count > 0)
+	{
+		Oid			busy = InvalidOid;
+		bool		failed = false;
+
+		CHECK_FOR_INTERRUPTS();
+		derive_background_begin();
+		if (derive_lock_all(list_make2_oid(derive_registry_table_oid("views", true), args.view), RowExclusiveLock, &busy))
+		{
+			PushActiveSnapshot(GetTransactionSnapshot());
+			row = row_to_build();
+			if (row != NULL && derive_has_crashed_enough(row, crashes.count))
+			{
+				derive_fail_crashed_view(row, psprintf("the process that builds the view %s",
+													   derive_crashes_text(&crashes, crashes.count)));
+				failed = true;
+			}
+			PopActiveSnapshot();
+			derive_background_commit();
+			MemoryContextSwitchTo(context);
+			return row != NULL && !failed;
+		}
+		retreat(context, busy, RowExclusiveLock);
+	}
+	return true;
 }
 
 
@@ -565,10 +588,7 @@ report_failure(ErrorData *edata)
 																 * them */
 		else
 		{
-			row->state = DERIVE_VIEW_FAILED;
-			row->error = derive_error_text(edata);
-			row->error_at = GetCurrentTimestamp();
-			row->retry = evaluating && derive_error_may_pass(edata->sqlerrcode);
+			derive_row_set_error(row, derive_error_text(edata), evaluating && derive_error_may_pass(edata->sqlerrcode));
 			derive_registry_update(row);
 		}
 	}

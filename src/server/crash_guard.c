@@ -179,6 +179,14 @@ derive_crash_guard_enter(Oid dboid, Oid view, DeriveCrashes *before)
 	derive_crash_guard_note(InvalidOid, "starting");
 }
 
+char *
+derive_crashes_text(const DeriveCrashes *crashes, int count)
+{
+	if (count == 1)
+		return psprintf("crashed, while %s", crashes->activity);
+	return psprintf("crashed %d times in a row, while %s", count, crashes->activity);
+}
+
 /* So many lives in a row, this one included, were there if it ends now; 0: it is nowhere. */
 static int
 count_at(bool somewhere, bool same, int times_before)

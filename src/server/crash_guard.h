@@ -37,6 +37,9 @@ typedef struct DeriveCrashes
  */
 extern void derive_crash_guard_enter(Oid dboid, Oid view, DeriveCrashes *before);
 
+/* For messages: "crashed 2 times in a row, while .."; these are all, or those over one view.  palloc'd. */
+extern char *derive_crashes_text(const DeriveCrashes *crashes, int count);
+
 /* What is being done now, and to which view, if to one; nothing where no guard is. */
 extern void derive_crash_guard_note(Oid view, const char *activity);
 

@@ -73,6 +73,7 @@
 #include "compile/stable.h"
 #include "derive/definition.h"
 #include "materialize/program.h"
+#include "server/crashed_view.h"
 #include "server/dependents.h"
 #include "server/hooks.h"
 #include "storage/lmgr.h"
@@ -217,6 +218,7 @@ derive_restart_view(DeriveViewRow *row)
 	row->rebuild = populated;
 	row->error = NULL;
 	row->error_at = 0;
+	derive_end_crash_series(row);
 	row->epoch = 0;
 	if (!populated)
 		row->position = NULL;

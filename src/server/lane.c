@@ -30,6 +30,7 @@
 #include "server/assistant.h"
 #include "server/background.h"
 #include "server/crash_guard.h"
+#include "server/crashed_view.h"
 #include "server/lane.h"
 #include "server/lane_internal.h"
 #include "storage/ipc.h"
@@ -57,9 +58,10 @@ enter_crash_guard(void)
 {
 	DeriveCrashes crashes;
 	DeriveViewRow *row;
+	bool		failed = false;
 
 	derive_crash_guard_enter(MyDatabaseId, GUARD_OID, &crashes);
-	if (crashes.at_view < DERIVE_MAX_CRASHES)
+	if (crashes.at_view == 0)
 		return;
 	StartTransactionCommand();
 	derive_blocked_set(&derive_assistant_self->blocked_on, crashes.view, RowExclusiveLock);
@@ -67,24 +69,18 @@ enter_crash_guard(void)
 	derive_blocked_clear(&derive_assistant_self->blocked_on);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(crashes.view)) &&
-		(row = derive_registry_get(crashes.view)) != NULL)
+		(row = derive_registry_get(crashes.view)) != NULL && derive_has_crashed_enough(row, crashes.at_view))
 	{
 		derive_stand_still(row);
-		row->error = psprintf("the process that computes the view crashed %d times in a row, while %s",
-							  crashes.count, crashes.activity);
-		row->error_at = GetCurrentTimestamp();
-		row->retry = false;
-		row->state = DERIVE_VIEW_FAILED;
-		ereport(WARNING,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("maintenance of view \"%s\" has failed: %s", get_rel_name(row->relid), row->error),
-				 errhint("Remove the cause, then call derive.repair() for the view.")));
-		derive_registry_update(row);
+		derive_fail_crashed_view(row, psprintf("the process that computes the view %s",
+											   derive_crashes_text(&crashes, crashes.at_view)));
+		failed = true;
 	}
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	/* who resumes it gets another try, of another process too */
-	derive_crash_guard_settle(crashes.view);
+	if (failed)
+		derive_crash_guard_settle(crashes.view);
 }
 
 void

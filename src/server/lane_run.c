@@ -325,12 +325,7 @@ note_error(LaneRun *run, LaneView *view, DeriveViewRow *row, DeriveLaneRow *lane
 		derive_registry_forget_relations(view->relid, 'i');
 	}
 	else if (row->state == DERIVE_VIEW_BUILDING)
-	{
-		row->state = DERIVE_VIEW_FAILED;
-		row->error = lane->error;
-		row->error_at = lane->error_at;
-		row->retry = derive_error_may_pass(view->sqlerrcode);
-	}
+		derive_row_set_error(row, lane->error, derive_error_may_pass(view->sqlerrcode));
 	else
 		row->rebuild = false;	/* that it has an error says as much */
 }

@@ -79,6 +79,7 @@
 #include "notify/wait.h"
 #include "server/background.h"
 #include "server/crash_guard.h"
+#include "server/crashed_view.h"
 #include "server/dependents.h"
 #include "server/hooks.h"
 #include "server/replace.h"
@@ -209,6 +210,7 @@ succeeding_row(Switch *sw, const DeriveViewRow *replacement)
 	row->error = NULL;
 	row->error_at = row->behind_since = 0;
 	row->retry = false;
+	derive_end_crash_series(row);
 	row->epoch = 0;
 	row->members = (int64) sw->replacement->digest;
 	row->basis = replacement->basis;

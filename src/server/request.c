@@ -23,6 +23,7 @@
 #include "miscadmin.h"
 #include "notify/wait.h"
 #include "server/background.h"
+#include "server/crashed_view.h"
 #include "server/dependents.h"
 #include "server/request.h"
 #include "server/requirements.h"
@@ -299,6 +300,8 @@ check_view_row(const DeriveViewRow *row, XLogRecPtr lsn, bool reached)
 		case DERIVE_VIEW_FAILED:
 			report_error(row, row->error, row->retry ?
 						 "Remove the cause; the view is tried again when something that it reads changes, or by derive.repair()." :
+						 derive_has_failed_by_crash(row) ?
+						 psprintf("Remove the cause; the view is tried again at %s, or by derive.repair().", derive_retry_time(row)) :
 						 "Remove the cause, then call derive.repair() for the view.");
 			break;
 	}

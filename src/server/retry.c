@@ -9,7 +9,7 @@
  * the cause is mostly a row, which somebody mends.  So it is tried again, if what it
  * contains follows from the rows that there are; the row of the registry says so
  * (DeriveViewRow.retry).  What only people can end is not tried: a right that was taken
- * away, a function that waits, a crash.
+ * away, a function that waits.
  *
  * Where.  Never as a part of the view's move with the others, which would cost them a
  * batch each time.  A view that only reads tables goes to a builder (state building, with
@@ -37,11 +37,17 @@
  *
  * All of this is memory of the process; a new one begins with a try.
  *
+ * A crash is another matter: processes that crashed over a view try it again at the time
+ * that its row says, changes or not, and until then it is neither followed nor even
+ * compiled (crashed_view.c).  That it is tried is committed first, by a batch that does nothing
+ * else for it; then its program is loaded, and the rest is as above.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "materialize/program.h"
+#include "server/crashed_view.h"
 #include "server/dependents.h"
 #include "server/statistics.h"
 #include "server/worker_internal.h"
@@ -58,7 +64,8 @@
 static bool
 is_to_be_tried(WorkerView *view)
 {
-	return view->row->state == DERIVE_VIEW_FAILED && view->row->retry && !view->repair && !view->retried;
+	return view->row->state == DERIVE_VIEW_FAILED && !view->repair && !view->retried &&
+		(view->row->retry || view->tried_after_crash || derive_has_failed_by_crash(view->row));
 }
 
 /* It has failed at that time, or not even been tried. */
@@ -81,7 +88,7 @@ derive_worker_plan_retries(void)
 	{
 		WorkerView *view = lfirst(lc);
 
-		if (!is_to_be_tried(view) || view->row->error_at == view->known_error_at)
+		if (!is_to_be_tried(view) || !view->row->retry || view->row->error_at == view->known_error_at)
 			continue;
 		view->known_error_at = view->row->error_at;
 		plan(view, view->row->error_at);
@@ -93,6 +100,10 @@ due_at(WorkerView *view, TimestampTz now)
 {
 	int64		pause = view->retry_changed ? view->retry_pause : LAST_PAUSE_MS;
 
+	if (!view->row->retry && !view->tried_after_crash)
+		return view->row->retry_at <= TimestampTzPlusMilliseconds(now, DERIVE_LAST_CRASH_PAUSE_MS) ?
+			Max(view->row->retry_at, view->retry_at) : now; /* the clock was set
+															 * back */
 	view->failed_at = Min(view->failed_at, now);	/* the clock was set back */
 	return Max(TimestampTzPlusMilliseconds(view->failed_at, pause), view->retry_at);
 }
@@ -127,6 +138,8 @@ derive_worker_watch_failed_view(WorkerView *view, DeriveBatch *batch)
 		view->retry_changed |= view->program == NULL || derive_program_changes(view->program, batch) >= 0;
 	if (!is_to_be_tried(view) || due_at(view, now) > now)
 		return false;
+	if (!view->row->retry && !view->tried_after_crash)
+		return derive_worker_announce_try(view);
 	if (view->program == NULL)
 	{
 		derive_worker.reload = true;	/* may be had by now */

@@ -13,7 +13,9 @@
  *
  * The worker crashes (crash_guard.c) before its first batch is done:
  *
- *		twice, at the same view				this view fails, the others go on
+ *		twice, at the same view				this view fails, the others go on (crashed_view.c)
+ *		five times, at a view that keeps	the same
+ *		what only the log has
  *		five times, at the same place		as if that could not be decoded
  *		of the log
  *		else, twice							the worker stays away for a while
@@ -40,6 +42,7 @@
 #include "miscadmin.h"
 #include "notify/wait.h"
 #include "server/crash_guard.h"
+#include "server/crashed_view.h"
 #include "server/shmem.h"
 #include "server/worker_internal.h"
 #include "storage/ipc.h"
@@ -170,11 +173,27 @@ derive_worker_note_undecodable(const ErrorData *edata)
  * ----------------------------------------------------------------
  */
 
-/* In a transaction of its own, since we wait for its lock. */
-static void
-fail_view(Oid relid, const char *reason)
+/* Processes have crashed over the view, so many in a row: may it fail by that? */
+static bool
+has_crashed_enough(const DeriveViewRow *row, int ncrashes)
 {
+	const char *derivation = derive_definition_of_view(row->relid)->derivation;
+
+	for (int i = 0; i < lengthof(keepers); i++)
+	{
+		if (strcmp(derivation, keepers[i].derivation) == 0)
+			return ncrashes >= PATIENCE;
+	}
+	return derive_has_crashed_enough(row, ncrashes);
+}
+
+/* If it has; in a transaction of its own, since we wait for its lock. */
+static bool
+fail_view(const DeriveCrashes *crashes, const char *reason)
+{
+	Oid			relid = crashes->view;
 	DeriveViewRow *row;
+	bool		result = false;
 
 	StartTransactionCommand();
 	MemoryContextSwitchTo(derive_worker.batch_cxt);
@@ -183,23 +202,23 @@ fail_view(Oid relid, const char *reason)
 	derive_blocked_clear(&derive_worker.db->point.blocked_on);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	row = derive_registry_get(relid);
-	if (row != NULL && row->state != DERIVE_VIEW_FAILED && row->state != DERIVE_VIEW_PAUSED)
+	if (row == NULL || get_rel_name(relid) == NULL)
+		result = true;			/* dropped */
+	else if (has_crashed_enough(row, crashes->at_view))
 	{
-		ereport(WARNING,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("maintenance of view \"%s\" has failed: %s", get_rel_name(relid), reason),
-				 errhint("Remove the cause, then call derive.repair() for the view.")));
-		derive_stand_still(row);
-		row->state = DERIVE_VIEW_FAILED;
-		row->retry = false;
-		row->error = pstrdup(reason);
-		row->error_at = GetCurrentTimestamp();
-		row->epoch = 0;
-		derive_registry_update(row);
+		if (row->state != DERIVE_VIEW_FAILED && row->state != DERIVE_VIEW_PAUSED)
+		{
+			derive_stand_still(row);
+			derive_fail_crashed_view(row, reason);
+		}
+		result = true;
 	}
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(derive_worker.batch_cxt);
+	if (result)
+		derive_crash_guard_settle(relid);
+	return result;
 }
 
 static void
@@ -260,12 +279,8 @@ derive_worker_survive_crashes(void)
 	char	   *reason;
 
 	derive_crash_guard_enter(MyDatabaseId, InvalidOid, &crashes);
-	if (crashes.count < DERIVE_MAX_CRASHES)
-		return;
-
 	MemoryContextSwitchTo(derive_worker.batch_cxt);
-	reason = psprintf("the worker process crashed %d times in a row, while %s",
-					  crashes.count, crashes.activity);
+	reason = psprintf("the worker process %s", derive_crashes_text(&crashes, crashes.count));
 	if (!XLogRecPtrIsInvalid(crashes.lsn))
 		reason = psprintf("%s at %X/%X", reason, LSN_FORMAT_ARGS(crashes.lsn));
 	if (crashes.at_lsn >= PATIENCE)
@@ -274,11 +289,8 @@ derive_worker_survive_crashes(void)
 		derive_worker.undecodable = pstrdup(reason);
 		MemoryContextSwitchTo(derive_worker.batch_cxt);
 	}
-	else if (crashes.at_view >= DERIVE_MAX_CRASHES)
-	{
-		fail_view(crashes.view, reason);
-		derive_crash_guard_settle(crashes.view);
-	}
-	else
+	else if (crashes.at_view > 0 && fail_view(&crashes, reason))
+		;						/* the others go on */
+	else if (crashes.count >= DERIVE_MAX_CRASHES)
 		stay_away(crashes.count, reason);
 }

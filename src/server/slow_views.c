@@ -63,6 +63,7 @@
 #include "materialize/program.h"
 #include "miscadmin.h"
 #include "server/assistant.h"
+#include "server/crashed_view.h"
 #include "server/dependents.h"
 #include "server/shmem.h"
 #include "server/worker_internal.h"
@@ -393,6 +394,8 @@ enter_from_here(WorkerView *view)
 		view->row->rebuild = true;
 		view->row->error = NULL;
 		view->row->error_at = 0;
+		if (view->repair)
+			derive_end_crash_series(view->row);
 		derive_registry_update(view->row);
 	}
 	if (!at_position)

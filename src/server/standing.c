@@ -59,6 +59,7 @@
 #include "miscadmin.h"
 #include "notify/wait.h"
 #include "replication/slot.h"
+#include "server/crashed_view.h"
 #include "server/dependents.h"
 #include "server/shmem.h"
 #include "server/standing.h"
@@ -501,7 +502,8 @@ static void
 describe_failed(Look *look, DeriveStanding *standing)
 {
 	DeriveStats stats;
-	TimestampTz at = TimestampTzPlusMilliseconds(standing->row->error_at, DERIVE_RETRY_PAUSE_MS);
+	bool		crashed = derive_has_failed_by_crash(standing->row);
+	TimestampTz at = crashed ? standing->row->retry_at : TimestampTzPlusMilliseconds(standing->row->error_at, DERIVE_RETRY_PAUSE_MS);
 
 	standing->state = "failed";
 	if (standing->row->state != DERIVE_VIEW_FAILED)
@@ -510,7 +512,7 @@ describe_failed(Look *look, DeriveStanding *standing)
 		if (standing->reason.text == NULL)
 			standing->reason = plainly("the end of another try");
 	}
-	else if (!standing->row->retry)
+	else if (!standing->row->retry && !crashed)
 		standing->reason = plainly("derive.repair()");
 	else
 	{

@@ -38,6 +38,7 @@
 #include "server/background.h"
 #include "server/builder.h"
 #include "server/crash_guard.h"
+#include "server/crashed_view.h"
 #include "server/hooks.h"
 #include "server/replica_identity.h"
 #include "server/shmem.h"
@@ -313,8 +314,8 @@ needs_program(WorkerView *view)
 		case DERIVE_VIEW_READY:
 			return true;
 		case DERIVE_VIEW_FAILED:
-			return view->repair || view->row->retry;	/* what it reads is
-														 * followed */
+			return view->repair || view->tried_after_crash || view->row->retry; /* what it reads is
+																				 * followed */
 		case DERIVE_VIEW_PAUSED:
 			return false;
 	}
@@ -530,6 +531,7 @@ forget_unseen(void)
 static void
 take_rows(List *rows)
 {
+	TimestampTz now = GetCurrentTimestamp();
 	ListCell   *lc;
 
 	derive_worker.any_replacement = false;
@@ -558,6 +560,8 @@ take_rows(List *rows)
 		}
 		view->seen = true;
 		view->row = row;
+		/* only if that was committed */
+		view->tried_after_crash &= derive_has_failed_by_crash(row) && row->retry_at > now;
 		view->replaces = row->replaces;
 		derive_worker.any_replacement |= OidIsValid(row->replaces);
 	}

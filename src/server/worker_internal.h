@@ -130,6 +130,7 @@ typedef struct WorkerView
 	int64		retry_pause;	/* in ms, after that */
 	bool		retry_changed;	/* what it reads may have changed since the
 								 * last try */
+	bool		tried_after_crash;	/* that it is has been written down */
 	bool		retried;		/* it takes part in batches for that */
 	bool		bug_reported;	/* an internal error behind a recompute */
 
@@ -427,6 +428,9 @@ extern bool derive_worker_rebuild_view(WorkerView *view, const char *reason);
  * because a session has locked the view.
  */
 extern bool derive_worker_fail_view(WorkerView *view, const char *message, const ErrorData *error, bool retry);
+
+/* A view that has failed because processes crashed over it is tried again after this batch: write that down.  Likewise. */
+extern bool derive_worker_announce_try(WorkerView *view);
 
 /* A view that has failed goes to a builder once more.  As derive_worker_rebuild_view(). */
 extern bool derive_worker_send_to_retry(WorkerView *view);

@@ -125,7 +125,7 @@ class ScenarioServer(Server):
             return True
         if 'its changes could not be computed' in line:
             return False        # for a reason that is accepted there
-        if 'times in a row' in line:
+        if re.search(r'process.* crashed.*, while ', line):
             return False        # what comes of deaths, each of which is a line of its own
         return re.search(r'\bXX\d{3} (WARNING|ERROR|FATAL|LOG):', line) is not None and \
             not any(text in line for text in CONCURRENT_DDL)

@@ -363,7 +363,7 @@ class World(Round):
     def call_back(self):
         """Whoever stays away after deaths in a row would come by himself, but later than we wait."""
         for name, state in self.control.must("SELECT name, state FROM derive_state.view_states "
-                                             "WHERE coalesce(error, waiting_for) ~ 'crashed [0-9]+ times in a row' ORDER BY state = 'failed' DESC").rows:
+                                             "WHERE coalesce(error, waiting_for) ~ 'process.* crashed.*, while ' ORDER BY state = 'failed' DESC").rows:
             self.totals.figures['calls after deaths in a row'] += 1
             if state == 'failed':
                 self.control.must("SELECT derive.resume('%s')" % name)

@@ -92,7 +92,7 @@ SKIP:
 	$offset = -s $node->logfile;
 	set_debug_point($node, 'build-before-fill:kill');
 	eval { $node->psql('postgres', q{SELECT derive.create_view('young', 'SELECT branch, max(balance) FROM accounts GROUP BY 1')}) };
-	log_says($node, qr/could not build view "young": the process that builds the view crashed 2 times in a row, while running the query/,
+	log_says($node, qr/maintenance of view "young" has failed: the process that builds the view crashed 2 times in a row, while running the query/,
 		$offset, 'the view has failed');
 	comes_back($node);
 	is($node->safe_psql('postgres', q{SELECT derive.wait('by_branch', timeout => '60s')}), 't', 'the others go on');

@@ -23,6 +23,10 @@ POINTS = ('batch-applied', 'batch-changes-applied', 'batch-committed', 'batch-de
           'lane-snapshot', 'replace-before-lock', 'replace-begin', 'replace-committing', 'replace-done', 'replace-exchanged', 'top-fill')
 
 
+# numbers of epoll_wait() and epoll_pwait(), of x86-64 and of arm64
+EPOLL_WAIT = ('232', '281', '22')
+
+
 # ---- processes
 
 def kill(world, kind):
@@ -131,6 +135,21 @@ def without_library(world):
     server.stop('fast')
     server.start()
     world.connect()
+
+
+def stop_asleep(pid):
+    """SIGSTOP while it waits for its latch: then it has no lock of the server's shared memory, which everybody would wait for."""
+    for _ in range(2000):
+        os.kill(pid, signal.SIGSTOP)
+        place = 'running'
+        while place == 'running':
+            with open('/proc/%d/syscall' % pid) as f:
+                place = f.read().split()[0]
+        if place in EPOLL_WAIT:
+            return
+        os.kill(pid, signal.SIGCONT)
+        time.sleep(0.002)
+    raise RuntimeError('process %d never waits' % pid)
 
 
 def stop_and_go(world):
@@ -315,7 +334,7 @@ def slot_limit(world):
     lost = None
     try:
         if pid:
-            os.kill(pid, signal.SIGSTOP)
+            stop_asleep(pid)
         for i in range(30):
             world.admin_run("INSERT INTO fz.filler SELECT repeat(md5(i::text), 30) FROM generate_series(1, 2000) i")
             world.admin_run('SELECT pg_switch_wal()')

@@ -222,6 +222,7 @@ derive_recursion_step(const DeriveRecursion *recursion, RangeTblEntry *x, bool w
 	if (x == NULL)
 		x = linitial(derive_query_scan(InvalidOid, recursion->desc, recursion->desc)->rtable);
 	lfirst(list_nth_cell(step->rtable, recursion->self - 1)) = copyObject(x);
+	derive_compat_strip_permissions(step);
 	for (int i = 0; with_origin && i < recursion->desc->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(recursion->desc, i);

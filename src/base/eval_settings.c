@@ -49,27 +49,35 @@
 
 /*
  * What a function of PostgreSQL, or the parser in the body of a function, reads.
- * Everybody may set them.  standard_conforming_strings and backslash_quote are
- * not here: the texts of functions are cut into words but once in a process,
- * so they are the same for all views (server/background.c).
+ * Everybody may set them.  standard_conforming_strings, backslash_quote and
+ * plpgsql.variable_conflict are not here: the texts of functions are read but once in a
+ * process, so they are the same for all views (server/background.c).
  */
-static const char *const recorded_names[] =
+static const struct
 {
-	"array_nulls",
-	"bytea_output",
-	"DateStyle",
-	TEXT_SEARCH_CONFIG,
-	"extra_float_digits",
-	"IntervalStyle",
-	"lc_monetary",
-	"lc_numeric",
-	"lc_time",
-	"quote_all_identifiers",
-	"TimeZone",
-	"timezone_abbreviations",
-	"transform_null_equals",
-	"xmlbinary",
-	"xmloption",
+	const char *name;
+	const char *default_value;	/* where the library that has it is not
+								 * loaded, and nobody has set it; or NULL */
+}			recorded[] =
+
+{
+	{"array_nulls"},
+	{"bytea_output"},
+	{"DateStyle"},
+	{TEXT_SEARCH_CONFIG},
+	{"extra_float_digits"},
+	{"IntervalStyle"},
+	{"lc_monetary"},
+	{"lc_numeric"},
+	{"lc_time"},
+	{"plpgsql.check_asserts", "on"},
+	{"plpgsql.extra_errors", "none"},
+	{"quote_all_identifiers"},
+	{"TimeZone"},
+	{"timezone_abbreviations"},
+	{"transform_null_equals"},
+	{"xmlbinary"},
+	{"xmloption"},
 };
 
 typedef struct Setting
@@ -108,14 +116,32 @@ text_search_config_name(Oid config)
 	return result;
 }
 
+/* As GetConfigOption(); NULL: no library of this server has it. */
+static const char *
+value_in_force(const char *name)
+{
+	const char *value = GetConfigOption(name, true, false);
+
+	for (int i = 0; value == NULL && i < lengthof(recorded); i++)
+	{
+		if (strcmp(name, recorded[i].name) == 0)
+			value = recorded[i].default_value;
+	}
+	return value;
+}
+
 /* NULL: there is none that could be put into force. */
-static char *
+static const char *
 current_value(const char *name)
 {
+	char	   *value;
 	Oid			config;
 
 	if (strcmp(name, TEXT_SEARCH_CONFIG) != 0)
-		return GetConfigOptionByName(name, NULL, true);
+	{
+		value = GetConfigOptionByName(name, NULL, true);
+		return value != NULL ? value : value_in_force(name);
+	}
 
 	/* found by the session's search_path, which nobody else has */
 	config = getTSCurrentConfig(false);
@@ -138,12 +164,12 @@ derive_settings_current(void)
 {
 	List	   *items = NIL;
 
-	for (int i = 0; i < lengthof(recorded_names); i++)
+	for (int i = 0; i < lengthof(recorded); i++)
 	{
-		char	   *value = current_value(recorded_names[i]);
+		const char *value = current_value(recorded[i].name);
 
 		if (value != NULL)
-			items = lappend(items, psprintf("%s=%s", recorded_names[i], value));
+			items = lappend(items, psprintf("%s=%s", recorded[i].name, value));
 	}
 	return to_array(items);
 }
@@ -154,35 +180,35 @@ derive_settings_current(void)
  */
 
 static List *
-from_array(ArrayType *recorded)
+from_array(ArrayType *settings)
 {
 	List	   *items = NIL;
 	Datum	   *values;
 	int			n;
 
-	deconstruct_array(recorded, TEXTOID, -1, false, TYPALIGN_INT, &values, NULL, &n);
+	deconstruct_array(settings, TEXTOID, -1, false, TYPALIGN_INT, &values, NULL, &n);
 	for (int i = 0; i < n; i++)
 		items = lappend(items, TextDatumGetCString(values[i]));
 	return items;
 }
 
 bool
-derive_settings_are_valid(ArrayType *recorded)
+derive_settings_are_valid(ArrayType *settings)
 {
 	ListCell   *lc;
 
-	if (ARR_NDIM(recorded) != 1 || array_contains_nulls(recorded))
+	if (ARR_NDIM(settings) != 1 || array_contains_nulls(settings))
 		return false;
-	foreach(lc, from_array(recorded))
+	foreach(lc, from_array(settings))
 	{
 		const char *item = lfirst(lc);
 		bool		found = false;
 
-		for (int i = 0; i < lengthof(recorded_names); i++)
+		for (int i = 0; i < lengthof(recorded); i++)
 		{
-			size_t		len = strlen(recorded_names[i]);
+			size_t		len = strlen(recorded[i].name);
 
-			found |= strncmp(item, recorded_names[i], len) == 0 && item[len] == '=';
+			found |= strncmp(item, recorded[i].name, len) == 0 && item[len] == '=';
 		}
 		if (!found)
 			return false;
@@ -191,9 +217,9 @@ derive_settings_are_valid(ArrayType *recorded)
 }
 
 DeriveSettings *
-derive_settings_read(ArrayType *recorded)
+derive_settings_read(ArrayType *settings)
 {
-	List	   *items = from_array(recorded);
+	List	   *items = from_array(settings);
 	DeriveSettings *result = palloc0(offsetof(DeriveSettings, settings) + sizeof(Setting) * list_length(items));
 	ListCell   *lc;
 
@@ -211,7 +237,7 @@ derive_settings_read(ArrayType *recorded)
 		*setting->value++ = '\0';
 		setting->name = item;
 		/* made by a version of the server that had it, this one does not */
-		if (GetConfigOption(setting->name, true, false) != NULL)
+		if (value_in_force(setting->name) != NULL)
 			result->n++;
 	}
 	return result;
@@ -227,9 +253,9 @@ derive_settings_text_search_config(const DeriveSettings *settings)
 }
 
 ArrayType *
-derive_settings_set_text_search_config(ArrayType *recorded, Oid config)
+derive_settings_set_text_search_config(ArrayType *settings, Oid config)
 {
-	List	   *items = from_array(recorded);
+	List	   *items = from_array(settings);
 	ListCell   *lc;
 
 	foreach(lc, items)
@@ -246,7 +272,7 @@ derive_settings_differences(const DeriveSettings *settings)
 	for (int i = 0; i < settings->n; i++)
 	{
 		const Setting *setting = &settings->settings[i];
-		char	   *value = current_value(setting->name);
+		const char *value = current_value(setting->name);
 
 		if (value == NULL || strcmp(value, setting->value) != 0)
 			result = lappend(result, psprintf("%s = %s", setting->name, quote_literal_cstr(setting->value)));
@@ -285,7 +311,7 @@ derive_settings_enter(const DeriveSettings *settings)
 		const Setting *setting = &settings->settings[i];
 
 		/* may say the same in other words; then setting it does no harm */
-		if (strcmp(GetConfigOption(setting->name, false, false), setting->value) == 0)
+		if (strcmp(value_in_force(setting->name), setting->value) == 0)
 			continue;
 		callback.arg = setting->name;
 		(void) set_config_option(setting->name, setting->value, PGC_USERSET,

@@ -101,6 +101,7 @@ static const struct
 	{"gin_fuzzy_search_limit", "0"},
 	{"standard_conforming_strings", "on"},
 	{"backslash_quote", "safe_encoding"},
+	{"plpgsql.variable_conflict", "error"},
 	{"deadlock_timeout", "10ms"},
 	{"log_lock_waits", "off"},
 };
@@ -217,7 +218,11 @@ derive_background_start(Oid dboid)
 	{
 		struct config_generic *setting = derive_compat_find_setting(settings[i].name);
 
-		if (setting == NULL)
+		/*
+		 * of another version; a library may be loaded later, and finds it
+		 * then
+		 */
+		if (setting == NULL && strchr(settings[i].name, '.') == NULL)
 			continue;
 		SetConfigOption(settings[i].name, settings[i].value, PGC_SUSET, PGC_S_OVERRIDE);
 		if (settings[i].fixed)

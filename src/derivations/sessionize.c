@@ -494,6 +494,14 @@ static void
 sort_session(void *arg, TupleTableSlot *row)
 {
 	slot_getallattrs(row);
+	/* we wrote none */
+	for (int i = 0; i < 4; i++)
+	{
+		if (row->tts_isnull[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_CORRUPTED),
+					 errmsg("a session in the view has NULL")));
+	}
 	sort_row(arg, row->tts_values[0], ROW_SESSION, DatumGetInt64(row->tts_values[1]),
 			 DatumGetInt64(row->tts_values[2]), DatumGetInt64(row->tts_values[3]));
 }

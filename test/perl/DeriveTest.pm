@@ -22,6 +22,7 @@ our @EXPORT = qw(
   derive_node start_again comes_back wait_derived is_exact worker_pid kill_process crash
   load_tables start_load stop_load latencies has_debug_points set_debug_point
   waits_at background log_says log_is_clean derive_wait_state resume_failed
+  load_faults set_faults
   stop_worker let_go_on
 );
 
@@ -366,6 +367,34 @@ sub log_says
 	my $log = slurp_file($node->logfile, $offset);
 	like($log, $pattern, $label);
 	return $log;
+}
+
+# Faults of the machine for servers that are started from now on: see faults.c.
+my $faults;
+
+sub load_faults
+{
+	my $folder = PostgreSQL::Test::Utils::tempdir();
+	my $source = __FILE__ =~ s/[^\/]*$/faults.c/r;
+	my $cc = $ENV{CC} // 'cc';
+	system("$cc -shared -fPIC -O1 -o $folder/faults.so $source -ldl") == 0 or die 'faults.c cannot be compiled';
+	$faults = "$folder/faults";
+	open my $out, '>', $faults or die $!;
+	print $out pack('q2', 0, 0);
+	close $out or die $!;
+	$ENV{DERIVE_FAULTS} = $faults;
+	$ENV{LD_PRELOAD} = "$folder/faults.so";
+	return;
+}
+
+# clock => seconds, full => 0 or 1; what is not named is well.
+sub set_faults
+{
+	my (%fault) = @_;
+	open my $out, '+<', $faults or die $!;
+	print $out pack('q2', 1_000_000 * ($fault{clock} // 0), $fault{full} // 0);
+	close $out or die $!;
+	return;
 }
 
 # No line in the log that must never be there.

@@ -86,7 +86,7 @@ derive_assistant_tend(DeriveAssistantRole role, DeriveDatabase *db)
 		*handle = NULL;
 	}
 	now = GetCurrentTimestamp();
-	if (now < started[role].retry_at)
+	if (now < started[role].retry_at && !derive_clock_was_set_back(now, started[role].retry_at, RETRY_MS))
 		return;
 	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
 	runs = assistant->pid != 0; /* that of an earlier worker */

@@ -244,6 +244,12 @@ release_user_locks(XactEvent event, void *arg)
 		LockReleaseAll(USER_LOCKMETHOD, true);
 }
 
+bool
+derive_clock_was_set_back(TimestampTz now, TimestampTz at, int64 longest_ms)
+{
+	return at > TimestampTzPlusMilliseconds(now, longest_ms);
+}
+
 void
 derive_background_begin(void)
 {

@@ -13,6 +13,7 @@
 #include "base/usercode.h"
 #include "nodes/pg_list.h"
 #include "port/atomics.h"
+#include "datatype/timestamp.h"
 #include "postmaster/bgworker.h"
 #include "server/statistics.h"
 #include "storage/lockdefs.h"
@@ -115,5 +116,11 @@ extern char *derive_error_text(const ErrorData *edata);
 
 /* Errors that tell of what is stored, rather than of the query: build the view from nothing. */
 extern bool derive_error_is_damage(int sqlerrcode);
+
+/*
+ * Something is to be done at that time, which was at most so long ahead when it was planned.
+ * If it is further ahead now, the clock was set back meanwhile, and it is to be done now.
+ */
+extern bool derive_clock_was_set_back(TimestampTz now, TimestampTz at, int64 longest_ms);
 
 #endif							/* DERIVE_BACKGROUND_H */

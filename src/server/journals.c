@@ -236,7 +236,8 @@ try_to_notify(void)
 			pending = true;
 	}
 	if (!pending || derive_worker.covered == InvalidXLogRecPtr ||
-		(notify_at != 0 && GetCurrentTimestamp() < notify_at))
+		(notify_at != 0 && GetCurrentTimestamp() < notify_at &&
+		 !derive_clock_was_set_back(GetCurrentTimestamp(), notify_at, NOTIFY_RETRY_MS)))
 		return;
 
 	if (!run_aside("notifying subscribers", notify))
@@ -338,7 +339,7 @@ derive_worker_tend_journals(void)
 	if (tend_at != 0 && !any_journal && !more_to_tend)
 		return;
 	now = GetCurrentTimestamp();
-	if (now < tend_at)
+	if (now < tend_at && !derive_clock_was_set_back(now, tend_at, TEND_MS))
 		return;
 	if (!run_aside("trimming the changes of views", tend))
 		tending_failed();

@@ -432,7 +432,7 @@ tend(int slot)
 		db->start_failures = child->failures;
 		LWLockRelease(shared->lock);
 	}
-	if (now < child->retry_at)
+	if (now < child->retry_at && !derive_clock_was_set_back(now, child->retry_at, LAST_DELAY_MS))
 		return TimestampDifferenceMilliseconds(now, child->retry_at) + 1;
 
 	if (!exists(dboid))

@@ -41,6 +41,7 @@
 #include "derive/definition.h"
 #include "miscadmin.h"
 #include "notify/wait.h"
+#include "server/background.h"
 #include "server/crash_guard.h"
 #include "server/crashed_view.h"
 #include "server/shmem.h"
@@ -261,6 +262,8 @@ stay_away(int ncrashes, const char *reason)
 	note_away(until, reason);
 	for (; now < until && !DERIVE_DEBUG_SKIPS("stay-away"); now = GetCurrentTimestamp())
 	{
+		if (derive_clock_was_set_back(now, until, ms))
+			break;
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 Min(TimestampDifferenceMilliseconds(now, until), AWAY_LOOK_MS),
 						 derive_wait_event(DERIVE_WAIT_ERROR_PAUSE));

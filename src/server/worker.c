@@ -343,12 +343,50 @@ come_to_rest(void)
 	InterruptPending = true;
 }
 
+/*
+ * The clock was set back: what was to be done later would be done much later than it should
+ * be, so it is now.  An idle moment is at most as long as IDLE_MS, and then we come here.
+ */
+static void
+note_clock(void)
+{
+	static TimestampTz last = 0;
+	TimestampTz now = GetCurrentTimestamp();
+	ListCell   *lc;
+
+	if (now >= last)
+	{
+		last = now;
+		return;
+	}
+	last = now;
+	derive_worker.reload_at = Min(derive_worker.reload_at, now);
+	derive_worker.identity_retry_at = Min(derive_worker.identity_retry_at, now);
+	derive_worker.stored_at = Min(derive_worker.stored_at, now);
+	derive_worker.hold_asked_at = Min(derive_worker.hold_asked_at, now);
+	derive_worker.beat_at = Min(derive_worker.beat_at, now);
+	derive_worker.try_at = Min(derive_worker.try_at, now);
+	foreach(lc, derive_worker.views)
+	{
+		WorkerView *view = lfirst(lc);
+
+		view->hold_until = Min(view->hold_until, now);
+		view->switch_at = Min(view->switch_at, now);
+		view->retry_at = Min(view->retry_at, now);
+		view->expire_at = Min(view->expire_at, now);
+		view->looked_at = Min(view->looked_at, now);
+		view->cancelled_at = Min(view->cancelled_at, now);
+	}
+}
+
 static void
 main_loop(void)
 {
 	for (;;)
 	{
 		bool		held;
+
+		note_clock();
 
 		if (ProcDiePending)
 			come_to_rest();

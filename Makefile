@@ -152,6 +152,7 @@ OBJS = \
 	src/server/build_progress.o \
 	src/server/builder.o \
 	src/server/cohort.o \
+	src/server/concerned.o \
 	src/server/crash_guard.o \
 	src/server/crashed_view.o \
 	src/server/dependents.o \

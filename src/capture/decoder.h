@@ -69,6 +69,12 @@ typedef struct DeriveSink
 	void		(*subtransactions) (void *arg, FullTransactionId xid, int n, const FullTransactionId *subxids);
 
 	/*
+	 * After begin, unless that returned false: the transaction changes the
+	 * catalog.
+	 */
+	void		(*catalog) (void *arg);
+
+	/*
 	 * One row.  relation is as it was at the time of the change (historic
 	 * descriptor).  newtuple is NULL for DELETE; oldtuple is NULL for INSERT
 	 * and also where the log does not carry it; *old_complete tells whether

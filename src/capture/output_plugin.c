@@ -105,6 +105,8 @@ capture_begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 	send_subtransactions(sink, txn, xid);
 	capture->touched = false;
 	capture->skipping = !sink->begin(sink->arg, xid, txn->final_lsn, txn->xact_time.commit_time);
+	if (!capture->skipping && rbtxn_has_catalog_changes(txn))
+		sink->catalog(sink->arg);
 }
 
 static void

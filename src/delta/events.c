@@ -838,6 +838,43 @@ derive_events_count(DeriveEventLog *log, List *relids,
 	return count;
 }
 
+List *
+derive_events_relations(DeriveEventLog *log, const DerivePosition *from, const DerivePosition *to)
+{
+	List	   *result = NIL;
+	bool	   *found;
+	Scan		scan;
+	const Transaction *transaction;
+	ListCell   *lc;
+
+	foreach(lc, log->marks)
+	{
+		Mark	   *mark = lfirst(lc);
+
+		if (concerns(mark, list_make1_oid(mark->relid), from, to))
+			result = lappend_oid(result, mark->relid);
+	}
+	if (derive_tape_end(log->index) == 0)
+		return result;
+
+	found = palloc0(sizeof(bool) * Max(log->nlayouts, 1));
+	open_scan_from(&scan, log, from);
+	while ((transaction = next_transaction(&scan)) != NULL)
+	{
+		for (int i = 0; between(transaction->xid, from, to) && i < transaction->nsummaries; i++)
+			found[SUMMARIES(transaction)[i].layout] = true;
+	}
+	derive_tape_close(&scan.index);
+	for (int i = 0; i < log->nlayouts; i++)
+	{
+		if (found[i])
+			result = lappend_oid(result, log->layouts[i].relid);
+	}
+	pfree(found);
+
+	return result;
+}
+
 DeriveEventReader *
 derive_events_read(DeriveEventLog *log, List *relids,
 				   const DerivePosition *from, const DerivePosition *to)

@@ -111,6 +111,9 @@ extern int64 derive_events_count(DeriveEventLog *log, List *relids,
 								 const DerivePosition *from, const DerivePosition *to,
 								 bool *unknown, bool *truncated);
 
+/* The relations that have events, or are marked, between the two: List of Oid, in CurrentMemoryContext. */
+extern List *derive_events_relations(DeriveEventLog *log, const DerivePosition *from, const DerivePosition *to);
+
 /*
  * Read these events, in order.  The reader lives in a child of
  * CurrentMemoryContext and must be ended before the log is written again;

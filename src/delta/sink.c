@@ -145,7 +145,6 @@ sink_begin(void *arg, FullTransactionId xid, XLogRecPtr commit_lsn, TimestampTz 
 												  ALLOCSET_SMALL_SIZES);
 		MemoryContext old = MemoryContextSwitchTo(stream->cxt);
 		Pending    *pending = MemoryContextAllocZero(cxt, sizeof(Pending));
-		ListCell   *lc;
 
 		pending->cxt = cxt;
 		pending->xid = xid;
@@ -156,8 +155,6 @@ sink_begin(void *arg, FullTransactionId xid, XLogRecPtr commit_lsn, TimestampTz 
 
 		delivery->fate = FATE_PENDING;
 		delivery->pending = pending;
-		foreach(lc, stream->sources)
-			((Source *) lfirst(lc))->pending = NULL;
 	}
 	delivery->active = true;
 	if (delivery->fate != FATE_SKIP)
@@ -189,6 +186,18 @@ sink_touch(void *arg)
 		derive_stream_note_commit(stream, delivery->commit_time);
 }
 
+static void
+sink_catalog(void *arg)
+{
+	DeriveStream *stream = arg;
+	Delivery   *delivery = &stream->delivery;
+
+	if (delivery->fate == FATE_PENDING)
+		delivery->pending->catalog = true;
+	else if (delivery->fate == FATE_CURRENT)
+		stream->catalog = Max(stream->catalog, DERIVE_CATALOG_CHANGED);
+}
+
 static bool
 sink_wants(void *arg, Oid relid)
 {
@@ -208,8 +217,11 @@ delivery_delta(DeriveStream *stream, Source *source)
 	}
 
 	Assert(stream->delivery.fate == FATE_PENDING);
-	if (source->pending == NULL)
+	if (source->pending_in != stream->delivery.number)
+	{
 		source->pending = derive_stream_pending_delta(stream->delivery.pending, source);
+		source->pending_in = stream->delivery.number;
+	}
 
 	return source->pending;
 }
@@ -607,6 +619,7 @@ derive_stream_set_sink(DeriveStream *stream)
 {
 	stream->sink.begin = sink_begin;
 	stream->sink.subtransactions = sink_subtransactions;
+	stream->sink.catalog = sink_catalog;
 	stream->sink.change = sink_change;
 	stream->sink.touch = sink_touch;
 	stream->sink.wants = sink_wants;

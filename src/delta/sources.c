@@ -564,6 +564,20 @@ derive_stream_set_sources(DeriveStream *stream, List *sources, List *keep_backlo
 	foreach(lc, stream->sources)
 		free_source_rows(lfirst(lc));
 
+	/* before what is in them goes */
+	list_free(stream->changed);
+	stream->changed = NIL;
+	stream->events_kept = false;
+	foreach(lc, new_sources)
+	{
+		Source	   *source = lfirst(lc);
+
+		source->changed = false;
+		if (source->current != NULL)
+			derive_stream_note_changed(stream, source);
+		stream->events_kept |= source->pub.events && source->keep;
+	}
+
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(stream->views_cxt);
 	if (stream->sources_cxt != NULL)

@@ -134,11 +134,25 @@ derive_stream_create_delta(MemoryContext parent, Source *source)
 	return delta;
 }
 
+void
+derive_stream_note_changed(DeriveStream *stream, Source *source)
+{
+	MemoryContext old;
+
+	if (source->changed)
+		return;
+	old = MemoryContextSwitchTo(stream->cxt);
+	stream->changed = lappend(stream->changed, source);
+	MemoryContextSwitchTo(old);
+	source->changed = true;
+}
+
 DeriveDelta *
 derive_stream_current_delta(DeriveStream *stream, Source *source)
 {
 	if (source->current == NULL)
 		source->current = derive_stream_create_delta(stream->cxt, source);
+	derive_stream_note_changed(stream, source);
 
 	return source->current;
 }
@@ -240,6 +254,7 @@ move_delta(DeriveStream *stream, Pending *pending, DeriveDelta *delta, Source *s
 	if (applied)
 		return;
 	source->current_xid = pending->xid;
+	derive_stream_note_changed(stream, source);
 
 	/* no need to copy where there is nothing to add to */
 	if (source->current != NULL && source->current->nrows == 0 && !source->current->unknown &&
@@ -305,6 +320,8 @@ move_visible(DeriveStream *stream)
 		move_pending(stream, pending);
 		if (pending->touched_at != 0 && !derive_position_covers(stream->from, pending->xid))
 			derive_stream_note_commit(stream, pending->touched_at);
+		if (pending->catalog)
+			stream->catalog = DERIVE_CATALOG_CHANGED_LATE;
 		stream->pending = foreach_delete_current(stream->pending, lc);
 		MemoryContextDelete(pending->cxt);
 	}
@@ -351,23 +368,6 @@ past_of(DeriveStream *stream, const DerivePosition *position)
 	return derive_past_create(position, subxids, n);
 }
 
-/* Is a view being built that will read the event log? */
-static bool
-events_are_kept(DeriveStream *stream)
-{
-	ListCell   *lc;
-
-	foreach(lc, stream->sources)
-	{
-		Source	   *source = lfirst(lc);
-
-		if (source->pub.events && source->keep)
-			return true;
-	}
-
-	return false;
-}
-
 void
 derive_stream_begin_batch(DeriveStream *stream, const DerivePosition *from, const DerivePosition *to)
 {
@@ -383,7 +383,7 @@ derive_stream_begin_batch(DeriveStream *stream, const DerivePosition *from, cons
 	stream->to = derive_position_copy(to);
 	MemoryContextSwitchTo(old);
 
-	derive_events_forget(stream->log, stream->from, events_are_kept(stream));
+	derive_events_forget(stream->log, stream->from, stream->events_kept);
 	prune_subtransactions(stream);
 	move_visible(stream);
 }
@@ -406,7 +406,7 @@ derive_stream_batch(DeriveStream *stream)
 	batch->from = stream->from;
 	batch->to = stream->to;
 	batch->past = past_of(stream, stream->from);
-	foreach(lc, stream->sources)
+	foreach(lc, stream->changed)
 	{
 		Source	   *source = lfirst(lc);
 
@@ -506,6 +506,7 @@ derive_stream_keep(DeriveStream *stream, List *sources)
 
 		Assert(!source->is_view);
 		source->keep = true;
+		stream->events_kept |= source->pub.events;
 		if (!source->pub.events && source->backlog == NULL)
 			derive_stream_begin_backlog(stream, source);
 	}
@@ -547,18 +548,50 @@ derive_stream_end_batch(DeriveStream *stream)
 
 	MemoryContextReset(stream->views_cxt);
 	stream->oldest_commit = 0;
-	foreach(lc, stream->sources)
+	stream->catalog = DERIVE_CATALOG_SAME;
+	foreach(lc, stream->changed)
 	{
 		Source	   *source = lfirst(lc);
 
 		source->current_xid = InvalidFullTransactionId;
+		source->changed = false;
 		if (source->current != NULL && (source->current->nrows > 0 || source->current->unknown))
 			derive_delta_reset(source->current);
-#ifdef USE_ASSERT_CHECKING
-		source->settled = derive_stream_complete(stream, &source->pub);
-#endif
 	}
-	derive_events_applied(stream->log, stream->pending == NIL && !events_are_kept(stream));
+	list_free(stream->changed);
+	stream->changed = NIL;
+#ifdef USE_ASSERT_CHECKING
+	foreach(lc, stream->sources)
+	{
+		Source	   *source = lfirst(lc);
+
+		Assert(source->current == NULL || (source->current->nrows == 0 && !source->current->unknown));
+		source->settled = derive_stream_complete(stream, &source->pub);
+	}
+#endif
+	derive_events_applied(stream->log, stream->pending == NIL && !stream->events_kept);
+}
+
+List *
+derive_stream_changed(DeriveStream *stream)
+{
+	List	   *result = derive_events_relations(stream->log, stream->from, stream->to);
+	ListCell   *lc;
+
+	foreach(lc, stream->changed)
+	{
+		Source	   *source = lfirst(lc);
+
+		if (source->current->nrows > 0 || source->current->unknown)
+			result = lappend_oid(result, source->pub.relid);
+	}
+	return result;
+}
+
+DeriveCatalogChange
+derive_stream_catalog_change(DeriveStream *stream)
+{
+	return stream->catalog;
 }
 
 XLogRecPtr

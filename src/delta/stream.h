@@ -110,6 +110,27 @@ extern void derive_stream_set_waiting(DeriveStream *stream, List *positions);
 
 extern void derive_stream_end_batch(DeriveStream *stream);
 
+/*
+ * What the batch has: relations of which it has changes, or does not know them, as List
+ * of Oid in CurrentMemoryContext.  Of a source its relation, of one that is followed event
+ * by event, its members.
+ */
+extern List *derive_stream_changed(DeriveStream *stream);
+
+/*
+ * Does the batch have a transaction that changes the catalog?  Late: one that was
+ * decoded for an earlier batch, which did not see it yet.  Invalidations are repeated while
+ * a transaction is decoded, so what that one invalidated was looked at before it could be seen.
+ */
+typedef enum DeriveCatalogChange
+{
+	DERIVE_CATALOG_SAME,
+	DERIVE_CATALOG_CHANGED,
+	DERIVE_CATALOG_CHANGED_LATE
+} DeriveCatalogChange;
+
+extern DeriveCatalogChange derive_stream_catalog_change(DeriveStream *stream);
+
 /* The start LSN of the first pending transaction's commit record, or else decoded_upto. */
 extern XLogRecPtr derive_stream_covered(DeriveStream *stream, XLogRecPtr decoded_upto);
 extern bool derive_stream_has_pending(DeriveStream *stream);

@@ -28,6 +28,7 @@ typedef struct Source
 	bool		is_view;		/* a materialized view: the log does not have
 								 * its changes */
 	bool		is_topic;		/* its changes are messages; events only */
+	bool		changed;		/* it is in DeriveStream.changed */
 	TupleDesc	desc;			/* the relation's */
 	List	   *members;		/* of Oid, ascending */
 	DeriveKeys	keys;			/* of its members */
@@ -52,7 +53,8 @@ typedef struct Source
 	/* the transaction that is being delivered */
 	uint64		touched_by;		/* number of the last one that changed this
 								 * source */
-	DeriveDelta *pending;		/* its delta, if it is pending */
+	DeriveDelta *pending;		/* its delta, if it is pending, ... */
+	uint64		pending_in;		/* in the transaction of this number */
 
 	/* one row on its way; columns that are not tracked stay NULL */
 	Datum	   *values;
@@ -90,6 +92,7 @@ typedef struct Pending
 	List	   *deltas;			/* of DeriveDelta * */
 	bool		moving;			/* half of it may be in current already */
 	TimestampTz touched_at;		/* its commit time, if it changes rows; else 0 */
+	bool		catalog;		/* it changes the catalog */
 } Pending;
 
 /* Subtransactions of a transaction that runs at a position in use; see stream.c. */
@@ -131,6 +134,10 @@ struct DeriveStream
 	HTAB	   *members;		/* of Member */
 	Oid			last_relid;		/* the last one that was looked up */
 	Member	   *last_member;	/* NULL: it is no member */
+	List	   *changed;		/* of Source *, in cxt: those that may have
+								 * something in current */
+	bool		events_kept;	/* a view that is being built will read the
+								 * event log */
 	bool		broken;			/* set_sources failed half-way */
 
 	MemoryContext batch_cxt;	/* from, to; reset by begin_batch */
@@ -148,6 +155,7 @@ struct DeriveStream
 	XLogRecPtr	last_commit_lsn;	/* of the last one delivered in full */
 	TimestampTz oldest_commit;	/* of those in this batch that change rows; 0:
 								 * none */
+	DeriveCatalogChange catalog;	/* what this batch has of that */
 	pg_atomic_uint64 *shown;	/* it is written there, too; or NULL */
 
 	/* scratch for deforming */
@@ -168,6 +176,9 @@ extern Source *derive_stream_find_source(List *sources, Oid relid, bool inh, boo
 
 /* An empty delta of the source's layout. */
 extern DeriveDelta *derive_stream_create_delta(MemoryContext parent, Source *source);
+
+/* It may have something in current from here on. */
+extern void derive_stream_note_changed(DeriveStream *stream, Source *source);
 
 /* The source's deltas; made if there is none, except by find. */
 extern DeriveDelta *derive_stream_current_delta(DeriveStream *stream, Source *source);

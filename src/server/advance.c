@@ -588,7 +588,7 @@ give_up(WorkerView *view)
 }
 
 /*
- * The batch holds locks of all views until it ends.  Somebody who waits for one, to
+ * The batch holds locks of all views that it looks at until it ends.  Somebody who waits for one, to
  * TRUNCATE a table, say, has everybody else queue up behind him.  Then the batch ends
  * with what it has; the other views are set aside, and have their turn first in the
  * next one.
@@ -694,7 +694,7 @@ take_turn(Move move, WorkerView *view)
 	{
 		WorkerView *source = derive_worker_find_view(lfirst_oid(lc));
 
-		if (source != NULL)
+		if (source != NULL && source->selected)
 			wrote |= take_turn(move, source);
 	}
 	if (replacement != NULL && !derive_worker_reads(replacement, view))
@@ -752,7 +752,7 @@ views_that_come_back(void)
 	List	   *result = NIL;
 	ListCell   *lc;
 
-	foreach(lc, derive_worker.views)
+	foreach(lc, derive_worker.selected)
 	{
 		WorkerView *view = lfirst(lc);
 
@@ -764,8 +764,8 @@ views_that_come_back(void)
 }
 
 /*
- * Move all views, first those that have waited: if batches keep giving way before they
- * come to their end, each view moves all the same.  Returns whether anything was
+ * Move the selected views, first those that have waited: if batches keep giving way before
+ * they come to their end, each view moves all the same.  Returns whether anything was
  * written.
  */
 bool
@@ -776,13 +776,11 @@ derive_worker_advance_views(DeriveBatch *batch, List **stats, double delta_ms)
 	ListCell   *lc;
 
 	wrote |= derive_worker_assign_lane();
-	foreach(lc, derive_worker.views)
-		((WorkerView *) lfirst(lc))->had_turn = ((WorkerView *) lfirst(lc))->moved = false;
 	foreach(lc, views_that_come_back())
 		wrote |= take_turn(move, lfirst(lc));
-	foreach(lc, derive_worker.views)
+	foreach(lc, derive_worker.selected)
 		wrote |= take_turn(move, lfirst(lc));
-	foreach(lc, derive_worker.views)
+	foreach(lc, derive_worker.selected)
 		wrote |= note_left_behind(lfirst(lc));
 	derive_worker_watch_costs();
 	derive_watchdog_rest();

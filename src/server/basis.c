@@ -278,13 +278,19 @@ distrust(WorkerView *view)
 }
 
 bool
+derive_worker_basis_is_due(void)
+{
+	return !derive_worker.basis_checked &&
+		(derive_worker.unwatched || derive_decoder_saw_unmarked_life(derive_worker.decoder));
+}
+
+bool
 derive_worker_check_basis(void)
 {
 	bool		wrote = false;
 	ListCell   *lc;
 
-	if (derive_worker.basis_checked ||
-		!(derive_worker.unwatched || derive_decoder_saw_unmarked_life(derive_worker.decoder)))
+	if (!derive_worker_basis_is_due())
 		return false;
 	foreach(lc, derive_worker.views)
 	{

@@ -21,7 +21,7 @@
  * covers and P1 does not, and d gets the delta of b in this step.
  *
  * When a view is set aside.  Locks are only ever taken if they are free, before
- * the snapshot.  Whether a view that lacks a lock must be set aside is known after
+ * the snapshot, and only those of views that seem to need them (concerned.c).  Whether a view that lacks a lock must be set aside is known after
  * decoding: if nothing that it reads has changed, it contains what the snapshot
  * shows, and is where the others are (it is "fresh").  A view that reads one that
  * is not fresh cannot be fresh either.  A view that is paused or has failed is read
@@ -230,7 +230,7 @@ derive_worker_waiting_lsn(void)
 	XLogRecPtr	result = InvalidXLogRecPtr;
 	ListCell   *lc;
 
-	foreach(lc, derive_worker.views)
+	foreach(lc, derive_worker.unsettled)
 	{
 		WorkerView *view = lfirst(lc);
 
@@ -267,7 +267,7 @@ derive_worker_lock_to_load(WorkerView *view, List *relids)
 }
 
 /*
- * In a batch, before its snapshot: take the locks of all views that can be had.
+ * In a batch, before its snapshot: take the locks of those selected that can be had.
  * Sets "locked" of each.  False if what a view lacks must be read from the log
  * again first.
  */
@@ -279,12 +279,10 @@ derive_worker_lock_views(void)
 	ListCell   *lc;
 
 	cohorts = NIL;
-	foreach(lc, derive_worker.views)
+	foreach(lc, derive_worker.selected)
 	{
 		WorkerView *view = lfirst(lc);
 
-		view->locked = view->fresh = view->stuck = false;
-		view->cohort = NULL;
 		if (!view->dirty)
 			view->busy = InvalidOid;
 		if (!derive_worker_takes_part(view) || (view->lane != NULL && (view->slow || view->stale)))
@@ -351,7 +349,7 @@ cause_of(WorkerView *view)
 	{
 		WorkerView *source = derive_worker_find_view(lfirst_oid(lc));
 
-		if (source != NULL && !source->fresh)
+		if (source != NULL && !derive_worker_is_fresh(source))
 			return psprintf("view %s, which it reads", derive_relation_name(source->relid));
 	}
 	return pstrdup("a lock on something that it reads");
@@ -514,7 +512,7 @@ derive_worker_limit_waiting(XLogRecPtr covered)
 
 	if (derive_waiting_max_size == 0)
 		return false;
-	foreach(lc, derive_worker.views)
+	foreach(lc, derive_worker.selected)
 	{
 		WorkerView *view = lfirst(lc);
 
@@ -551,7 +549,7 @@ derive_worker_sources_fresh(WorkerView *view)
 	{
 		WorkerView *source = derive_worker_find_view(lfirst_oid(lc));
 
-		if (source != NULL && !source->fresh &&
+		if (source != NULL && !derive_worker_is_fresh(source) &&
 			source->row->state != DERIVE_VIEW_PAUSED && source->row->state != DERIVE_VIEW_FAILED)
 			return false;
 	}
@@ -586,7 +584,7 @@ derive_worker_cohort_batch(WorkerView *view, const DeriveBatch *batch)
 	{
 		cohort = palloc(sizeof(Cohort));
 		cohort->position = derive_position_copy(position);
-		foreach(lc, derive_worker.views)
+		foreach(lc, derive_worker.selected)
 		{
 			WorkerView *other = lfirst(lc);
 
@@ -634,13 +632,10 @@ derive_worker_plan_next_try(void)
 	TimestampTz soon = 0;
 	ListCell   *lc;
 
-	foreach(lc, derive_worker.views)
+	foreach(lc, derive_worker.selected)
 	{
 		WorkerView *view = lfirst(lc);
 
-		/* what comes after the position of this batch, the stream has */
-		if (view->fresh)
-			view->kept = true;
 		if (!view->stuck)
 			continue;
 		if (soon == 0)

@@ -160,6 +160,13 @@ derive_worker_hold_committed(void)
 }
 
 void
+derive_worker_leave_hold(void)
+{
+	if (derive_worker.hold_begun)
+		end_hold();
+}
+
+void
 derive_worker_hold_idle(void)
 {
 	note_progress();
@@ -223,7 +230,7 @@ derive_worker_open_past(void)
 	xmin = derive_widen_xid(derive_hold_xmin());
 	if (is_held(derive_worker.position))
 		xmin = derive_worker.position->xmin;
-	foreach(lc, derive_worker.views)
+	foreach(lc, derive_worker.selected)
 	{
 		WorkerView *view = lfirst(lc);
 		const DerivePosition *position = own_position(view);
@@ -268,7 +275,7 @@ derive_worker_move_hold(void)
 
 	if (!FullTransactionIdIsValid(xmin) || derive_worker.reload || derive_worker.hold_begun || !is_holding())
 		return;
-	foreach(lc, derive_worker.views)
+	foreach(lc, derive_worker.unsettled)
 	{
 		look_at_past(lfirst(lc));
 		add_view(&xmin, lfirst(lc));

@@ -46,6 +46,7 @@
 static TimestampTz tend_at = 0; /* 0: at once */
 static TimestampTz notify_at = 0;	/* not before */
 static bool any_journal = false;
+static bool any_to_announce = false;
 static bool more_to_tend = false;
 static bool must_sweep = true;	/* a journal may be gone */
 static DeriveJournalSweep sweep;
@@ -130,7 +131,10 @@ derive_worker_load_journals(void)
 			MemoryContextSwitchTo(oldcontext);
 		}
 		if (view->journal != NULL)
+		{
 			view->journal->active = row->active;
+			any_to_announce |= view->journal->announce;
+		}
 		if (view->program != NULL)
 		{
 			view->program->observer = view->journal ? derive_journal_observe : NULL;
@@ -162,7 +166,7 @@ derive_worker_begin_journals(XLogRecPtr lsn, TimestampTz at)
 {
 	ListCell   *lc;
 
-	foreach(lc, derive_worker.views)
+	foreach(lc, derive_worker.selected)
 	{
 		DeriveJournal *journal = ((WorkerView *) lfirst(lc))->journal;
 
@@ -181,7 +185,7 @@ derive_worker_activate_journals(void)
 	bool		result = false;
 	ListCell   *lc;
 
-	foreach(lc, derive_worker.views)
+	foreach(lc, derive_worker.selected)
 	{
 		WorkerView *view = lfirst(lc);
 
@@ -225,17 +229,9 @@ notify(void)
 static void
 try_to_notify(void)
 {
-	bool		pending = false;
 	ListCell   *lc;
 
-	foreach(lc, derive_worker.views)
-	{
-		DeriveJournal *journal = ((WorkerView *) lfirst(lc))->journal;
-
-		if (journal != NULL && journal->announce)
-			pending = true;
-	}
-	if (!pending || derive_worker.covered == InvalidXLogRecPtr ||
+	if (!any_to_announce || derive_worker.covered == InvalidXLogRecPtr ||
 		(notify_at != 0 && GetCurrentTimestamp() < notify_at &&
 		 !derive_clock_was_set_back(GetCurrentTimestamp(), notify_at, NOTIFY_RETRY_MS)))
 		return;
@@ -246,6 +242,7 @@ try_to_notify(void)
 		return;
 	}
 	notify_at = 0;
+	any_to_announce = false;
 	foreach(lc, derive_worker.views)
 	{
 		DeriveJournal *journal = ((WorkerView *) lfirst(lc))->journal;
@@ -263,7 +260,7 @@ derive_worker_notify_subscribers(void)
 
 	if (!any_journal)
 		return;
-	foreach(lc, derive_worker.views)
+	foreach(lc, derive_worker.selected)
 	{
 		DeriveJournal *journal = ((WorkerView *) lfirst(lc))->journal;
 
@@ -271,6 +268,7 @@ derive_worker_notify_subscribers(void)
 			continue;
 		if (journal->nchanges > 0)
 			journal->announce = true;
+		any_to_announce |= journal->announce;
 		journal->committed = journal->total;
 	}
 	try_to_notify();

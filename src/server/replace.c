@@ -694,7 +694,7 @@ derive_worker_replace_is_due(void)
 	TimestampTz now = GetCurrentTimestamp();
 	ListCell   *lc;
 
-	foreach(lc, derive_worker.views)
+	foreach(lc, derive_worker.unsettled)
 	{
 		WorkerView *view = lfirst(lc);
 
@@ -709,7 +709,7 @@ derive_worker_replace_timeout(long timeout)
 {
 	ListCell   *lc;
 
-	foreach(lc, derive_worker.views)
+	foreach(lc, derive_worker.unsettled)
 	{
 		WorkerView *view = lfirst(lc);
 

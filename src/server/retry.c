@@ -166,7 +166,7 @@ derive_worker_retry_is_due(void)
 	TimestampTz now = GetCurrentTimestamp();
 	ListCell   *lc;
 
-	foreach(lc, derive_worker.views)
+	foreach(lc, derive_worker.unsettled)
 	{
 		WorkerView *view = lfirst(lc);
 
@@ -192,7 +192,7 @@ derive_worker_retry_timeout(long timeout)
 	TimestampTz now = GetCurrentTimestamp();
 	ListCell   *lc;
 
-	foreach(lc, derive_worker.views)
+	foreach(lc, derive_worker.unsettled)
 	{
 		WorkerView *view = lfirst(lc);
 		bool		tried = is_to_be_tried(view);

@@ -319,7 +319,7 @@ derive_worker_lane_committed(void)
 	ListCell   *lc;
 
 	pg_atomic_write_u64(&derive_worker.db->batches, number);
-	foreach(lc, derive_worker.views)
+	foreach(lc, derive_worker.selected)
 	{
 		WorkerView *view = lfirst(lc);
 
@@ -497,7 +497,7 @@ derive_worker_watch_costs(void)
 	double		costs = 0;
 	ListCell   *lc;
 
-	foreach(lc, derive_worker.views)
+	foreach(lc, derive_worker.selected)
 	{
 		WorkerView *view = lfirst(lc);
 
@@ -529,7 +529,7 @@ derive_worker_assign_lane(void)
 	bool		wrote = false;
 	ListCell   *lc;
 
-	foreach(lc, derive_worker.views)
+	foreach(lc, derive_worker.selected)
 	{
 		WorkerView *view = lfirst(lc);
 		bool		repaired = view->row->state == DERIVE_VIEW_FAILED && (view->repair || view->retried) &&
@@ -559,7 +559,7 @@ is_needed(void)
 {
 	ListCell   *lc;
 
-	foreach(lc, derive_worker.views)
+	foreach(lc, derive_worker.unsettled)
 	{
 		WorkerView *view = lfirst(lc);
 
@@ -574,7 +574,7 @@ any_repair(void)
 {
 	ListCell   *lc;
 
-	foreach(lc, derive_worker.views)
+	foreach(lc, derive_worker.unsettled)
 	{
 		WorkerView *view = lfirst(lc);
 

@@ -209,7 +209,7 @@ derive_worker_look_after(void)
 	LWLockRelease(derive_shared()->lock);
 	if (any)
 		derive_worker_look_after_lane();
-	foreach(lc, derive_worker.views)
+	foreach(lc, derive_worker.unsettled)
 	{
 		WorkerView *view = lfirst(lc);
 
@@ -363,7 +363,7 @@ derive_worker_tend_builds(void)
 	if (derive_worker.decoder == NULL)
 		return;
 
-	foreach(lc, derive_worker.views)
+	foreach(lc, derive_worker.unsettled)
 	{
 		WorkerView *view = lfirst(lc);
 
@@ -372,7 +372,7 @@ derive_worker_tend_builds(void)
 			view->retry_at <= GetCurrentTimestamp())
 			tend_internal(view);
 	}
-	foreach(lc, derive_worker.views)
+	foreach(lc, derive_worker.unsettled)
 	{
 		WorkerView *view = lfirst(lc);
 
@@ -382,7 +382,7 @@ derive_worker_tend_builds(void)
 			running++;
 	}
 
-	foreach(lc, derive_worker.views)
+	foreach(lc, derive_worker.unsettled)
 	{
 		WorkerView *view = lfirst(lc);
 		MemoryContext oldcontext;

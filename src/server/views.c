@@ -46,6 +46,7 @@
 #include "storage/lmgr.h"
 #include "storage/sinval.h"
 #include "utils/guc.h"
+#include "utils/hsearch.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -53,6 +54,17 @@
 
 /* Wait no longer for a lock on a relation that only compiling a view comes upon; the others wait, too. */
 #define LOAD_LOCK_MS	10
+
+/* Entry of a table by OID. */
+typedef struct RelationViews
+{
+	Oid			relid;			/* hash key */
+	WorkerView *view;			/* if it is one; or NULL */
+	List	   *views;			/* those that have to do with it, see
+								 * derive_worker_views_of() */
+} RelationViews;
+
+static HTAB *relations = NULL;	/* of RelationViews */
 
 static void load_views(List *rows);
 static void fail_stubborn_view(void);
@@ -62,19 +74,85 @@ static void mark_outdated_views(void);
 static void order_views(void);
 
 
-WorkerView *
-derive_worker_find_view(Oid relid)
+/* ----------------------------------------------------------------
+ *		Views by relation
+ * ----------------------------------------------------------------
+ */
+
+static RelationViews *
+find_relation(Oid relid)
+{
+	return relations == NULL ? NULL : hash_search(relations, &relid, HASH_FIND, NULL);
+}
+
+static RelationViews *
+enter_relation(Oid relid)
+{
+	RelationViews *entry;
+	bool		found;
+
+	if (relations == NULL)
+	{
+		HASHCTL		ctl = {.keysize = sizeof(Oid),.entrysize = sizeof(RelationViews),.hcxt = derive_worker.cxt};
+
+		relations = hash_create("pg_derive views by relation", 256, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	entry = hash_search(relations, &relid, HASH_ENTER, &found);
+	if (!found)
+	{
+		entry->view = NULL;
+		entry->views = NIL;
+	}
+	return entry;
+}
+
+/* The view has, or no longer has, to do with these relations. */
+static void
+enter_relations(WorkerView *view, List *relids)
+{
+	MemoryContext oldcontext = MemoryContextSwitchTo(derive_worker.cxt);
+	ListCell   *lc;
+
+	foreach(lc, relids)
+	{
+		RelationViews *entry = enter_relation(lfirst_oid(lc));
+
+		entry->views = lappend(entry->views, view);
+	}
+	MemoryContextSwitchTo(oldcontext);
+}
+
+static void
+remove_relations(WorkerView *view, List *relids)
 {
 	ListCell   *lc;
 
-	foreach(lc, derive_worker.views)
+	foreach(lc, relids)
 	{
-		WorkerView *view = lfirst(lc);
+		RelationViews *entry = find_relation(lfirst_oid(lc));
 
-		if (view->relid == relid)
-			return view;
+		if (entry == NULL)
+			continue;
+		entry->views = list_delete_ptr(entry->views, view);
+		if (entry->views == NIL && entry->view == NULL)
+			hash_search(relations, &entry->relid, HASH_REMOVE, NULL);
 	}
-	return NULL;
+}
+
+WorkerView *
+derive_worker_find_view(Oid relid)
+{
+	RelationViews *entry = find_relation(relid);
+
+	return entry != NULL ? entry->view : NULL;
+}
+
+List *
+derive_worker_views_of(Oid relid)
+{
+	RelationViews *entry = find_relation(relid);
+
+	return entry != NULL ? entry->views : NIL;
 }
 
 /*
@@ -96,18 +174,8 @@ derive_worker_note_invalidation(Datum arg, Oid relid)
 	else if (relid == derive_worker.registry_oid)
 		derive_worker.reload = true;
 
-	foreach(lc, derive_worker.views)
-	{
-		WorkerView *view = lfirst(lc);
-
-		if (!OidIsValid(relid) || relid == view->relid ||
-			list_member_oid(view->reads, relid) ||
-			list_member_oid(view->writes, relid))
-		{
-			view->dirty = true;
-			derive_worker.any_dirty = true;
-		}
-	}
+	foreach(lc, OidIsValid(relid) ? derive_worker_views_of(relid) : derive_worker.views)
+		((WorkerView *) lfirst(lc))->dirty = derive_worker.any_dirty = true;
 	if (derive_worker.loading != NULL)
 	{
 		/* Whether it concerns this one is not known yet. */
@@ -130,6 +198,8 @@ unload_program(WorkerView *view)
 	DeriveProgram *program = view->program;
 
 	view->program = NULL;
+	remove_relations(view, view->reads);
+	remove_relations(view, view->writes);
 	view->reads = view->writes = NIL;
 	view->backlog = false;
 	view->fill = false;
@@ -187,6 +257,8 @@ load_program_guarded(void *arg)
 	unload_program(view);
 	view->reads = list_copy(derive_program_read_relations(program));
 	view->writes = list_copy(derive_program_write_relations(program));
+	enter_relations(view, view->reads);
+	enter_relations(view, view->writes);
 	view->digest = derive_sources_digest(program);
 	view->basis = derive_worker_basis(program);
 	view->has_children = list_length(view->reads) > list_length(program->sources);
@@ -401,6 +473,7 @@ derive_worker_load_registry(void)
 	count_still();
 	order_views();
 	derive_worker_load_journals();
+	derive_worker_sort_out_views();
 
 	PopActiveSnapshot();
 	CommitTransactionCommand();
@@ -499,6 +572,9 @@ static void
 forget(WorkerView *view)
 {
 	derive_worker.views = list_delete_ptr(derive_worker.views, view);
+	derive_worker_deselect(view);
+	enter_relation(view->relid)->view = NULL;
+	remove_relations(view, list_make1_oid(view->relid));
 	if (view->builder != NULL)
 	{
 		TerminateBackgroundWorker(view->builder);
@@ -553,6 +629,8 @@ take_rows(List *rows)
 
 			view = palloc0(sizeof(WorkerView));
 			view->relid = row->relid;
+			enter_relation(view->relid)->view = view;
+			enter_relations(view, list_make1_oid(view->relid));
 			view->may_load = true;
 			view->retry_changed = true; /* as nobody has watched */
 			derive_worker.views = lappend(derive_worker.views, view);

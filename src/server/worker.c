@@ -4,8 +4,9 @@
  *	  The process that maintains the views of one database.
  *
  * Its loop runs batches.  A batch moves all views of the database from one
- * snapshot of the database to a later one, in one transaction: run_batch() is
- * the table of contents of the whole extension,
+ * snapshot of the database to a later one, in one transaction, and looks only at those
+ * that have something to do for that (concerned.c): run_batch() is the table of contents
+ * of the whole extension,
  *
  *		capture		decode the log up to now				src/capture
  *		delta		what changed between the two snapshots	src/delta
@@ -19,6 +20,7 @@
  *		reading.c	the slot, the decoder and the stream; positions, confirming
  *		holding.c	old row versions: for how long they are kept
  *		views.c		what is known of the views: the registry, their programs
+ *		concerned.c	which of them a batch looks at
  *		basis.c		what they rest on besides the log
  *		advance.c	moving the views, and what becomes of one that fails
  *		cohort.c	views that cannot be moved now, and how they come back
@@ -34,7 +36,8 @@
  * TRUNCATE that commits between the two would make the tables look empty under
  * S.  S comes before the end of WAL: whatever S sees has its commit record
  * before it.  What was decoded but S does not see yet is kept by the stream
- * for a later batch.
+ * for a later batch.  If then there are changes for a view that is not locked since nobody knew
+ * of them, the batch is left, and begins again with more locks.
  *
  * Waking up.  Every transaction with an xid that commits in the database adds
  * one to DeriveDatabase.commits after it has become visible.  The worker reads
@@ -327,6 +330,7 @@ come_to_rest(void)
 			if (derive_worker.reload || derive_worker.any_dirty)
 				derive_worker_load_registry();
 			stored = derive_worker.stored_lsn;
+			derive_worker_select_all();
 			run_batch();
 		} while (++tries < MOST_LAST_BATCHES && derive_worker.decoder != NULL &&
 				 (derive_worker.unfinished || derive_worker.stored_lsn != stored ||
@@ -613,35 +617,9 @@ log_has_grown(void)
 static bool
 anything_to_expire(void)
 {
-	ListCell   *lc;
+	TimestampTz due = derive_worker_next_expiry();
 
-	foreach(lc, derive_worker.views)
-		if (derive_worker_expire_due(lfirst(lc)))
-		return true;
-	return false;
-}
-
-/*
- * When must views move for no other reason than that time has passed?  0: never.  A clock
- * that was set back is no reason to wait: they follow it.
- */
-static TimestampTz
-next_tick(TimestampTz now)
-{
-	ListCell   *lc;
-
-	foreach(lc, derive_worker.views)
-	{
-		WorkerView *view = lfirst(lc);
-
-		if (view->program == NULL || !view->program->timed || view->row->state != DERIVE_VIEW_READY ||
-			derive_worker.position == NULL)
-			continue;
-		if (now < derive_worker.position->time)
-			return now;
-		return TimestampTzPlusMilliseconds(derive_worker.position->time, derive_time_resolution);
-	}
-	return 0;
+	return due != 0 && GetCurrentTimestamp() >= due;
 }
 
 /* In ms; -1: never. */
@@ -649,7 +627,7 @@ static long
 ms_to_tick(void)
 {
 	TimestampTz now = derive_position_present();
-	TimestampTz tick = next_tick(now);
+	TimestampTz tick = derive_worker_next_tick(now);
 
 	return tick == 0 ? -1 : tick <= now ? 0 : TimestampDifferenceMilliseconds(now, tick);
 }
@@ -736,7 +714,9 @@ idle(void)
 		timeout = Min(timeout, TimestampDifferenceMilliseconds(now, derive_worker.reload_at) + 1);
 	if (derive_worker.try_at != 0)
 		timeout = Min(timeout, TimestampDifferenceMilliseconds(now, derive_worker.try_at) + 1);
-	foreach(lc, derive_worker.views)
+	if (derive_worker_next_expiry() > now)
+		timeout = Min(timeout, TimestampDifferenceMilliseconds(now, derive_worker_next_expiry()) + 1);
+	foreach(lc, derive_worker.unsettled)
 	{
 		WorkerView *view = lfirst(lc);
 
@@ -744,8 +724,6 @@ idle(void)
 			timeout = Min(timeout, RETRY_MS);
 		if (view->retry_at > now)
 			timeout = Min(timeout, TimestampDifferenceMilliseconds(now, view->retry_at) + 1);
-		if (view->program != NULL && view->program->routine->expire != NULL && view->expire_at > now)
-			timeout = Min(timeout, TimestampDifferenceMilliseconds(now, view->expire_at) + 1);
 	}
 	if (derive_worker_is_confirming())
 		timeout = Min(timeout, RETRY_MS);
@@ -862,7 +840,7 @@ check_members(void)
 
 	AcceptInvalidationMessages();
 	InvalidateCatalogSnapshot();
-	foreach(lc, derive_worker.views)
+	foreach(lc, derive_worker.selected)
 	{
 		WorkerView *view = lfirst(lc);
 
@@ -902,7 +880,7 @@ forget_error(void)
 	/* no lock, as nobody else writes it */
 	if (derive_worker.db->error_at == 0)
 		return;
-	foreach(lc, derive_worker.views)
+	foreach(lc, derive_worker.unsettled)
 	{
 		if (((WorkerView *) lfirst(lc))->row->error != NULL)
 			return;
@@ -930,36 +908,17 @@ note_health(void)
 	LWLockRelease(derive_shared()->lock);
 }
 
-/* Is it something else than an idle moment of a view that depends on the time? */
-static bool
-wants_present(WorkerView *view, DeriveBatch *batch)
+/* The batch has something for views that were not selected: nothing was done yet, and the next one has them. */
+static void
+leave_batch(void)
 {
-	return view->row->state != DERIVE_VIEW_READY || view->waiting != NULL || derive_worker_needs_recompute(view) ||
-		derive_program_changes(view->program, batch) >= 0 ||
-		(view->program->view_sources != NIL && batch->deltas != NIL);
-}
-
-/*
- * What now() is in the queries at the end of the batch.  All views that depend on it move
- * with it, changed or not.  So not every batch moves it that has nothing for any of them;
- * one that has must, or a row that is valid from now() on would not be seen.
- */
-static TimestampTz
-time_of_batch(DeriveBatch *batch, TimestampTz present)
-{
-	TimestampTz before = batch->from != NULL ? batch->from->time : 0;
-	ListCell   *lc;
-
-	if (before == 0 || present < before || present - before >= derive_time_resolution * INT64CONST(1000))
-		return present;
-	foreach(lc, derive_worker.views)
-	{
-		WorkerView *view = lfirst(lc);
-
-		if (derive_worker_takes_part(view) && view->program->timed && wants_present(view, batch))
-			return present;
-	}
-	return before;
+	PopActiveSnapshot();
+	derive_past_end();
+	derive_worker_leave_hold();
+	derive_background_commit();
+	MemoryContextSwitchTo(derive_worker.batch_cxt);
+	derive_worker.phase = PHASE_OTHER;
+	derive_worker.unfinished = true;
 }
 
 static void
@@ -991,6 +950,7 @@ run_batch(void)
 		derive_background_abort();
 		return;
 	}
+	derive_worker_select_views();
 	if (!lock_everything())
 		return;
 	if (derive_worker.reload || derive_worker.any_dirty)
@@ -1028,8 +988,14 @@ run_batch(void)
 	batch->lsn = derive_worker.decoded_upto;
 	batch->covered = covered;
 	batch->time = taken_at;
-	to->time = time_of_batch(batch, present);
+	to->time = derive_worker_time_of_batch(batch, present);
 	derive_stream_set_time(derive_worker.stream, to->time);
+	if (!derive_worker_selection_suffices(batch))
+	{
+		leave_batch();
+		return;
+	}
+	DERIVE_DEBUG_POINT("batch-selected");
 	INSTR_TIME_SET_CURRENT(duration);
 	INSTR_TIME_SUBTRACT(duration, start);
 	delta_ms = INSTR_TIME_GET_MILLISEC(duration);
@@ -1040,6 +1006,9 @@ run_batch(void)
 	wrote |= derive_worker_check_basis();
 	if (derive_worker_advance_views(batch, &stats, delta_ms))
 		wrote = true;
+#ifdef USE_ASSERT_CHECKING
+	derive_worker_check_selection(batch);
+#endif
 	if (derive_worker_limit_waiting(covered))
 		wrote = true;
 	if (derive_worker_activate_journals())
@@ -1081,6 +1050,7 @@ run_batch(void)
 
 	derive_worker_basis_checked();
 	derive_worker_lane_committed();
+	derive_worker_settle();
 	derive_worker.commits_seen = commits;
 	derive_worker.beating = false;
 	derive_worker_plan_next_try();

@@ -4,7 +4,7 @@
  *	  What the parts of the worker share; for them only.
  *
  * worker.c runs the loop and the batch, reading.c reads the log, views.c knows
- * the views, basis.c what they rest on, advance.c moves them, retry.c tries those that
+ * the views, concerned.c which of them a batch looks at, basis.c what they rest on, advance.c moves them, retry.c tries those that
  * have failed again, slow_views.c knows those that others move, replace.c lets one take the place of another, serve.c does what others ask for, tend.c looks after builders and the verifier, setbacks.c is for when
  * it cannot go on.  One process is one worker, so that its state is one global variable.
  *
@@ -63,6 +63,7 @@ typedef struct WorkerView
 	DeriveViewRow *row;			/* as last read, in config_cxt */
 	DeriveProgram *program;		/* NULL if not needed in this state, or
 								 * unusable */
+	int			rank;			/* its place in derive_worker.views */
 	List	   *reads;			/* relations to lock, of Oid, in program->cxt */
 	List	   *writes;
 	bool		dirty;			/* an invalidation hit one of its relations;
@@ -91,9 +92,14 @@ typedef struct WorkerView
 	int			transient_errors;	/* in a row */
 	int			timeouts;		/* in a row, see watchdog.c */
 	GiveUp		give_up;		/* what to do instead of moving it */
+	bool		selected;		/* this batch looks at it, see concerned.c;
+								 * what follows of a batch is false of others */
+	uint64		hot_until;		/* so does every batch up to this one; 0: it
+								 * is not hot */
 	bool		locked;			/* in this batch: all its locks are held */
 	bool		fresh;			/* in this batch: it contains what the
-								 * snapshot shows */
+								 * snapshot shows; ask
+								 * derive_worker_is_fresh() */
 	bool		had_turn;		/* in this batch: it has moved, or cannot */
 	bool		moved;			/* in this batch: it has */
 	bool		stuck;			/* in this batch: it should have moved, or be
@@ -141,6 +147,7 @@ typedef struct WorkerView
 
 	/* Whether it is to take the place of another one; see replace.c. */
 	Oid			replaces;		/* as its row says */
+	bool		replaced;		/* another one is to take its place */
 	TimestampTz switch_at;		/* it could not, and is not tried before; 0:
 								 * with every batch */
 	int			switch_tries;	/* in a row in which the batch was rolled back */
@@ -195,6 +202,10 @@ typedef struct DeriveWorker
 
 	/* the views */
 	List	   *views;			/* of WorkerView *, in dependency order */
+	List	   *unsettled;		/* those that need looking after without any
+								 * change; see concerned.c */
+	List	   *selected;		/* those that this batch looks at, or the last
+								 * one did; in dependency order */
 	bool		any_replacement;	/* some of them is to take the place of
 									 * another one */
 	List	   *without_identity;	/* Oids of members, in cxt */
@@ -339,6 +350,9 @@ extern void derive_worker_hold_present(const DerivePosition *to);
 extern bool derive_worker_confirm_hold(void);
 extern void derive_worker_hold_committed(void);
 
+/* The batch is left with nothing done. */
+extern void derive_worker_leave_hold(void);
+
 /* The stored position is on disk: hold only what is needed from there on. */
 extern void derive_worker_move_hold(void);
 
@@ -364,6 +378,13 @@ extern int	derive_worker_lock_wait_ms(void);
 /* NULL if it is not maintained. */
 extern WorkerView *derive_worker_find_view(Oid relid);
 
+/*
+ * The views that have something to do with a relation: it is the view itself, one of its internal
+ * tables, something that it reads, or a member of that.  List of WorkerView *, not to be
+ * changed, and valid until a program is loaded.
+ */
+extern List *derive_worker_views_of(Oid relid);
+
 /* Relcache callback. */
 extern void derive_worker_note_invalidation(Datum arg, Oid relid);
 
@@ -378,14 +399,55 @@ extern bool derive_worker_sources_complete(WorkerView *view);
 
 
 /*
+ * concerned.c: which views a batch looks at
+ */
+
+/* While the registry is read, when all is known of the views. */
+extern void derive_worker_sort_out_views(void);
+
+/* The process no longer knows the view. */
+extern void derive_worker_deselect(WorkerView *view);
+
+/* In a batch, before its locks: sets derive_worker.selected.  All: the next time it selects all views. */
+extern void derive_worker_select_views(void);
+extern void derive_worker_select_all(void);
+
+/*
+ * After the log was read: are all selected that the batch has something for?  If not,
+ * leave it; the next one will have them.
+ */
+extern bool derive_worker_selection_suffices(DeriveBatch *batch);
+
+/* After the views have moved. */
+#ifdef USE_ASSERT_CHECKING
+extern void derive_worker_check_selection(DeriveBatch *batch);
+#endif
+
+/* After the commit, before anything asks which views are unsettled. */
+extern void derive_worker_settle(void);
+
+/* In a batch: does the view contain what the snapshot shows? */
+extern bool derive_worker_is_fresh(WorkerView *view);
+
+/* When is the next view due to remove what is too old?  And to move because time passes?  0: none is. */
+extern TimestampTz derive_worker_next_expiry(void);
+extern TimestampTz derive_worker_next_tick(TimestampTz now);
+
+/* What now() is at the end of the batch; present: what it is for its snapshot. */
+extern TimestampTz derive_worker_time_of_batch(DeriveBatch *batch, TimestampTz present);
+
+
+/*
  * basis.c: what contents rest on besides the log
  */
 extern uint64 derive_worker_basis(DeriveProgram *program);
 
 /*
  * In a batch, before views move: mark those that were changed while the server
- * ran without our library.  True if it wrote something.  And after its commit:
+ * ran without our library.  True if it wrote something.  Due: all views must be
+ * selected for that.  And after its commit:
  */
+extern bool derive_worker_basis_is_due(void);
 extern bool derive_worker_check_basis(void);
 extern void derive_worker_basis_checked(void);
 

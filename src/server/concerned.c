@@ -129,7 +129,6 @@ void
 derive_worker_sort_out_views(void)
 {
 	MemoryContext oldcontext = MemoryContextSwitchTo(derive_worker.cxt);
-	int			rank = 0;
 	ListCell   *lc;
 
 	list_free(derive_worker.unsettled);
@@ -149,7 +148,6 @@ derive_worker_sort_out_views(void)
 	{
 		WorkerView *view = lfirst(lc);
 
-		view->rank = rank++;
 		if (!is_settled(view))
 			derive_worker.unsettled = lappend(derive_worker.unsettled, view);
 		if (view->program != NULL && view->program->timed)

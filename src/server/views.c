@@ -55,6 +55,9 @@
 /* Wait no longer for a lock on a relation that only compiling a view comes upon; the others wait, too. */
 #define LOAD_LOCK_MS	10
 
+/* Programs that are loaded in one transaction: their locks must find room. */
+#define LOAD_AT_ONCE	32
+
 /* Entry of a table by OID. */
 typedef struct RelationViews
 {
@@ -310,7 +313,8 @@ load_later(WorkerView *view)
 }
 
 /*
- * Compile the view, again if need be.  If it cannot be done for reasons of the view
+ * Compile the view, again if need be.  Compiling takes locks: those that we know of are
+ * taken if they are free; for others never be the one for whom a deadlock is broken.  If it cannot be done for reasons of the view
  * then it has failed; if for others (a lock), it is tried again later, and batches
  * leave it where it is.
  */
@@ -319,7 +323,7 @@ load_program(WorkerView *view)
 {
 	ErrorData  *edata;
 
-	if (!view->may_load || !derive_worker_lock_to_load(view, relations_of(view)))
+	if (!derive_worker_lock_to_load(view, view->reads) || !derive_worker_lock_to_load(view, relations_of(view)))
 	{
 		load_later(view);
 		return;
@@ -426,7 +430,6 @@ derive_worker_load_registry(void)
 {
 	MemoryContext config_cxt;
 	List	   *rows;
-	ListCell   *lc;
 
 	derive_worker.reload = false;
 	derive_worker.reload_tries = derive_worker.reload_at != 0 ? derive_worker.reload_tries + 1 : 0;
@@ -446,19 +449,7 @@ derive_worker_load_registry(void)
 	}
 	derive_worker.registry_oid = derive_registry_table_oid("views", false);
 
-	/*
-	 * Compiling and looking at the sources takes locks.  Those that we know
-	 * of are taken if they are free; for others never be the one for whom a
-	 * deadlock is broken.
-	 */
 	derive_background_limit_lock_waits(LOAD_LOCK_MS);
-	foreach(lc, derive_worker.views)
-	{
-		WorkerView *view = lfirst(lc);
-
-		view->may_load = derive_worker_lock_to_load(view, view->reads);
-	}
-
 	PushActiveSnapshot(GetTransactionSnapshot());
 	config_cxt = AllocSetContextCreate(derive_worker.batch_cxt, "pg_derive registry",
 									   ALLOCSET_DEFAULT_SIZES);
@@ -631,7 +622,6 @@ take_rows(List *rows)
 			view->relid = row->relid;
 			enter_relation(view->relid)->view = view;
 			enter_relations(view, list_make1_oid(view->relid));
-			view->may_load = true;
 			view->retry_changed = true; /* as nobody has watched */
 			derive_worker.views = lappend(derive_worker.views, view);
 			MemoryContextSwitchTo(oldcontext);
@@ -646,9 +636,25 @@ take_rows(List *rows)
 	forget_unseen();
 }
 
+/* Let go of locks. */
+static void
+begin_again(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	derive_background_limit_lock_waits(LOAD_LOCK_MS);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	MemoryContextSwitchTo(context);
+}
+
 static void
 load_views(List *rows)
 {
+	int			nloaded = 0;
 	ListCell   *lc;
 
 	take_rows(rows);
@@ -663,7 +669,12 @@ load_views(List *rows)
 		view->retry_changed |= view->dirty;
 		if (needs_program(view) && (view->program == NULL || view->dirty || view->row->rebuild ||
 									view->program->outdated != NULL || view->program->unfilled))
+		{
+			if (nloaded > 0 && nloaded % LOAD_AT_ONCE == 0)
+				begin_again();
+			nloaded++;
 			load_program(view);
+		}
 		if (view->program != NULL && !needs_program(view))
 			unload_program(view);
 	}
@@ -729,6 +740,60 @@ derive_worker_sources_complete(WorkerView *view)
 	return true;
 }
 
+/* Have all views that it reads got their place? */
+static bool
+is_next(WorkerView *view)
+{
+	ListCell   *lc;
+
+	foreach(lc, view->program != NULL ? view->program->view_sources : NIL)
+	{
+		WorkerView *source = derive_worker_find_view(lfirst_oid(lc));
+
+		if (source != NULL && source->rank < 0)
+			return false;
+	}
+	return true;
+}
+
+/* Each comes after those that it reads. */
+static void
+sort_views(void)
+{
+	List	   *todo = derive_worker.views;
+	List	   *ordered = NIL;
+	bool		progress = true;
+	MemoryContext oldcontext = MemoryContextSwitchTo(derive_worker.cxt);
+	ListCell   *lc;
+
+	foreach(lc, todo)
+		((WorkerView *) lfirst(lc))->rank = -1;
+	while (todo != NIL && progress)
+	{
+		List	   *rest = NIL;
+
+		progress = false;
+		foreach(lc, todo)
+		{
+			WorkerView *view = lfirst(lc);
+
+			if (!is_next(view))
+			{
+				rest = lappend(rest, view);
+				continue;
+			}
+			view->rank = list_length(ordered);
+			ordered = lappend(ordered, view);
+			progress = true;
+		}
+		list_free(todo);
+		todo = rest;
+	}
+	Assert(todo == NIL);
+	derive_worker.views = list_concat(ordered, todo);
+	MemoryContextSwitchTo(oldcontext);
+}
+
 /*
  * Sort the views so that each comes after those that it reads, and tell the
  * stream which sources to follow.
@@ -736,8 +801,6 @@ derive_worker_sources_complete(WorkerView *view)
 static void
 order_views(void)
 {
-	List	   *todo = list_copy(derive_worker.views);
-	List	   *ordered = NIL;
 	List	   *sources = NIL;
 	List	   *backlog = NIL;
 	List	   *missing = NIL;
@@ -746,46 +809,8 @@ order_views(void)
 	ListCell   *lc;
 	ListCell   *lc2;
 	MemoryContext oldcontext;
-	bool		progress = true;
 
-	while (todo != NIL && progress)
-	{
-		progress = false;
-		foreach(lc, todo)
-		{
-			WorkerView *view = lfirst(lc);
-			bool		free_to_go = true;
-
-			if (view->program != NULL)
-			{
-				foreach(lc2, view->program->view_sources)
-				{
-					WorkerView *source = derive_worker_find_view(lfirst_oid(lc2));
-
-					if (source != NULL && !list_member_ptr(ordered, source))
-						free_to_go = false;
-				}
-			}
-			if (free_to_go)
-			{
-				ordered = lappend(ordered, view);
-				todo = foreach_delete_current(todo, lc);
-				progress = true;
-			}
-		}
-	}
-	Assert(todo == NIL);
-	ordered = list_concat(ordered, todo);
-
-	oldcontext = MemoryContextSwitchTo(derive_worker.cxt);
-	{
-		List	   *old = derive_worker.views;
-
-		derive_worker.views = list_copy(ordered);
-		list_free(old);
-	}
-	MemoryContextSwitchTo(oldcontext);
-
+	sort_views();
 	foreach(lc, derive_worker.views)
 	{
 		WorkerView *view = lfirst(lc);

@@ -68,8 +68,6 @@ typedef struct WorkerView
 	List	   *writes;
 	bool		dirty;			/* an invalidation hit one of its relations;
 								 * set in callbacks */
-	bool		may_load;		/* what its program reads, as far as known, is
-								 * locked; while the registry is read */
 	bool		seen;			/* while reading the registry */
 	bool		repair;			/* a session asked for it */
 	bool		backlog;		/* the stream keeps the backlog of its sources */

@@ -105,7 +105,7 @@ capture_begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 	send_subtransactions(sink, txn, xid);
 	capture->touched = false;
 	capture->skipping = !sink->begin(sink->arg, xid, txn->final_lsn, txn->xact_time.commit_time);
-	if (!capture->skipping && rbtxn_has_catalog_changes(txn))
+	if (!capture->skipping && (rbtxn_has_catalog_changes(txn) || txn->ninvalidations > 0))
 		sink->catalog(sink->arg);
 }
 

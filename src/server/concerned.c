@@ -74,6 +74,9 @@
 /* A view is hot for so many batches after one that had changes for it. */
 #define HOT_BATCHES		16
 
+/* No more hot views are selected when they have so many relations, but for those of the batch that was just left. */
+#define HOT_RELATIONS	256
+
 /* So many batches in a row are left before all views are selected. */
 #define MOST_ROUNDS		4
 
@@ -286,23 +289,38 @@ add_all(List *views)
 		add(lfirst(lc));
 }
 
+/* The hottest first. */
+static int
+compare_heat(const ListCell *a, const ListCell *b)
+{
+	uint64		x = ((WorkerView *) lfirst(a))->hot_until;
+	uint64		y = ((WorkerView *) lfirst(b))->hot_until;
+
+	return (x < y) - (x > y);
+}
+
 /* Those that have been hot for long enough are not any more. */
 static void
 add_hot(void)
 {
+	int			nrelations = 0;
 	ListCell   *lc;
 
+	list_sort(hot, compare_heat);
 	foreach(lc, hot)
 	{
 		WorkerView *view = lfirst(lc);
 
-		if (view->hot_until >= number)
-			add(view);
-		else
+		if (view->hot_until < number)
 		{
 			view->hot_until = 0;
 			hot = foreach_delete_current(hot, lc);
+			continue;
 		}
+		if (view->hot_until < number - 1 + HOT_BATCHES && nrelations >= HOT_RELATIONS)
+			continue;
+		nrelations += list_length(view->reads) + list_length(view->writes);
+		add(view);
 	}
 }
 
@@ -387,9 +405,16 @@ derive_worker_select_views(void)
 }
 
 void
-derive_worker_select_all(void)
+derive_worker_guess_again(void)
 {
-	select_all = true;
+	ListCell   *lc;
+
+	rounds = 0;
+	select_all = false;
+	foreach(lc, hot)
+		((WorkerView *) lfirst(lc))->hot_until = 0;
+	list_free(hot);
+	hot = NIL;
 }
 
 bool

@@ -675,7 +675,7 @@ derive_worker_hold_for_replacement(WorkerView *view, bool *wrote)
 bool
 derive_worker_followed_by_replacement(WorkerView *view, DeriveProgram *program)
 {
-	WorkerView *replacement = find_replacement(view);
+	WorkerView *replacement = derive_worker_replacement(view);
 
 	return replacement != NULL && replacement->program != NULL && replacement->kept && replacement->lane == NULL &&
 		derive_worker_follows_all(replacement->program, program);

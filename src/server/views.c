@@ -55,8 +55,8 @@
 /* Wait no longer for a lock on a relation that only compiling a view comes upon; the others wait, too. */
 #define LOAD_LOCK_MS	10
 
-/* Programs that are loaded in one transaction: their locks must find room. */
-#define LOAD_AT_ONCE	32
+/* Programs are loaded in one transaction until they have so many relations: their locks must find room. */
+#define LOCKS_AT_ONCE	200
 
 /* Entry of a table by OID. */
 typedef struct RelationViews
@@ -654,7 +654,7 @@ begin_again(void)
 static void
 load_views(List *rows)
 {
-	int			nloaded = 0;
+	int			nlocks = 0;
 	ListCell   *lc;
 
 	take_rows(rows);
@@ -670,10 +670,13 @@ load_views(List *rows)
 		if (needs_program(view) && (view->program == NULL || view->dirty || view->row->rebuild ||
 									view->program->outdated != NULL || view->program->unfilled))
 		{
-			if (nloaded > 0 && nloaded % LOAD_AT_ONCE == 0)
+			if (nlocks > LOCKS_AT_ONCE)
+			{
 				begin_again();
-			nloaded++;
+				nlocks = 0;
+			}
 			load_program(view);
+			nlocks += list_length(view->reads) + list_length(view->writes);
 		}
 		if (view->program != NULL && !needs_program(view))
 			unload_program(view);
@@ -762,8 +765,9 @@ sort_views(void)
 {
 	List	   *todo = derive_worker.views;
 	List	   *ordered = NIL;
+	List	   *old = derive_worker.views;
 	bool		progress = true;
-	MemoryContext oldcontext = MemoryContextSwitchTo(derive_worker.cxt);
+	MemoryContext oldcontext;
 	ListCell   *lc;
 
 	foreach(lc, todo)
@@ -786,12 +790,13 @@ sort_views(void)
 			ordered = lappend(ordered, view);
 			progress = true;
 		}
-		list_free(todo);
 		todo = rest;
 	}
 	Assert(todo == NIL);
-	derive_worker.views = list_concat(ordered, todo);
+	oldcontext = MemoryContextSwitchTo(derive_worker.cxt);
+	derive_worker.views = list_concat_copy(ordered, todo);
 	MemoryContextSwitchTo(oldcontext);
+	list_free(old);
 }
 
 /*

@@ -100,7 +100,7 @@
 
 /* Before we leave: as much of the log is read, in so many batches. */
 #define LITTLE_LOG			(1024 * 1024)
-#define MOST_LAST_BATCHES	5
+#define MOST_LAST_BATCHES	10
 
 DeriveWorker derive_worker;
 
@@ -330,7 +330,6 @@ come_to_rest(void)
 			if (derive_worker.reload || derive_worker.any_dirty)
 				derive_worker_load_registry();
 			stored = derive_worker.stored_lsn;
-			derive_worker_select_all();
 			run_batch();
 		} while (++tries < MOST_LAST_BATCHES && derive_worker.decoder != NULL &&
 				 (derive_worker.unfinished || derive_worker.stored_lsn != stored ||
@@ -583,6 +582,7 @@ handle_error(void)
 	derive_worker.loading = NULL;
 	RESUME_INTERRUPTS();
 
+	derive_worker_guess_again();
 	derive_worker_postpone_requests();
 	(void) derive_watchdog_bitten();	/* it is set aside by the next try */
 	derive_watchdog_rest();

@@ -406,9 +406,11 @@ extern void derive_worker_sort_out_views(void);
 /* The process no longer knows the view. */
 extern void derive_worker_deselect(WorkerView *view);
 
-/* In a batch, before its locks: sets derive_worker.selected.  All: the next time it selects all views. */
+/* In a batch, before its locks: sets derive_worker.selected. */
 extern void derive_worker_select_views(void);
-extern void derive_worker_select_all(void);
+
+/* After an error, which may be that not all locks found room. */
+extern void derive_worker_guess_again(void);
 
 /*
  * After the log was read: are all selected that the batch has something for?  If not,

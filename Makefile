@@ -167,6 +167,7 @@ OBJS = \
 	src/server/launcher.o \
 	src/server/log_limit.o \
 	src/server/module.o \
+	src/server/pace.o \
 	src/server/new_views.o \
 	src/server/reading.o \
 	src/server/replace.o \

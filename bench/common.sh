@@ -140,19 +140,21 @@ prepare_freshness()
 		CREATE AGGREGATE worst(interval) (sfunc = append_ms, stype = float8[], initcond = '{}', finalfunc = at100)"
 }
 
-# measure_freshness SEEN CHANGE N: one session makes N changes, commits each, and reads the view
-# until it is there.  Prints p50, p99 and the worst in ms, after COMMIT returned and after it was
-# called.  Under READ COMMITTED every statement in the loop has a snapshot of its own.
+# measure_freshness SEEN CHANGE N [PAUSE]: one session makes N changes, commits each, reads the view
+# until it is there, and sleeps (an SQL expression, in s; by default 10 to 30 ms).  Prints p50, p99 and
+# the worst in ms, after COMMIT returned, after it was called, and after the statement before it was.  Under
+# READ COMMITTED every statement in the loop has a snapshot of its own.
 measure_freshness()
 {
 	psql -At -F ' ' <<SQL
-CREATE TEMPORARY TABLE samples (before timestamptz, after timestamptz, seen timestamptz);
+CREATE TEMPORARY TABLE samples (stated timestamptz, before timestamptz, after timestamptz, seen timestamptz);
 DO \$\$
 DECLARE
-	before timestamptz[]; after timestamptz[]; seen timestamptz[];
+	stated timestamptz[]; before timestamptz[]; after timestamptz[]; seen timestamptz[];
 BEGIN
 	FOR i IN 1..$3 LOOP
-		PERFORM pg_sleep(0.01 + 0.02 * random());
+		PERFORM pg_sleep(${4:-0.01 + 0.02 * random()});
+		stated[i] := clock_timestamp();
 		$2;
 		before[i] := clock_timestamp();
 		COMMIT;
@@ -162,10 +164,11 @@ BEGIN
 		END LOOP;
 		seen[i] := clock_timestamp();
 	END LOOP;
-	INSERT INTO samples SELECT * FROM unnest(before, after, seen);
+	INSERT INTO samples SELECT * FROM unnest(stated, before, after, seen);
 END \$\$;
 SELECT to_char(p50(seen - after), 'FM990.00'), to_char(p99(seen - after), 'FM990.00'), to_char(worst(seen - after), 'FM990.00'),
-	to_char(p50(seen - before), 'FM990.00'), to_char(p99(seen - before), 'FM990.00'), to_char(worst(seen - before), 'FM990.00')
+	to_char(p50(seen - before), 'FM990.00'), to_char(p99(seen - before), 'FM990.00'), to_char(worst(seen - before), 'FM990.00'),
+	to_char(p50(seen - stated), 'FM990.00'), to_char(p99(seen - stated), 'FM990.00'), to_char(worst(seen - stated), 'FM990.00')
 FROM samples;
 SQL
 }

@@ -23,6 +23,7 @@
 
 bool		derive_allow_recompute = true;
 int			derive_batch_interval = 5;
+double		derive_batch_share = 0.25;
 double		derive_build_share = 1.0;
 int			derive_cleanup_interval = 60 * 1000;
 int			derive_debug_clock_offset = 0;
@@ -113,12 +114,19 @@ derive_define_gucs(void)
 							 PGC_USERSET, 0,
 							 NULL, NULL, NULL);
 	DefineCustomIntVariable("pg_derive.batch_interval",
-							"Sets the time from the start of one batch to that of the next while nobody waits for it.",
-							"Under load, batches of more than one transaction cost less; a commit after a pause is never delayed.",
+							"Sets the longest time for which commits are put together, from the start of one batch to that of the next.",
+							"How long it is within that, pg_derive.batch_share says.  0 means that they are not.",
 							&derive_batch_interval,
 							5, 0, 10000,
 							PGC_SIGHUP, GUC_UNIT_MS,
 							NULL, NULL, NULL);
+	DefineCustomRealVariable("pg_derive.batch_share",
+							 "Sets the share of the time that batches may take before commits are put together.",
+							 "The worker rests between batches as this makes necessary, but no longer than pg_derive.batch_interval, and not while a session waits for its views.  1 means that it does not rest.",
+							 &derive_batch_share,
+							 0.25, 0.001, 1.0,
+							 PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
 	DefineCustomRealVariable("pg_derive.build_share",
 							 "Sets the share of one processor that the building of one view may take.",
 							 "The builder rests in between.  1 means that it does not, and may use parallel workers.",

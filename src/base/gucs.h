@@ -10,8 +10,9 @@
 
 extern bool derive_allow_recompute; /* new views may have parts that are
 									 * computed as a whole */
-extern int	derive_batch_interval;	/* ms; from one batch to the next, while
-									 * nobody waits */
+extern int	derive_batch_interval;	/* ms; from one batch to the next, at
+									 * most, while nobody waits */
+extern double derive_batch_share;	/* of the time, for batches */
 extern double derive_build_share;	/* of a processor, for one builder */
 extern int	derive_cleanup_interval;	/* ms; from one removal of what is too
 										 * old to the next */

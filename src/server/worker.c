@@ -29,6 +29,7 @@
  *		replace.c	views that take the place of others
  *		watchdog.c	a limit on the time that one view may take
  *		serve.c		requests of others: repairs, and batches for the verifier
+ *		pace.c		how long to rest between batches
  *		tend.c		between batches: builders, the verifier, replica identity
  *		setbacks.c	when it cannot go on: the log is not to be had, or it crashes
  *
@@ -82,6 +83,7 @@
 #include "server/background.h"
 #include "server/builder.h"
 #include "server/crash_guard.h"
+#include "server/pace.h"
 #include "server/shmem.h"
 #include "server/worker.h"
 #include "server/worker_internal.h"
@@ -115,7 +117,7 @@ static void handle_error(void);
 static void run_batch(void);
 static void leave_database(void);
 static bool anything_to_do(void);
-static void gather(void);
+static bool gather(void);
 static void idle(void);
 
 
@@ -433,10 +435,10 @@ main_loop(void)
 			derive_worker_tend_lane();
 			derive_worker_tend_journals();
 			if (anything_to_do() && !derive_worker.reload && !derive_worker.any_dirty &&
-				!derive_worker.leave)
+				!derive_worker.leave && gather())
 			{
-				gather();
 				run_batch();
+				derive_pace_account(true);
 			}
 		}
 		PG_CATCH();
@@ -657,31 +659,44 @@ anything_to_do(void)
 		derive_worker_is_asked_for_batch() || derive_worker_retry_is_due() || derive_worker_replace_is_due();
 }
 
+/* Is there who should not wait for a pause to pass? */
+static bool
+somebody_waits(void)
+{
+	return pg_atomic_read_u64(&derive_worker.db->point.wanted_lsn) > derive_worker.covered ||
+		derive_worker_has_pending_request() || InterruptPending || ConfigReloadPending;
+}
+
 /*
  * A batch costs little more for ten transactions than for one.  So while they
- * come one upon the other and nobody waits for them, let some come together.
- * Commits do not wake us from this (see DeriveDatabase.sleeping), who waits does.
+ * come one upon the other and nobody waits for them, let some come together, as pace.c
+ * says.  Commits do not wake us from this (see DeriveDatabase.sleeping), who waits does.
+ * False: something else did, which the loop has to see to first.
  */
-static void
+static bool
 gather(void)
 {
 	TimestampTz started = (TimestampTz) pg_atomic_read_u64(&derive_worker.db->covered_at);
 	TimestampTz now = GetCurrentTimestamp();
-	long		passed = now < started ? LONG_MAX : (now - started) / 1000;
+	int64		left = now < started ? 0 : derive_batch_interval - (now - started) / 1000;
+	int			events = WL_TIMEOUT;
 
-	if (passed >= derive_batch_interval || derive_worker.unfinished)
-		return;
+	derive_pace_account(false);
+	left = Min(left, derive_pace_rest());
+	if (left <= 0 || derive_worker.unfinished)
+		return true;
 
 	pg_atomic_write_u32(&derive_worker.db->sleeping, 2);
 	pg_memory_barrier();
-	if (pg_atomic_read_u64(&derive_worker.db->point.wanted_lsn) <= derive_worker.covered &&
-		!derive_worker_has_pending_request())
+	if (!somebody_waits())
 	{
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 derive_batch_interval - passed, derive_wait_event(DERIVE_WAIT_BATCH_INTERVAL));
+		events = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						   (long) left, derive_wait_event(DERIVE_WAIT_BATCH_INTERVAL));
 		ResetLatch(MyLatch);
+		derive_pace_account(false);
 	}
 	pg_atomic_write_u32(&derive_worker.db->sleeping, 0);
+	return (events & WL_TIMEOUT) || somebody_waits();
 }
 
 /*

@@ -90,7 +90,7 @@ SERVER_SETTINGS = [
     ('TimeZone', ['America/New_York', 'Asia/Kolkata']), ('DateStyle', ['German', 'SQL, DMY']), ('default_text_search_config', ['pg_catalog.german']),
     ('search_path', ['pg_catalog']), ('synchronous_commit', ['off']), ('transform_null_equals', ['on']), ('array_nulls', ['off']),
     ('default_table_access_method', ['heap']), ('event_triggers', []), ('hot_standby_feedback', ['on']), ('autovacuum', ['off']),
-    ('pg_derive.batch_interval', ['0', '200ms']), ('pg_derive.view_timeout', ['100ms', '0']), ('pg_derive.max_builds', ['1', '4']),
+    ('pg_derive.batch_interval', ['0', '200ms']), ('pg_derive.batch_share', ['0.001', '1']), ('pg_derive.view_timeout', ['100ms', '0']), ('pg_derive.max_builds', ['1', '4']),
     ('pg_derive.recompute_share', ['0.05', '1']), ('pg_derive.lock_timeout', ['10ms', '1s']), ('pg_derive.waiting_max_size', ['64kB']),
     ('pg_derive.work_mem', ['64kB', '128MB']), ('pg_derive.cleanup_interval', ['1s']), ('pg_derive.view_max_memory', ['10MB']),
     ('pg_derive.max_hold', ['1s']), ('pg_derive.time_resolution', ['100ms']),

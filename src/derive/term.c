@@ -69,9 +69,14 @@ static const struct
 
 {
 	{64, 10},
+	{1000, 200},
 	{10000, 1000},
 	{PG_INT64_MAX, 200000},
 };
+
+/* Of these. */
+#define FEW_ROWS	0
+#define MANY_ROWS	2
 
 #define WHOLE_BRANCH	(-1)
 
@@ -613,7 +618,7 @@ static void
 run_time_terms(DeriveLinear *linear, int branch, DeriveBatch *batch, DeriveRowSink sink, void *arg)
 {
 	TimestampTz step = batch->to->time - batch->from->time;
-	int			size_class = step > LONG_STEP || step < -LONG_STEP ? 1 : 0;
+	int			size_class = step > LONG_STEP || step < -LONG_STEP ? MANY_ROWS : FEW_ROWS;
 
 	for (int i = 0; i < linear->ntimes[branch]; i++)
 	{

@@ -83,6 +83,7 @@ OBJS = \
 	src/delta/consolidate.o \
 	src/delta/delta.o \
 	src/delta/events.o \
+	src/delta/held.o \
 	src/delta/keyed.o \
 	src/delta/keys.o \
 	src/delta/sink.o \
@@ -230,6 +231,7 @@ REGRESS = \
 	limit_errors \
 	time_windows \
 	keys \
+	hot_rows \
 	lookups \
 	maintained \
 	in_nulls \

@@ -38,6 +38,7 @@
 #include "catalog/pg_type.h"
 #include "delta/consolidate.h"
 #include "delta/delta.h"
+#include "delta/held.h"
 #include "delta/keys.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -45,6 +46,16 @@
 
 /* Smaller deltas are not worth sorting. */
 #define NET_FROM_ROWS 64
+
+/* Nor is it worth looking for rows that cancel out in them. */
+#ifdef USE_ASSERT_CHECKING
+#define HOLD_FROM_ROWS 2
+#else
+#define HOLD_FROM_ROWS NET_FROM_ROWS
+#endif
+
+/* If less than one in eight of so many rows is left out, there is little that could be. */
+#define NARROW_SAMPLE 1000
 
 /* A delta and what only this file needs of it. */
 typedef struct PrivateDelta
@@ -56,6 +67,8 @@ typedef struct PrivateDelta
 								 * needed */
 	Datum	   *values;			/* one row, with weight */
 	bool	   *nulls;
+	DeriveHeld *held;			/* rows that are not in the tuplestore yet;
+								 * NULL until needed */
 } PrivateDelta;
 
 /* A delta of a batch, as seen by a reader of some of its columns. */
@@ -182,6 +195,8 @@ derive_delta_reset(DeriveDelta *delta)
 {
 	PrivateDelta *private = (PrivateDelta *) delta;
 
+	if (private->held != NULL)
+		derive_held_reset(private->held);
 	delta->rows = NULL;
 	delta->nrows = 0;
 	delta->nremoved = delta->ntouched = 0;
@@ -253,6 +268,65 @@ derive_delta_add_values(DeriveDelta *delta, const Datum *values, const bool *nul
 
 	if (fetched)
 		MemoryContextReset(private->flat_cxt);
+}
+
+static void
+add_held(void *arg, const Datum *values, const bool *nulls, int64 weight)
+{
+	derive_delta_add_values(arg, values, nulls, weight);
+}
+
+/* What holds rows back, or NULL: they are to be added. */
+static DeriveHeld *
+holder(DeriveDelta *delta)
+{
+	PrivateDelta *private = (PrivateDelta *) delta;
+	MemoryContext old;
+
+	if (private->held == NULL && delta->nrows >= HOLD_FROM_ROWS)
+	{
+		old = MemoryContextSwitchTo(private->cxt);
+		private->held = derive_held_create(delta->desc, delta->desc->natts - 1, add_held, delta);
+		MemoryContextSwitchTo(old);
+	}
+	return delta->nrows >= HOLD_FROM_ROWS && derive_held_wanted(private->held) ? private->held : NULL;
+}
+
+void
+derive_delta_update(DeriveDelta *delta, const Datum *oldvalues, const bool *oldnulls,
+					const Datum *newvalues, const bool *newnulls)
+{
+	DeriveHeld *held = holder(delta);
+
+	if (held != NULL)
+	{
+		derive_held_update(held, oldvalues, oldnulls, newvalues, newnulls);
+		return;
+	}
+	derive_delta_add_values(delta, oldvalues, oldnulls, -1);
+	derive_delta_add_values(delta, newvalues, newnulls, 1);
+}
+
+void
+derive_delta_touch(DeriveDelta *delta, const Datum *values, const bool *nulls, int64 weight,
+				   int nkeys, const AttrNumber *keys)
+{
+	DeriveHeld *held = holder(delta);
+
+	Assert(derive_weight_is_touch(weight));
+	if (held != NULL)
+		derive_held_touch(held, values, nulls, weight, nkeys, keys);
+	else
+		derive_delta_add_values(delta, values, nulls, weight);
+}
+
+void
+derive_delta_settle(DeriveDelta *delta)
+{
+	PrivateDelta *private = (PrivateDelta *) delta;
+
+	if (private->held != NULL)
+		derive_held_release(private->held);
 }
 
 void
@@ -479,6 +553,7 @@ take_row(DeriveDelta *delta, TupleTableSlot *slot, DeriveDelta *to)
 	return weight;
 }
 
+/* NULL: it would be much the same. */
 static DeriveDelta *
 make_narrow(DeriveDelta *delta, int nattrs, const AttrNumber *attrs)
 {
@@ -486,6 +561,7 @@ make_narrow(DeriveDelta *delta, int nattrs, const AttrNumber *attrs)
 	TupleTableSlot *held = NULL;	/* a removed row that may be added again
 									 * at once */
 	int			which = 0;
+	int64		nrows = 0;
 	DeriveDelta *narrow = derive_delta_create(delta->relid, delta->inh, row_desc(delta));
 
 	Assert(delta->ntouched == 0);
@@ -497,6 +573,12 @@ make_narrow(DeriveDelta *delta, int nattrs, const AttrNumber *attrs)
 		TupleTableSlot *slot = slots[which];
 		int64		weight = take_row(delta, slot, NULL);
 
+		if (++nrows == NARROW_SAMPLE && narrow->nrows > NARROW_SAMPLE - NARROW_SAMPLE / 8)
+		{
+			derive_delta_free(narrow);
+			narrow = NULL;
+			break;
+		}
 		if (held != NULL && weight == 1 && derive_row_equal(held, slot, nattrs, attrs))
 		{
 			held = NULL;
@@ -514,7 +596,7 @@ make_narrow(DeriveDelta *delta, int nattrs, const AttrNumber *attrs)
 		else
 			(void) take_row(delta, slot, narrow);
 	}
-	if (held != NULL)
+	if (held != NULL && narrow != NULL)
 		(void) take_row(delta, held, narrow);
 	for (int i = 0; i < 2; i++)
 		ExecDropSingleTupleTableSlot(slots[i]);
@@ -550,6 +632,8 @@ derive_batch_narrow(DeriveBatch *batch, DeriveDelta *delta, const Bitmapset *col
 	entry->delta = delta;
 	entry->columns = bms_copy(columns);
 	entry->narrow = make_narrow(delta, nattrs, attrs);
+	if (entry->narrow == NULL)
+		entry->narrow = delta;
 	batch->narrowed = lappend(batch->narrowed, entry);
 	MemoryContextSwitchTo(old);
 

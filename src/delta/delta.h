@@ -124,7 +124,19 @@ extern void derive_delta_free(DeriveDelta *delta);
 /* Append a row given as the relation's columns (desc->natts - 1 values) and its weight. */
 extern void derive_delta_add_values(DeriveDelta *delta, const Datum *values, const bool *nulls, int64 weight);
 
-/* Same, from a slot whose columns are the relation's. */
+/*
+ * An UPDATE, or a touch of the key in these columns (as numbers of the delta's).  They may be held
+ * back, until derive_delta_settle(), to cancel out with others (held.h).
+ */
+extern void derive_delta_update(DeriveDelta *delta, const Datum *oldvalues, const bool *oldnulls,
+								const Datum *newvalues, const bool *newnulls);
+extern void derive_delta_touch(DeriveDelta *delta, const Datum *values, const bool *nulls, int64 weight,
+							   int nkeys, const AttrNumber *keys);
+
+/* All of its rows are wanted: before it is read, or asked how many it has. */
+extern void derive_delta_settle(DeriveDelta *delta);
+
+/* Same as derive_delta_add_values(), from a slot whose columns are the relation's. */
 extern void derive_delta_add_slot(DeriveDelta *delta, TupleTableSlot *slot, int64 weight);
 
 /* Read all rows from C: rewind, then next until false.  slot: MakeSingleTupleTableSlot(delta->desc, &TTSOpsMinimalTuple). */

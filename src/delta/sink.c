@@ -242,6 +242,44 @@ deliver_row(DeriveStream *stream, Source *source, const Datum *values, const boo
 		derive_backlog_add(source->backlog, stream->delivery.xid, values, nulls, weight);
 }
 
+/* May changes be held back?  Those of transactions that are pending are moved elsewhere. */
+static bool
+can_hold(DeriveStream *stream, Source *source)
+{
+	return stream->delivery.fate == FATE_CURRENT && source->backlog == NULL &&
+		!delivery_delta(stream, source)->unknown;
+}
+
+/* The row of an UPDATE, as it was and as it is. */
+static void
+deliver_update(DeriveStream *stream, Source *source)
+{
+	if (!can_hold(stream, source))
+	{
+		deliver_row(stream, source, source->oldvalues, source->oldnulls, -1);
+		deliver_row(stream, source, source->values, source->nulls, 1);
+		return;
+	}
+	source->touched_by = stream->delivery.number;
+	derive_delta_update(delivery_delta(stream, source), source->oldvalues, source->oldnulls,
+						source->values, source->nulls);
+}
+
+static void
+deliver_touching_row(DeriveStream *stream, Source *source, const DeriveMemberKey *key,
+					 const Datum *values, const bool *nulls, DeriveTouch touch)
+{
+	int64		weight = derive_touch_weight(touch, key->relid);
+
+	if (!can_hold(stream, source))
+	{
+		deliver_row(stream, source, values, nulls, weight);
+		return;
+	}
+	source->touched_by = stream->delivery.number;
+	derive_delta_touch(delivery_delta(stream, source), values, nulls, weight, key->nkeys, key->columns);
+}
+
 static void
 deliver_unknown(DeriveStream *stream, Source *source, const char *reason)
 {
@@ -368,7 +406,7 @@ deliver_touch(DeriveStream *stream, Route *route, DeriveTouch touch, const Datum
 		source->keyvalues[key->columns[i] - 1] = values[key->member_columns[i] - 1];
 		source->keynulls[key->columns[i] - 1] = false;
 	}
-	deliver_row(stream, source, source->keyvalues, source->keynulls, derive_touch_weight(touch, key->relid));
+	deliver_touching_row(stream, source, key, source->keyvalues, source->keynulls, touch);
 	for (int i = 0; i < key->nkeys; i++)
 		source->keynulls[key->columns[i] - 1] = true;
 }
@@ -380,8 +418,7 @@ deliver_touched_row(DeriveStream *stream, Route *route, TupleDesc desc)
 	Source	   *source = route->source;
 
 	if (take_columns(route, desc, stream->newvalues, stream->newnulls, source->values, source->nulls))
-		deliver_row(stream, source, source->values, source->nulls,
-					derive_touch_weight(DERIVE_TOUCH_ROW, route->key->relid));
+		deliver_touching_row(stream, source, route->key, source->values, source->nulls, DERIVE_TOUCH_ROW);
 	else
 		deliver_touch(stream, route, DERIVE_TOUCH_SOMETHING, stream->newvalues, stream->newnulls);
 }
@@ -489,8 +526,12 @@ deliver_change(DeriveStream *stream, Route *route, Relation relation, bool has_o
 		return;
 	}
 
-	if (has_old && has_new && nothing_changed(route))
+	if (has_old && has_new)
+	{
+		if (!nothing_changed(route))
+			deliver_update(stream, source);
 		return;
+	}
 	if (has_old)
 		deliver_row(stream, source, source->oldvalues, source->oldnulls, -1);
 	if (has_new)

@@ -537,6 +537,7 @@ derive_stream_set_sources(DeriveStream *stream, List *sources, List *keep_backlo
 	/* the catalog was read; from here on only memory and disk can fail us */
 	derive_stream_check_usable(stream);
 	derive_stream_forget_interrupted(stream);
+	derive_stream_settle(stream);
 	stream->broken = true;
 	foreach(lc, new_sources)
 	{

@@ -157,6 +157,20 @@ derive_stream_current_delta(DeriveStream *stream, Source *source)
 	return source->current;
 }
 
+void
+derive_stream_settle(DeriveStream *stream)
+{
+	ListCell   *lc;
+
+	foreach(lc, stream->sources)
+	{
+		Source	   *source = lfirst(lc);
+
+		if (source->current != NULL)
+			derive_delta_settle(source->current);
+	}
+}
+
 DeriveDelta *
 derive_stream_find_pending_delta(Pending *pending, Oid relid, bool inh)
 {
@@ -375,6 +389,7 @@ derive_stream_begin_batch(DeriveStream *stream, const DerivePosition *from, cons
 
 	derive_stream_check_usable(stream);
 	derive_stream_forget_interrupted(stream);
+	derive_stream_settle(stream);
 
 	MemoryContextReset(stream->views_cxt);
 	MemoryContextReset(stream->batch_cxt);
@@ -401,6 +416,7 @@ derive_stream_batch(DeriveStream *stream)
 	DeriveBatch *batch = palloc0(sizeof(DeriveBatch));
 	ListCell   *lc;
 
+	derive_stream_settle(stream);
 	batch->cxt = stream->views_cxt;
 	batch->log = stream->log;
 	batch->from = stream->from;

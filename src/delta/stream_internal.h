@@ -185,6 +185,9 @@ extern DeriveDelta *derive_stream_current_delta(DeriveStream *stream, Source *so
 extern DeriveDelta *derive_stream_pending_delta(Pending *pending, Source *source);
 extern DeriveDelta *derive_stream_find_pending_delta(Pending *pending, Oid relid, bool inh);
 
+/* Nothing is held back by the current deltas any longer. */
+extern void derive_stream_settle(DeriveStream *stream);
+
 /* A backlog for a source that has none, with what the batch has of it. */
 extern void derive_stream_begin_backlog(DeriveStream *stream, Source *source);
 

@@ -196,7 +196,8 @@ derive_delta_reset(DeriveDelta *delta)
 	PrivateDelta *private = (PrivateDelta *) delta;
 
 	if (private->held != NULL)
-		derive_held_reset(private->held);
+		derive_held_free(private->held);
+	private->held = NULL;
 	delta->rows = NULL;
 	delta->nrows = 0;
 	delta->nremoved = delta->ntouched = 0;

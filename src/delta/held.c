@@ -38,9 +38,9 @@
 #define PLACES			16		/* so that tests have rows that want the same
 								 * one */
 #else
-#define PLACES			4096	/* a power of two */
+#define PLACES			1024	/* a power of two */
 #endif
-#define LARGEST_ROW		1024	/* bytes */
+#define LARGEST_ROW		512		/* bytes; together they take 1 MB, at most */
 #define LOOKS			1024
 #define LEAST_FOUND		(LOOKS / 4)
 
@@ -90,9 +90,11 @@ struct DeriveHeld
 DeriveHeld *
 derive_held_create(TupleDesc desc, int ncolumns, DeriveHeldRow out, void *arg)
 {
+	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "pg_derive held rows", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(cxt);
 	DeriveHeld *held = palloc0(sizeof(DeriveHeld));
 
-	held->cxt = CurrentMemoryContext;
+	held->cxt = cxt;
 	held->desc = desc;
 	held->ncolumns = ncolumns;
 	held->out = out;
@@ -102,6 +104,7 @@ derive_held_create(TupleDesc desc, int ncolumns, DeriveHeldRow out, void *arg)
 	held->bytes = palloc(2 * LARGEST_ROW);
 	held->values = palloc(sizeof(Datum) * ncolumns);
 	held->nulls = palloc(sizeof(bool) * ncolumns);
+	MemoryContextSwitchTo(old);
 	return held;
 }
 
@@ -348,14 +351,7 @@ derive_held_release(DeriveHeld *held)
 }
 
 void
-derive_held_reset(DeriveHeld *held)
+derive_held_free(DeriveHeld *held)
 {
-	for (int i = 0; i < held->nused; i++)
-	{
-		held->used[i]->listed = false;
-		held->used[i]->row.size = held->used[i]->start.size = 0;
-	}
-	held->nused = 0;
-	held->useless = false;
-	held->looks = held->found = 0;
+	MemoryContextDelete(held->cxt);
 }

@@ -3,7 +3,7 @@
  * held.h
  *	  Rows of a delta that may be gone with the next change.
  *
- * For delta.c.  Allocated in the memory context that is current at its creation.  Rows that are held no
+ * For delta.c.  Its memory context is a child of the one that is current at its creation.  Rows that are held no
  * longer go to a function of the caller's, whose columns are good during the call.
  *
  *-------------------------------------------------------------------------
@@ -35,6 +35,6 @@ extern void derive_held_touch(DeriveHeld *held, const Datum *values, const bool 
 extern void derive_held_release(DeriveHeld *held);
 
 /* Forget all rows, and what is known of whether it is of use. */
-extern void derive_held_reset(DeriveHeld *held);
+extern void derive_held_free(DeriveHeld *held);
 
 #endif

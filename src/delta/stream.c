@@ -162,7 +162,7 @@ derive_stream_settle(DeriveStream *stream)
 {
 	ListCell   *lc;
 
-	foreach(lc, stream->sources)
+	foreach(lc, stream->changed)
 	{
 		Source	   *source = lfirst(lc);
 

@@ -13,6 +13,11 @@
  * o.id is a key.  The condition of an outer join counts for the rows that meet a
  * row on its right side; those that meet none have NULLs there, once.
  *
+ * A sub-query that is itself such a join, with windows perhaps, counts as a table with
+ * this key:
+ *
+ *	SELECT w.id, w.n FROM (SELECT id, row_number() OVER (PARTITION BY g ORDER BY at) AS n FROM orders) w
+ *
  * The proof rests on constraints, which may be dropped; the caller is told which.
  *
  *-------------------------------------------------------------------------
@@ -51,7 +56,7 @@ typedef struct JoinedTable
 {
 	int			varno;
 	List	   *key;			/* attribute numbers of the primary key */
-	Oid			constraint;
+	List	   *constraints;	/* that it follows from */
 	bool		determined;		/* by the result's key columns found so far */
 } JoinedTable;
 
@@ -63,6 +68,36 @@ typedef struct JoinCondition
 									 * rows in which these entries are not
 									 * missing */
 } JoinCondition;
+
+static List *
+key_of_table(RangeTblEntry *rte, List **constraints)
+{
+	Oid			constraint = InvalidOid;
+	List	   *key;
+
+	/*
+	 * a partition or child may hold the same key again, unless the key is the
+	 * tree's
+	 */
+	if (rte->relkind == RELKIND_RELATION && rte->inh && has_subclass(rte->relid))
+		return NIL;
+	key = primary_key(rte->relid, &constraint);
+	*constraints = list_make1_oid(constraint);
+	return key;
+}
+
+/* One of a LATERAL sub-query would be a key for each row of the tables that it refers to. */
+static List *
+key_of_subquery(RangeTblEntry *rte, List **constraints)
+{
+	Query	   *query = rte->subquery;
+
+	if (rte->lateral || query->commandType != CMD_SELECT || query->setOperations != NULL ||
+		query->hasAggs || query->groupClause != NIL || query->groupingSets != NIL || query->havingQual != NULL ||
+		query->distinctClause != NIL || query->cteList != NIL)
+		return NIL;
+	return derive_join_key(query, constraints);
+}
 
 /*
  * The tables of a join, all of them with a primary key; NIL if there is
@@ -82,17 +117,12 @@ joined_tables(Query *query)
 
 		if (rte->rtekind == RTE_JOIN)
 			continue;
-
-		/*
-		 * a partition or child may hold the same key again, unless the key is
-		 * the tree's
-		 */
-		if (rte->rtekind != RTE_RELATION ||
-			(rte->relkind == RELKIND_RELATION && rte->inh && has_subclass(rte->relid)))
-			return NIL;
 		table = palloc0(sizeof(JoinedTable));
 		table->varno = i;
-		table->key = primary_key(rte->relid, &table->constraint);
+		if (rte->rtekind == RTE_RELATION)
+			table->key = key_of_table(rte, &table->constraints);
+		else if (rte->rtekind == RTE_SUBQUERY)
+			table->key = key_of_subquery(rte, &table->constraints);
 		if (table->key == NIL)
 			return NIL;
 		tables = lappend(tables, table);
@@ -242,7 +272,7 @@ derive_join_key(Query *query, List **constraints)
 
 		table->determined = shown != NIL;
 		attnos = list_concat_unique_int(attnos, shown);
-		*constraints = list_append_unique_oid(*constraints, table->constraint);
+		*constraints = list_concat_unique_oid(*constraints, table->constraints);
 	}
 	join_conditions((Node *) query->jointree, NULL, &conditions);
 	while (progress)

@@ -5,9 +5,10 @@
  *
  * The rows go into a new heap, made like the relation's.  Nobody can see it,
  * and if the transaction aborts it is gone, so its rows are written frozen and
- * without looking for free space.  At the end the two heaps swap their files,
- * the old one is dropped, and all indexes are built, which is cheaper than to
- * keep them up row by row.
+ * without looking for free space, many at once: then a page is locked, and
+ * logged, once for all of its rows, and known to be all-visible from the start.
+ * At the end the two heaps swap their files, the old one is dropped, and all
+ * indexes are built, which is cheaper than to keep them up row by row.
  *
  * Giving way
  *
@@ -37,6 +38,7 @@
 
 #include "access/genam.h"
 #include "access/heapam.h"
+#include "access/htup_details.h"
 #include "access/multixact.h"
 #include "access/table.h"
 #include "access/tableam.h"
@@ -70,6 +72,10 @@
 
 #define INSERT_OPTIONS		(TABLE_INSERT_SKIP_FSM | TABLE_INSERT_FROZEN)
 
+/* So many rows are written at once, or so many bytes of them. */
+#define MAX_WAITING_ROWS	1000
+#define MAX_WAITING_BYTES	(64 * 1024)
+
 struct DeriveFill
 {
 	MemoryContext cxt;			/* holds all of this */
@@ -78,8 +84,12 @@ struct DeriveFill
 	char		persistence;
 	Oid			heap_oid;		/* the new heap */
 	Relation	heap;
-	TupleTableSlot *slot;		/* of the new heap */
+	MemoryContext write_cxt;	/* reset after each writing */
 	BulkInsertState bulk;
+	TupleTableSlot *waiting[MAX_WAITING_ROWS];	/* of the new heap; NULL until
+												 * needed */
+	int			nwaiting;
+	Size		waiting_bytes;
 	int64		nrows;
 	TimestampTz last_look;
 };
@@ -153,7 +163,7 @@ derive_fill_begin(Oid relid)
 	table_close(rel, NoLock);
 
 	fill->heap = table_open(fill->heap_oid, AccessExclusiveLock);
-	fill->slot = table_slot_create(fill->heap, NULL);
+	fill->write_cxt = AllocSetContextCreate(cxt, "pg_derive written rows", ALLOCSET_DEFAULT_SIZES);
 	fill->bulk = GetBulkInsertState();
 	fill->last_look = GetCurrentTimestamp();
 	MemoryContextSwitchTo(old);
@@ -177,11 +187,50 @@ give_way(DeriveFill *fill)
 	fill->last_look = now;
 }
 
+static void
+write_waiting(DeriveFill *fill)
+{
+	MemoryContext old = MemoryContextSwitchTo(fill->write_cxt);
+
+	if (fill->nwaiting > 0)
+		table_multi_insert(fill->heap, fill->waiting, fill->nwaiting, GetCurrentCommandId(true), INSERT_OPTIONS, fill->bulk);
+	for (int i = 0; i < fill->nwaiting; i++)
+		ExecClearTuple(fill->waiting[i]);
+	fill->nwaiting = 0;
+	fill->waiting_bytes = 0;
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(fill->write_cxt);
+}
+
+static TupleTableSlot *
+next_waiting(DeriveFill *fill)
+{
+	TupleTableSlot **slot = &fill->waiting[fill->nwaiting++];
+
+	if (*slot == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(fill->cxt);
+
+		*slot = table_slot_create(fill->heap, NULL);
+		MemoryContextSwitchTo(old);
+	}
+	return *slot;
+}
+
 void
 derive_fill_add(DeriveFill *fill, TupleTableSlot *row)
 {
-	ExecCopySlot(fill->slot, row);
-	table_tuple_insert(fill->heap, fill->slot, GetCurrentCommandId(true), INSERT_OPTIONS, fill->bulk);
+	TupleTableSlot *slot = next_waiting(fill);
+	HeapTuple	tuple;
+	bool		is_copy;
+
+	ExecCopySlot(slot, row);
+	tuple = ExecFetchSlotHeapTuple(slot, false, &is_copy);
+	fill->waiting_bytes += tuple->t_len;
+	if (is_copy)
+		heap_freetuple(tuple);
+	if (fill->nwaiting == MAX_WAITING_ROWS || fill->waiting_bytes >= MAX_WAITING_BYTES)
+		write_waiting(fill);
 
 	fill->nrows++;
 	if (fill->nrows % ROWS_BETWEEN_LOOKS == 0)
@@ -217,7 +266,9 @@ derive_fill_finish(DeriveFill *fill)
 {
 	int64		nrows = fill->nrows;
 
-	ExecDropSingleTupleTableSlot(fill->slot);
+	write_waiting(fill);
+	for (int i = 0; i < MAX_WAITING_ROWS && fill->waiting[i] != NULL; i++)
+		ExecDropSingleTupleTableSlot(fill->waiting[i]);
 	FreeBulkInsertState(fill->bulk);
 	table_finish_bulk_insert(fill->heap, INSERT_OPTIONS);
 	table_close(fill->heap, NoLock);

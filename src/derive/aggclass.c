@@ -20,6 +20,17 @@
  *	COUNT, BOOL	count, bool_and, bool_or, every, by their numbers of inputs
  *	RECOMPUTE	everything else, and whatever has DISTINCT
  *
+ * What is kept of an invertible aggregate is the state that its moving-aggregate
+ * functions make, and the executor computes plain aggregates.  Mostly that is the
+ * same, but not always; then another aggregate of PostgreSQL's may have that state:
+ *
+ *				plain				moving				computed as
+ *	avg(int4)	int4_avg_accum		int4_avg_accum		avg(int4)
+ *	sum(int4)	int4_sum			int4_avg_accum		avg(int4)
+ *
+ * Those of users are no substitute for one another, since they may belong to different
+ * people.
+ *
  * An inverse transition may answer "cannot" (NULL): sum(numeric) does, when
  * the only input with the largest scale goes.  The group is then recomputed.
  *
@@ -27,12 +38,15 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/stratnum.h"
+#include "access/table.h"
 #include "access/transam.h"
 #include "catalog/pg_aggregate.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "parser/parse_agg.h"
 #include "utils/builtins.h"
@@ -40,6 +54,7 @@
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
+#include "base/compat.h"
 #include "derive/aggclass.h"
 #include "derive/choice.h"
 
@@ -221,6 +236,7 @@ setup_invertible(DeriveAggFunction *f, Aggref *aggref, const AggCatalog *catalog
 	else
 		f->stored_type = f->state_type;
 	f->initial = initial_value(f->state_type, catalog->minitval, &f->initial_isnull);
+	f->initial_text = catalog->minitval;
 }
 
 static void
@@ -284,4 +300,59 @@ derive_aggregate_function(Aggref *aggref)
 	if (OidIsValid(f->state_type))
 		get_typlenbyval(f->state_type, &f->state_len, &f->state_byval);
 	return f;
+}
+
+/* Does the executor, for this aggregate, go from the same state by the same steps? */
+static bool
+has_state(Oid aggfnoid, Aggref *aggref, const DeriveAggFunction *f)
+{
+	AggCatalog	catalog;
+	Oid		   *argtypes;
+	int			nargs;
+	bool		same_arguments;
+
+	read_catalog(aggfnoid, &catalog);
+	if (catalog.form.aggkind != AGGKIND_NORMAL ||
+		catalog.form.aggtransfn != f->transfn.fn_oid ||
+		(catalog.initval == NULL) != (f->initial_text == NULL) ||
+		(catalog.initval != NULL && strcmp(catalog.initval, f->initial_text) != 0))
+		return false;
+	if (aggfnoid == aggref->aggfnoid)
+		return catalog.form.aggtranstype == catalog.form.aggmtranstype;
+	(void) get_func_signature(aggfnoid, &argtypes, &nargs);
+	same_arguments = nargs == list_length(aggref->aggargtypes);
+	for (int i = 0; same_arguments && i < nargs; i++)
+		same_arguments = argtypes[i] == list_nth_oid(aggref->aggargtypes, i);
+	return same_arguments && catalog.form.aggtranstype == f->state_type &&
+		OidIsValid(catalog.form.aggcombinefn) &&
+		derive_compat_function_aclcheck(aggfnoid, GetUserId(), ACL_EXECUTE) == ACLCHECK_OK;
+}
+
+Oid
+derive_aggregate_with_state(Aggref *aggref, const DeriveAggFunction *f)
+{
+	Oid			result = InvalidOid;
+	Relation	aggregates;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	Assert(f->cls == DERIVE_AGG_INVERTIBLE);
+	if (has_state(aggref->aggfnoid, aggref, f))
+		return aggref->aggfnoid;
+	if (aggref->aggfnoid >= FirstNormalObjectId)
+		return InvalidOid;
+
+	aggregates = table_open(AggregateRelationId, AccessShareLock);
+	scan = systable_beginscan(aggregates, InvalidOid, false, NULL, 0, NULL);
+	while (!OidIsValid(result) && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_aggregate form = (Form_pg_aggregate) GETSTRUCT(tuple);
+
+		if (form->aggfnoid < FirstNormalObjectId && form->aggtransfn == f->transfn.fn_oid &&
+			has_state(form->aggfnoid, aggref, f))
+			result = form->aggfnoid;
+	}
+	systable_endscan(scan);
+	table_close(aggregates, AccessShareLock);
+	return result;
 }

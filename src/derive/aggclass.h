@@ -49,6 +49,7 @@ typedef struct DeriveAggFunction
 	FmgrInfo	serialfn;		/* only for internal states */
 	FmgrInfo	deserialfn;
 	FmgrInfo	combinefn;		/* fn_oid InvalidOid: none */
+	const char *initial_text;	/* of initial; NULL if that is */
 	FmgrInfo	better;			/* EXTREMUM: is the first strictly better than
 								 * the second? */
 	bool		loose;			/* EXTREMUM: inputs may be equal without being
@@ -66,6 +67,13 @@ extern Oid	derive_aggregate_sort_operator(Oid aggfnoid);
 
 /* Look everything up; memory in CurrentMemoryContext, which must live as long as the result. */
 extern DeriveAggFunction *derive_aggregate_function(Aggref *aggref);
+
+/*
+ * An aggregate of which the state, when the executor computes it, is the one that
+ * DERIVE_AGG_INVERTIBLE keeps for this call, and that the current user may call; InvalidOid:
+ * there is none.
+ */
+extern Oid	derive_aggregate_with_state(Aggref *aggref, const DeriveAggFunction *f);
 
 /* For derive.explain: how this class is maintained. */
 extern const char *derive_aggregate_class_name(DeriveAggClass cls);

@@ -26,6 +26,18 @@
  * used.  Equality does not find NULLs, so there is a second form with IS NOT
  * DISTINCT FROM, used for just those keys that have a NULL.
  *
+ * In the same way, without a restriction, the executor computes what the state table
+ * gets when the view is built.  For sum(x) FILTER (WHERE b), count(y), bool_or(z):
+ *
+ *	SELECT i.keys, count(*),
+ *		count(*) FILTER (WHERE b AND x IS NOT NULL), avg(x) FILTER (WHERE b),
+ *		count(*) FILTER (WHERE y IS NOT NULL),
+ *		count(*) FILTER (WHERE z IS NOT NULL), count(*) FILTER (WHERE z)
+ *	FROM (input) i GROUP BY i.keys
+ *
+ * where avg(x) is to stop before its final function (see plan.h).  Not where choices
+ * are made among equal values: for these every row must be looked at.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -308,10 +320,7 @@ finish(DeriveOperator *op, DeriveAggregation *agg, List *branches,
 	 */
 	op->input = derive_linear_create(branches, false);
 	op->desc = derive_aggregation_desc(agg);
-	if (list_length(branches) == 1)
-		agg->core = linitial_node(Query, branches);
-	else if (agg->loose)
-		agg->core = derive_linear_query(op->input);
+	agg->core = list_length(branches) == 1 ? linitial_node(Query, branches) : derive_linear_query(op->input);
 	if (agg->recompute)
 		(void) derive_aggregation_block(agg, false, false); /* refuse now what would
 															 * fail later */
@@ -575,43 +584,107 @@ aggref_over_input(DeriveAggregation *agg, DeriveAggCall *call)
 	return aggref;
 }
 
-/* Keys, number of rows and results of every aggregate, for groups that the executor recomputes. */
-Query *
-derive_aggregation_block(DeriveAggregation *agg, bool restricted, bool with_nulls)
+static void
+add_output(Query *query, Aggref *aggref, char *name)
+{
+	query->targetList = lappend(query->targetList,
+								makeTargetEntry((Expr *) aggref, list_length(query->targetList) + 1, name, false));
+}
+
+/* "count(*) FILTER (WHERE ..)": the inputs of an aggregate that count, and for which this is true, unless NULL. */
+static Aggref *
+count_of_inputs(Aggref *aggref, bool strict, Expr *condition)
+{
+	Aggref	   *count = derive_query_count_rows();
+	List	   *conditions = aggref->aggfilter ? list_make1(aggref->aggfilter) : NIL;
+	ListCell   *lc;
+
+	foreach(lc, strict ? aggref->args : NIL)
+	{
+		NullTest   *test = makeNode(NullTest);
+
+		test->arg = lfirst_node(TargetEntry, lc)->expr;
+		test->nulltesttype = IS_NOT_NULL;
+		test->location = -1;
+		conditions = lappend(conditions, test);
+	}
+	if (condition != NULL)
+		conditions = lappend(conditions, condition);
+	if (conditions != NIL)
+		count->aggfilter = copyObject(make_ands_explicit(conditions));
+	return count;
+}
+
+/* What the state table has of a call.  False if that cannot be computed. */
+static bool
+add_state(Query *query, DeriveAggregation *agg, DeriveAggCall *call)
+{
+	DeriveAggFunction *f = call->function;
+	Aggref	   *aggref = aggref_over_input(agg, call);
+
+	if (f->loose)
+		return false;
+	add_output(query, count_of_inputs(aggref, f->strict, NULL), pstrdup("c"));
+	switch (f->cls)
+	{
+		case DERIVE_AGG_COUNT:
+			return true;
+		case DERIVE_AGG_BOOL:
+			aggref = count_of_inputs(aggref, true, linitial_node(TargetEntry, aggref->args)->expr);
+			break;
+		case DERIVE_AGG_EXTREMUM:
+			break;
+		case DERIVE_AGG_INVERTIBLE:
+			aggref->aggfnoid = derive_aggregate_with_state(aggref, f);
+			aggref->aggtype = f->stored_type;
+			aggref->aggcollid = get_typcollation(f->stored_type);
+			if (!OidIsValid(aggref->aggfnoid))
+				return false;
+			break;
+		case DERIVE_AGG_RECOMPUTE:
+			return false;
+	}
+	add_output(query, aggref, pstrdup("s"));
+	return true;
+}
+
+/*
+ * "SELECT keys, count(*), .. FROM input GROUP BY keys", begun and ended; what is between
+ * are the columns of the aggregates.
+ */
+static Query *
+begin_block(DeriveAggregation *agg, bool restricted, bool with_nulls)
 {
 	Query	   *query = empty_query_over_input(agg, restricted, with_nulls);
 	List	   *keys = NIL;
-	List	   *grouped = NIL;
-	AttrNumber	resno = 0;
 	ListCell   *lc;
 
 	for (int i = 0; i < agg->nkeys; i++)
 		keys = lappend(keys, input_var(agg, i));
 	foreach(lc, keys)
 	{
-		int			i = foreach_current_index(lc);
 		Expr	   *key = lfirst(lc);
+		int			resno = foreach_current_index(lc) + 1;
 
 		query->targetList = lappend(query->targetList,
 									makeTargetEntry(agg->loose ? (Expr *) derive_value_of_least(key, keys) : key,
-													++resno, psprintf("k%d", i + 1), false));
-		if (i < agg->nidentity)
-			grouped = lappend(grouped, agg->loose ? makeTargetEntry(key, 0, NULL, true) : llast(query->targetList));
+													resno, psprintf("k%d", resno), false));
 	}
-	query->targetList = lappend(query->targetList,
-								makeTargetEntry((Expr *) derive_query_count_rows(), ++resno, pstrdup("n"), false));
-	for (int i = 0; i < agg->ncalls; i++)
-		query->targetList = lappend(query->targetList,
-									makeTargetEntry((Expr *) derive_aggref_choose(aggref_over_input(agg, &agg->calls[i])),
-													++resno, psprintf("a%d", i + 1), false));
-	foreach(lc, grouped)
-	{
-		TargetEntry *tle = lfirst_node(TargetEntry, lc);
-		SortGroupClause *clause = makeNode(SortGroupClause);
+	add_output(query, derive_query_count_rows(), pstrdup("n"));
+	return query;
+}
 
-		if (tle->resjunk)
+static Query *
+end_block(Query *query, DeriveAggregation *agg)
+{
+	for (int i = 0; i < agg->nidentity; i++)
+	{
+		SortGroupClause *clause = makeNode(SortGroupClause);
+		TargetEntry *tle = list_nth_node(TargetEntry, query->targetList, i);
+
+		if (agg->loose)
 		{
-			tle->resno = ++resno;
+			tle = makeTargetEntry((Expr *) input_var(agg, i), list_length(query->targetList) + 1, NULL, true);
 			query->targetList = lappend(query->targetList, tle);
 		}
 		get_sort_group_operators(exprType((Node *) tle->expr), false, true, false,
@@ -621,6 +694,51 @@ derive_aggregation_block(DeriveAggregation *agg, bool restricted, bool with_null
 	}
 	query->hasAggs = true;
 	return query;
+}
+
+/* Keys, number of rows and results of every aggregate, for groups that the executor recomputes. */
+Query *
+derive_aggregation_block(DeriveAggregation *agg, bool restricted, bool with_nulls)
+{
+	Query	   *query = begin_block(agg, restricted, with_nulls);
+
+	for (int i = 0; i < agg->ncalls; i++)
+		add_output(query, derive_aggref_choose(aggref_over_input(agg, &agg->calls[i])), psprintf("a%d", i + 1));
+	return end_block(query, agg);
+}
+
+/* The planner either sorts or hashes. */
+static bool
+can_be_grouped(Query *query)
+{
+	bool		sortable = true;
+	bool		hashable = true;
+	ListCell   *lc;
+
+	foreach(lc, query->groupClause)
+	{
+		SortGroupClause *clause = lfirst_node(SortGroupClause, lc);
+
+		sortable = sortable && OidIsValid(clause->sortop);
+		hashable = hashable && clause->hashable;
+	}
+	return sortable || hashable;
+}
+
+Query *
+derive_aggregation_states(DeriveAggregation *agg)
+{
+	Query	   *query;
+
+	Assert(!agg->recompute);
+	if (agg->loose)
+		return NULL;
+	query = begin_block(agg, false, false);
+	for (int i = 0; i < agg->ncalls; i++)
+		if (!add_state(query, agg, &agg->calls[i]))
+			return NULL;
+	query = end_block(query, agg);
+	return can_be_grouped(query) ? query : NULL;
 }
 
 /* "SELECT aggref FROM input WHERE input.key = keys.key AND condition", keys being this many levels up. */

@@ -19,19 +19,30 @@
  * become complete.  A group that is half-way is never written or shown: HAVING
  * and the output's expressions may fail on values that never were.
  *
- * Building from nothing folds all rows of the input and has nothing to load.
- * If the groups outgrow memory there, the build starts over with its input
- * sorted by the keys and holds one group at a time.
+ * Building from nothing there is nothing to load, and the executor knows best how to
+ * compute groups: in parallel, and with more of them than memory holds.  It returns what
+ * the state table gets, a group in a row, and the view's row is made of that:
+ *
+ *	SELECT g, avg(x) FROM t GROUP BY g
+ *
+ *	from the executor	to the state table		to the view
+ *	1 | 2 | 2 | {2,30}	h | 1 | 2 | 2 | {2,30}	1 | 15
+ *
+ * What it cannot compute is folded row by row, as in a batch (aggcompile.c says what that
+ * is).  If the groups outgrow memory then, the build starts over with its input sorted by the
+ * keys and holds one group at a time.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "catalog/pg_operator_d.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
+#include "optimizer/clauses.h"
 #include "optimizer/optimizer.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -447,37 +458,80 @@ receive_sorted(void *arg, TupleTableSlot *row, int64 weight)
 	MemoryContextReset(run->tmp);
 }
 
+/* The row of the state table, from keys, number of rows, and one or two columns for each aggregate. */
+static TupleTableSlot *
+state_of_group(AggRun *run, TupleTableSlot *row)
+{
+	TupleTableSlot *state = ExecClearTuple(run->state_slot);
+	int			nkeys = run->agg->nkeys;
+	int			nrest = state->tts_tupleDescriptor->natts - nkeys - DERIVE_STATE_FIRST_KEY + 1;
+	Datum	   *values = state->tts_values;
+	bool	   *isnull = state->tts_isnull;
+
+	values[DERIVE_STATE_HASH - 1] = Int32GetDatum((int32) derive_agg_hash(run, row));
+	values[DERIVE_STATE_ROWS - 1] = row->tts_values[nkeys];
+	isnull[DERIVE_STATE_HASH - 1] = isnull[DERIVE_STATE_ROWS - 1] = false;
+	memcpy(values + DERIVE_STATE_FIRST_KEY - 1, row->tts_values, nkeys * sizeof(Datum));
+	memcpy(isnull + DERIVE_STATE_FIRST_KEY - 1, row->tts_isnull, nkeys * sizeof(bool));
+	memcpy(values + DERIVE_STATE_FIRST_KEY - 1 + nkeys, row->tts_values + nkeys + 1, nrest * sizeof(Datum));
+	memcpy(isnull + DERIVE_STATE_FIRST_KEY - 1 + nkeys, row->tts_isnull + nkeys + 1, nrest * sizeof(bool));
+	return ExecStoreVirtualTuple(state);
+}
+
 /* A finished group, computed by the executor. */
 static void
-receive_results(void *arg, TupleTableSlot *row, int64 weight)
+receive_group(void *arg, TupleTableSlot *row, int64 weight)
 {
 	AggRun	   *run = arg;
 	MemoryContext old = MemoryContextSwitchTo(run->tmp);
+	TupleTableSlot *state = state_of_group(run, row);
+	TouchedGroup group = {
+		.key = {.values = row->tts_values,.isnull = row->tts_isnull},
+		.nrows = DatumGetInt64(state->tts_values[DERIVE_STATE_ROWS - 1]),
+		.states = palloc0(sizeof(CallState) * Max(run->agg->ncalls, 1)),
+	};
+	TupleTableSlot *output;
 
-	derive_agg_take_results(run, derive_agg_find_group(run, row), row);
+	derive_fill_add(run->fill, state);
+	derive_agg_load_states(run, &group, state);
+	for (int i = 0; i < run->agg->ncalls; i++)
+		if (group.states[i].isnull && group.states[i].count > 0)
+			derive_agg_check_null(run->agg->calls[i].function);
+	output = derive_agg_project(run, &group, run->after_slot);
+	if (output)
+		run->sink(run->sink_arg, output, 1);
+	ResetExprContext(run->econtext);
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(run->tmp);
-	finish_current(run);
+	MemoryContextReset(run->cxt);
 }
 
-static void
-produce_results(AggRun *run)
+/*
+ * The plan by which the executor computes all groups, or NULL.  While it runs we evaluate
+ * what the groups show, so that has a say in whether it may be parallel.
+ */
+static DerivePlan *
+plan_of_groups(DeriveAggregation *agg)
 {
-	DeriveAggregation *agg = run->agg;
+	Query		shown = {.type = T_Query,.targetList = agg->targets,.havingQual = agg->having};
+	Query	   *query;
+	MemoryContext old;
 
-	if (agg->full == NULL)
-	{
-		MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(agg));
-
-		agg->full = derive_plan_create(derive_aggregation_block(agg, false, false),
-									   CURSOR_OPT_PARALLEL_OK);
-		MemoryContextSwitchTo(old);
-	}
-	derive_plan_run(agg->full, NULL, NULL, false, receive_results, run);
+	if (agg->full != NULL)
+		return agg->full;
+	query = agg->recompute ? derive_aggregation_block(agg, false, false) : derive_aggregation_states(agg);
+	if (query == NULL)
+		return NULL;
+	old = MemoryContextSwitchTo(GetMemoryChunkContext(agg));
+	agg->full = derive_plan_create(query, max_parallel_hazard(&shown) == PROPARALLEL_UNSAFE ? 0 : CURSOR_OPT_PARALLEL_OK);
+	if (!agg->recompute)
+		derive_plan_of_states(agg->full);
+	MemoryContextSwitchTo(old);
+	return agg->full;
 }
 
 static void
-produce_groups(AggRun *run)
+fold_groups(AggRun *run)
 {
 	derive_linear_full(run->op->input, receive_hashed, run);
 	if (run->overflow)
@@ -501,14 +555,21 @@ static void
 aggregate_produce(DeriveOperator *op, DeriveRowSink sink, void *arg)
 {
 	AggRun	   *run = begin_run(op, true);
+	DerivePlan *plan;
 
 	run->sink = sink;
 	run->sink_arg = arg;
 	run->fill = derive_fill_begin(op->state);
-	if (op->aggregation->recompute)
-		produce_results(run);
+	plan = plan_of_groups(op->aggregation);
+	if (plan != NULL)
+	{
+		/* of one group at a time, and no table of them */
+		run->groups = NULL;
+		MemoryContextReset(run->cxt);
+		derive_plan_run(plan, NULL, NULL, false, receive_group, run);
+	}
 	else
-		produce_groups(run);
+		fold_groups(run);
 	(void) derive_fill_finish(run->fill);
 	end_run(run);
 }

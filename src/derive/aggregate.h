@@ -76,8 +76,7 @@ typedef struct DeriveAggregation
 	TupleDesc	group_desc;		/* keys, then results */
 	AttrNumber	same_attno;		/* in the state table: number of rows with the
 								 * very key that is shown, 0 if not kept */
-	Query	   *core;			/* the input as a query, or NULL if it is
-								 * never needed */
+	Query	   *core;			/* the input as a query */
 
 	/* plans made when first needed; see aggredo.c */
 	DerivePlan *redo_plans[2][2];	/* whole groups, extrema; keys without
@@ -104,6 +103,12 @@ extern TupleDesc derive_aggregation_desc(DeriveAggregation *agg);
 /* Queries for a set of keys (tuplestore DERIVE_KEYS_ENR), see aggredo.c. */
 extern Query *derive_aggregation_input(DeriveAggregation *agg, bool restricted, bool with_nulls);
 extern Query *derive_aggregation_block(DeriveAggregation *agg, bool restricted, bool with_nulls);
+
+/*
+ * The state table without its first column, the hash: keys, number of rows, and what it has
+ * of each aggregate, for a plan of states (plan.h).  NULL if the executor cannot compute that.
+ */
+extern Query *derive_aggregation_states(DeriveAggregation *agg);
 extern Query *derive_aggregation_extrema(DeriveAggregation *agg, bool with_nulls);
 extern TupleDesc derive_aggregation_key_desc(DeriveAggregation *agg);
 

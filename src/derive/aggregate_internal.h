@@ -90,6 +90,9 @@ typedef struct AggRun
 extern void derive_agg_advance(AggRun *run, TouchedGroup *group, DeriveAggCall *call, CallState *state,
 							   TupleTableSlot *row, int64 weight);
 extern void derive_agg_set_state(AggRun *run, DeriveAggFunction *f, CallState *state, Datum value, bool isnull);
+
+/* ERROR if the state of this aggregate must not be NULL once it has an input. */
+extern void derive_agg_check_null(DeriveAggFunction *f);
 extern void derive_agg_reset_states(AggRun *run, TouchedGroup *group);
 extern Datum derive_agg_final_value(AggRun *run, DeriveAggFunction *f, CallState *state, bool *isnull);
 extern void derive_agg_load_states(AggRun *run, TouchedGroup *group, TupleTableSlot *stored);

@@ -106,6 +106,15 @@ settle_tie(AggRun *run, DeriveAggFunction *f, CallState *state, Datum input)
 	return true;
 }
 
+void
+derive_agg_check_null(DeriveAggFunction *f)
+{
+	if (f->cls == DERIVE_AGG_INVERTIBLE)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("moving-aggregate transition function must not return null")));
+}
+
 static void
 add_input(AggRun *run, DeriveAggFunction *f, CallState *state, Datum *args, bool *nulls)
 {
@@ -134,12 +143,11 @@ add_input(AggRun *run, DeriveAggFunction *f, CallState *state, Datum *args, bool
 		return;
 	if (call_transition(run, f, &f->transfn, state, args, nulls, &result))
 		derive_agg_set_state(run, f, state, result, false);
-	else if (f->cls == DERIVE_AGG_INVERTIBLE)
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("moving-aggregate transition function must not return null")));
 	else
+	{
+		derive_agg_check_null(f);
 		derive_agg_set_state(run, f, state, (Datum) 0, true);
+	}
 }
 
 /* False if the state cannot be updated and the group must be recomputed. */

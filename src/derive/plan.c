@@ -14,6 +14,19 @@
  * told what they are now, so that it knows how few rows are in a range between two of them,
  * but makes a plan that is good for others as well.
  *
+ * What the executor can compute in parts, it computes up to states, brings these together,
+ * and makes results of them in the end.  A plan of states leaves that last step out; each
+ * aggregate then returns its state as it would be sent to another process.  The planner
+ * knows no such query, so its plan is changed: the uppermost aggregation, which is that of
+ * the query, or one for each partition, becomes one more that is done in part.  The types
+ * in the query are those of the states.
+ *
+ *	HashAggregate				simple -> initial, serializing
+ *
+ *	Finalize HashAggregate		deserializing -> deserializing, serializing, not final
+ *		Gather
+ *			Partial HashAggregate
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -22,6 +35,7 @@
 #include "executor/executor.h"
 #include "lib/ilist.h"
 #include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
 #include "nodes/params.h"
 #include "storage/lmgr.h"
 #include "tcop/dest.h"
@@ -43,6 +57,7 @@ struct DerivePlan
 	Query	   *query;			/* what to plan; never changed */
 	int			cursor_options;
 	bool		at_old_time;
+	bool		states;			/* not the aggregates' results */
 	MemoryContext cxt;			/* of this struct and the query */
 	MemoryContext stmt_cxt;		/* of stmt, reset when planning again */
 	MemoryContextCallback on_delete;
@@ -182,6 +197,54 @@ derive_plans_invalidate(Oid relid)
 	}
 }
 
+void
+derive_plan_of_states(DerivePlan *plan)
+{
+	plan->states = true;
+}
+
+static bool
+leave_state_walker(Node *node, AggSplit *split)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Aggref))
+	{
+		((Aggref *) node)->aggsplit = *split;
+		return false;
+	}
+	return expression_tree_walker(node, leave_state_walker, split);
+}
+
+/* Let the uppermost aggregation of a plan be of states. */
+static void
+leave_states(Plan *plan)
+{
+	ListCell   *lc;
+	List	   *children = NIL;
+
+	if (IsA(plan, Agg))
+	{
+		Agg		   *agg = (Agg *) plan;
+
+		Assert(!DO_AGGSPLIT_SKIPFINAL(agg->aggsplit));
+		agg->aggsplit = (AggSplit) (agg->aggsplit | AGGSPLITOP_SKIPFINAL | AGGSPLITOP_SERIALIZE);
+		(void) leave_state_walker((Node *) plan->targetlist, &agg->aggsplit);
+		(void) leave_state_walker((Node *) plan->qual, &agg->aggsplit);
+		return;
+	}
+	if (IsA(plan, Append))
+		children = ((Append *) plan)->appendplans;
+	else if (IsA(plan, MergeAppend))
+		children = ((MergeAppend *) plan)->mergeplans;
+	else if (outerPlan(plan) != NULL && innerPlan(plan) == NULL)
+		children = list_make1(outerPlan(plan));
+	if (children == NIL)
+		elog(ERROR, "a plan of node type %d computes no states", (int) nodeTag(plan));
+	foreach(lc, children)
+		leave_states(lfirst(lc));
+}
+
 static void
 plan_query(DerivePlan *plan, DerivePast *past)
 {
@@ -196,6 +259,8 @@ plan_query(DerivePlan *plan, DerivePast *past)
 								 * back */
 	stmt = derive_old_plan(copyObject(plan->query), plan->cursor_options, time_params(plan->at_old_time), past,
 						   &plan->indexes);
+	if (plan->states)
+		leave_states(stmt->planTree);
 	MemoryContextSwitchTo(plan->stmt_cxt);
 	plan->stmt = copyObject(stmt);
 	MemoryContextSwitchTo(old);
@@ -289,6 +354,21 @@ sink_destroy(DestReceiver *self)
 {
 }
 
+/* For people and tests; they are gone with the plan. */
+static bool
+log_parallel(PlanState *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, GatherState))
+		elog(DEBUG1, "a query was run with %d of %d parallel workers", ((GatherState *) node)->nworkers_launched,
+			 ((Gather *) node->plan)->num_workers);
+	else if (IsA(node, GatherMergeState))
+		elog(DEBUG1, "a query was run with %d of %d parallel workers, which sort", ((GatherMergeState *) node)->nworkers_launched,
+			 ((GatherMerge *) node->plan)->num_workers);
+	return planstate_tree_walker(node, log_parallel, context);
+}
+
 static void
 execute(PlannedStmt *stmt, bool at_old_time, QueryEnvironment *env, DerivePast *past, bool weighted,
 		DeriveRowSink sink, void *arg)
@@ -306,6 +386,8 @@ execute(PlannedStmt *stmt, bool at_old_time, QueryEnvironment *env, DerivePast *
 	if (past != NULL)
 		derive_old_scans(desc, past);
 	derive_compat_executor_run(desc);
+	if (stmt->parallelModeNeeded)
+		(void) log_parallel(desc->planstate, NULL);
 	ExecutorFinish(desc);
 	ExecutorEnd(desc);
 	FreeQueryDesc(desc);

@@ -50,6 +50,9 @@ extern void derive_plan_run(DerivePlan *plan, QueryEnvironment *env, DerivePast 
 extern void derive_plan_set_time(TimestampTz before, TimestampTz now);
 extern void derive_plan_at_old_time(DerivePlan *plan);
 
+/* The query's GROUP BY stops before the final functions of its aggregates: see plan.c. */
+extern void derive_plan_of_states(DerivePlan *plan);
+
 extern PlannedStmt *derive_plan_stmt(DerivePlan *plan);
 
 /* Mark cached plans that use this relation (InvalidOid: all); safe in invalidation callbacks. */

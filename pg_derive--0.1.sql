@@ -794,7 +794,7 @@ COMMENT ON COLUMN derive.progress.view IS 'the materialized view';
 COMMENT ON COLUMN derive.progress.state IS 'as in derive.views, or verifying';
 COMMENT ON COLUMN derive.progress.pid IS 'the process that builds or verifies it; NULL while there is none';
 COMMENT ON COLUMN derive.progress.phase IS 'what is done with it, or waited for';
-COMMENT ON COLUMN derive.progress.percent IS 'how much of its query has been run, as estimated; NULL if unknown';
+COMMENT ON COLUMN derive.progress.percent IS 'how much of its query has been run, or of the log that it waits for been read, as estimated; NULL if unknown';
 COMMENT ON COLUMN derive.progress.remaining IS 'how long that will still take, as estimated; NULL if unknown';
 COMMENT ON COLUMN derive.progress.blocked_by IS 'processes whose locks or transactions are waited for';
 COMMENT ON COLUMN derive.progress.lockers_total IS 'number of them when the wait began, if known';

@@ -21,7 +21,9 @@
  *			heap_insert()			a row of the view: fine
  *		derive_usercode_leave()		as before
  *
- * A read-only transaction may still send notifications, write messages to the
+ * A parallel worker does not take that over, but nothing can be written there anyway.
+ *
+ * A read-only transaction, or a parallel worker, may still send notifications, write messages to the
  * log, take any lock and, up to PostgreSQL 15, write large objects.  This is refused by
  * two lists below, which the hooks ask.
  *
@@ -29,11 +31,13 @@
  */
 #include "postgres.h"
 
+#include "access/parallel.h"
 #include "access/transam.h"
 #include "access/xact.h"
 #include "base/registry.h"
 #include "base/usercode.h"
 #include "nodes/nodeFuncs.h"
+#include "tcop/tcopprot.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -82,11 +86,17 @@ derive_usercode_leave(DeriveUserCode *saved)
 	XactReadOnly = false;
 }
 
+bool
+derive_helps_with_query(void)
+{
+	return IsParallelWorker() && debug_query_string != NULL && strcmp(debug_query_string, DERIVE_QUERY_TEXT) == 0;
+}
+
 /* Our processes have no other reason to be read-only. */
 bool
 derive_usercode_running(void)
 {
-	return derive_is_worker && XactReadOnly;
+	return (derive_is_worker && XactReadOnly) || derive_helps_with_query();
 }
 
 /* Functions that write without asking whether they may. */

@@ -15,6 +15,13 @@
 /* True in our own background processes, whose commits need not wake anyone. */
 extern bool derive_is_worker;
 
+/*
+ * What stands for the text of our queries in the eyes of other libraries (QueryDesc.sourceText).
+ * A parallel worker knows by it whom it helps.
+ */
+#define DERIVE_QUERY_TEXT	"pg_derive"
+extern bool derive_helps_with_query(void);
+
 /* What is put back afterwards. */
 typedef struct DeriveUserCode
 {
@@ -40,7 +47,7 @@ extern Node *derive_index_stored(Relation index, AttrNumber attno);
 /* Does the expression call no functions but PostgreSQL's and our own? */
 extern bool derive_is_trusted(Node *node);
 
-/* Between the two? */
+/* Between the two, or in a parallel worker that helps with a query of ours? */
 extern bool derive_usercode_running(void);
 
 /*

@@ -9,15 +9,13 @@
 #define DERIVE_PLAN_H
 
 #include "base/past.h"
+#include "base/usercode.h"
 #include "executor/tuptable.h"
 #include "nodes/parsenodes.h"
 #include "nodes/plannodes.h"
 #include "utils/timestamp.h"
 #include "utils/queryenvironment.h"
 #include "utils/tuplestore.h"
-
-/* What stands for their text in the eyes of other libraries (QueryDesc.sourceText). */
-#define DERIVE_QUERY_TEXT	"pg_derive"
 
 /* Receives one result row (the columns of desc) and its weight. */
 typedef void (*DeriveRowSink) (void *arg, TupleTableSlot *row, int64 weight);

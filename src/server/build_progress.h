@@ -19,4 +19,7 @@
 extern void derive_build_progress_begin(DeriveBuild *build, DeriveProgram *program);
 extern void derive_build_progress_end(void);
 
+/* At server start: parallel workers that help a builder are counted as well. */
+extern void derive_build_progress_install(void);
+
 #endif							/* DERIVE_BUILD_PROGRESS_H */

@@ -72,6 +72,7 @@
 #include "parser/parse_type.h"
 #include "pgstat.h"
 #include "server/background.h"
+#include "server/build_progress.h"
 #include "server/dependents.h"
 #include "server/hooks.h"
 #include "server/labelled_views.h"
@@ -150,6 +151,7 @@ derive_hooks_install(void)
 	object_access_hook = object_access;
 	RegisterXactCallback(at_transaction_end, NULL);
 	RegisterResourceReleaseCallback(at_resource_release, NULL);
+	derive_build_progress_install();
 }
 
 

@@ -400,6 +400,7 @@ derive_worker_capture(const DerivePosition *to)
 	pg_atomic_write_u64(&derive_worker.db->read_from, from);
 	pg_atomic_write_u64(&derive_worker.db->read_lsn, from);
 	pg_atomic_write_u64(&derive_worker.db->read_upto, upto);
+	pg_atomic_write_u64(&derive_worker.db->read_since, (uint64) GetCurrentTimestamp());
 
 	derive_stream_begin_batch(derive_worker.stream, derive_worker.position, to);
 	derive_worker.decode_counter = SharedInvalidMessageCounter;

@@ -148,6 +148,7 @@ init_standing(DeriveDatabase *db)
 	pg_atomic_init_u64(&db->read_from, InvalidXLogRecPtr);
 	pg_atomic_init_u64(&db->read_lsn, InvalidXLogRecPtr);
 	pg_atomic_init_u64(&db->read_upto, InvalidXLogRecPtr);
+	pg_atomic_init_u64(&db->read_since, 0);
 	db->slot_cutoff = InvalidTransactionId;
 	db->slot_lockers = 0;
 	db->error_at = 0;

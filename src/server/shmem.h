@@ -278,13 +278,15 @@ typedef struct DeriveDatabase
 
 	/*
 	 * What the worker is at, and while it reads: from where, how far and up
-	 * to where; the transactions from which on those are that a new slot does
-	 * not wait for, and how many there were when it began.  Written by it.
+	 * to where, and since when; the transactions from which on those are that
+	 * a new slot does not wait for, and how many there were when it began.
+	 * Written by it.
 	 */
 	pg_atomic_uint32 activity;
 	pg_atomic_uint64 read_from;
 	pg_atomic_uint64 read_lsn;
 	pg_atomic_uint64 read_upto;
+	pg_atomic_uint64 read_since;	/* TimestampTz */
 	TransactionId slot_cutoff;
 	int			slot_lockers;
 

@@ -81,6 +81,7 @@ typedef struct Look
 	DeriveDatabase seen;		/* a copy of what is under the lock */
 	DeriveReason missing;		/* why there is nobody to move views */
 	DeriveReason busy;			/* what the worker is kept by */
+	bool		much_to_read;	/* by the log */
 	bool		failing;		/* it has had an error since its last batch */
 	bool		current;		/* views that follow lack nothing */
 	TimestampTz behind_since;	/* else: they lack nothing older */
@@ -238,6 +239,7 @@ why_busy(Look *look)
 		case DERIVE_READING:
 			if (log_to_read(look->db) < MUCH_LOG)
 				break;
+			look->much_to_read = true;
 			return plainly(psprintf("the worker to read the log (%s left)",
 									TextDatumGetCString(DirectFunctionCall1(pg_size_pretty, Int64GetDatum((int64) log_to_read(look->db))))));
 		default:
@@ -626,6 +628,19 @@ look_at_lag(Look *look, DeriveStanding *standing)
 		standing->behind_since = stale != NULL ? earlier(stale->behind_since, all) : all;
 }
 
+/* Does it wait for that?  How far has the worker come? */
+static void
+look_at_reading(Look *look, DeriveStanding *standing)
+{
+	DeriveDatabase *db = look->db;
+
+	if (!look->much_to_read || standing->pid != 0 || standing->reason.text !=look->busy.text)
+		return;
+	standing->log_total = pg_atomic_read_u64(&db->read_upto) - pg_atomic_read_u64(&db->read_from);
+	standing->log_done = standing->log_total - Min(log_to_read(db), standing->log_total);
+	standing->phase_at = (TimestampTz) pg_atomic_read_u64(&db->read_since);
+}
+
 static void
 describe(Look *look, DeriveStanding *standing)
 {
@@ -650,6 +665,7 @@ describe(Look *look, DeriveStanding *standing)
 	else
 		describe_ready(look, standing);
 	look_at_lag(look, standing);
+	look_at_reading(look, standing);
 }
 
 /*

@@ -47,6 +47,13 @@ typedef struct DeriveStanding
 	uint64		tuples_total;	/* 0: not known, likewise below */
 	uint64		blocks_done;
 	uint64		blocks_total;
+
+	/*
+	 * while it waits for the worker to read the log, which began at phase_at:
+	 * bytes
+	 */
+	uint64		log_done;
+	uint64		log_total;
 } DeriveStanding;
 
 /*

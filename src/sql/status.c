@@ -168,14 +168,19 @@ pids_datum(List *pids)
 	return PointerGetDatum(construct_array(values, list_length(pids), INT4OID, sizeof(int32), true, TYPALIGN_INT));
 }
 
-/* How much of the query has been run, in percent?  Below 0: not known. */
+/* How much of the query has been run, or of the log read, in percent?  Below 0: not known. */
 static double
 percent_done(const DeriveStanding *standing)
 {
 	double		done = standing->blocks_total > 0 ? standing->blocks_done : standing->tuples_done;
 	double		total = standing->blocks_total > 0 ? standing->blocks_total : standing->tuples_total;
 
-	if (total == 0 || done == 0)
+	if (standing->log_total > 0)
+	{
+		done = standing->log_done;
+		total = standing->log_total;
+	}
+	if (total == 0 || (done == 0 && standing->log_total == 0))
 		return -1;
 	return Min(done / total, 0.99) * 100;	/* both are estimates */
 }

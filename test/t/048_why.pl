@@ -136,7 +136,7 @@ SKIP:
 	$holder->query_safe(q{SELECT pg_advisory_unlock(hashtext('batch-snapshot'))});
 	waits_at($node, 'decode-record');
 	ok($node->poll_query_until('postgres', q{SELECT state = 'ready' AND lag > '1 s' AND waiting_for ~ '^the worker to read the log \(\d+ .B left\)$' FROM derive.views WHERE view = 'v'::regclass}), 'much to read');
-	like(progress('v', 'state, phase'), qr/^ready\|waiting for the worker to read the log/, 'derive.progress');
+	like(progress('v', 'state, percent, pid, phase'), qr/^ready\|\d+\|\|waiting for the worker to read the log/, 'derive.progress');
 	sql(q{SELECT derive.create_view('young', 'SELECT x FROM t')});
 	why('young', 'queued', 'the worker to read the log \(\d+ .B left\)', 'a view that was declared then');
 	like(sql('SELECT state, activity FROM derive.worker'), qr/^running\|reading the log, \d+ .B left$/, 'derive.worker');

@@ -110,9 +110,8 @@ is_settled(WorkerView *view)
 		!OidIsValid(view->replaces) && !view->replaced && (view->journal == NULL || view->journal->active);
 }
 
-/* Sets expire_next. */
-static void
-plan_expiry(void)
+void
+derive_worker_plan_expiry(void)
 {
 	ListCell   *lc;
 
@@ -158,7 +157,7 @@ derive_worker_sort_out_views(void)
 		if (view->program != NULL && view->program->routine->expire != NULL)
 			expiring = lappend(expiring, view);
 	}
-	plan_expiry();
+	derive_worker_plan_expiry();
 	MemoryContextSwitchTo(oldcontext);
 }
 
@@ -195,7 +194,7 @@ derive_worker_settle(void)
 		expires |= view->program != NULL && view->program->routine->expire != NULL;
 	}
 	if (expires)
-		plan_expiry();
+		derive_worker_plan_expiry();
 	MemoryContextSwitchTo(oldcontext);
 	rounds = 0;
 	select_all = false;

@@ -382,6 +382,7 @@ note_clock(void)
 		view->looked_at = Min(view->looked_at, now);
 		view->cancelled_at = Min(view->cancelled_at, now);
 	}
+	derive_worker_plan_expiry();
 }
 
 static void

@@ -429,6 +429,9 @@ extern void derive_worker_settle(void);
 /* In a batch: does the view contain what the snapshot shows? */
 extern bool derive_worker_is_fresh(WorkerView *view);
 
+/* WorkerView.expire_at has been changed. */
+extern void derive_worker_plan_expiry(void);
+
 /* When is the next view due to remove what is too old?  And to move because time passes?  0: none is. */
 extern TimestampTz derive_worker_next_expiry(void);
 extern TimestampTz derive_worker_next_tick(TimestampTz now);

@@ -216,6 +216,8 @@ all_exact('round after round');
 
 # The worker ends with a batch that has been left.
 cool_down();
+$session->quit;
+$holder->quit;
 for my $point ('batch-selected:once', 'batch-decoded:once', 'batch-applied:once', 'batch-selected:kill', 'batch-applied:kill')
 {
 	set_debug_point($node, $point);
@@ -231,6 +233,4 @@ for my $point ('batch-selected:once', 'batch-decoded:once', 'batch-applied:once'
 	resume_failed($node);
 	all_exact($point);
 }
-$session->quit;
-$holder->quit;
 done_testing();

@@ -54,6 +54,8 @@
 #define HOLD_FROM_ROWS NET_FROM_ROWS
 #endif
 
+#define REASON_HALF_WAY	"not all of its changes could be kept"
+
 /* If less than one in eight of so many rows is left out, there is little that could be. */
 #define NARROW_SAMPLE 1000
 
@@ -325,9 +327,18 @@ void
 derive_delta_settle(DeriveDelta *delta)
 {
 	PrivateDelta *private = (PrivateDelta *) delta;
+	bool		unknown = delta->unknown;
+	const char *reason = delta->reason;
 
-	if (private->held != NULL)
-		derive_held_release(private->held);
+	if (private->held == NULL)
+		return;
+
+	/* if the disk is full, say, some are there and some are not */
+	delta->unknown = true;
+	delta->reason = REASON_HALF_WAY;
+	derive_held_release(private->held);
+	delta->unknown = unknown;
+	delta->reason = reason;
 }
 
 void

@@ -31,7 +31,6 @@
 
 #include "delta/delta.h"
 #include "delta/held.h"
-#include "utils/expandeddatum.h"
 #include "utils/memutils.h"
 
 #ifdef USE_ASSERT_CHECKING
@@ -261,7 +260,7 @@ keep(DeriveHeld *held, Row *row, int size)
 static void
 fill(DeriveHeld *held, Place *place, int size, int compared, Oid member, int64 weight)
 {
-	Assert(place->row.size == 0 && place->start.size == 0);
+	Assert(size > 0 && place->row.size == 0 && place->start.size == 0);
 	if (!place->listed)
 		held->used[held->nused++] = place;
 	place->listed = true;

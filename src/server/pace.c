@@ -15,8 +15,9 @@
  *		a batch takes 0.2 ms				- 0.2 + 0.25 * 0.2 =	0.05 ms
  *		the next one may follow at once
  *
- * So one writer that waits for its own row never waits for a pause, and with many of them
- * the batches become as large as it takes for their number to fit.
+ * So one writer that waits for its own row hardly ever waits for a pause, since its own
+ * flush of the log takes longer, and with many of them the batches become as large as it
+ * takes for their number to fit.
  *
  * It is the time that counts, and not only that of the processor.  Writers do not wait for a batch, but
  * they flush the log as well: a batch that has to wait for the disk has kept it from them.

@@ -497,6 +497,10 @@ class Round:
         if not missing.ok or not extra.ok:
             if missing.sqlstate == '57014':
                 return
+            if missing.sqlstate.startswith('22') and extra.sqlstate == missing.sqlstate:
+                # of a column of WITH .. AS MATERIALIZED, say, that nobody reads: a view does not compute it
+                self.totals.failed_with_query += 1
+                return
             raise Bug('oracle: %s\n%s' % (missing.message or extra.message, query))
         if missing.rows or extra.rows:
             text = ['view %s differs from its query' % name, query, '%d missing:' % len(missing.rows)]

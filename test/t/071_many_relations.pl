@@ -35,7 +35,8 @@ sub all_exact
 	my ($label) = @_;
 	wait_derived($node, "$label: caught up");
 	is($node->safe_psql('postgres', q{SELECT count(*) FROM derive.views WHERE state = 'ready'}), $tables, "$label: every view is ready");
-	is(join('', map { $node->safe_psql('postgres', "SELECT oracle('v$_')") } 1 .. $tables), '0' x $tables, "$label: every view equals its query");
+	is($node->safe_psql('postgres', q{SELECT format('SELECT %L WHERE oracle(%L) <> 0', view, view) FROM derive.views \gexec}),
+		'', "$label: every view equals its query");
 	return;
 }
 
@@ -46,11 +47,8 @@ all_exact('built');
 
 $node->safe_psql('postgres', 'INSERT INTO t7 SELECT i, i FROM generate_series(1, 30) i');
 all_exact('a change of one');
-for my $round (1 .. 3)
-{
-	$node->safe_psql('postgres', join(';', map { 'INSERT INTO t' . (7 * $round + $_) . " VALUES ($_, 1)" } 1 .. 9));
-	all_exact("changes of some, $round");
-}
+$node->safe_psql('postgres', join(';', map { "INSERT INTO t$_ VALUES ($_, 1)" } 11 .. 19));
+all_exact('changes of some');
 $node->restart;
 $node->safe_psql('postgres', 'INSERT INTO t60 VALUES (1, 1); TRUNCATE t59_3');
 all_exact('started again');

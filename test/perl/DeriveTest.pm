@@ -356,7 +356,11 @@ sub let_go_on
 sub background
 {
 	my ($node, %opt) = @_;
-	return $node->background_psql($opt{db} // 'postgres', on_error_stop => 0, %opt);
+	my $session = $node->background_psql($opt{db} // 'postgres', on_error_stop => 0, timeout => 5 * $timeout, %opt);
+
+	# for each query, and not for the life of the session, which may rest in between
+	$session->set_query_timer_restart;
+	return $session;
 }
 
 # Wait until the log, from the offset on, has the pattern; returns that part of it.

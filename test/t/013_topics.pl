@@ -132,7 +132,7 @@ my $load = start_writers(5);
 for my $i (1 .. 5)
 {
 	$node->safe_psql('postgres', "SELECT derive.create_topic('young$i', 'a int')");
-	my @sessions = map { $node->background_psql('postgres') } 1 .. 3;
+	my @sessions = map { background($node) } 1 .. 3;
 	$_->{stdin} .= "SELECT count(derive.append('young$i', ROW(g))) FROM generate_series(1, 10) g;\n" for @sessions;
 	$_->quit for @sessions;
 }

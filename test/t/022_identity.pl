@@ -105,7 +105,7 @@ identities_become('by_index:i kept:d none:n part_1:n plain:d whole:f', 'what was
 # Somebody holds a lock on the table: it is tried again, also after the last view is gone; the slot does not wait.
 $node->safe_psql('postgres', q{ALTER TABLE part_1 REPLICA IDENTITY DEFAULT; SELECT derive.create_view('v_parts_2', 'SELECT x FROM parts')});
 wait_derived($node, 'parts again');
-my $session = $node->background_psql('postgres');
+my $session = background($node);
 $session->query_safe('BEGIN; LOCK TABLE part_1 IN ROW EXCLUSIVE MODE');
 $node->safe_psql('postgres', 'DROP MATERIALIZED VIEW v_plain_2, v_kept, v_whole, v_parts_2');
 $node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM pg_replication_slots});

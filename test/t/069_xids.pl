@@ -21,6 +21,8 @@ SELECT derive.create_view('joined', 'SELECT a.id, b.v FROM t a JOIN t b ON b.id 
 SELECT derive.create_view('over', 'SELECT count(*), max(sum) FROM grouped');
 SELECT derive.create_view('past', 'history', 't');
 SELECT derive.create_topic('events', 'n int')});
+# before, somebody who has changed a source may not wait for the topic
+wait_derived($node, 'built');
 
 # Transactions of several kinds, some of which are open over a number.
 sub change

@@ -9,7 +9,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my ($tables, $partitions) = (60, 30);
+my ($tables, $partitions) = (30, 45);
 my $node = derive_node('many', conf => "max_locks_per_transaction = 10\nmax_connections = 20\nmax_prepared_transactions = 0\nautovacuum = off\npg_derive.max_builds = 4\n");
 
 $node->safe_psql('postgres', qq{
@@ -45,14 +45,14 @@ like($err, qr/out of shared memory/, 'there is no room for all of them');
 my $before = -s $node->logfile;
 all_exact('built');
 
-$node->safe_psql('postgres', 'INSERT INTO t7 SELECT i, i FROM generate_series(1, 30) i');
+$node->safe_psql('postgres', "INSERT INTO t7 SELECT i, i FROM generate_series(1, $partitions) i");
 all_exact('a change of one');
 $node->safe_psql('postgres', join(';', map { "INSERT INTO t$_ VALUES ($_, 1)" } 11 .. 19));
 all_exact('changes of some');
 $node->restart;
-$node->safe_psql('postgres', 'INSERT INTO t60 VALUES (1, 1); TRUNCATE t59_3');
+$node->safe_psql('postgres', 'INSERT INTO t30 VALUES (1, 1); TRUNCATE t29_3');
 all_exact('started again');
-is($node->safe_psql('postgres', q{SELECT count(*) FROM derive.verify('v60') WHERE missing <> 0 OR extra <> 0}), '0', 'derive.verify()');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM derive.verify('v30') WHERE missing <> 0 OR extra <> 0}), '0', 'derive.verify()');
 unlike(slurp_file($node->logfile, $before), qr/out of shared memory/, 'there was room for what was needed');
 log_is_clean($node);
 done_testing();

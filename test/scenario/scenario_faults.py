@@ -424,7 +424,7 @@ def dump_restore(world):
     """Into another database of the same server, which then maintains the same views."""
     server = world.server
     form = world.rng.choice(['-Fc', '-Fd', '-Fp'])
-    name = 'copy%d' % world.serial
+    name = 'copy%d_%d' % (world.number, world.serial)
     world.serial += 1
     path = os.path.join(server.workdir, name)
     where = ['-h', server.workdir, '-p', str(server.port), '-U', 'postgres']

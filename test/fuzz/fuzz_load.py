@@ -33,7 +33,7 @@ TOLERATED = (
     '44000',
 )
 CONCURRENT_DDL = ('tuple concurrently', 'could not open relation with OID', 'cache lookup failed',
-                  'could not open relation', 'relation with OID')
+                  'could not open relation', 'relation with OID', 'pg_attribute catalog is missing')
 
 
 # what the result of an expression, or the plan of a join, may depend on; the first value of each is the one that sessions have

@@ -13,7 +13,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-my $alpha = derive_node('alpha', conf => "wal_log_hints = on\nhot_standby_feedback = on\nwal_keep_size = 512MB\nautovacuum_naptime = 1s\n");
+my $alpha = derive_node('alpha', conf => "wal_log_hints = on\nhot_standby_feedback = on\nwal_keep_size = 512MB\nwal_receiver_status_interval = 1s\nautovacuum_naptime = 1s\n");
 my $copies_slots = $alpha->pg_version >= 17;
 my $beta;
 
@@ -79,13 +79,18 @@ sub own_slot
 	return $node->safe_psql('postgres', q{SELECT slot_name FROM pg_replication_slots WHERE plugin = 'pg_derive'});
 }
 
-# 17 and later: the standby has a copy of the slot that is good for a promotion.
+# 17 and later: the standby has a copy of the slot that is good for a promotion.  It stays so from when the
+# primary knows by the standby's feedback which rows of the catalogs the copy needs; until then, VACUUM of
+# these invalidates it, and it is made again.
 sub is_copied
 {
-	my ($standby, $label) = @_;
+	my ($standby, $primary, $label) = @_;
 	return unless $copies_slots;
 	my $started = time;
-	ok($standby->poll_query_until('postgres', q{SELECT synced AND NOT temporary FROM pg_replication_slots WHERE plugin = 'pg_derive'}),
+	my $name = $standby->name;
+	ok($primary->poll_query_until('postgres', "SELECT catalog_xmin IS NOT NULL FROM pg_replication_slots WHERE slot_name = '$name'"),
+		"$label: the primary keeps what it needs");
+	ok($standby->poll_query_until('postgres', q{SELECT synced AND NOT temporary AND invalidation_reason IS NULL FROM pg_replication_slots WHERE plugin = 'pg_derive'}),
 		"$label: the slot is copied");
 	note sprintf('%s: the slot was copied after %.1f s', $label, time - $started);
 	return;
@@ -176,7 +181,7 @@ like(($beta->psql('postgres', 'REFRESH MATERIALIZED VIEW by_g'))[2], qr/ERROR:  
 # ---- the primary dies under load
 
 # nothing happens on the primary, and yet
-is_copied($beta, 'an idle primary');
+is_copied($beta, $alpha, 'an idle primary');
 
 # a transaction that is under way, one that is prepared, one that waits for somebody
 my $running = background($alpha);
@@ -266,7 +271,7 @@ unlink $conf;
 append_to_file($conf, $own_conf);
 follow($alpha, $beta);
 is(own_slot($alpha), '', 'pg_rewind leaves no slot') unless $copies_slots;
-is_copied($alpha, 'rewound');
+is_copied($alpha, $beta, 'rewound');
 $pgbench = start_load($beta, 60, undef, $load);
 sleep 3;
 stop_load($pgbench);
@@ -285,7 +290,7 @@ my $offset = -s $beta->logfile;
 follow($beta, $alpha);
 ok($beta->poll_query_until('postgres', q{SELECT count(*) = 0 FROM pg_replication_slots WHERE plugin = 'pg_derive' AND xmin IS NOT NULL}), 'it is dropped');
 like(slurp_file($beta->logfile, $offset), qr/LOG:  dropped replication slot "pg_derive_\d+", which is from before the server became a standby/, 'which the log says');
-is_copied($beta, 'demoted');
+is_copied($beta, $alpha, 'demoted');
 my $xid = $alpha->safe_psql('postgres', 'SELECT pg_current_xact_id()::xid');
 $alpha->safe_psql('postgres', 'UPDATE ledger SET v = v + 1 WHERE id = 1');
 $alpha->safe_psql('postgres', q{SELECT derive.append('events', ROW(1))});

@@ -134,6 +134,7 @@ class Server:
             'log_statement': 'none',
             'log_lock_waits': 'off',
             'fsync': 'off',
+            'jit': 'off',                       # tiny tables, dear plans
         }
         if self.preload:
             conf['shared_preload_libraries'] = "'pg_derive'"

@@ -47,7 +47,7 @@ sub derive_node
 	my $conf = "wal_level = " . ($opt{wal_level} // 'logical') . "\n";
 	$conf .= "max_replication_slots = 8\nmax_wal_senders = 4\nmax_worker_processes = 24\n";
 	$conf .= "max_prepared_transactions = 10\nlog_line_prefix = '%m [%p] %b %e '\n";
-	$conf .= "timezone = 'UTC'\nlog_min_messages = warning\nrestart_after_crash = on\n";
+	$conf .= "timezone = 'UTC'\nlog_min_messages = warning\nrestart_after_crash = on\njit = off\n";
 	$conf .= "shared_preload_libraries = 'pg_derive'\n" if $opt{preload} // 1;
 	$conf .= "output_plugin_libraries = 'pgoutput, test_decoding, pg_derive'\n"
 	  if `$bindir/postgres --describe-config` =~ /^output_plugin_libraries\b/m;

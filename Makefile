@@ -26,6 +26,7 @@ OBJS = \
 	src/base/debug_point.o \
 	src/base/error_context.o \
 	src/base/eval_settings.o \
+	src/base/groups.o \
 	src/base/guard.o \
 	src/base/gucs.o \
 	src/base/identities.o \
@@ -168,6 +169,7 @@ OBJS = \
 	src/server/launcher.o \
 	src/server/log_limit.o \
 	src/server/module.o \
+	src/server/moves.o \
 	src/server/pace.o \
 	src/server/new_views.o \
 	src/server/reading.o \
@@ -194,6 +196,7 @@ OBJS = \
 	src/sql/declare.o \
 	src/sql/drop.o \
 	src/sql/foreign_code.o \
+	src/sql/groups.o \
 	src/sql/histories.o \
 	src/sql/maintain.o \
 	src/sql/replace.o \
@@ -258,6 +261,7 @@ REGRESS = \
 	large \
 	rebuild \
 	replace \
+	groups \
 	row_types \
 	sessionize \
 	inverted_index \

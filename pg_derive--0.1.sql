@@ -44,7 +44,8 @@ CREATE MATERIALIZED VIEW derive_state.views AS SELECT
 	NULL::timestamptz AS since,
 	NULL::timestamptz AS behind_since,
 	NULL::int4 AS crashes,
-	NULL::timestamptz AS retry_at
+	NULL::timestamptz AS retry_at,
+	NULL::int4 AS in_group
 	WHERE derive_state.is_written_by_us();
 CREATE UNIQUE INDEX views_pkey ON derive_state.views (relid);
 COMMENT ON MATERIALIZED VIEW derive_state.views IS 'the maintained views';
@@ -80,6 +81,29 @@ COMMENT ON COLUMN derive_state.views.crashes IS
 	'so many times in a row it has failed because processes had crashed over it';
 COMMENT ON COLUMN derive_state.views.retry_at IS
 	'if it has failed by crashes: it is tried again then; else when it would have been, or NULL';
+COMMENT ON COLUMN derive_state.views.in_group IS 'its group; 0 = the default group';
+
+CREATE MATERIALIZED VIEW derive_state.groups AS SELECT
+	NULL::int4 AS number,
+	NULL::name AS name
+	WHERE derive_state.is_written_by_us();
+CREATE UNIQUE INDEX groups_pkey ON derive_state.groups (number);
+CREATE UNIQUE INDEX groups_name ON derive_state.groups (name);
+COMMENT ON MATERIALIZED VIEW derive_state.groups IS 'groups of maintained views, but for the default group';
+COMMENT ON COLUMN derive_state.groups.number IS 'by which all but people know it';
+COMMENT ON COLUMN derive_state.groups.name IS 'by which people know it';
+
+CREATE MATERIALIZED VIEW derive_state.moves AS SELECT
+	NULL::oid AS view,
+	NULL::timestamptz AS declared_at,
+	NULL::int4 AS to_group
+	WHERE derive_state.is_written_by_us();
+CREATE UNIQUE INDEX moves_pkey ON derive_state.moves (view);
+COMMENT ON MATERIALIZED VIEW derive_state.moves IS 'views that are to move to another group';
+COMMENT ON COLUMN derive_state.moves.view IS 'the materialized view';
+COMMENT ON COLUMN derive_state.moves.declared_at IS
+	'derive_state.views.created_at; the row is void if they differ';
+COMMENT ON COLUMN derive_state.moves.to_group IS 'the group';
 
 CREATE MATERIALIZED VIEW derive_state.relations AS SELECT
 	NULL::oid AS view,
@@ -101,10 +125,11 @@ CREATE MATERIALIZED VIEW derive_state.position WITH (fillfactor = 10) AS SELECT
 	NULL::timestamptz AS committed_at,
 	NULL::pg_snapshot AS held_since,
 	NULL::timestamptz AS as_of,
-	NULL::int8 AS cluster
+	NULL::int8 AS cluster,
+	NULL::int4 AS of_group
 	WHERE derive_state.is_written_by_us();
 COMMENT ON MATERIALIZED VIEW derive_state.position IS
-	'where the views of this database stand; at most one row, written with every batch that changes one';
+	'where the views of each group stand; at most one row for each, written with every batch that changes a view of it';
 COMMENT ON COLUMN derive_state.position.snapshot IS 'the transactions that the views contain';
 COMMENT ON COLUMN derive_state.position.lsn IS
 	'everything that committed before this is contained';
@@ -113,6 +138,7 @@ COMMENT ON COLUMN derive_state.position.held_since IS
 	'old row versions are held since then without a gap, if the replication slot has an xmin; else NULL';
 COMMENT ON COLUMN derive_state.position.as_of IS 'what now() is in the queries of the views';
 COMMENT ON COLUMN derive_state.position.cluster IS 'the system identifier of the cluster whose positions these are';
+COMMENT ON COLUMN derive_state.position.of_group IS 'the group';
 
 CREATE MATERIALIZED VIEW derive_state.waiting WITH (fillfactor = 50) AS SELECT
 	NULL::oid AS view,
@@ -197,7 +223,7 @@ COMMENT ON COLUMN derive_state.identities.relid IS 'the table';
 COMMENT ON COLUMN derive_state.identities.identity IS 'what it had, as in pg_class.relreplident';
 COMMENT ON COLUMN derive_state.identities.index IS 'that index, if it was one; else 0';
 
-REVOKE ALL ON derive_state.views, derive_state.relations, derive_state.position,
+REVOKE ALL ON derive_state.views, derive_state.groups, derive_state.moves, derive_state.relations, derive_state.position,
 	derive_state.waiting, derive_state.lane, derive_state.stale, derive_state.identities FROM PUBLIC;
 
 CREATE MATERIALIZED VIEW derive_state.journals AS SELECT
@@ -356,6 +382,7 @@ CREATE FUNCTION derive_state.counters(
 COMMENT ON FUNCTION derive_state.counters() IS 'statistics of the views; see derive.stats';
 
 CREATE FUNCTION derive_state.service(
+	OUT of_group int4,
 	OUT pid int4,
 	OUT state text,
 	OUT activity text,
@@ -366,7 +393,12 @@ CREATE FUNCTION derive_state.service(
 	RETURNS SETOF record
 	AS 'MODULE_PATHNAME', 'derive_service_sql'
 	LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 1;
-COMMENT ON FUNCTION derive_state.service() IS 'the worker of this database; see derive.worker';
+COMMENT ON FUNCTION derive_state.service() IS 'the worker of each group of this database; see derive.worker';
+
+CREATE FUNCTION derive_state.slot_of(of_group int4) RETURNS name
+	AS 'MODULE_PATHNAME', 'derive_slot_of_sql'
+	LANGUAGE C STRICT STABLE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION derive_state.slot_of(int4) IS 'the name of the replication slot of a group';
 
 CREATE FUNCTION derive_state.verifications(
 	OUT view oid,
@@ -561,6 +593,30 @@ CREATE FUNCTION derive.verify(
 COMMENT ON FUNCTION derive.verify(regclass, interval) IS
 	'compare a view, or all that one may read, with its query; 0 missing and 0 extra rows mean equal; an error on timeout';
 
+CREATE FUNCTION derive.create_group(name name) RETURNS void
+	AS 'MODULE_PATHNAME', 'derive_create_group_sql'
+	LANGUAGE C CALLED ON NULL INPUT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION derive.create_group(name) IS
+	'create a group of views, which a process of its own maintains';
+
+CREATE FUNCTION derive.drop_group(name name, if_exists boolean DEFAULT false) RETURNS void
+	AS 'MODULE_PATHNAME', 'derive_drop_group_sql'
+	LANGUAGE C CALLED ON NULL INPUT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION derive.drop_group(name, boolean) IS
+	'drop a group that has no views';
+
+CREATE FUNCTION derive.move(view regclass, to_group name) RETURNS void
+	AS 'MODULE_PATHNAME', 'derive_move_sql'
+	LANGUAGE C CALLED ON NULL INPUT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION derive.move(regclass, name) IS
+	'move a view, and all that it reads or that read it, to another group after commit, while it is maintained; to its own: give that up';
+
+CREATE FUNCTION derive.wait_moved(view regclass, timeout interval DEFAULT NULL) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'derive_wait_moved_sql'
+	LANGUAGE C CALLED ON NULL INPUT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION derive.wait_moved(regclass, interval) IS
+	'wait until a view is in the group that derive.move() named; false on timeout';
+
 CREATE FUNCTION derive.explain(view regclass) RETURNS SETOF text
 	AS 'MODULE_PATHNAME', 'derive_explain_sql'
 	LANGUAGE C CALLED ON NULL INPUT VOLATILE PARALLEL UNSAFE;
@@ -646,12 +702,15 @@ CREATE VIEW derive_state.view_states AS
 			WHEN l.position IS NOT NULL THEN l.as_of
 			ELSE p.as_of
 		END AS as_of,
-		derive_state.query_of(v.relid) AS query
+		derive_state.query_of(v.relid) AS query,
+		v.in_group,
+		coalesce(g.name, 'default') AS group_name
 	FROM derive_state.views v
+		LEFT JOIN derive_state.groups g ON g.number OPERATOR(pg_catalog.=) v.in_group
 		JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) v.relid
 		JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
 		LEFT JOIN derive_state.standings() s ON s.view OPERATOR(pg_catalog.=) v.relid
-		LEFT JOIN (SELECT snapshot, lsn, as_of FROM derive_state.position LIMIT 1) p ON true
+		LEFT JOIN derive_state.position p ON p.of_group OPERATOR(pg_catalog.=) v.in_group
 		LEFT JOIN derive_state.waiting w ON w.view OPERATOR(pg_catalog.=) v.relid
 			AND w.declared_at OPERATOR(pg_catalog.=) v.created_at AND v.state IN ('b', 'c', 'r')
 		-- only those that have a position of their own now: the others are where all are
@@ -678,7 +737,8 @@ CREATE VIEW derive.views AS
 		v.error_at,
 		v.since,
 		v.as_of,
-		v.query
+		v.query,
+		v.group_name
 	FROM derive_state.view_states v;
 COMMENT ON VIEW derive.views IS 'the maintained views of this database';
 COMMENT ON COLUMN derive.views.view IS 'the materialized view';
@@ -701,6 +761,7 @@ COMMENT ON COLUMN derive.views.as_of IS
 	'what now() is in its query: it is what its query was at that time; NULL if it does not depend on the time';
 COMMENT ON COLUMN derive.views.query IS
 	'its query; NULL unless one has the rights of its owner or of pg_read_all_stats, and while something in it is locked';
+COMMENT ON COLUMN derive.views.group_name IS 'its group; see derive.create_group()';
 
 CREATE VIEW derive.stats AS
 	SELECT v.view,
@@ -724,10 +785,11 @@ CREATE VIEW derive.stats AS
 		v.error_at,
 		h.xmin AS held_xmin,
 		pg_catalog.age(h.xmin::pg_catalog.xid) AS held_age,
-		s.reset_at AS stats_reset
+		s.reset_at AS stats_reset,
+		v.group_name
 	FROM derive_state.view_states v
 		LEFT JOIN derive_state.counters() s ON s.view OPERATOR(pg_catalog.=) v.view::pg_catalog.oid
-		LEFT JOIN derive_state.service() w ON true
+		LEFT JOIN derive_state.service() w ON w.of_group OPERATOR(pg_catalog.=) v.in_group
 		LEFT JOIN derive_state.lane l ON l.view OPERATOR(pg_catalog.=) v.view::pg_catalog.oid
 			AND l.declared_at OPERATOR(pg_catalog.=) v.created_at
 			AND EXISTS (SELECT FROM derive_state.stale s WHERE s.view OPERATOR(pg_catalog.=) l.view)
@@ -735,7 +797,7 @@ CREATE VIEW derive.stats AS
 			SELECT pg_catalog.pg_snapshot_xmin(v.position) AS xmin
 			FROM pg_catalog.pg_replication_slots s
 			WHERE v.state IN ('ready', 'waiting')
-				AND s.slot_name OPERATOR(pg_catalog.=) ('pg_derive_' OPERATOR(pg_catalog.||) s.datoid::pg_catalog.text)
+				AND s.slot_name OPERATOR(pg_catalog.=) derive_state.slot_of(v.in_group)
 				AND s.database OPERATOR(pg_catalog.=) pg_catalog.current_database()
 				AND pg_catalog.age(s.xmin) OPERATOR(pg_catalog.>=)
 					pg_catalog.age(pg_catalog.pg_snapshot_xmin(v.position)::pg_catalog.xid)) h ON true;
@@ -764,6 +826,7 @@ COMMENT ON COLUMN derive.stats.error_at IS 'when it failed';
 COMMENT ON COLUMN derive.stats.held_xmin IS
 	'old row versions that transactions from this one on have removed are kept for it; NULL if none are';
 COMMENT ON COLUMN derive.stats.held_age IS 'age of held_xmin, in transactions';
+COMMENT ON COLUMN derive.stats.group_name IS 'as in derive.views';
 COMMENT ON COLUMN derive.stats.stats_reset IS
 	'since when this is counted: the view was new, the server had crashed, or derive.reset_stats() was called';
 
@@ -816,26 +879,52 @@ CREATE VIEW derive.worker AS
 		pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), r.restart_lsn)::int8 AS retained_bytes,
 		r.xmin AS held_xmin,
 		w.error,
-		w.error_at
+		w.error_at,
+		coalesce(g.name, 'default') AS group_name
 	FROM derive_state.service() w
+		LEFT JOIN derive_state.groups g ON g.number OPERATOR(pg_catalog.=) w.of_group
 		LEFT JOIN pg_catalog.pg_replication_slots r
-			ON r.slot_name OPERATOR(pg_catalog.=) ('pg_derive_' OPERATOR(pg_catalog.||) r.datoid::pg_catalog.text)
+			ON r.slot_name OPERATOR(pg_catalog.=) derive_state.slot_of(w.of_group)
 			AND r.database OPERATOR(pg_catalog.=) pg_catalog.current_database();
 COMMENT ON VIEW derive.worker IS
-	'the process that maintains the views of this database; also a row if there should be one and is not';
+	'the process that maintains the views of this database, or one for each group; also a row if there should be one and is not';
 COMMENT ON COLUMN derive.worker.pid IS 'the process; NULL while there is none';
 COMMENT ON COLUMN derive.worker.slot IS 'its replication slot; NULL while there is none';
 COMMENT ON COLUMN derive.worker.state IS
 	'missing, starting (it does not read the log yet), idle, running, or waiting';
 COMMENT ON COLUMN derive.worker.activity IS 'what it does or waits for; NULL if it is idle';
 COMMENT ON COLUMN derive.worker.lsn IS
-	'everything that committed before this is contained in all views that are ready';
+	'everything that committed before this is contained in all views of the group that are ready';
 COMMENT ON COLUMN derive.worker.retained_bytes IS 'log that is kept for it';
 COMMENT ON COLUMN derive.worker.held_xmin IS
 	'old row versions that transactions from this one on have removed are kept for it; NULL if none are';
 COMMENT ON COLUMN derive.worker.error IS
 	'its last error, until batches succeed and no view fails; NULL unless one has the rights of pg_read_all_stats';
 COMMENT ON COLUMN derive.worker.error_at IS 'when that was';
+COMMENT ON COLUMN derive.worker.group_name IS 'the group whose views it maintains';
+
+CREATE VIEW derive.groups AS
+	SELECT g.name AS group_name,
+		pg_catalog.count(v.relid) AS views,
+		pg_catalog.count(m.view) AS moving_away,
+		(SELECT pg_catalog.count(*)
+			FROM derive_state.moves h
+				JOIN derive_state.views o ON o.relid OPERATOR(pg_catalog.=) h.view AND o.created_at OPERATOR(pg_catalog.=) h.declared_at
+			WHERE h.to_group OPERATOR(pg_catalog.=) g.number) AS moving_here,
+		r.slot_name AS slot
+	FROM (SELECT 0 AS number, 'default'::pg_catalog.name AS name UNION ALL SELECT number, name FROM derive_state.groups) g
+		LEFT JOIN derive_state.views v ON v.in_group OPERATOR(pg_catalog.=) g.number
+		LEFT JOIN derive_state.moves m ON m.view OPERATOR(pg_catalog.=) v.relid AND m.declared_at OPERATOR(pg_catalog.=) v.created_at
+		LEFT JOIN pg_catalog.pg_replication_slots r
+			ON r.slot_name OPERATOR(pg_catalog.=) derive_state.slot_of(g.number)
+			AND r.database OPERATOR(pg_catalog.=) pg_catalog.current_database()
+	GROUP BY g.number, g.name, r.slot_name;
+COMMENT ON VIEW derive.groups IS 'groups of maintained views, each with a process, a replication slot and a position of its own';
+COMMENT ON COLUMN derive.groups.group_name IS 'the group; default is the one that every database has';
+COMMENT ON COLUMN derive.groups.views IS 'number of its views';
+COMMENT ON COLUMN derive.groups.moving_away IS 'number of those that are to move to another group';
+COMMENT ON COLUMN derive.groups.moving_here IS 'number of views of other groups that are to move here';
+COMMENT ON COLUMN derive.groups.slot IS 'its replication slot; NULL while there is none';
 
 CREATE VIEW derive.replacements AS
 	SELECT r.replaces::pg_catalog.regclass AS view,
@@ -1072,13 +1161,14 @@ CREATE FUNCTION derive.health(
 	LANGUAGE sql STABLE PARALLEL RESTRICTED
 BEGIN ATOMIC
 	WITH views AS (SELECT v.view::text AS name, v.state, v.waiting_for, v.lag, v.since FROM derive.views v),
-		worker AS (SELECT w.state, w.activity, w.retained_bytes FROM derive.worker w),
+		worker AS (SELECT w.group_name, w.state, w.activity, w.retained_bytes FROM derive.worker w),
 		problem(rank, sentence) AS (
 			SELECT 1, format('"%s" %s', c.setting, c.needed)
 			FROM derive.check() c
 			WHERE NOT c.ok AND EXISTS (SELECT FROM views)
 			UNION ALL
-			SELECT 2, concat_ws(': ', format('the worker is %s', w.state), w.activity)
+			SELECT 2, concat_ws(': ', format('the worker%s is %s',
+				CASE WHEN w.group_name <> 'default' THEN format(' of group %s', w.group_name) END, w.state), w.activity)
 			FROM worker w
 			WHERE w.state = 'missing'
 			UNION ALL
@@ -1099,14 +1189,14 @@ BEGIN ATOMIC
 		count(*) FILTER (WHERE v.state = 'ready'),
 		count(*) FILTER (WHERE v.state = 'failed'),
 		max(v.lag) FILTER (WHERE v.state <> 'paused'),
-		(SELECT w.retained_bytes FROM worker w)
+		(SELECT max(w.retained_bytes) FROM worker w)
 	FROM views v;
 END;
 COMMENT ON FUNCTION derive.health(interval) IS
 	'one row for a probe: whether all is well in this database, what is not, and the figures; views that are paused may be behind, others up to max_lag';
 
 GRANT USAGE ON SCHEMA derive TO PUBLIC;
-GRANT SELECT ON derive.views, derive.stats, derive.progress, derive.worker, derive.replacements, derive.derivations,
+GRANT SELECT ON derive.views, derive.stats, derive.progress, derive.worker, derive.groups, derive.replacements, derive.derivations,
 	derive.subscriptions TO PUBLIC;
 
 /* ----------------------------------------------------------------

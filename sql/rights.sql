@@ -34,6 +34,8 @@ SELECT derive.subscribe('r.v', 'readers');
 RESET ROLE;
 SELECT derive.wait();
 
+SELECT derive.create_group('empty');
+
 -- The calls, and who may: the superuser always
 CREATE TABLE calls (n serial, call text, may text[]);
 INSERT INTO calls (call, may) VALUES
@@ -56,6 +58,10 @@ INSERT INTO calls (call, may) VALUES
 	('SELECT derive.create_or_replace_view(''r.v'', ''SELECT * FROM r.t WHERE x > 0'')', '{view_owner}'),
 	('SELECT derive.wait(%v)', '{reader, view_owner}'),
 	('SELECT derive.wait_replaced(%v)', '{reader, view_owner}'),
+	('SELECT derive.create_group(''new'')', '{}'),
+	('SELECT derive.drop_group(''empty'')', '{}'),
+	('SELECT derive.move(%v, ''empty'')', '{view_owner}'),
+	('SELECT derive.wait_moved(%v)', '{reader, view_owner}'),
 	('SELECT derive.wait()', '{stranger, outside, reader, writer, monitor, table_owner, view_owner}'),
 	('SELECT derive.verify(%v)', '{reader, view_owner}'),
 	('SELECT derive.verify()', '{stranger, outside, reader, writer, monitor, table_owner, view_owner}'),
@@ -77,7 +83,7 @@ INSERT INTO calls (call, may) VALUES
 	('SELECT derive_state.counters()', '{}'),
 	('SELECT derive_state.row_hash(ROW(1))', '{}'),
 	('SELECT FROM derive_state.spool', '{}'),
-	('SELECT FROM derive.views, derive.stats, derive.progress, derive.worker, derive.replacements, derive.derivations, derive.subscriptions',
+	('SELECT FROM derive.views, derive.stats, derive.progress, derive.worker, derive.groups, derive.replacements, derive.derivations, derive.subscriptions',
 	 '{stranger, outside, reader, writer, monitor, table_owner, view_owner}');
 -- by OID, as a role could that may not look into the schema
 UPDATE calls SET call = replace(replace(replace(replace(replace(call,

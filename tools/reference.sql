@@ -19,7 +19,8 @@ INSERT INTO groups VALUES
 	(4, 'Histories', '{as_of, changes_of}'),
 	(5, 'Topics', '{create_topic, append}'),
 	(6, 'Subscriptions', '{subscribe, poll, unsubscribe}'),
-	(7, 'Derivations in C', '{register, unregister}');
+	(7, 'Derivations in C', '{register, unregister}'),
+	(8, 'Groups', '{create_group, move, wait_moved, drop_group}');
 
 CREATE TEMP TABLE functions ON COMMIT DROP AS
 	SELECT p.oid, p.proname, g.number, g.title, array_position(g.functions, p.proname::text) AS place
@@ -55,7 +56,7 @@ FROM (
 
 SELECT '<!-- generated: views -->' || E'\n' || string_agg(part, E'\n' ORDER BY place) || E'\n<!-- end -->'
 FROM (
-	SELECT array_position('{views, progress, worker, stats, replacements, subscriptions, derivations}', c.relname::text) AS place,
+	SELECT array_position('{views, progress, worker, stats, groups, replacements, subscriptions, derivations}', c.relname::text) AS place,
 		format(E'### `derive.%s`\n\n%s.\n\n| Column | Type | |\n| --- | --- | --- |\n', c.relname,
 			regexp_replace(obj_description(c.oid, 'pg_class'), '^.', upper(left(obj_description(c.oid, 'pg_class'), 1)))) ||
 		string_agg(format('| `%s` | `%s` | %s |', a.attname, format_type(a.atttypid, a.atttypmod),

@@ -756,19 +756,19 @@ derive_compat_log_message_at_once(const char *prefix, const char *content, Size 
 }
 
 /*
- * Overwrite the only row of a table, which is that of tuple, by one of the same length, for everybody
- * and without a transaction ID.  18 removed heap_inplace_update() (commit a07e03fd8).
+ * Overwrite the only row of a table that has this key (by a heap scan), which is that of tuple, by one of
+ * the same length, for everybody and without a transaction ID.  18 removed heap_inplace_update() (commit a07e03fd8).
  */
 static inline void
-derive_compat_overwrite(Relation rel, HeapTuple tuple)
+derive_compat_overwrite(Relation rel, HeapTuple tuple, const ScanKeyData *key)
 {
 #if PG_VERSION_NUM >= 180000
 	HeapTuple	old;
 	void	   *state;
 
-	systable_inplace_update_begin(rel, InvalidOid, false, NULL, 0, NULL, &old, &state);
+	systable_inplace_update_begin(rel, InvalidOid, false, NULL, 1, key, &old, &state);
 	if (!HeapTupleIsValid(old))
-		elog(ERROR, "table \"%s\" is empty", RelationGetRelationName(rel));
+		elog(ERROR, "table \"%s\" does not have the row", RelationGetRelationName(rel));
 	systable_inplace_update_finish(state, tuple);
 	heap_freetuple(old);
 #else

@@ -29,6 +29,7 @@ int			derive_cleanup_interval = 60 * 1000;
 int			derive_debug_clock_offset = 0;
 char	   *derive_debug_point = NULL;
 int			derive_decoding_work_mem = 256 * 1024;
+char	   *derive_default_group = NULL;
 int			derive_fillfactor = 80;
 int			derive_lock_timeout = 200;
 int			derive_log_min_duration = -1;
@@ -66,8 +67,8 @@ static void
 define_postmaster_gucs(void)
 {
 	DefineCustomIntVariable("pg_derive.max_databases",
-							"Sets the maximum number of databases with maintained views.",
-							"Each of them has one worker process, which counts against max_worker_processes, and one replication slot.",
+							"Sets the maximum number of databases with maintained views, and of groups in them.",
+							"Each group with views, and that is one where there are no others, has one worker process, which counts against max_worker_processes, and one replication slot.",
 							&derive_max_databases,
 							8, 1, 1024,
 							PGC_POSTMASTER, 0,
@@ -148,6 +149,13 @@ derive_define_gucs(void)
 							256 * 1024, 64, MAX_KILOBYTES,
 							PGC_SIGHUP, GUC_UNIT_KB,
 							NULL, NULL, NULL);
+	DefineCustomStringVariable("pg_derive.default_group",
+							   "Selects the group that new views are put into.",
+							   "Empty means the default group.  A view that reads maintained views is in their group.",
+							   &derive_default_group,
+							   "",
+							   PGC_USERSET, 0,
+							   NULL, NULL, NULL);
 	DefineCustomIntVariable("pg_derive.fillfactor",
 							"Sets the fillfactor of the tables of new views, in percent.",
 							"Free space in its page makes the update of a row cheap.",

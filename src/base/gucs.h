@@ -20,6 +20,7 @@ extern int	derive_debug_clock_offset;	/* s; test builds only */
 extern char *derive_debug_point;	/* test builds only, see debug_point.h */
 extern int	derive_decoding_work_mem;	/* kB; the worker's
 										 * logical_decoding_work_mem */
+extern char *derive_default_group;	/* its name; "": the default group */
 extern int	derive_fillfactor;	/* percent; for the tables of new views */
 extern int	derive_lock_timeout;	/* ms; one try for a lock that writers
 									 * would wait behind */
@@ -28,9 +29,9 @@ extern int	derive_log_min_duration;	/* ms; batches that take longer are
 extern bool derive_maintain_new;	/* what CREATE MATERIALIZED VIEW creates
 									 * is maintained */
 extern int	derive_max_builds;	/* views that are built at the same time, per
-								 * database */
-extern int	derive_max_databases;	/* workers; sizes shared memory
-									 * (postmaster) */
+								 * group */
+extern int	derive_max_databases;	/* workers, one for each group; sizes
+									 * shared memory (postmaster) */
 extern int	derive_max_hold;	/* ms; old rows are kept for a view that does
 								 * not move; 0: no limit */
 extern int	derive_max_hold_age;	/* transactions; the same */

@@ -13,6 +13,7 @@
  * The words are
  *
  *		maintained			first
+ *		in "name"			the group that it is in, if that is not the default group
  *		paused				if it is, and has data
  *		{name=value,...}	the settings that it is evaluated under, as in
  *							derive_state.views, so that they are not those of the
@@ -84,6 +85,31 @@ skip_word(const char **text, const char *word)
 	return true;
 }
 
+/* Is this a name in double quotes?  Then go beyond it. */
+static bool
+skip_name(const char **text, const char **name)
+{
+	const char *rest = *text;
+	char	   *result = palloc(strlen(rest) + 1);
+	char	   *end = result;
+
+	if (*rest++ != '"')
+		return false;
+	for (; *rest != '\0' && (*rest != '"' || rest[1] == '"'); rest++)
+	{
+		if (*rest == '"')
+			rest++;
+		*end++ = *rest;
+	}
+	*end = '\0';
+	if (*rest != '"' || end == result || end - result >= NAMEDATALEN || (rest[1] != ' ' && rest[1] != '\0'))
+		return false;
+	rest++;
+	*text = rest + strspn(rest, " ");
+	*name = result;
+	return true;
+}
+
 DeriveViewLabel *
 derive_view_label_parse(const char *text)
 {
@@ -91,6 +117,8 @@ derive_view_label_parse(const char *text)
 	const char *rest = text;
 	bool		valid = skip_word(&rest, "maintained");
 
+	if (valid && skip_word(&rest, "in"))
+		valid = skip_name(&rest, &label->group);
 	label->paused = valid && skip_word(&rest, "paused");
 	if (valid && *rest == '{')
 	{
@@ -110,7 +138,17 @@ derive_view_label_parse(const char *text)
 static char *
 label_text(const DeriveViewLabel *label)
 {
-	return psprintf("maintained%s%s%s", label->paused ? " paused" : "", label->settings ? " " : "",
+	StringInfoData group;
+
+	initStringInfo(&group);
+	if (label->group != NULL)
+	{
+		appendStringInfoString(&group, " in \"");
+		for (const char *c = label->group; *c != '\0'; c++)
+			appendStringInfo(&group, *c == '"' ? "\"\"" : "%c", *c);
+		appendStringInfoChar(&group, '"');
+	}
+	return psprintf("maintained%s%s%s%s", group.data, label->paused ? " paused" : "", label->settings ? " " : "",
 					label->settings ? OidOutputFunctionCall(F_ARRAY_OUT, PointerGetDatum(label->settings)) : "");
 }
 
@@ -138,7 +176,7 @@ derive_view_label_set(Oid view, const DeriveViewLabel *label)
 bool
 derive_view_label_agrees(const DeriveViewLabel *label, const DeriveViewLabel *other)
 {
-	DeriveViewLabel completed = {label->paused, label->settings ? label->settings : other->settings};
+	DeriveViewLabel completed = {label->group, label->paused, label->settings ? label->settings : other->settings};
 
 	return strcmp(label_text(&completed), label_text(other)) == 0;
 }

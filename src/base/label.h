@@ -27,6 +27,7 @@ extern void derive_labels_init(DeriveLabelCheck functions, DeriveLabelCheck rela
 /* What the label of a maintained view says; see label.c. */
 typedef struct DeriveViewLabel
 {
+	const char *group;			/* its name; NULL: the default group */
 	bool		paused;
 	ArrayType  *settings;		/* as derive_state.views has them, or NULL */
 } DeriveViewLabel;

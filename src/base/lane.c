@@ -305,7 +305,7 @@ derive_position_of_view(const DeriveViewRow *row)
 	if (lane != NULL && lane->position != NULL &&
 		(lane->error != NULL || derive_stale_get(row->relid, NULL) != NULL))
 		return lane->position;
-	return row->position != NULL ? row->position : derive_registry_position(NULL, NULL);
+	return row->position != NULL ? row->position : derive_registry_position(row->group, NULL, NULL);
 }
 
 void

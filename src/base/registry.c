@@ -12,7 +12,7 @@
  *
  * Who may change the row of a view: whoever holds a lock on the view that
  * conflicts with RowExclusiveLock (sessions: pause, resume, release, ...), or
- * the database's worker or a builder holding RowExclusiveLock on it.  Worker
+ * the worker of its group or a builder holding RowExclusiveLock on it.  Worker
  * and builder never both own a view: the builder owns it while it is
  * 'building' and has a builder, the worker otherwise.  So rows are never
  * updated concurrently.
@@ -37,6 +37,7 @@
 #include "access/xlog.h"
 #include "base/compat.h"
 #include "base/error_context.h"
+#include "base/groups.h"
 #include "base/label.h"
 #include "base/registry.h"
 #include "catalog/dependency.h"
@@ -83,7 +84,8 @@
 #define Anum_views_behind_since	19
 #define Anum_views_crashes		20
 #define Anum_views_retry_at		21
-#define Natts_views				21
+#define Anum_views_in_group		22
+#define Natts_views				22
 
 /* derive_state.relations */
 #define Anum_relations_view		1
@@ -99,7 +101,8 @@
 #define Anum_position_held_since 4
 #define Anum_position_as_of		5
 #define Anum_position_cluster	6
-#define Natts_position			6
+#define Anum_position_of_group	7
+#define Natts_position			7
 
 /*
  * What we know by name.  Opening a relation can take in an invalidation that
@@ -400,6 +403,7 @@ form_view_tuple(TupleDesc desc, const DeriveViewRow *row)
 	values[Anum_views_crashes - 1] = Int32GetDatum(row->crashes);
 	values[Anum_views_retry_at - 1] = TimestampTzGetDatum(row->retry_at);
 	nulls[Anum_views_retry_at - 1] = (row->retry_at == 0);
+	values[Anum_views_in_group - 1] = Int32GetDatum(row->group);
 
 	return heap_form_tuple(desc, values, nulls);
 }
@@ -444,6 +448,8 @@ deform_view_tuple(TupleDesc desc, HeapTuple tuple)
 	row->crashes = DatumGetInt32(values[Anum_views_crashes - 1]);
 	if (!nulls[Anum_views_retry_at - 1])
 		row->retry_at = DatumGetTimestampTz(values[Anum_views_retry_at - 1]);
+	row->group = DatumGetInt32(values[Anum_views_in_group - 1]);
+	row->move_to = -1;
 	row->version = tuple->t_self;
 	return row;
 }
@@ -497,7 +503,7 @@ static bool
 other_label(const DeriveViewRow *before, const DeriveViewRow *after)
 {
 	return (before->state == DERIVE_VIEW_PAUSED) != (after->state == DERIVE_VIEW_PAUSED) ||
-		before->replaces != after->replaces ||
+		before->replaces != after->replaces || before->group != after->group ||
 		!datumIsEqual(PointerGetDatum(before->settings), PointerGetDatum(after->settings), false, -1);
 }
 
@@ -507,6 +513,7 @@ derive_registry_write_label(const DeriveViewRow *row)
 	DeriveViewLabel label;
 
 	label.paused = row->state == DERIVE_VIEW_PAUSED && derive_is_populated(row->relid);
+	label.group = row->group == DERIVE_DEFAULT_GROUP ? NULL : derive_group_name(row->group);
 	label.settings = row->settings;
 	derive_view_label_set(row->relid, OidIsValid(row->replaces) ? NULL : &label);
 }
@@ -656,6 +663,27 @@ derive_registry_all(void)
 	return derive_registry_all_at(NULL);
 }
 
+/* Which of them are to move, and where? */
+static void
+add_moves(List *rows, Snapshot snapshot)
+{
+	ListCell   *lc;
+	ListCell   *lc2;
+
+	foreach(lc, derive_moves_all(snapshot))
+	{
+		DeriveMove *move = lfirst(lc);
+
+		foreach(lc2, rows)
+		{
+			DeriveViewRow *row = lfirst(lc2);
+
+			if (row->relid == move->view && row->created_at == move->declared_at)
+				row->move_to = move->to_group;
+		}
+	}
+}
+
 List *
 derive_registry_all_at(Snapshot snapshot)
 {
@@ -675,6 +703,7 @@ derive_registry_all_at(Snapshot snapshot)
 	systable_endscan_ordered(scan);
 	index_close(index, AccessShareLock);
 	table_close(views, AccessShareLock);
+	add_moves(result, snapshot);
 	return result;
 }
 
@@ -901,15 +930,20 @@ derive_registry_relations(Oid view)
  * ----------------------------------------------------------------
  */
 
-/* A copy of the only row, or NULL; snapshot NULL: the latest. */
+/* A copy of the group's row, or NULL; snapshot NULL: the latest. */
 static HeapTuple
-find_position_tuple(Relation position, Snapshot snapshot)
+find_position_tuple(Relation position, int group, Snapshot snapshot)
 {
 	SysScanDesc scan;
 	HeapTuple	tuple;
+	bool		isnull;
 
 	scan = systable_beginscan(position, InvalidOid, false, snapshot, 0, NULL);
-	tuple = systable_getnext(scan);
+	do
+	{
+		tuple = systable_getnext(scan);
+	} while (HeapTupleIsValid(tuple) &&
+			 DatumGetInt32(heap_getattr(tuple, Anum_position_of_group, RelationGetDescr(position), &isnull)) != group);
 	if (HeapTupleIsValid(tuple))
 		tuple = heap_copytuple(tuple);
 	systable_endscan(scan);
@@ -918,7 +952,7 @@ find_position_tuple(Relation position, Snapshot snapshot)
 
 /* The row as a snapshot shows it, and which transaction stored it. */
 static DerivePosition *
-read_position(Snapshot snapshot, XLogRecPtr *lsn, DerivePosition **held_since, TransactionId *stored_by)
+read_position(int group, Snapshot snapshot, XLogRecPtr *lsn, DerivePosition **held_since, TransactionId *stored_by)
 {
 	Names		names;
 	Relation	rel;
@@ -931,7 +965,7 @@ read_position(Snapshot snapshot, XLogRecPtr *lsn, DerivePosition **held_since, T
 	if (!lookup_names(&names))
 		return NULL;
 	rel = open_table(names.position, AccessShareLock);
-	tuple = find_position_tuple(rel, snapshot);
+	tuple = find_position_tuple(rel, group, snapshot);
 	if (HeapTupleIsValid(tuple))
 	{
 		Datum		values[Natts_position];
@@ -950,27 +984,27 @@ read_position(Snapshot snapshot, XLogRecPtr *lsn, DerivePosition **held_since, T
 }
 
 DerivePosition *
-derive_registry_position(XLogRecPtr *lsn, DerivePosition **held_since)
+derive_registry_position(int group, XLogRecPtr *lsn, DerivePosition **held_since)
 {
 	TransactionId stored_by;
 	XLogRecPtr	unused;
 	DerivePosition *unused_too;
 
-	return read_position(NULL, lsn ? lsn : &unused, held_since ? held_since : &unused_too, &stored_by);
+	return read_position(group, NULL, lsn ? lsn : &unused, held_since ? held_since : &unused_too, &stored_by);
 }
 
 DerivePosition *
-derive_registry_position_at(Snapshot snapshot, TransactionId *stored_by, XLogRecPtr *lsn)
+derive_registry_position_at(int group, Snapshot snapshot, TransactionId *stored_by, XLogRecPtr *lsn)
 {
 	XLogRecPtr	unused;
 	DerivePosition *unused_too;
 
-	return read_position(snapshot, lsn ? lsn : &unused, &unused_too, stored_by);
+	return read_position(group, snapshot, lsn ? lsn : &unused, &unused_too, stored_by);
 }
 
 /* A column of the row; false if it was never set. */
 static bool
-read_position_column(Snapshot snapshot, AttrNumber column, Datum *value)
+read_position_column(int group, Snapshot snapshot, AttrNumber column, Datum *value)
 {
 	Relation	rel;
 	HeapTuple	tuple;
@@ -980,7 +1014,7 @@ read_position_column(Snapshot snapshot, AttrNumber column, Datum *value)
 	if (!lookup_names(&names))
 		return false;
 	rel = open_table(names.position, AccessShareLock);
-	tuple = find_position_tuple(rel, snapshot);
+	tuple = find_position_tuple(rel, group, snapshot);
 	if (HeapTupleIsValid(tuple))
 		*value = heap_getattr(tuple, column, RelationGetDescr(rel), &isnull);
 	table_close(rel, AccessShareLock);
@@ -988,24 +1022,24 @@ read_position_column(Snapshot snapshot, AttrNumber column, Datum *value)
 }
 
 TimestampTz
-derive_registry_committed_at(Snapshot snapshot)
+derive_registry_committed_at(int group, Snapshot snapshot)
 {
 	Datum		value;
 
-	return read_position_column(snapshot, Anum_position_committed_at, &value) ? DatumGetTimestampTz(value) : 0;
+	return read_position_column(group, snapshot, Anum_position_committed_at, &value) ? DatumGetTimestampTz(value) : 0;
 }
 
 bool
-derive_registry_position_is_foreign(void)
+derive_registry_position_is_foreign(int group)
 {
 	Datum		value;
 
-	return read_position_column(NULL, Anum_position_cluster, &value) &&
+	return read_position_column(group, NULL, Anum_position_cluster, &value) &&
 		(uint64) DatumGetInt64(value) != GetSystemIdentifier();
 }
 
 void
-derive_registry_set_position(const DerivePosition *position, XLogRecPtr lsn, const DerivePosition *held_since)
+derive_registry_set_position(int group, const DerivePosition *position, XLogRecPtr lsn, const DerivePosition *held_since)
 {
 	Names		names;
 	Relation	rel;
@@ -1016,6 +1050,7 @@ derive_registry_set_position(const DerivePosition *position, XLogRecPtr lsn, con
 
 	names = require_names();
 	memset(nulls, 0, sizeof(nulls));
+	values[Anum_position_of_group - 1] = Int32GetDatum(group);
 	values[Anum_position_snapshot - 1] = position_datum(position);
 	values[Anum_position_lsn - 1] = LSNGetDatum(lsn);
 	derive_position_time_out(position, &values[Anum_position_as_of - 1], &nulls[Anum_position_as_of - 1]);
@@ -1028,7 +1063,7 @@ derive_registry_set_position(const DerivePosition *position, XLogRecPtr lsn, con
 
 	rel = open_table(names.position, RowExclusiveLock);
 	new = heap_form_tuple(RelationGetDescr(rel), values, nulls);
-	old = find_position_tuple(rel, NULL);
+	old = find_position_tuple(rel, group, NULL);
 	if (HeapTupleIsValid(old))
 		CatalogTupleUpdate(rel, &old->t_self, new);
 	else
@@ -1037,19 +1072,38 @@ derive_registry_set_position(const DerivePosition *position, XLogRecPtr lsn, con
 }
 
 void
-derive_registry_overwrite_lsn(XLogRecPtr lsn)
+derive_registry_overwrite_lsn(int group, XLogRecPtr lsn)
 {
 	Relation	rel = open_table(require_names().position, RowExclusiveLock);
-	HeapTuple	tuple = find_position_tuple(rel, NULL);
+	HeapTuple	tuple = find_position_tuple(rel, group, NULL);
 	Datum		values[Natts_position];
 	bool		nulls[Natts_position];
 	HeapTuple	new;
+	ScanKeyData key;
 
 	Assert(HeapTupleIsValid(tuple));
 	heap_deform_tuple(tuple, RelationGetDescr(rel), values, nulls);
 	values[Anum_position_lsn - 1] = LSNGetDatum(lsn);
 	new = heap_form_tuple(RelationGetDescr(rel), values, nulls);
 	new->t_self = tuple->t_self;
-	derive_compat_overwrite(rel, new);
+	ScanKeyInit(&key, Anum_position_of_group, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(group));
+	derive_compat_overwrite(rel, new, &key);
 	table_close(rel, NoLock);
+}
+
+void
+derive_registry_forget_position(int group)
+{
+	Relation	rel = open_table(require_names().position, RowExclusiveLock);
+	HeapTuple	tuple = find_position_tuple(rel, group, NULL);
+
+	if (HeapTupleIsValid(tuple))
+		CatalogTupleDelete(rel, &tuple->t_self);
+	table_close(rel, NoLock);
+}
+
+void
+derive_registry_announce(void)
+{
+	announce_change(require_names());
 }

@@ -2,7 +2,7 @@
  *
  * registry.h
  *	  Our catalog: which views are maintained, their state, their internal
- *	  relations, and the position of the database.
+ *	  relations, and the positions of the groups.
  *
  * Tables (schema derive_state, created by the extension script, members of the
  * extension, not readable by PUBLIC; SQL sees them through views in schema
@@ -37,10 +37,11 @@
  *											processes had crashed over it
  *				retry_at timestamptz		if it has failed by crashes: it is tried again
  *											then; see server/crashed_view.h
+ *				in_group int4				the number of its group, see groups.c
  *	relations	view oid, operator int4, role "char", relid oid
  *				primary key (view, operator, role), index on relid
  *				role: 's' state table, 'd' derived table, 'i' locator index
- *	position	one row or none: snapshot pg_snapshot, lsn pg_lsn, committed_at timestamptz,
+ *	position	at most one row for each group: of_group int4, snapshot pg_snapshot, lsn pg_lsn, committed_at timestamptz,
  *				held_since pg_snapshot: old row versions are held since then without
  *				a gap, if the slot holds any; see server/holding.c; as_of timestamptz: the time
  *
@@ -109,6 +110,9 @@ typedef struct DeriveViewRow
 	bool		timed;			/* what it contains depends on the time of its
 								 * position */
 	Oid			replaces;		/* InvalidOid: it is there for itself */
+	int			group;			/* its number */
+	int			move_to;		/* the group that it is to move to, or -1; not
+								 * for writing, and only of all rows */
 	TimestampTz since;			/* not for writing */
 	TimestampTz behind_since;	/* 0 if none */
 	int			crashes;		/* see server/crashed_view.h */
@@ -197,25 +201,31 @@ extern bool derive_registry_owns_index(Oid index);
 extern Oid	derive_registry_relation(Oid view, int operator, char role);	/* InvalidOid if none */
 extern List *derive_registry_relations(Oid view);	/* of Oid, all roles */
 
-/* NULL if never set; lsn and held_since may be NULL. */
-extern DerivePosition *derive_registry_position(XLogRecPtr *lsn, DerivePosition **held_since);
+/* That of a group.  NULL if never set; lsn and held_since may be NULL. */
+extern DerivePosition *derive_registry_position(int group, XLogRecPtr *lsn, DerivePosition **held_since);
 
 /* The same as an MVCC snapshot shows it, and by which transaction it was stored; lsn may be NULL. */
-extern DerivePosition *derive_registry_position_at(Snapshot snapshot, TransactionId *stored_by, XLogRecPtr *lsn);
+extern DerivePosition *derive_registry_position_at(int group, Snapshot snapshot, TransactionId *stored_by, XLogRecPtr *lsn);
 
 /* When that was stored; 0 if never. */
-extern TimestampTz derive_registry_committed_at(Snapshot snapshot);
-extern void derive_registry_set_position(const DerivePosition *position, XLogRecPtr lsn,
+extern TimestampTz derive_registry_committed_at(int group, Snapshot snapshot);
+extern void derive_registry_set_position(int group, const DerivePosition *position, XLogRecPtr lsn,
 										 const DerivePosition *held_since);
 
 /*
  * Nothing that concerns a view was committed between the stored LSN and this one: move it there, in
  * place, which is not undone with the transaction and needs no commit.
  */
-extern void derive_registry_overwrite_lsn(XLogRecPtr lsn);
+extern void derive_registry_overwrite_lsn(int group, XLogRecPtr lsn);
+
+/* The group is gone. */
+extern void derive_registry_forget_position(int group);
 
 /* Was it stored in another cluster, of which pg_upgrade has made this one? */
-extern bool derive_registry_position_is_foreign(void);
+extern bool derive_registry_position_is_foreign(int group);
+
+/* Something that workers must know of was written into another table of ours; as for a change of ours. */
+extern void derive_registry_announce(void);
 
 /* Forget cached OIDs (after DROP/CREATE EXTENSION). */
 extern void derive_registry_reset(void);

@@ -60,6 +60,12 @@ derive_may_see_errors(Oid view)
 		has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS);
 }
 
+bool
+derive_may_create_groups(void)
+{
+	return derive_owns_database(MyDatabaseId, GetUserId());
+}
+
 Oid
 derive_owner_of(Oid view)
 {

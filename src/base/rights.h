@@ -24,6 +24,9 @@ extern bool derive_may_watch(Oid view);
 /* What is in messages about the view's rows and query: for its owner, and pg_read_all_stats. */
 extern bool derive_may_see_errors(Oid view);
 
+/* As what is of the database as a whole: for its owner. */
+extern bool derive_may_create_groups(void);
+
 /* ERROR if there is no such relation. */
 extern Oid	derive_owner_of(Oid view);
 

@@ -698,3 +698,9 @@ derive_decoder_confirmed(DeriveDecoder *decoder)
 {
 	return decoder->ctx->slot->data.confirmed_flush;
 }
+
+XLogRecPtr
+derive_decoder_asked(DeriveDecoder *decoder)
+{
+	return Max(derive_decoder_confirmed(decoder), decoder->newest.lsn);
+}

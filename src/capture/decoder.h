@@ -208,6 +208,10 @@ extern bool derive_decoder_saw_unmarked_life(DeriveDecoder *decoder);
  * derive_decoder_confirm() means that somebody else has read from the slot.
  */
 extern XLogRecPtr derive_decoder_confirmed(DeriveDecoder *decoder);
+
+/* The same with what derive_decoder_confirm() was called for and has not taken effect. */
+extern XLogRecPtr derive_decoder_asked(DeriveDecoder *decoder);
+
 extern void derive_decoder_close(DeriveDecoder *decoder);
 
 #endif							/* DERIVE_DECODER_H */

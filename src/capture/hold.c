@@ -64,12 +64,12 @@ derive_hold_remaining(int64 age, TimestampTz since)
 }
 
 void
-derive_hold_report_end(const char *dbname, const char *detail)
+derive_hold_report_end(const char *whose, const char *detail)
 {
 	ereport(WARNING,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("old row versions are no longer kept for the maintained views of database \"%s\"",
-					dbname ? dbname : "?"),
+			 errmsg("old row versions are no longer kept for the maintained views of %s",
+					whose),
 			 errdetail_internal("%s", detail),
 			 errhint("Views that need them will be computed anew. \"pg_derive.max_hold\" and \"pg_derive.max_hold_age\" say for how long they are kept.")));
 }

@@ -27,10 +27,10 @@
 extern long derive_hold_remaining(int64 age, TimestampTz since);
 
 /*
- * Tell, at level WARNING, that nothing is held any more for the views of a database
- * (NULL: it has no name).  detail: why, a sentence.  For any process.
+ * Tell, at level WARNING, that nothing is held any more for these views ("group .. of
+ * database ..").  detail: why, a sentence.  For any process.
  */
-extern void derive_hold_report_end(const char *dbname, const char *detail);
+extern void derive_hold_report_end(const char *whose, const char *detail);
 
 /* What is held now; InvalidTransactionId: nothing. */
 extern TransactionId derive_hold_xmin(void);

@@ -501,22 +501,18 @@ deliver(Delivery *d, const char *operation, Datum oldrow, Datum newrow, XLogRecP
 	d->delivered++;
 }
 
-/* What the view contained in this snapshot: what all views of the database did, unless it stood still or had its own pace. */
+/* What the view contained in this snapshot: what all views of its group did, unless it stood still or had its own pace. */
 static XLogRecPtr
 lsn_of(Oid view, Snapshot snapshot)
 {
 	DeriveWaitingRow *waiting = derive_waiting_get_at(view, snapshot);
 	DeriveLaneRow *lane = derive_lane_get(view, snapshot);
-	Relation	position = derive_registry_open("position", AccessShareLock);
-	SysScanDesc scan = systable_beginscan(position, InvalidOid, false, snapshot, 0, NULL);
-	HeapTuple	tuple = systable_getnext(scan);
+	DeriveViewRow *row = derive_registry_get_at(view, snapshot);
 	XLogRecPtr	result = InvalidXLogRecPtr;
-	bool		isnull;
+	TransactionId stored_by;
 
-	if (HeapTupleIsValid(tuple))
-		result = DatumGetLSN(heap_getattr(tuple, Anum_position_lsn, RelationGetDescr(position), &isnull));
-	systable_endscan(scan);
-	table_close(position, AccessShareLock);
+	if (row != NULL)
+		(void) derive_registry_position_at(row->group, snapshot, &stored_by, &result);
 	if (lane != NULL && (lane->error != NULL || derive_stale_get(view, snapshot) != NULL))
 		return lane->lsn;
 	return waiting != NULL && waiting->position != NULL ? waiting->lsn : result;

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * assistant.c
- *	  What the verifier and the slow lane have in common: processes that a database has one of.
+ *	  What the verifier and the slow lane have in common: processes that a group has one of.
  *
  * The worker starts them when there is something to do for them, and tries again if
  * that fails.  They take their place in shared memory, do one thing after the other,
@@ -59,7 +59,7 @@ static struct
 }			started[DERIVE_ASSISTANTS];
 
 DeriveAssistant *derive_assistant_self = NULL;
-DeriveDatabase *derive_assistant_database = NULL;
+DeriveGroup *derive_assistant_group = NULL;
 volatile bool derive_assistant_changed = false;
 
 
@@ -69,9 +69,10 @@ volatile bool derive_assistant_changed = false;
  */
 
 void
-derive_assistant_tend(DeriveAssistantRole role, DeriveDatabase *db)
+derive_assistant_tend(DeriveAssistantRole role, DeriveGroup *db)
 {
 	DeriveAssistant *assistant = &db->assistants[role];
+	DeriveGroupId id = pg_atomic_read_u64(&db->id);
 	BackgroundWorkerHandle **handle = &started[role].handle;
 	TimestampTz now;
 	MemoryContext oldcontext;
@@ -98,7 +99,7 @@ derive_assistant_tend(DeriveAssistantRole role, DeriveDatabase *db)
 
 	started[role].retry_at = TimestampTzPlusMilliseconds(now, RETRY_MS);
 	oldcontext = MemoryContextSwitchTo(TopMemoryContext);
-	*handle = derive_background_launch(roles[role].name, "database", MyDatabaseId, roles[role].function, NULL, 0);
+	*handle = derive_background_launch(roles[role].name, "database", MyDatabaseId, roles[role].function, &id, sizeof(id));
 	MemoryContextSwitchTo(oldcontext);
 	if (*handle != NULL)
 		started[role].no_process_logged = 0;
@@ -124,25 +125,25 @@ detach(int code, Datum arg)
 	derive_assistant_self->pid = 0;
 	derive_assistant_self->latch = NULL;
 	LWLockRelease(derive_shared()->lock);
-	derive_database_wake(derive_assistant_database);
-	ConditionVariableBroadcast(&derive_assistant_database->point.cv);
+	derive_group_wake(derive_assistant_group);
+	ConditionVariableBroadcast(&derive_assistant_group->point.cv);
 	derive_launcher_wake();
 }
 
 /* Take the place, or exit. */
 static void
-attach(DeriveAssistantRole role, Oid dboid)
+attach(DeriveAssistantRole role, DeriveGroupId group)
 {
-	DeriveDatabase *db;
+	DeriveGroup *db;
 
 	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
-	db = derive_database_find(dboid);
+	db = derive_group_find(DERIVE_GROUP_DATABASE(group), DERIVE_GROUP_NUMBER(group));
 	if (db == NULL || db->holds > 0 || db->assistants[role].pid != 0)
 	{
 		LWLockRelease(derive_shared()->lock);
 		proc_exit(0);
 	}
-	derive_assistant_database = db;
+	derive_assistant_group = db;
 	derive_assistant_self = &db->assistants[role];
 	derive_assistant_self->pid = MyProcPid;
 	derive_assistant_self->latch = MyLatch;
@@ -150,6 +151,12 @@ attach(DeriveAssistantRole role, Oid dboid)
 	LWLockRelease(derive_shared()->lock);
 	derive_blocked_clear(&derive_assistant_self->blocked_on);
 	on_shmem_exit(detach, (Datum) 0);
+}
+
+int
+derive_assistant_number(void)
+{
+	return DERIVE_GROUP_NUMBER(pg_atomic_read_u64(&derive_assistant_group->id));
 }
 
 /* Relcache callback: flags only. */
@@ -161,10 +168,10 @@ note_invalidation(Datum arg, Oid relid)
 }
 
 void
-derive_assistant_begin(DeriveAssistantRole role, Oid dboid)
+derive_assistant_begin(DeriveAssistantRole role)
 {
-	attach(role, dboid);
-	derive_background_start(dboid);
+	attach(role, derive_background_group());
+	derive_background_start(derive_background_group());
 	pgstat_report_appname(psprintf("pg_derive %s", roles[role].name));
 	SetConfigOption("jit", "off", PGC_SUSET, PGC_S_OVERRIDE);
 	SetConfigOption("max_parallel_workers_per_gather", "0", PGC_SUSET, PGC_S_OVERRIDE);
@@ -201,7 +208,7 @@ derive_assistant_must_leave(void)
 	bool		held;
 
 	LWLockAcquire(derive_shared()->lock, LW_SHARED);
-	held = derive_assistant_database->holds > 0;
+	held = derive_assistant_group->holds > 0;
 	LWLockRelease(derive_shared()->lock);
 	return held;
 }

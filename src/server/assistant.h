@@ -20,7 +20,7 @@
  * There is something to do: start the process if none runs.  Call it again and again
  * while there is; it looks at the time by itself.
  */
-extern void derive_assistant_tend(DeriveAssistantRole role, DeriveDatabase *db);
+extern void derive_assistant_tend(DeriveAssistantRole role, DeriveGroup *db);
 
 
 /* ----------------------------------------------------------------
@@ -28,9 +28,10 @@ extern void derive_assistant_tend(DeriveAssistantRole role, DeriveDatabase *db);
  * ----------------------------------------------------------------
  */
 
-/* This process, and the database that it is for; set by derive_assistant_begin(). */
+/* This process, and the group that it is for; set by derive_assistant_begin(). */
 extern DeriveAssistant *derive_assistant_self;
-extern DeriveDatabase *derive_assistant_database;
+extern DeriveGroup *derive_assistant_group;
+extern int	derive_assistant_number(void);
 
 /*
  * What the program of a view was made for may have changed since this was set to false:
@@ -39,10 +40,10 @@ extern DeriveDatabase *derive_assistant_database;
 extern volatile bool derive_assistant_changed;
 
 /*
- * Take the database's place for a process of this role, which is given back at exit,
+ * Take the group's place for a process of this role, which is given back at exit,
  * and connect.  Exits if another one has it, or nobody is to have it now.
  */
-extern void derive_assistant_begin(DeriveAssistantRole role, Oid dboid);
+extern void derive_assistant_begin(DeriveAssistantRole role);
 
 /* At the head of the loop: end or read the settings again if we were told to; forget late cancels. */
 extern void derive_assistant_heed_signals(void);

@@ -33,6 +33,7 @@
 #include "access/xact.h"
 #include "base/compat.h"
 #include "base/error_context.h"
+#include "base/groups.h"
 #include "base/guard.h"
 #include "base/gucs.h"
 #include "base/lock_waiters.h"
@@ -137,12 +138,15 @@ derive_background_launch(const char *kind, const char *class, Oid object, const 
 	return handle;
 }
 
-/* For ps: "pg_derive worker shop". */
+/* For ps: "pg_derive worker shop", or "pg_derive worker shop, group 1". */
 static void
-set_title(Oid dboid)
+set_title(DeriveGroupId group)
 {
+	int			number = DERIVE_GROUP_NUMBER(group);
+
 	StartTransactionCommand();
-	init_ps_display(psprintf("%s %s", MyBgworkerEntry->bgw_type, get_database_name(dboid)));
+	init_ps_display(psprintf("%s %s%s", MyBgworkerEntry->bgw_type, get_database_name(DERIVE_GROUP_DATABASE(group)),
+							 number == DERIVE_DEFAULT_GROUP ? "" : psprintf(", group %d", number)));
 	CommitTransactionCommand();
 }
 
@@ -204,15 +208,24 @@ derive_background_init(void)
 	BackgroundWorkerUnblockSignals();
 }
 
+DeriveGroupId
+derive_background_group(void)
+{
+	DeriveGroupId result;
+
+	memcpy(&result, MyBgworkerEntry->bgw_extra, sizeof(result));
+	return result;
+}
+
 void
-derive_background_start(Oid dboid)
+derive_background_start(DeriveGroupId group)
 {
 	int			i;
 
 	derive_background_init();
 
 	/* a database that lets nobody in has a slot all the same */
-	BackgroundWorkerInitializeConnectionByOid(dboid, InvalidOid, BGWORKER_BYPASS_ALLOWCONN);
+	BackgroundWorkerInitializeConnectionByOid(DERIVE_GROUP_DATABASE(group), InvalidOid, BGWORKER_BYPASS_ALLOWCONN);
 
 	for (i = 0; i < lengthof(settings); i++)
 	{
@@ -229,7 +242,7 @@ derive_background_start(Oid dboid)
 			setting->context = PGC_INTERNAL;
 	}
 	RegisterXactCallback(release_user_locks, NULL);
-	set_title(dboid);
+	set_title(group);
 }
 
 /*

@@ -15,6 +15,7 @@
 #include "port/atomics.h"
 #include "datatype/timestamp.h"
 #include "postmaster/bgworker.h"
+#include "server/shmem.h"
 #include "server/statistics.h"
 #include "storage/lockdefs.h"
 
@@ -31,8 +32,11 @@ extern BackgroundWorkerHandle *derive_background_launch(const char *kind, const 
 /* Signals, and what goes to the server log. */
 extern void derive_background_init(void);
 
-/* The same; connection as superuser, settings, title. */
-extern void derive_background_start(Oid dboid);
+/* The same; connection as superuser to the database of the group, settings, title. */
+extern void derive_background_start(DeriveGroupId group);
+
+/* What bgw_extra has, for processes of which it is that: the group that they are for. */
+extern DeriveGroupId derive_background_group(void);
 
 /* While an error lasts that has been logged: keep what the server says when decoding begins out of its log. */
 extern void derive_background_be_quiet(bool on);

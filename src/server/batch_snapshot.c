@@ -4,7 +4,7 @@
  *	  Seeing what a batch of the worker showed, from another process.
  *
  * A batch takes a snapshot S, moves the views to it in a transaction w, and at
- * its end stores S in derive_state.position, in the same transaction.  Under S
+ * its end stores S in derive_state.position, in the row of its group, in the same transaction.  Under S
  * and with the changes of w on top, every view equals its query; nobody but the
  * worker, inside that transaction, ever had this sight.  Any process can have it
  * afterwards, since a snapshot is no more than a rule that tells which
@@ -106,20 +106,20 @@ push_snapshot(const SnapshotData *common, const DerivePosition *position, Transa
 
 /* Does the worker run, and not wait for a lock? */
 static bool
-worker_is_free(DeriveDatabase *db)
+worker_is_free(DeriveGroup *db)
 {
-	return pg_atomic_read_u64(&db->point.blocked_on) == 0 && derive_database_has_worker(db);
+	return pg_atomic_read_u64(&db->point.blocked_on) == 0 && derive_group_has_worker(db);
 }
 
 bool
-derive_await_batch(DeriveDatabase *db)
+derive_await_batch(DeriveGroup *db)
 {
 	uint64		number = pg_atomic_add_fetch_u64(&db->asked, 1);
 	bool		result;
 
 	/* As commits do: it need not hurry, but it must not sleep. */
 	if (pg_atomic_read_u32(&db->sleeping) == 1)
-		derive_database_wake(db);
+		derive_group_wake(db);
 	ConditionVariablePrepareToSleep(&db->point.cv);
 	while (!(result = pg_atomic_read_u64(&db->answered) >= number) && worker_is_free(db))
 	{
@@ -131,7 +131,7 @@ derive_await_batch(DeriveDatabase *db)
 }
 
 bool
-derive_push_batch_snapshot(DerivePosition **stored, XLogRecPtr *lsn)
+derive_push_batch_snapshot(int group, DerivePosition **stored, XLogRecPtr *lsn)
 {
 	Snapshot	v = GetTransactionSnapshot();
 	DerivePosition *position;
@@ -145,7 +145,7 @@ derive_push_batch_snapshot(DerivePosition **stored, XLogRecPtr *lsn)
 
 	PushActiveSnapshot(GetLatestSnapshot());
 	xmax = GetActiveSnapshot()->xmax;
-	position = derive_registry_position_at(GetActiveSnapshot(), &writer, lsn);
+	position = derive_registry_position_at(group, GetActiveSnapshot(), &writer, lsn);
 	PopActiveSnapshot();
 
 	if (position == NULL || !TransactionIdIsNormal(writer) ||

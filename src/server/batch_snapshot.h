@@ -16,10 +16,10 @@
  * Ask the worker for a batch, and wait until it is committed.  False if it is not to be
  * had soon; who holds locks must let go of them then.
  */
-extern bool derive_await_batch(DeriveDatabase *db);
+extern bool derive_await_batch(DeriveGroup *db);
 
 /*
- * Make the snapshot of the latest batch that stored its position, and push it
+ * Make the snapshot of the latest batch of the group that stored its position, and push it
  * as the active snapshot: base tables as the batch saw them, views and the
  * registry as it left them.  The current transaction must be repeatable read
  * and have taken its snapshot before the batch took its own.  False, and
@@ -27,6 +27,6 @@ extern bool derive_await_batch(DeriveDatabase *db);
  * much has happened since: ask for another one.  Unless NULL, *stored and *lsn are
  * what it stored as its position, in CurrentMemoryContext.
  */
-extern bool derive_push_batch_snapshot(DerivePosition **stored, XLogRecPtr *lsn);
+extern bool derive_push_batch_snapshot(int group, DerivePosition **stored, XLogRecPtr *lsn);
 
 #endif							/* DERIVE_BATCH_SNAPSHOT_H */

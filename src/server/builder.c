@@ -45,6 +45,7 @@
 #include "base/compat.h"
 #include "base/debug_point.h"
 #include "base/error_context.h"
+#include "base/groups.h"
 #include "base/guard.h"
 #include "base/gucs.h"
 #include "base/registry.h"
@@ -77,14 +78,14 @@
 typedef struct BuilderArgs
 {
 	int			slot;
-	Oid			dboid;
+	DeriveGroupId group;
 	Oid			view;
 	int64		epoch;
 } BuilderArgs;
 
-/* This process's slot and database. */
+/* This process's slot and group. */
 static DeriveBuild *build = NULL;
-static DeriveDatabase *database = NULL;
+static DeriveGroup *group = NULL;
 static BuilderArgs args;
 
 /* The view's contents are changed, not replaced. */
@@ -114,7 +115,7 @@ derive_builder_start(DeriveBuild *slot)
 
 	memset(&extra, 0, sizeof(extra));
 	extra.slot = slot - derive_shared()->builds;
-	extra.dboid = slot->dboid;
+	extra.group = slot->group;
 	extra.view = slot->view;
 	extra.epoch = slot->epoch;
 	StaticAssertStmt(sizeof(BuilderArgs) <= BGW_EXTRALEN, "builder arguments do not fit");
@@ -129,11 +130,11 @@ derive_builder_main(Datum arg)
 
 	memcpy(&args, MyBgworkerEntry->bgw_extra, sizeof(args));
 	build = &derive_shared()->builds[args.slot];
-	database = derive_database_find(args.dboid);
+	group = derive_group_find(DERIVE_GROUP_DATABASE(args.group), DERIVE_GROUP_NUMBER(args.group));
 
 	/* Is the slot still meant for us? */
 	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
-	if (database == NULL || build->view != args.view || build->dboid != args.dboid ||
+	if (group == NULL || build->view != args.view || build->group != args.group ||
 		build->epoch != args.epoch || build->pid != 0)
 	{
 		LWLockRelease(derive_shared()->lock);
@@ -143,7 +144,7 @@ derive_builder_main(Datum arg)
 	LWLockRelease(derive_shared()->lock);
 	on_shmem_exit(detach, (Datum) 0);
 
-	derive_background_start(args.dboid);
+	derive_background_start(args.group);
 	pgstat_report_appname("pg_derive builder");
 	StartTransactionCommand();
 	set_ps_display(derive_relation_name(args.view));
@@ -178,7 +179,7 @@ detach(int code, Datum arg)
 {
 	derive_blocked_clear(&build->blocked_on);
 	derive_build_free(build);
-	derive_database_wake(database);
+	derive_group_wake(group);
 }
 
 static void
@@ -217,7 +218,7 @@ worker_is_ours(void)
 	bool		result;
 
 	LWLockAcquire(derive_shared()->lock, LW_SHARED);
-	result = (database->worker_pid != 0 && database->epoch == args.epoch);
+	result = (group->worker_pid != 0 && group->epoch == args.epoch);
 	LWLockRelease(derive_shared()->lock);
 	return result;
 }
@@ -255,7 +256,7 @@ enter_crash_guard(void)
 	DeriveCrashes crashes;
 	DeriveViewRow *row;
 
-	derive_crash_guard_enter(args.dboid, args.view, &crashes);
+	derive_crash_guard_enter(DERIVE_GROUP_ID(MyDatabaseId, DERIVE_DEFAULT_GROUP), args.view, &crashes);
 	while (crashes.count > 0)
 	{
 		Oid			busy = InvalidOid;
@@ -404,7 +405,7 @@ await_tracking(void)
 	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
 	build->tracking_requested = true;
 	LWLockRelease(derive_shared()->lock);
-	derive_database_wake(database);
+	derive_group_wake(group);
 
 	for (;;)
 	{

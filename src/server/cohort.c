@@ -190,7 +190,13 @@ derive_worker_load_waiting(void)
 		DeriveWaitingRow *row = lfirst(lc);
 		WorkerView *view = derive_worker_find_view(row->view);
 
-		if (view == NULL || view->row->created_at != row->declared_at ||
+		if (view == NULL)
+		{
+			if (derive_worker_is_leftover(row->view))
+				derive_waiting_end(row->view);
+			continue;
+		}
+		if (view->row->created_at != row->declared_at ||
 			view->row->state == DERIVE_VIEW_PAUSED ||
 			(view->row->state == DERIVE_VIEW_FAILED && !view->repair && !view->retried))
 			derive_waiting_end(row->view);
@@ -220,14 +226,14 @@ derive_worker_load_waiting(void)
 }
 
 /*
- * The log is needed from here on by views that stand still; invalid: by none.  Also
+ * The log is needed from here on by views that stand still, or are to come (moves.c); invalid: by none.  Also
  * by one that is to be computed anew, as long as its row has a position: partitions
  * that came may go again, before that is written down.
  */
 XLogRecPtr
 derive_worker_waiting_lsn(void)
 {
-	XLogRecPtr	result = InvalidXLogRecPtr;
+	XLogRecPtr	result = derive_worker.pin;
 	ListCell   *lc;
 
 	foreach(lc, derive_worker.unsettled)

@@ -13,7 +13,7 @@
  *
  *		unsettled views		that are not just ready and where the others are: being built,
  *							paused, failed, set aside, in the slow lane, new, to be computed
- *							anew, to take another one's place, without a program, and so on
+ *							anew, to take another one's place, to move to another group, without a program
  *		hot views			for which one of the last batches had changes
  *		by the time			those of whose rows some are too old by now; those that depend
  *							on now(), if that moves
@@ -107,7 +107,7 @@ is_settled(WorkerView *view)
 		view->program != NULL && view->program->outdated == NULL && !view->program->unfilled && !view->dirty &&
 		view->kept && view->waiting == NULL && !view->past_gone && view->lane == NULL && !view->slow &&
 		!view->fill && view->builder == NULL && view->give_up == KEEP_TRYING && view->told_try_at == 0 &&
-		!OidIsValid(view->replaces) && !view->replaced && (view->journal == NULL || view->journal->active);
+		!OidIsValid(view->replaces) && !view->replaced && view->row->move_to < 0 && (view->journal == NULL || view->journal->active);
 }
 
 void

@@ -10,7 +10,7 @@
  *
  * There is one file for each worker and each builder that is at risk,
  *
- *		pg_stat_tmp/pg_derive.<database>[.<view>]
+ *		pg_stat_tmp/pg_derive.<database>[_<group>][.<view>]
  *
  * (a folder of which backups make no copy).  It is written when the guard is
  * entered, and says how many lives in a row have ended badly, this one included,
@@ -51,6 +51,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "base/groups.h"
 #include "base/guard.h"
 #include "libpq/pqsignal.h"
 #include "pgstat.h"
@@ -82,12 +83,14 @@ static GuardFile guard_before;	/* what the file said at the start */
 static emit_log_hook_type prev_emit_log = NULL;
 
 static void
-make_path(char *path, Oid dboid, Oid view)
+make_path(char *path, DeriveGroupId group, Oid view)
 {
+	int			len = snprintf(path, MAXPGPATH, PG_STAT_TMP_DIR "/pg_derive.%u", DERIVE_GROUP_DATABASE(group));
+
+	if (DERIVE_GROUP_NUMBER(group) != DERIVE_DEFAULT_GROUP)
+		len += snprintf(path + len, MAXPGPATH - len, "_%d", DERIVE_GROUP_NUMBER(group));
 	if (OidIsValid(view))
-		snprintf(path, MAXPGPATH, PG_STAT_TMP_DIR "/pg_derive.%u.%u", dboid, view);
-	else
-		snprintf(path, MAXPGPATH, PG_STAT_TMP_DIR "/pg_derive.%u", dboid);
+		snprintf(path + len, MAXPGPATH - len, ".%u", view);
 }
 
 static void
@@ -147,12 +150,12 @@ exit_guard(int code, Datum arg)
 }
 
 void
-derive_crash_guard_enter(Oid dboid, Oid view, DeriveCrashes *before)
+derive_crash_guard_enter(DeriveGroupId group, Oid view, DeriveCrashes *before)
 {
 	Assert(guard_fd < 0);
 	memset(before, 0, sizeof(*before));
 	nothing_before();
-	make_path(guard_path, dboid, view);
+	make_path(guard_path, group, view);
 	guard_fd = BasicOpenFile(guard_path, O_RDWR | O_CREAT | PG_BINARY);
 	if (guard_fd < 0)
 	{
@@ -265,10 +268,10 @@ derive_crash_guard_is_forgotten(void)
 }
 
 void
-derive_crash_guard_forget(Oid dboid, Oid view)
+derive_crash_guard_forget(DeriveGroupId group, Oid view)
 {
 	char		path[MAXPGPATH];
 
-	make_path(path, dboid, view);
+	make_path(path, group, view);
 	unlink(path);
 }

@@ -12,6 +12,7 @@
 #define DERIVE_CRASH_GUARD_H
 
 #include "access/xlogdefs.h"
+#include "server/shmem.h"
 
 #define DERIVE_ACTIVITY_LENGTH 64
 
@@ -32,10 +33,10 @@ typedef struct DeriveCrashes
 } DeriveCrashes;
 
 /*
- * For the worker of a database (view InvalidOid), or the builder of a view.
+ * For the worker of a group (view InvalidOid), or the builder of a view of it.
  * Ends by itself when the process exits in any ordinary way.
  */
-extern void derive_crash_guard_enter(Oid dboid, Oid view, DeriveCrashes *before);
+extern void derive_crash_guard_enter(DeriveGroupId group, Oid view, DeriveCrashes *before);
 
 /* For messages: "crashed 2 times in a row, while .."; these are all, or those over one view.  palloc'd. */
 extern char *derive_crashes_text(const DeriveCrashes *crashes, int count);
@@ -54,7 +55,7 @@ extern void derive_crash_guard_settle(Oid view);
 extern void derive_crash_guard_leave(void);
 
 /* A person wants another try (any process); has one asked for that, since the guard was entered? */
-extern void derive_crash_guard_forget(Oid dboid, Oid view);
+extern void derive_crash_guard_forget(DeriveGroupId group, Oid view);
 extern bool derive_crash_guard_is_forgotten(void);
 
 #endif							/* DERIVE_CRASH_GUARD_H */

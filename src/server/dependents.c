@@ -187,6 +187,41 @@ derive_view_reads(Oid reader, Oid view)
 	return list_member_oid(list_delete_first(views), reader);
 }
 
+List *
+derive_connected_views(Oid view)
+{
+	List	   *rows = derive_registry_all();
+	List	   *edges = NIL;	/* of lists of two Oids */
+	List	   *result = list_make1_oid(view);
+	bool		more = true;
+	ListCell   *lc;
+	ListCell   *lc2;
+
+	foreach(lc, rows)
+	{
+		DeriveViewRow *row = lfirst(lc);
+
+		foreach(lc2, derive_readers(row->relid))
+			edges = lappend(edges, list_make2_oid(row->relid, lfirst_oid(lc2)));
+		if (OidIsValid(row->replaces))
+			edges = lappend(edges, list_make2_oid(row->relid, row->replaces));
+	}
+	while (more)
+	{
+		more = false;
+		foreach(lc, edges)
+		{
+			List	   *edge = lfirst(lc);
+
+			if (list_member_oid(result, linitial_oid(edge)) == list_member_oid(result, lsecond_oid(edge)))
+				continue;
+			result = list_concat_unique_oid(result, edge);
+			more = true;
+		}
+	}
+	return result;
+}
+
 static void
 refuse_for_views(Oid view, List *dependents)
 {
@@ -223,7 +258,7 @@ derive_restart_view(DeriveViewRow *row)
 	if (!populated)
 		row->position = NULL;
 	derive_registry_update(row);
-	derive_want_worker_at_commit();
+	derive_want_worker_at_commit(row->group);
 }
 
 /*
@@ -253,9 +288,9 @@ recompute_views(List *views, bool retry)
 	}
 }
 
-/* A column of a table was redefined, or its rows were; views may read it as a child or partition of another one. */
-static void
-recompute_readers(Oid relid, bool select_too)
+/* The relation and all that it is a child or partition of, through which its rows may be read. */
+static List *
+with_ancestors(Oid relid)
 {
 	List	   *tables = list_make1_oid(relid);
 	Relation	inherits = table_open(InheritsRelationId, AccessShareLock);
@@ -266,15 +301,6 @@ recompute_readers(Oid relid, bool select_too)
 		SysScanDesc scan;
 		HeapTuple	tuple;
 
-		List	   *views = dependent_views(RelationRelationId, list_nth_oid(tables, i), NULL);
-		ListCell   *lc;
-
-		foreach(lc, views)
-		{
-			if (!select_too && is_by_select(lfirst_oid(lc)))
-				views = foreach_delete_current(views, lc);
-		}
-		recompute_views(views, select_too);
 		ScanKeyInit(&key, Anum_pg_inherits_inhrelid, BTEqualStrategyNumber, F_OIDEQ,
 					ObjectIdGetDatum(list_nth_oid(tables, i)));
 		scan = systable_beginscan(inherits, InheritsRelidSeqnoIndexId, true, NULL, 1, &key);
@@ -283,6 +309,44 @@ recompute_readers(Oid relid, bool select_too)
 		systable_endscan(scan);
 	}
 	table_close(inherits, AccessShareLock);
+	return tables;
+}
+
+/* A column of a table was redefined, or its rows were. */
+static void
+recompute_readers(Oid relid, bool select_too)
+{
+	ListCell   *table;
+
+	foreach(table, with_ancestors(relid))
+	{
+		List	   *views = dependent_views(RelationRelationId, lfirst_oid(table), NULL);
+		ListCell   *lc;
+
+		foreach(lc, views)
+		{
+			if (!select_too && is_by_select(lfirst_oid(lc)))
+				views = foreach_delete_current(views, lc);
+		}
+		recompute_views(views, select_too);
+	}
+}
+
+bool
+derive_is_read_elsewhere(Oid relid, List *views)
+{
+	ListCell   *table;
+	ListCell   *lc;
+
+	foreach(table, with_ancestors(relid))
+	{
+		foreach(lc, derive_readers(lfirst_oid(table)))
+		{
+			if (!list_member_oid(views, lfirst_oid(lc)))
+				return true;
+		}
+	}
+	return false;
 }
 
 /* -------------------------------------------------------------------------

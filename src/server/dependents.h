@@ -30,6 +30,15 @@ extern void derive_restart_view(DeriveViewRow *row);
 /* The maintained views that read this one, of Oid. */
 extern List *derive_readers(Oid view);
 
+/*
+ * A maintained view and all others that it reads or that read it, in any number of steps, of Oid; with
+ * those that are to take the place of one of them.
+ */
+extern List *derive_connected_views(Oid view);
+
+/* Does a maintained view that is none of these (of Oid) read the table, or what that is a child or partition of? */
+extern bool derive_is_read_elsewhere(Oid relid, List *views);
+
 /* Does one maintained view read another one, through whatever lies between? */
 extern bool derive_view_reads(Oid reader, Oid view);
 

@@ -11,7 +11,8 @@
  *						the one on disk, from which a restart would go on;
  *						those of views that stand still (cohort.c);
  *						that of a view whose builder has finished;
- *						while a builder is at work, the one at which it began.
+ *						while a builder is at work, the one at which it began;
+ *						while views are to come from another group, where that began (moves.c).
  *		moved			when the position that is later is on disk, with the slot's
  *						confirmation (reading.c): under load with every batch
  *		idle			a position that nobody needs to know is not stored; but it
@@ -275,6 +276,8 @@ derive_worker_move_hold(void)
 
 	if (!FullTransactionIdIsValid(xmin) || derive_worker.reload || derive_worker.hold_begun || !is_holding())
 		return;
+	if (FullTransactionIdIsValid(derive_worker.pin_xmin))
+		take_earlier(&xmin, derive_worker.pin_xmin);
 	foreach(lc, derive_worker.unsettled)
 	{
 		look_at_past(lfirst(lc));
@@ -290,13 +293,26 @@ derive_worker_move_hold(void)
 }
 
 bool
-derive_worker_hold_for_build(WorkerView *view)
+derive_worker_hold_is_set(FullTransactionId *xmin)
 {
+	*xmin = InvalidFullTransactionId;
 	if (!derive_old_rows_are_read())
 		return true;
 	if (!is_holding() || derive_worker.hold_begun)
 		return false;
-	view->build_xmin = derive_widen_xid(derive_hold_xmin());
+	*xmin = derive_widen_xid(derive_hold_xmin());
+	return true;
+}
+
+bool
+derive_worker_hold_for_build(WorkerView *view)
+{
+	FullTransactionId xmin;
+
+	if (!derive_worker_hold_is_set(&xmin))
+		return false;
+	if (FullTransactionIdIsValid(xmin))
+		view->build_xmin = xmin;
 	return true;
 }
 
@@ -366,7 +382,7 @@ derive_worker_tend_hold(void)
 	moved_at = (TimestampTz) pg_atomic_read_u64(&derive_worker.db->hold_moved_at);
 	if (!is_too_old(derive_worker.hold_moved_xid, moved_at))
 		return;
-	derive_hold_report_end(derive_worker.dbname,
+	derive_hold_report_end(derive_worker.whose,
 						   psprintf("No batch has succeeded since %s.", timestamptz_to_str(moved_at)));
 	end_hold();
 }

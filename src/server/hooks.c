@@ -15,7 +15,7 @@
  *								view relies on: see dependents.c
  *	DROP DATABASE and others	need a database without sessions: its worker,
  *								builders, verifier and slow lane are sent away meanwhile
- *	COMMIT, COMMIT PREPARED		wake the worker
+ *	COMMIT, COMMIT PREPARED		wake the workers
  *
  * Dropping.  The object access hook sees a view while it is dropped, in the
  * middle of a deletion whose list of objects is already complete; deleting more
@@ -41,6 +41,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "base/compat.h"
+#include "base/groups.h"
 #include "base/label.h"
 #include "base/registry.h"
 #include "base/wait_event.h"
@@ -116,8 +117,10 @@ static bool changing_type = false;
 static bool dropped_handler = false;
 
 /* What is to be done when the transaction's resources are released. */
-static bool want_worker = false;
-static DeriveDatabase *reserved = NULL; /* our place, kept until the end */
+static List *reserved = NIL;	/* places of groups, kept until the end: of
+								 * DeriveGroup *, or NULL where none was to be
+								 * had; in TopMemoryContext */
+static List *wanted_groups = NIL;	/* their numbers; likewise */
 static Oid	want_copy = InvalidOid; /* a database that was made */
 static bool committed_changes = false;
 
@@ -136,10 +139,10 @@ static void tell_of_definitions(void);
 static bool refresh_maintained(RefreshMatViewStmt *stmt, Oid *to_fill, Oid *labelled);
 static Oid	database_to_empty(Node *stmt);
 static bool may_copy(Oid dboid);
-static void send_away(DeriveDatabase *db, bool finish);
+static void send_away(Oid dboid, bool finish);
 static void release_hold(int code, Datum arg);
-static void wake_worker(void);
-static void warn_of_no_place(void);
+static void wake_workers(void);
+static void want_workers_of_views(void);
 
 
 void
@@ -233,7 +236,8 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 				DestReceiver *dest, QueryCompletion *qc)
 {
 	Node	   *stmt = pstmt->utilityStmt;
-	DeriveDatabase *db = NULL;
+	Oid			emptied = InvalidOid;	/* the database that is to have no
+										 * sessions */
 
 	/* The statement may be freed by the time it has been executed. */
 	bool		is_drop_database = IsA(stmt, DropdbStmt);
@@ -265,35 +269,26 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 	if (IsA(stmt, DropdbStmt) || IsA(stmt, CreatedbStmt) ||
 		IsA(stmt, AlterDatabaseStmt) || IsA(stmt, RenameStmt))
 	{
-		Oid			dboid = database_to_empty(stmt);
-
-		if (OidIsValid(dboid))
-			db = derive_database_find(dboid);
+		emptied = database_to_empty(stmt);
 	}
 
-	if (db != NULL)
+	/*
+	 * After the move, what was written before can no longer be decoded: the
+	 * log names files by their tablespace.
+	 */
+	if (OidIsValid(emptied) && derive_shared() != NULL && derive_groups_hold(emptied, IsA(stmt, AlterDatabaseStmt)))
 	{
-		/*
-		 * After the move, what was written before can no longer be decoded:
-		 * the log names files by their tablespace.
-		 */
 		bool		finish = IsA(stmt, AlterDatabaseStmt);
 
-		LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
-		db->holds++;
-		db->finish |= finish;
-		LWLockRelease(derive_shared()->lock);
-		PG_ENSURE_ERROR_CLEANUP(release_hold, PointerGetDatum(db));
+		PG_ENSURE_ERROR_CLEANUP(release_hold, ObjectIdGetDatum(emptied));
 		{
-			send_away(db, finish);
+			send_away(emptied, finish);
 			process_further(pstmt, query_string, read_only_tree, context,
 							params, query_env, dest, qc);
 			if (is_drop_database)
 			{
-				LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
-				db->wanted = false;
-				LWLockRelease(derive_shared()->lock);
-				derive_stats_forget_database(pg_atomic_read_u32(&db->dboid));
+				derive_groups_unwanted(emptied);
+				derive_stats_forget_database(emptied);
 			}
 			if (copy_name != NULL)
 			{
@@ -305,8 +300,8 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 				want_copy = get_database_oid(copy_name, true);
 			}
 		}
-		PG_END_ENSURE_ERROR_CLEANUP(release_hold, PointerGetDatum(db));
-		release_hold(0, PointerGetDatum(db));
+		PG_END_ENSURE_ERROR_CLEANUP(release_hold, ObjectIdGetDatum(emptied));
+		release_hold(0, ObjectIdGetDatum(emptied));
 		return;
 	}
 
@@ -367,10 +362,9 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 	/* Its own transaction has no xid: what became visible is another one. */
 	if (is_commit_prepared)
 	{
-		wake_worker();
-		if (!derive_is_worker && OidIsValid(derive_extension_oid(true)) &&
-			derive_registry_all() != NIL && derive_database_want(MyDatabaseId) == NULL)
-			warn_of_no_place();
+		wake_workers();
+		if (!derive_is_worker && OidIsValid(derive_extension_oid(true)) && derive_shared() != NULL)
+			want_workers_of_views();
 	}
 }
 
@@ -572,10 +566,10 @@ may_copy(Oid dboid)
 
 /* Is any process of ours left there?  Optionally signal them. */
 static bool
-is_inhabited(DeriveDatabase *db, bool signal_them)
+is_inhabited(DeriveGroup *db, bool signal_them)
 {
 	DeriveShared *shared = derive_shared();
-	Oid			dboid = pg_atomic_read_u32(&db->dboid);
+	Oid			dboid = DERIVE_GROUP_DATABASE(pg_atomic_read_u64(&db->id));
 	bool		result = false;
 	int			i;
 
@@ -597,7 +591,7 @@ is_inhabited(DeriveDatabase *db, bool signal_them)
 	{
 		DeriveBuild *build = &shared->builds[i];
 
-		if (!OidIsValid(build->view) || build->dboid != dboid || build->pid == 0)
+		if (!OidIsValid(build->view) || DERIVE_GROUP_DATABASE(build->group) != dboid || build->pid == 0)
 			continue;
 		result = true;
 		kill(build->pid, SIGTERM);
@@ -606,17 +600,12 @@ is_inhabited(DeriveDatabase *db, bool signal_them)
 	return result;
 }
 
-/*
- * Wait until our processes have left the database; the caller holds them away.
- * If they are to finish, after they have read what was committed there.
- */
+/* Those of one group, and all builders.  The wait began then. */
 static void
-send_away(DeriveDatabase *db, bool finish)
+send_group_away(DeriveGroup *db, bool finish, TimestampTz start)
 {
-	TimestampTz start = GetCurrentTimestamp();
 	bool		impatient = false;
 
-	derive_database_wake(db);
 	ConditionVariablePrepareToSleep(&db->point.cv);
 	while (is_inhabited(db, impatient))
 	{
@@ -636,16 +625,37 @@ send_away(DeriveDatabase *db, bool finish)
 	ConditionVariableCancelSleep();
 }
 
+/*
+ * Wait until our processes have left the database; the caller holds them away.
+ * If they are to finish, after they have read what was committed there.
+ */
+static void
+send_away(Oid dboid, bool finish)
+{
+	DeriveShared *shared = derive_shared();
+	TimestampTz start = GetCurrentTimestamp();
+
+	/* at once, so that they leave together */
+	for (int pass = 0; pass < 2; pass++)
+	{
+		for (int i = 0; i < shared->ngroups; i++)
+		{
+			DeriveGroup *db = &shared->groups[i];
+
+			if (DERIVE_GROUP_DATABASE(pg_atomic_read_u64(&db->id)) != dboid)
+				continue;
+			if (pass == 0)
+				derive_group_wake(db);
+			else
+				send_group_away(db, finish, start);
+		}
+	}
+}
+
 static void
 release_hold(int code, Datum arg)
 {
-	DeriveDatabase *db = (DeriveDatabase *) DatumGetPointer(arg);
-
-	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
-	if (--db->holds == 0)
-		db->finish = false;
-	LWLockRelease(derive_shared()->lock);
-	derive_launcher_wake();
+	derive_groups_release_hold(DatumGetObjectId(arg));
 }
 
 
@@ -799,13 +809,37 @@ warn_of_no_place(void)
 			 errhint("Increase \"pg_derive.max_databases\" and restart the server.")));
 }
 
-void
-derive_want_worker_at_commit(void)
+static void
+want_worker(int group)
 {
-	want_worker = true;
-	if (derive_shared() != NULL && derive_database_mine() == NULL &&
-		derive_database_find(InvalidOid) == NULL)
+	MemoryContext oldcontext = MemoryContextSwitchTo(TopMemoryContext);
+
+	wanted_groups = list_append_unique_int(wanted_groups, group);
+	MemoryContextSwitchTo(oldcontext);
+}
+
+void
+derive_want_worker_at_commit(int group)
+{
+	want_worker(group);
+	if (derive_shared() != NULL && derive_group_mine(group) == NULL && !derive_group_place_is_free())
 		warn_of_no_place();
+}
+
+/* Views of any group may have been declared by a transaction that was prepared. */
+static void
+want_workers_of_views(void)
+{
+	List	   *groups = NIL;
+	ListCell   *lc;
+
+	foreach(lc, derive_registry_all())
+		groups = list_append_unique_int(groups, ((DeriveViewRow *) lfirst(lc))->group);
+	foreach(lc, groups)
+	{
+		if (derive_group_want(MyDatabaseId, lfirst_int(lc)) == NULL)
+			warn_of_no_place();
+	}
 }
 
 /*
@@ -813,16 +847,26 @@ derive_want_worker_at_commit(void)
  * has it at its commit.  After a rollback the place is free again.
  */
 void
-derive_reserve_worker(void)
+derive_reserve_worker(int group)
 {
+	DeriveGroup *place;
+	MemoryContext oldcontext;
 	TimestampTz give_up_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), PLACE_MS);
 	bool		undecided;
+	ListCell   *lc;
 
 	if (derive_shared() == NULL)
 		return;
-	want_worker = true;
-	while (reserved == NULL &&
-		   (reserved = derive_database_reserve(MyDatabaseId, &undecided)) == NULL)
+	want_worker(group);
+	foreach(lc, reserved)
+	{
+		if (lfirst(lc) != NULL && DERIVE_GROUP_NUMBER(pg_atomic_read_u64(&((DeriveGroup *) lfirst(lc))->id)) == group)
+			return;
+	}
+	oldcontext = MemoryContextSwitchTo(TopMemoryContext);
+	reserved = lappend(reserved, NULL); /* nothing may fail once we have it */
+	MemoryContextSwitchTo(oldcontext);
+	while ((place = derive_group_reserve(MyDatabaseId, group, &undecided)) == NULL)
 	{
 		if (!undecided || GetCurrentTimestamp() > give_up_at)
 			derive_refuse_database();
@@ -831,14 +875,23 @@ derive_reserve_worker(void)
 						 derive_wait_event(DERIVE_WAIT_PLACE));
 		ResetLatch(MyLatch);
 	}
+	llast(reserved) = place;
 }
 
 static void
-end_reservation(void)
+end_reservations(void)
 {
-	if (reserved != NULL)
-		derive_database_release(reserved);
-	reserved = NULL;
+	ListCell   *lc;
+
+	foreach(lc, reserved)
+	{
+		if (lfirst(lc) != NULL)
+			derive_group_release(lfirst(lc));
+	}
+	list_free(reserved);
+	reserved = NIL;
+	list_free(wanted_groups);
+	wanted_groups = NIL;
 }
 
 static void
@@ -860,8 +913,7 @@ at_transaction_end(XactEvent event, void *arg)
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
 			committed_changes = false;
-			end_reservation();
-			want_worker = false;
+			end_reservations();
 			want_copy = InvalidOid;
 			dropped_views = NIL;
 			defined_objects = NIL;
@@ -875,32 +927,35 @@ static void
 at_resource_release(ResourceReleasePhase phase, bool is_commit,
 					bool is_top_level, void *arg)
 {
+	ListCell   *lc;
+
 	if (phase != RESOURCE_RELEASE_AFTER_LOCKS || !is_top_level || !is_commit)
 		return;
-	if (committed_changes && want_worker)
-		(void) derive_database_want(MyDatabaseId);
-	want_worker = false;
-	end_reservation();
+	foreach(lc, committed_changes ? wanted_groups : NIL)
+		(void) derive_group_want(MyDatabaseId, lfirst_int(lc));
+	end_reservations();
 	if (!committed_changes)
 		return;
 	committed_changes = false;
-	wake_worker();
+	wake_workers();
 	if (OidIsValid(want_copy))
 	{
-		(void) derive_database_want(want_copy);
+		(void) derive_group_want(want_copy, DERIVE_DEFAULT_GROUP);
 		want_copy = InvalidOid;
 	}
 }
 
 /* Something has become visible in this database. */
 static void
-wake_worker(void)
+wake_workers(void)
 {
-	DeriveDatabase *db = derive_database_mine();
+	DeriveGroup *db;
+	int			i = 0;
 
-	if (db == NULL)
-		return;
-	pg_atomic_fetch_add_u64(&db->commits, 1);
-	if (pg_atomic_read_u32(&db->sleeping) == 1)
-		derive_database_wake(db);
+	while ((db = derive_group_next_mine(&i)) != NULL)
+	{
+		pg_atomic_fetch_add_u64(&db->commits, 1);
+		if (pg_atomic_read_u32(&db->sleeping) == 1)
+			derive_group_wake(db);
+	}
 }

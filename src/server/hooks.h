@@ -15,12 +15,12 @@ extern void derive_hooks_install(void);
 extern void derive_forget_view(Oid view);
 
 /*
- * This transaction declares something that needs a worker: keep a place for this
- * database, ERROR if all are taken, and ask for the worker at the commit.
+ * This transaction declares something that needs a worker: keep a place for the
+ * group, ERROR if all are taken, and ask for its worker at the commit.
  */
-extern void derive_reserve_worker(void);
+extern void derive_reserve_worker(int group);
 
-/* At the commit of this transaction, ask for a worker in this database. */
-extern void derive_want_worker_at_commit(void);
+/* At the commit of this transaction, ask for the worker of the group. */
+extern void derive_want_worker_at_commit(int group);
 
 #endif							/* DERIVE_HOOKS_H */

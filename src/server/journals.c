@@ -302,6 +302,11 @@ tend(void)
 		else if (!derive_journal_trim(&row, &journal->trimmed, derive_subscriptions_passed(&row), TEND_ROWS))
 			more_to_tend = true;
 	}
+	if (!derive_worker.first)
+	{
+		must_sweep = false;		/* that is up to another worker */
+		return;
+	}
 	if (must_sweep)
 		must_sweep = !derive_journals_sweep(&sweep, TEND_ROWS);
 	if (!derive_subscriptions_sweep(TEND_ROWS) || must_sweep)

@@ -37,9 +37,11 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "base/groups.h"
 #include "base/guard.h"
 #include "base/position.h"
 #include "base/registry.h"
+#include "base/rights.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
@@ -110,6 +112,17 @@ derive_labelled_view_check_label(const ObjectAddress *object, const char *text)
 	}
 }
 
+/* Groups are in no dump, but in labels: who restores one, and may create groups, creates them. */
+static void
+create_group_of(const DeriveViewLabel *label)
+{
+	if (label->group == NULL || derive_group_number(label->group, true) >= 0 || !derive_may_create_groups())
+		return;
+	derive_group_lock_to_drop();	/* another job of pg_restore may do it now */
+	if (derive_group_number(label->group, true) < 0)
+		(void) derive_group_create(label->group);
+}
+
 void
 derive_labelled_view_end(SecLabelStmt *stmt)
 {
@@ -125,7 +138,10 @@ derive_labelled_view_end(SecLabelStmt *stmt)
 	if (row != NULL)
 		derive_registry_write_label(row);
 	else if (derive_is_populated(view) && derive_view_label(view) != NULL)
+	{
+		create_group_of(derive_view_label(view));
 		derive_maintain_for_owner(&view);
+	}
 }
 
 /* ----------------------------------------------------------------
@@ -235,6 +251,7 @@ derive_labelled_view_refresh(Oid view, DeriveGuardedFunction refresh, void *arg)
 		ReThrowError(failure);
 
 	CommandCounterIncrement();
+	create_group_of(label);
 	refusal = derive_guarded(take_over, &takeover);
 	if (refusal != NULL && !derive_is_refusal(refusal->sqlerrcode))
 		ReThrowError(refusal);

@@ -60,7 +60,7 @@ enter_crash_guard(void)
 	DeriveViewRow *row;
 	bool		failed = false;
 
-	derive_crash_guard_enter(MyDatabaseId, GUARD_OID, &crashes);
+	derive_crash_guard_enter(pg_atomic_read_u64(&derive_assistant_group->id), GUARD_OID, &crashes);
 	if (crashes.at_view == 0)
 		return;
 	StartTransactionCommand();
@@ -152,7 +152,7 @@ tell_subscribers(void)
 static bool
 must_leave(void)
 {
-	return derive_assistant_must_leave() || !derive_database_has_worker(derive_assistant_database);
+	return derive_assistant_must_leave() || !derive_group_has_worker(derive_assistant_group);
 }
 
 void
@@ -160,7 +160,7 @@ derive_lane_main(Datum arg)
 {
 	MemoryContext context;
 
-	derive_assistant_begin(DERIVE_SLOW_LANE, DatumGetObjectId(arg));
+	derive_assistant_begin(DERIVE_SLOW_LANE);
 	derive_lane_cxt = AllocSetContextCreate(TopMemoryContext, "pg_derive slow lane", ALLOCSET_DEFAULT_SIZES);
 	context = AllocSetContextCreate(TopMemoryContext, "pg_derive run", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(context);

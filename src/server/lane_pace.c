@@ -3,7 +3,8 @@
  * lane_pace.c
  *	  The slow lane: which views are to be computed, and when.
  *
- * Views that read one another are a group.  A group is to be computed when one of its
+ * Views that read one another are a group here (a small one, inside that of base/groups.c, which
+ * has one lane).  A group is to be computed when one of its
  * views has a mark in derive_state.stale, or an error that is old enough to be tried
  * again.  After a run of d ms, with n such groups, it rests for
  *
@@ -23,6 +24,8 @@
 #include "access/xact.h"
 #include "base/gucs.h"
 #include "base/lane.h"
+#include "base/registry.h"
+#include "server/assistant.h"
 #include "server/dependents.h"
 #include "server/lane_internal.h"
 #include "utils/memutils.h"
@@ -111,6 +114,23 @@ is_stale(List *stale, Oid view)
 	return false;
 }
 
+/* Of derive_state.lane, those that are ours. */
+static List *
+rows_of_group(void)
+{
+	List	   *rows = derive_lane_all(NULL);
+	ListCell   *lc;
+
+	foreach(lc, rows)
+	{
+		DeriveViewRow *view = derive_registry_get(((DeriveLaneRow *) lfirst(lc))->view);
+
+		if (view == NULL || view->group != derive_assistant_number())
+			rows = foreach_delete_current(rows, lc);
+	}
+	return rows;
+}
+
 /* The groups of views in the lane: who reads whom, in any number of steps. */
 static List *
 find_groups(List *rows)
@@ -174,7 +194,7 @@ derive_lane_wanted_groups(bool *any_error)
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	MemoryContextSwitchTo(context);
-	rows = derive_lane_all(NULL);
+	rows = rows_of_group();
 	stale = derive_stale_all(NULL);
 	foreach(lc, find_groups(rows))
 	{

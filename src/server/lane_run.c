@@ -96,7 +96,8 @@ row_to_compute(Oid relid)
 
 	if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
 		row = derive_registry_get(relid);
-	if (row == NULL || (row->state != DERIVE_VIEW_READY && row->state != DERIVE_VIEW_BUILDING) ||
+	if (row == NULL || row->group != derive_assistant_number() ||
+		(row->state != DERIVE_VIEW_READY && row->state != DERIVE_VIEW_BUILDING) ||
 		derive_lane_of(row, NULL) == NULL)
 		return NULL;
 	return row;
@@ -219,6 +220,8 @@ is_at_batch(Oid relid)
 
 	if (row == NULL)
 		return true;
+	if (row->group != derive_assistant_number())
+		return false;			/* the worker will find out */
 	switch (row->state)
 	{
 		case DERIVE_VIEW_PAUSED:
@@ -396,13 +399,13 @@ compute_all(LaneRun *run, List *relids)
 	DERIVE_DEBUG_POINT("lane-locked");
 
 	pgstat_report_activity(STATE_RUNNING, "waiting for a batch");
-	pg_atomic_write_u64(&derive_assistant_database->lane.sees, PG_UINT64_MAX);
+	pg_atomic_write_u64(&derive_assistant_group->lane.sees, PG_UINT64_MAX);
 	pg_memory_barrier();
-	if (!derive_await_batch(derive_assistant_database) || !derive_push_batch_snapshot(&run->position, &run->lsn))
+	if (!derive_await_batch(derive_assistant_group) || !derive_push_batch_snapshot(derive_assistant_number(), &run->position, &run->lsn))
 		return false;
 	/* the batch may be committed and not be counted yet */
 	pg_memory_barrier();
-	pg_atomic_write_u64(&derive_assistant_database->lane.sees, pg_atomic_read_u64(&derive_assistant_database->batches) + 1);
+	pg_atomic_write_u64(&derive_assistant_group->lane.sees, pg_atomic_read_u64(&derive_assistant_group->batches) + 1);
 	if (!check_views(run))
 		return false;
 	run->batch = make_batch(run);
@@ -446,9 +449,9 @@ report(LaneRun *run)
 		view->stats.last_batch_ms = view->stats.apply_ms;
 		derive_stats_add(view->relid, &view->stats);
 	}
-	pg_atomic_fetch_add_u64(&derive_assistant_database->lane.runs, 1);
-	derive_database_wake(derive_assistant_database);
-	ConditionVariableBroadcast(&derive_assistant_database->point.cv);
+	pg_atomic_fetch_add_u64(&derive_assistant_group->lane.runs, 1);
+	derive_group_wake(derive_assistant_group);
+	ConditionVariableBroadcast(&derive_assistant_group->point.cv);
 }
 
 void

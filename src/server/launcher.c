@@ -1,23 +1,26 @@
 /*-------------------------------------------------------------------------
  *
  * launcher.c
- *	  The one static process: starts a worker for each database that needs one.
+ *	  The one static process: starts a worker for each group of views that needs one.
  *
  * Which databases have maintained views is known only inside each of them.  So
  * after the server has started, the launcher lists the databases and probes
- * them one after another: it marks the database as wanted and starts a worker
- * there, which clears the mark and exits at once if it finds no views.  From
- * then on sessions say when a worker is wanted (the first view of a database,
+ * them one after another: it marks the default group of the database as wanted and
+ * starts a worker there, which clears the mark and exits at once if it finds no views;
+ * of other groups that have views it says, before that, that they want a worker
+ * (server/views.c).  A slot of a group may be there though its last view is gone: so groups
+ * that have slots are probed as well.  From
+ * then on sessions say when a worker is wanted (the first view of a group,
  * or a session that waits and sees no worker), so nothing is polled.
  *
- * Per database, in shared memory:
+ * Per group, in shared memory:
  *
  *		wanted, no worker	-> start one, unless a session holds it away
  *		wanted, worker died	-> start again: one that had done a batch at once, but
  *							   not twice in a second; else after 1 s, 2 s, ... 30 s
- *		not wanted, no worker -> give the slot back
+ *		not wanted, no worker -> give the place back
  *
- * Databases that find no place are probed as soon as there is one.  What slots keep
+ * Groups that find no place are probed as soon as there is one.  What slots keep
  * that have no worker, unattended.c sees to, and what they keep of the log, log_limit.c.
  *
  * On a standby there are no workers, and the launcher only tidies up (unattended.c), and waits
@@ -37,6 +40,7 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "base/compat.h"
+#include "base/groups.h"
 #include "base/wait_event.h"
 #include "capture/lives.h"
 #include "catalog/pg_database.h"
@@ -70,11 +74,11 @@
 /* A worker that lived this long did not fail at its start. */
 #define HEALTHY_MS		60000
 
-/* What we know of the worker in each slot of shared memory. */
+/* What we know of the worker in each place of shared memory. */
 typedef struct Child
 {
 	BackgroundWorkerHandle *handle; /* NULL if none */
-	Oid			dboid;
+	DeriveGroupId group;
 	TimestampTz started_at;
 	TimestampTz retry_at;
 	int			failures;
@@ -82,13 +86,14 @@ typedef struct Child
 } Child;
 
 static Child *children;
-static List *to_probe;			/* Oids of databases, still to be looked at */
+static List *to_probe;			/* of DeriveGroupId *, still to be looked at;
+								 * in TopMemoryContext */
 
-static List *list_databases(void);
+static void list_databases(void);
 static void forget_dropped_databases(void);
 static void probe_next(void);
-static long tend(int slot);
-static void start_worker(int slot);
+static long tend(int place);
+static void start_worker(int place);
 static void detach(int code, Datum arg);
 
 
@@ -161,8 +166,8 @@ derive_launcher_main(Datum arg)
 	before_shmem_exit(detach, (Datum) 0);
 
 	children = MemoryContextAllocZero(TopMemoryContext,
-									  sizeof(Child) * shared->ndatabases);
-	to_probe = list_databases();
+									  sizeof(Child) * shared->ngroups);
+	list_databases();
 	forget_dropped_databases();
 
 	for (;;)
@@ -178,7 +183,7 @@ derive_launcher_main(Datum arg)
 			/* before a worker that has just ended is back */
 			sleep_ms = derive_log_limit_tend();
 			probe_next();
-			for (i = 0; i < shared->ndatabases; i++)
+			for (i = 0; i < shared->ngroups; i++)
 			{
 				long		ms = tend(i);
 
@@ -244,15 +249,61 @@ forget_dropped_databases(void)
 	list_free(known);
 }
 
-/*
- * All databases that may have views, in TopMemoryContext; first those that have
- * a slot, which keeps the log until somebody reads it.  One that lets nobody in
- * has views only if it has a slot.
- */
+/* Once, and if it is to be the next one, first. */
+static void
+add_probe(DeriveGroupId group, bool first)
+{
+	MemoryContext oldcontext;
+	DeriveGroupId *copy;
+	ListCell   *lc;
+
+	foreach(lc, to_probe)
+	{
+		if (*(DeriveGroupId *) lfirst(lc) == group)
+			return;
+	}
+	oldcontext = MemoryContextSwitchTo(TopMemoryContext);
+	copy = palloc(sizeof(DeriveGroupId));
+	*copy = group;
+	to_probe = first ? lcons(copy, to_probe) : lappend(to_probe, copy);
+	MemoryContextSwitchTo(oldcontext);
+}
+
+static void
+end_first_probe(void)
+{
+	pfree(linitial(to_probe));
+	to_probe = list_delete_first(to_probe);
+}
+
+/* Those of a database. */
 static List *
-list_databases(void)
+groups_with_slots(Oid dboid)
 {
 	List	   *result = NIL;
+
+	LWLockAcquire(ReplicationSlotControlLock, LW_SHARED);
+	for (int i = 0; i < max_replication_slots; i++)
+	{
+		ReplicationSlot *slot = &ReplicationSlotCtl->replication_slots[i];
+		int			group;
+
+		if (slot->in_use && slot->data.database == dboid &&
+			derive_is_slot_name(NameStr(slot->data.name), dboid, &group))
+			result = lappend_int(result, group);
+	}
+	LWLockRelease(ReplicationSlotControlLock);
+	return result;
+}
+
+/*
+ * All databases that may have views, to be probed; first those groups that have
+ * a slot, which keeps the log until somebody reads it.  A database that lets nobody in
+ * has views only if it has a slot.
+ */
+static void
+list_databases(void)
+{
 	Relation	rel;
 	TableScanDesc scan;
 	HeapTuple	tuple;
@@ -264,19 +315,18 @@ list_databases(void)
 	while (HeapTupleIsValid(tuple = heap_getnext(scan, ForwardScanDirection)))
 	{
 		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
-		bool		has_slot = SearchNamedReplicationSlot(derive_slot_name(form->oid), true) != NULL;
-		MemoryContext oldcontext;
+		List	   *groups = groups_with_slots(form->oid);
+		ListCell   *lc;
 
-		if (!is_usable(form) || !(form->datallowconn || has_slot))
+		if (!is_usable(form) || !(form->datallowconn || groups != NIL))
 			continue;
-		oldcontext = MemoryContextSwitchTo(TopMemoryContext);
-		result = has_slot ? lcons_oid(form->oid, result) : lappend_oid(result, form->oid);
-		MemoryContextSwitchTo(oldcontext);
+		foreach(lc, groups)
+			add_probe(DERIVE_GROUP_ID(form->oid, lfirst_int(lc)), true);
+		add_probe(DERIVE_GROUP_ID(form->oid, DERIVE_DEFAULT_GROUP), false);
 	}
 	table_endscan(scan);
 	table_close(rel, AccessShareLock);
 	CommitTransactionCommand();
-	return result;
 }
 
 /*
@@ -286,22 +336,17 @@ list_databases(void)
 static void
 probe_next(void)
 {
-	static DeriveDatabase *probed = NULL;
+	static DeriveGroup *probed = NULL;
 	static bool warned = false;
 	DeriveShared *shared = derive_shared();
-	Oid			waiting;
+	DeriveGroupId waiting;
 
-	while (OidIsValid(waiting = derive_database_next_waiting()))
-	{
-		MemoryContext oldcontext = MemoryContextSwitchTo(TopMemoryContext);
-
-		to_probe = list_append_unique_oid(to_probe, waiting);
-		MemoryContextSwitchTo(oldcontext);
-	}
+	while ((waiting = derive_group_next_waiting()) != 0)
+		add_probe(waiting, false);
 
 	while (to_probe != NIL || probed != NULL)
 	{
-		Oid			dboid;
+		DeriveGroupId group;
 
 		if (probed != NULL)
 		{
@@ -317,23 +362,24 @@ probe_next(void)
 			continue;
 		}
 
-		dboid = linitial_oid(to_probe);
-		if (!exists(dboid))
+		group = *(DeriveGroupId *) linitial(to_probe);
+		if (!exists(DERIVE_GROUP_DATABASE(group)))
 		{
-			to_probe = list_delete_first(to_probe);
+			end_first_probe();
 			continue;
 		}
-		if (derive_database_find(dboid) == NULL && derive_database_find(InvalidOid) == NULL)
+		if (derive_group_find(DERIVE_GROUP_DATABASE(group), DERIVE_GROUP_NUMBER(group)) == NULL &&
+			!derive_group_place_is_free())
 		{
-			/* Slots of databases without views come free as we tend them. */
-			if (!warned && derive_database_find(InvalidOid) == NULL)
+			/* Places of groups without views come free as we tend them. */
+			if (!warned)
 			{
 				int			i;
 				bool		any_unwanted = false;
 
 				LWLockAcquire(shared->lock, LW_SHARED);
-				for (i = 0; i < shared->ndatabases; i++)
-					if (!shared->databases[i].wanted)
+				for (i = 0; i < shared->ngroups; i++)
+					if (!shared->groups[i].wanted)
 						any_unwanted = true;
 				LWLockRelease(shared->lock);
 				if (!any_unwanted)
@@ -346,24 +392,24 @@ probe_next(void)
 			}
 			return;
 		}
-		to_probe = list_delete_first(to_probe);
+		end_first_probe();
 		warned = false;
-		probed = derive_database_want(dboid);
+		probed = derive_group_want(DERIVE_GROUP_DATABASE(group), DERIVE_GROUP_NUMBER(group));
 		return;
 	}
 }
 
 /*
- * Bring one slot forward.  Returns in how many ms to look again, -1 if only
+ * Bring one place forward.  Returns in how many ms to look again, -1 if only
  * when the latch is set.
  */
 static long
-tend(int slot)
+tend(int place)
 {
 	DeriveShared *shared = derive_shared();
-	DeriveDatabase *db = &shared->databases[slot];
-	Child	   *child = &children[slot];
-	Oid			dboid = pg_atomic_read_u32(&db->dboid);
+	DeriveGroup *db = &shared->groups[place];
+	Child	   *child = &children[place];
+	DeriveGroupId group = pg_atomic_read_u64(&db->id);
 	TimestampTz now = GetCurrentTimestamp();
 	bool		wanted;
 	bool		held;
@@ -379,7 +425,7 @@ tend(int slot)
 		pfree(child->handle);
 		child->handle = NULL;
 	}
-	if (!OidIsValid(dboid))
+	if (group == 0)
 		return -1;
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
@@ -391,9 +437,9 @@ tend(int slot)
 	failures = db->start_failures;
 	LWLockRelease(shared->lock);
 
-	if (child->dboid != dboid)
+	if (child->group != group)
 	{
-		child->dboid = dboid;
+		child->group = group;
 		child->failures = 0;
 		child->started_at = child->retry_at = 0;
 	}
@@ -402,8 +448,8 @@ tend(int slot)
 	{
 		child->failures = 0;
 		child->started_at = child->retry_at = 0;
-		if (derive_database_free(db))
-			SetLatch(MyLatch);	/* a probe may wait for the slot */
+		if (derive_group_free(db))
+			SetLatch(MyLatch);	/* a probe may wait for the place */
 		return -1;
 	}
 	if (left)
@@ -435,14 +481,14 @@ tend(int slot)
 	if (now < child->retry_at && !derive_clock_was_set_back(now, child->retry_at, LAST_DELAY_MS))
 		return TimestampDifferenceMilliseconds(now, child->retry_at) + 1;
 
-	if (!exists(dboid))
+	if (!exists(DERIVE_GROUP_DATABASE(group)))
 	{
 		LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 		db->wanted = false;
 		LWLockRelease(shared->lock);
 		return 0;
 	}
-	start_worker(slot);
+	start_worker(place);
 	return child->handle == NULL ? FIRST_DELAY_MS : -1;
 }
 
@@ -462,15 +508,16 @@ warn_no_process(Oid dboid)
 }
 
 static void
-start_worker(int slot)
+start_worker(int place)
 {
 	DeriveShared *shared = derive_shared();
-	DeriveDatabase *db = &shared->databases[slot];
-	Child	   *child = &children[slot];
+	DeriveGroup *db = &shared->groups[place];
+	Child	   *child = &children[place];
 	MemoryContext oldcontext;
 
 	oldcontext = MemoryContextSwitchTo(TopMemoryContext);
-	child->handle = derive_background_launch("worker", "database", child->dboid, "derive_worker_main", NULL, 0);
+	child->handle = derive_background_launch("worker", "database", DERIVE_GROUP_DATABASE(child->group),
+											 "derive_worker_main", &child->group, sizeof(child->group));
 	if (child->handle != NULL)
 	{
 		child->started_at = GetCurrentTimestamp();
@@ -483,7 +530,7 @@ start_worker(int slot)
 	{
 		child->failures++;
 		if (derive_background_log_again(&child->no_process_logged))
-			warn_no_process(child->dboid);
+			warn_no_process(DERIVE_GROUP_DATABASE(child->group));
 		LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 		db->start_failures = child->failures;
 		db->no_process = true;

@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * log_limit.c
- *	  Giving up the log of databases whose views have not caught up with it.
+ *	  Giving up the log of groups of views that have not caught up with it.
  *
  * A slot keeps the log until its worker has read it.  If the worker is away, stuck, or
  * slower than the writers, that fills the disk, and then nobody can write at all.  So
- * once the slot of a database keeps more than pg_derive.max_wal_backlog it is dropped,
+ * once the slot of a group keeps more than pg_derive.max_wal_backlog it is dropped,
  * and the worker begins with a new one, as with one that was lost in any other way
  * (reading.c, setbacks.c): views are computed anew.  Histories compare with their
  * sources; the events of topics that were not read yet are lost, which the log says,
@@ -71,11 +71,12 @@
 /* To let go of the log, after it has become too much. */
 #define GRACE_MS		2000
 
-/* A slot of a database's worker. */
+/* A slot of a group's worker. */
 typedef struct LogHolder
 {
 	NameData	slot;
 	Oid			dboid;
+	int			number;			/* of the group */
 	uint64		retained;		/* bytes */
 	pid_t		pid;			/* who has it; 0: nobody */
 } LogHolder;
@@ -94,6 +95,7 @@ log_holders(void)
 		LogHolder  *holder;
 		ReplicationSlotPersistentData data;
 		pid_t		pid;
+		int			number;
 
 		if (!slot->in_use)
 			continue;
@@ -102,12 +104,13 @@ log_holders(void)
 		pid = slot->active_pid;
 		SpinLockRelease(&slot->mutex);
 		if (strcmp(NameStr(data.plugin), DERIVE_PLUGIN_NAME) != 0 ||
-			strcmp(NameStr(data.name), derive_slot_name(data.database)) != 0 ||
+			!derive_is_slot_name(NameStr(data.name), data.database, &number) ||
 			XLogRecPtrIsInvalid(data.restart_lsn) || derive_slot_is_invalidated(&data))
 			continue;
 		holder = palloc(sizeof(LogHolder));
 		holder->slot = data.name;
 		holder->dboid = data.database;
+		holder->number = number;
 		holder->retained = end > data.restart_lsn ? end - data.restart_lsn : 0;
 		holder->pid = pid;
 		result = lappend(result, holder);
@@ -126,7 +129,7 @@ drop(void *arg)
 static bool
 note_given_up(const LogHolder *holder)
 {
-	DeriveDatabase *db = derive_database_find(holder->dboid);
+	DeriveGroup *db = derive_group_find(holder->dboid, holder->number);
 	bool		known;
 
 	if (db == NULL)
@@ -177,7 +180,7 @@ give_up(const LogHolder *holder)
 
 /* Have the slot find out what it can do without, if there is something new in the log. */
 static void
-nudge(DeriveDatabase *db)
+nudge(DeriveGroup *db)
 {
 	static XLogRecPtr nudged_at = InvalidXLogRecPtr;
 	XLogRecPtr	end = GetXLogInsertRecPtr();
@@ -185,12 +188,12 @@ nudge(DeriveDatabase *db)
 	if (end - nudged_at >= wal_segment_size)
 		nudged_at = LogStandbySnapshot();
 	derive_wait_ask(&db->point, nudged_at);
-	derive_database_wake(db);
+	derive_group_wake(db);
 }
 
 /* Has it been too much for longer than the worker needs to let go of it? */
 static bool
-is_patience_over(const LogHolder *holder, DeriveDatabase *db)
+is_patience_over(const LogHolder *holder, DeriveGroup *db)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
@@ -206,7 +209,7 @@ static long
 tend_slot(const LogHolder *holder)
 {
 	uint64		limit = (uint64) derive_max_wal_backlog * 1024 * 1024;
-	DeriveDatabase *db = derive_database_find(holder->dboid);
+	DeriveGroup *db = derive_group_find(holder->dboid, holder->number);
 
 	if (holder->retained > limit && is_patience_over(holder, db))
 		return give_up(holder);

@@ -184,8 +184,8 @@ check_slot_untouched(XLogRecPtr stored, bool branched)
 	{
 		if (branched)
 			ereport(LOG,
-					(errmsg("maintained views of database \"%s\" go on with replication slot \"%s\" after the promotion of the server",
-							derive_worker.dbname, derive_worker.slot),
+					(errmsg("maintained views of %s go on with replication slot \"%s\" after the promotion of the server",
+							derive_worker.whose, derive_worker.slot),
 					 errdetail("The slot is at %X/%X, the views contain what committed before %X/%X.",
 							   LSN_FORMAT_ARGS(confirmed), LSN_FORMAT_ARGS(needed))));
 		return;
@@ -193,10 +193,10 @@ check_slot_untouched(XLogRecPtr stored, bool branched)
 	ereport(WARNING,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 branched ?
-			 errmsg("replication slot \"%s\" was synchronized further than the maintained views of database \"%s\" were replicated, they are computed anew",
-					derive_worker.slot, derive_worker.dbname) :
-			 errmsg("somebody else has read from replication slot \"%s\", maintained views of database \"%s\" are computed anew",
-					derive_worker.slot, derive_worker.dbname),
+			 errmsg("replication slot \"%s\" was synchronized further than the maintained views of %s were replicated, they are computed anew",
+					derive_worker.slot, derive_worker.whose) :
+			 errmsg("somebody else has read from replication slot \"%s\", maintained views of %s are computed anew",
+					derive_worker.slot, derive_worker.whose),
 			 errdetail("The slot is at %X/%X, but the views contain only what committed before %X/%X.",
 					   LSN_FORMAT_ARGS(confirmed), LSN_FORMAT_ARGS(needed)),
 			 branched ? 0 : errhint("Create a slot of your own to read changes from.")));
@@ -248,8 +248,8 @@ compute_all_anew(const char *reason)
 		return;
 	ereport(WARNING,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("all maintained views of database \"%s\" are computed anew: %s",
-					derive_worker.dbname, reason),
+			 errmsg("all maintained views of %s are computed anew: %s",
+					derive_worker.whose, reason),
 			 errdetail("The replication slot is \"%s\".", derive_worker.slot)));
 	mark_for_rebuild(InvalidXLogRecPtr, PG_UINT64_MAX, reason);
 }
@@ -273,10 +273,10 @@ derive_worker_open_capture(void)
 	derive_worker.phase = PHASE_CAPTURE;
 
 	StartTransactionCommand();
-	(void) derive_registry_position(&lsn, NULL);
+	(void) derive_registry_position(derive_worker.group, &lsn, NULL);
 	branched = derive_log_has_branched(lsn);
 	state = derive_slot_state(derive_worker.slot, lsn, &why);
-	upgraded = derive_registry_position_is_foreign();
+	upgraded = derive_registry_position_is_foreign(derive_worker.group);
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(derive_worker.batch_cxt);
 
@@ -330,7 +330,7 @@ derive_worker_open_capture(void)
 	derive_stream_show(derive_worker.stream, &derive_worker.db->behind_since);
 	MemoryContextSwitchTo(derive_worker.batch_cxt);
 	lsn = InvalidXLogRecPtr;
-	stored = fresh ? NULL : derive_registry_position(&lsn, &held_since);
+	stored = fresh ? NULL : derive_registry_position(derive_worker.group, &lsn, &held_since);
 	if (branched)
 		held_since = NULL;
 	MemoryContextSwitchTo(derive_worker.cxt);
@@ -363,6 +363,8 @@ derive_worker_open_capture(void)
 	derive_worker.stores_left = STORES_TO_RELEASE;
 	derive_worker.standbys = 0;
 	derive_worker.beating = false;
+
+	derive_worker_pin_slot();
 
 	/* The slot may not have heard of it; nor need it be on disk yet. */
 	derive_worker.confirm_lsn = still_needed(lsn);
@@ -528,7 +530,7 @@ derive_worker_store_at_rest(void)
 		CommitTransactionCommand();
 		return;
 	}
-	derive_registry_overwrite_lsn(covered);
+	derive_registry_overwrite_lsn(derive_worker.group, covered);
 	XLogFlush(XactLastRecEnd);
 	CommitTransactionCommand();
 	derive_worker.stored_lsn = covered;

@@ -8,7 +8,9 @@
  * before is remembered (base/identities.h), and is given back when no view needs the old
  * images any more: by the worker after a view was dropped or released, or the table got
  * a primary key; by DROP EXTENSION in its own transaction, which is the last that
- * can.  An identity that somebody else has set since is left alone.
+ * can.  A table that a view of another group reads, whose needs another worker knows, keeps its identity;
+ * so does one that is read by a view which has just come from there.
+ * An identity that somebody else has set since is left alone.
  *
  *		CREATE TABLE log (line text);			d
  *		create_view('v', '.. FROM log ..')		f, and the row (log, d, 0)
@@ -37,6 +39,7 @@
 #include "nodes/makefuncs.h"
 #include "notify/wait.h"
 #include "server/background.h"
+#include "server/dependents.h"
 #include "server/replica_identity.h"
 #include "storage/lmgr.h"
 #include "utils/lsyscache.h"
@@ -150,9 +153,9 @@ find_remembered(Oid relid)
 	return NULL;
 }
 
-/* In a transaction of its own, to FULL or back; false if the lock could not be had. */
+/* In a transaction of its own, to FULL or, where only our views read it, back; false if the lock could not be had. */
 static bool
-change(Oid relid, bool full, pg_atomic_uint64 *blocked_on)
+change(List *views, Oid relid, bool full, pg_atomic_uint64 *blocked_on)
 {
 	MemoryContext oldcontext = CurrentMemoryContext;
 	bool		result = true;
@@ -172,7 +175,7 @@ change(Oid relid, bool full, pg_atomic_uint64 *blocked_on)
 		PushActiveSnapshot(GetTransactionSnapshot());
 		if (full)
 			set_full(relid);
-		else if ((before = find_remembered(relid)) != NULL)
+		else if ((before = find_remembered(relid)) != NULL && !derive_is_read_elsewhere(relid, views))
 			set_back(before);
 		PopActiveSnapshot();
 		CommitTransactionCommand();
@@ -198,14 +201,14 @@ change(Oid relid, bool full, pg_atomic_uint64 *blocked_on)
 }
 
 static bool
-change_all(List *relids, bool full, pg_atomic_uint64 *blocked_on, Oid *busy)
+change_all(List *views, List *relids, bool full, pg_atomic_uint64 *blocked_on, Oid *busy)
 {
 	bool		all = true;
 	ListCell   *lc;
 
 	foreach(lc, relids)
 	{
-		if (change(lfirst_oid(lc), full, blocked_on))
+		if (change(views, lfirst_oid(lc), full, blocked_on))
 			continue;
 		all = false;
 		if (busy != NULL)
@@ -217,13 +220,13 @@ change_all(List *relids, bool full, pg_atomic_uint64 *blocked_on, Oid *busy)
 bool
 derive_identity_set(List *relids, pg_atomic_uint64 *blocked_on, Oid *busy)
 {
-	return change_all(relids, true, blocked_on, busy);
+	return change_all(NIL, relids, true, blocked_on, busy);
 }
 
 bool
-derive_identity_restore(List *relids, pg_atomic_uint64 *blocked_on, Oid *busy)
+derive_identity_restore(List *views, List *relids, pg_atomic_uint64 *blocked_on, Oid *busy)
 {
-	return change_all(relids, false, blocked_on, busy);
+	return change_all(views, relids, false, blocked_on, busy);
 }
 
 void
@@ -268,7 +271,7 @@ needs_full(const DeriveSource *source, const DeriveIdentity *before)
 }
 
 List *
-derive_identity_not_needed(List *sources)
+derive_identity_not_needed(List *views, List *sources)
 {
 	List	   *result = NIL;
 	ListCell   *lc,
@@ -281,7 +284,7 @@ derive_identity_not_needed(List *sources)
 
 		foreach(lc2, sources)
 			needed = needed || needs_full(lfirst(lc2), before);
-		if (!needed)
+		if (!needed && !derive_is_read_elsewhere(before->relid, views))
 			result = lappend_oid(result, before->relid);
 	}
 	return result;

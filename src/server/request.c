@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * request.c
- *	  A session's side: asking the worker of its database, or its verifier, for
+ *	  A session's side: asking the worker of a group of views, or its verifier, for
  *	  something, and waiting for it.
  *
  * Whoever waits here looks at the world after every wake-up: that a worker runs
@@ -10,12 +10,16 @@
  * All waits end on a cancel, and a request that was given up is taken back.  The
  * places for requests are limited; who finds none waits for one.
  *
+ * A view may move to another group meanwhile (moves.c).  Then the wait, or the request, begins
+ * anew, with the worker of that one.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "base/groups.h"
 #include "base/lane.h"
 #include "base/registry.h"
 #include "base/rights.h"
@@ -51,15 +55,18 @@
 
 typedef struct ViewWait
 {
-	DeriveDatabase *db;
-	Oid			view;			/* InvalidOid: all */
+	DeriveGroup *db;
+	int			group;			/* its number */
+	Oid			view;			/* InvalidOid: all of that group */
+	bool		moved;			/* the view is in another one now */
 	XLogRecPtr	lsn;
 	MemoryContext cxt;			/* reset with every look */
 } ViewWait;
 
 typedef struct RequestWait
 {
-	DeriveDatabase *db;
+	DeriveGroup *db;
+	int			group;			/* its number */
 	DeriveRequestKind kind;
 	Oid			view;
 	uint64		number;
@@ -70,9 +77,9 @@ typedef struct RequestWait
 	MemoryContext cxt;			/* reset with every look */
 } RequestWait;
 
-static DeriveDatabase *find_service(void);
+static DeriveGroup *find_service(int group);
 static void check_extension(void);
-static void check_service(DeriveDatabase *db);
+static void check_service(DeriveGroup *db, int group);
 static bool check_view_row(const DeriveViewRow *row, XLogRecPtr lsn, bool reached);
 static bool view_reached(void *arg, bool reached);
 static bool request_answered(void *arg, bool reached);
@@ -116,17 +123,17 @@ refuse_in_worker(void)
 				 errdetail("A function that it calls asks the worker process for something, or waits for it.")));
 }
 
-/* The shared-memory slot of this database, made if need be. */
-static DeriveDatabase *
-find_service(void)
+/* The place of the group in shared memory, taken if need be. */
+static DeriveGroup *
+find_service(int group)
 {
-	DeriveDatabase *db;
+	DeriveGroup *db;
 
 	refuse_in_worker();
 	derive_require_service();
-	db = derive_database_mine();
-	if (db == NULL || !derive_database_has_worker(db))
-		db = derive_database_want(MyDatabaseId);
+	db = derive_group_mine(group);
+	if (db == NULL || !derive_group_has_worker(db))
+		db = derive_group_want(MyDatabaseId, group);
 	if (db == NULL)
 		derive_refuse_database();
 	return db;
@@ -145,14 +152,14 @@ check_extension(void)
 
 /* While waiting: is there somebody who can do it, and free to do so? */
 static void
-check_service(DeriveDatabase *db)
+check_service(DeriveGroup *db, int group)
 {
 	DeriveShared *shared = derive_shared();
-	DeriveDatabase now;
+	DeriveGroup now;
 	int			i;
 
 	check_extension();
-	if (pg_atomic_read_u32(&db->dboid) != MyDatabaseId)
+	if (pg_atomic_read_u64(&db->id) != DERIVE_GROUP_ID(MyDatabaseId, group))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("no worker process maintains the views of this database"),
@@ -174,7 +181,7 @@ check_service(DeriveDatabase *db)
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("the worker process that maintains the views of this database ends whenever it is started"),
 					 errhint("See the server log.")));
-		(void) derive_database_want(MyDatabaseId);
+		(void) derive_group_want(MyDatabaseId, group);
 	}
 	else if (TimestampDifferenceExceeds(GetCurrentTimestamp(), now.away_until, LONG_AWAY_MS))
 		ereport(ERROR,
@@ -192,7 +199,7 @@ check_service(DeriveDatabase *db)
 	derive_blocked_check(&db->assistants[DERIVE_SLOW_LANE].blocked_on);
 	for (i = 0; i < DERIVE_MAX_BUILD_SLOTS; i++)
 	{
-		if (shared->builds[i].dboid == MyDatabaseId && OidIsValid(shared->builds[i].view))
+		if (shared->builds[i].group == pg_atomic_read_u64(&db->id) && OidIsValid(shared->builds[i].view))
 			derive_blocked_check(&shared->builds[i].blocked_on);
 	}
 }
@@ -316,11 +323,11 @@ stands_still(const DeriveViewRow *row)
 }
 
 /*
- * All views that the caller may read, but for those that stand still, unless
- * there are no others.
+ * All views of the group that the caller may read, but for those that stand still, unless
+ * there are no others in the database.
  */
 static bool
-check_all_rows(XLogRecPtr lsn, bool reached)
+check_all_rows(int group, XLogRecPtr lsn, bool reached)
 {
 	const DeriveViewRow *still = NULL;
 	bool		others = false;
@@ -339,7 +346,7 @@ check_all_rows(XLogRecPtr lsn, bool reached)
 			continue;
 		}
 		others = true;
-		if (!check_view_row(row, lsn, reached))
+		if (row->group == group && !check_view_row(row, lsn, reached))
 			result = false;
 	}
 	if (still != NULL && !others)
@@ -465,24 +472,108 @@ view_reached(void *arg, bool reached)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("the view is no longer maintained")));
-		result = check_view_row(row, wait->lsn, reached);
+		wait->moved = row->group != wait->group;
+		result = !wait->moved && check_view_row(row, wait->lsn, reached);
 	}
 	else
-		result = check_all_rows(wait->lsn, reached);
-	check_service(wait->db);
+		result = check_all_rows(wait->group, wait->lsn, reached);
+	if (!wait->moved)
+		check_service(wait->db, wait->group);
 	MemoryContextSwitchTo(oldcontext);
 	MemoryContextReset(wait->cxt);
 
 	if (!(result && reached) && pg_atomic_read_u32(&wait->db->sleeping) != 0)
-		derive_database_wake(wait->db);
-	return result && reached;
+		derive_group_wake(wait->db);
+	return wait->moved || (result && reached);
+}
+
+/* What is left of a timeout that began then; below 0: there is none. */
+static int64
+time_left(int64 timeout_ms, TimestampTz start)
+{
+	return timeout_ms < 0 ? timeout_ms : Max(timeout_ms - (GetCurrentTimestamp() - start) / 1000, 0);
+}
+
+/* False on timeout. */
+static bool
+wait_in_group(ViewWait *wait, int group, int64 timeout_ms)
+{
+	wait->group = group;
+	wait->db = find_service(group);
+	wait->moved = false;
+	return derive_wait_until(&wait->db->point, wait->lsn, timeout_ms, view_reached, wait);
+}
+
+/* In its group, whichever that is. */
+static bool
+wait_for_one(ViewWait *wait, int64 timeout_ms)
+{
+	TimestampTz start = GetCurrentTimestamp();
+	bool		result;
+
+	do
+	{
+		DeriveViewRow *row = derive_registry_get(wait->view);
+
+		if (row == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("the view is no longer maintained")));
+		result = wait_in_group(wait, row->group, time_left(timeout_ms, start));
+	} while (result && wait->moved);
+	return result;
+}
+
+/* Is each view in the group in which it was? */
+static bool
+same_groups(List *rows, List *before)
+{
+	ListCell   *lc;
+	ListCell   *lc2;
+
+	foreach(lc, rows)
+	{
+		foreach(lc2, before)
+		{
+			DeriveViewRow *row = lfirst(lc2);
+
+			if (row->relid == ((DeriveViewRow *) lfirst(lc))->relid && row->group != ((DeriveViewRow *) lfirst(lc))->group)
+				return false;
+		}
+	}
+	return true;
+}
+
+/* Group after group; once more if a view may have gone from one that we have still to wait for to one of the others. */
+static bool
+wait_for_all(ViewWait *wait, List *rows, int64 timeout_ms)
+{
+	TimestampTz start = GetCurrentTimestamp();
+	List	   *before;
+
+	do
+	{
+		List	   *groups = NIL;
+		ListCell   *lc;
+
+		before = rows;
+		foreach(lc, rows)
+			groups = list_append_unique_int(groups, ((DeriveViewRow *) lfirst(lc))->group);
+		foreach(lc, groups)
+		{
+			if (!wait_in_group(wait, lfirst_int(lc), time_left(timeout_ms, start)))
+				return false;
+		}
+		rows = derive_registry_all();
+	} while (!same_groups(rows, before));
+	return true;
 }
 
 bool
 derive_wait_for_view(Oid view, XLogRecPtr lsn, int64 timeout_ms)
 {
-	ViewWait	wait;
-	List	   *rows;
+	ViewWait	wait = {0};
+	List	   *rows = NIL;
 	ListCell   *lc;
 	bool		result;
 
@@ -502,12 +593,11 @@ derive_wait_for_view(Oid view, XLogRecPtr lsn, int64 timeout_ms)
 			refuse_uncommitted(((DeriveViewRow *) lfirst(lc))->relid);
 	}
 
-	wait.db = find_service();
 	wait.view = view;
 	wait.lsn = lsn;
 	wait.cxt = AllocSetContextCreate(CurrentMemoryContext, "pg_derive wait",
 									 ALLOCSET_SMALL_SIZES);
-	result = derive_wait_until(&wait.db->point, lsn, timeout_ms, view_reached, &wait);
+	result = OidIsValid(view) ? wait_for_one(&wait, timeout_ms) : wait_for_all(&wait, rows, timeout_ms);
 	MemoryContextDelete(wait.cxt);
 	if (!result)
 		report_timeout(view);
@@ -526,27 +616,52 @@ derive_wait_for_view(Oid view, XLogRecPtr lsn, int64 timeout_ms)
 
 typedef struct WorkerWait
 {
-	DeriveDatabase *db;
+	DeriveGroup *db;
+	int			group;			/* its number */
+	Oid			view;
+	bool		moved;			/* the view is in another one now */
 	DeriveWaitCheck check;
 	void	   *arg;
 } WorkerWait;
+
+/* That of a view; for one that is not maintained, of which the check will tell, any. */
+static int
+group_of(Oid view)
+{
+	DeriveViewRow *row = derive_registry_get(view);
+	int			result = row != NULL ? row->group : DERIVE_DEFAULT_GROUP;
+
+	if (row != NULL)
+		pfree(row);
+	return result;
+}
 
 static bool
 check_with_service(void *arg, bool reached)
 {
 	WorkerWait *wait = arg;
 
-	check_service(wait->db);
+	wait->moved = group_of(wait->view) != wait->group;
+	if (wait->moved)
+		return true;
+	check_service(wait->db, wait->group);
 	return wait->check(wait->arg, reached);
 }
 
 bool
-derive_wait_for_worker(int64 timeout_ms, DeriveWaitCheck check, void *arg)
+derive_wait_for_worker(Oid view, int64 timeout_ms, DeriveWaitCheck check, void *arg)
 {
-	WorkerWait	wait = {.check = check,.arg = arg};
+	TimestampTz start = GetCurrentTimestamp();
+	WorkerWait	wait = {.view = view,.check = check,.arg = arg};
+	bool		result;
 
-	wait.db = find_service();
-	return derive_wait_until(&wait.db->point, InvalidXLogRecPtr, timeout_ms, check_with_service, &wait);
+	do
+	{
+		wait.group = group_of(view);
+		wait.db = find_service(wait.group);
+		result = derive_wait_until(&wait.db->point, InvalidXLogRecPtr, time_left(timeout_ms, start), check_with_service, &wait);
+	} while (result && wait.moved);
+	return result;
 }
 
 int64
@@ -570,7 +685,7 @@ derive_timeout_ms(const Interval *timeout)
 
 /* How often, in a row, did the verifier not start? */
 static int
-verifier_failures(DeriveDatabase *db)
+verifier_failures(DeriveGroup *db)
 {
 	DeriveAssistant *verifier = &db->assistants[DERIVE_VERIFIER];
 	int			result;
@@ -642,7 +757,7 @@ request_answered(void *arg, bool reached)
 {
 	RequestWait *wait = arg;
 
-	check_service(wait->db);
+	check_service(wait->db, wait->group);
 	if (wait->request == NULL)
 		wait->request = derive_request_submit(wait->db, wait->number, wait->kind, wait->view);
 	if (wait->request != NULL &&
@@ -659,7 +774,7 @@ request_answered(void *arg, bool reached)
 	if (GetCurrentTimestamp() >= wait->next_look)
 		look_around(wait);
 	if (pg_atomic_read_u32(&wait->db->sleeping) != 0 && wait->seen.status == DERIVE_REQUEST_PENDING)
-		derive_database_wake(wait->db);
+		derive_group_wake(wait->db);
 	return false;
 }
 
@@ -672,13 +787,15 @@ give_up_request(int code, Datum arg)
 		derive_request_release(wait->db, wait->request, wait->number);
 }
 
-/* Submit, wait, copy the answer to wait->seen, release.  False on timeout. */
+/* Of its group: submit, wait, copy the answer to wait->seen, release.  False on timeout. */
 static bool
-run_request(RequestWait *wait, int64 timeout_ms)
+run_request_in_group(RequestWait *wait, int64 timeout_ms)
 {
 	bool		result;
 
-	wait->db = find_service();
+	memset(&wait->seen, 0, sizeof(wait->seen));
+	wait->request = NULL;
+	wait->db = find_service(wait->group);
 	wait->number = derive_request_number();
 	wait->failures = verifier_failures(wait->db);
 	wait->next_look = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LOOK_MS);
@@ -692,6 +809,27 @@ run_request(RequestWait *wait, int64 timeout_ms)
 	PG_END_ENSURE_ERROR_CLEANUP(give_up_request, PointerGetDatum(wait));
 	give_up_request(0, PointerGetDatum(wait));
 	MemoryContextDelete(wait->cxt);
+	return result;
+}
+
+/* The same of the group in which the view is when it is answered. */
+static bool
+run_request(RequestWait *wait, int64 timeout_ms)
+{
+	TimestampTz start = GetCurrentTimestamp();
+	DeriveViewRow *row = derive_registry_get(wait->view);
+	bool		result;
+
+	do
+	{
+		if (row == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("the view is no longer maintained")));
+		wait->group = row->group;
+		result = run_request_in_group(wait, time_left(timeout_ms, start));
+		row = derive_registry_get(wait->view);
+	} while (result && wait->seen.status == DERIVE_REQUEST_ERROR && row != NULL && row->group != wait->group);
 	return result;
 }
 

@@ -28,10 +28,10 @@ DERIVE_NORETURN extern void derive_refuse_database(void);
 extern bool derive_wait_for_view(Oid view, XLogRecPtr lsn, int64 timeout_ms);
 
 /*
- * Wait until a check is satisfied; it is called whenever the worker has done a
- * batch.  False on timeout (timeout_ms < 0: none).
+ * Wait until a check is satisfied; it is called whenever the worker of the view's group has
+ * done a batch.  False on timeout (timeout_ms < 0: none).
  */
-extern bool derive_wait_for_worker(int64 timeout_ms, DeriveWaitCheck check, void *arg);
+extern bool derive_wait_for_worker(Oid view, int64 timeout_ms, DeriveWaitCheck check, void *arg);
 
 /* A timeout as people give it, in ms; ERROR if it is negative. */
 extern int64 derive_timeout_ms(const Interval *timeout);

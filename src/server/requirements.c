@@ -18,6 +18,7 @@
 
 #include "access/xlog.h"
 #include "base/compat.h"
+#include "base/groups.h"
 #include "base/registry.h"
 #include "capture/decoder.h"
 #include "catalog/pg_authid.h"
@@ -116,6 +117,12 @@ sql_version(const char *setting)
 	return derive_extension_version();
 }
 
+static bool
+has_our_name(const ReplicationSlotPersistentData *data)
+{
+	return derive_is_slot_name(NameStr(data->name), MyDatabaseId, NULL);
+}
+
 /* Call it for copies of all slots that there are, until it returns true. */
 static bool
 any_slot(bool (*test) (const ReplicationSlotPersistentData *data))
@@ -140,26 +147,47 @@ any_slot(bool (*test) (const ReplicationSlotPersistentData *data))
 }
 
 static int	nslots;
+static int	nours;
+static StringInfoData names;	/* of ours */
 
 static bool
 count_slot(const ReplicationSlotPersistentData *data)
 {
 	nslots++;
+	if (has_our_name(data))
+	{
+		appendStringInfo(&names, "%s%s", nours > 0 ? ", " : "", NameStr(data->name));
+		nours++;
+	}
 	return false;
 }
 
-static bool
-has_our_name(const ReplicationSlotPersistentData *data)
+static void
+count_slots(void)
 {
-	return strcmp(NameStr(data->name), derive_slot_name(MyDatabaseId)) == 0;
+	nslots = nours = 0;
+	initStringInfo(&names);
+	(void) any_slot(count_slot);
 }
 
-/* One that is free, or this database's own. */
+/* The groups of this database that have views; the default group if there is none yet.  List of int. */
+static List *
+groups_in_use(void)
+{
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	foreach(lc, OidIsValid(derive_extension_oid(true)) ? derive_registry_all() : NIL)
+		result = list_append_unique_int(result, ((DeriveViewRow *) lfirst(lc))->group);
+	return result != NIL ? result : list_make1_int(DERIVE_DEFAULT_GROUP);
+}
+
+/* As many that are free, or this database's own, as it has groups. */
 static bool
 has_slot(void)
 {
-	nslots = 0;
-	return any_slot(has_our_name) || (any_slot(count_slot), nslots < max_replication_slots);
+	count_slots();
+	return max_replication_slots - nslots >= list_length(groups_in_use()) - nours;
 }
 
 static bool
@@ -176,11 +204,12 @@ has_good_slot(void)
 	return !any_slot(is_bad);
 }
 
-/* Its name, if there is one. */
+/* Their names, if there are any. */
 static const char *
 slot_value(const char *setting)
 {
-	return any_slot(has_our_name) ? derive_slot_name(MyDatabaseId) : NULL;
+	count_slots();
+	return nours > 0 ? names.data : NULL;
 }
 
 static bool
@@ -194,7 +223,16 @@ has_processes(void)
 static bool
 has_place(void)
 {
-	return !is_preloaded() || derive_database_mine() != NULL || derive_database_find(InvalidOid) != NULL;
+	ListCell   *lc;
+
+	if (!is_preloaded() || derive_group_place_is_free())
+		return true;
+	foreach(lc, groups_in_use())
+	{
+		if (derive_group_mine(lfirst_int(lc)) == NULL)
+			return false;
+	}
+	return true;
 }
 
 /* Somebody's own, with our plugin. */
@@ -202,7 +240,7 @@ static bool
 is_stream(const ReplicationSlotPersistentData *data)
 {
 	return strcmp(NameStr(data->plugin), DERIVE_PLUGIN_NAME) == 0 &&
-		strcmp(NameStr(data->name), derive_slot_name(data->database)) != 0;
+		!derive_is_slot_name(NameStr(data->name), data->database, NULL);
 }
 
 /* Our own processes allow it to themselves. */

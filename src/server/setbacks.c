@@ -92,7 +92,7 @@ views_by(const char *derivation)
 	{
 		DeriveViewRow *row = lfirst(lc);
 
-		if (row->state != DERIVE_VIEW_BUILDING && get_rel_name(row->relid) != NULL &&
+		if (row->group == derive_worker.group && row->state != DERIVE_VIEW_BUILDING && get_rel_name(row->relid) != NULL &&
 			strcmp(derive_definition_of_view(row->relid)->derivation, derivation) == 0)
 			appendStringInfo(&names, "%s\"%s\"", names.len > 0 ? ", " : "", get_rel_name(row->relid));
 	}
@@ -105,7 +105,7 @@ derive_worker_report_skipped(XLogRecPtr start)
 	StringInfoData losses;
 	XLogRecPtr	stored = InvalidXLogRecPtr;
 
-	(void) derive_registry_position(&stored, NULL);
+	(void) derive_registry_position(derive_worker.group, &stored, NULL);
 	if (XLogRecPtrIsInvalid(stored) || start <= stored)
 		return;
 	initStringInfo(&losses);
@@ -121,16 +121,16 @@ derive_worker_report_skipped(XLogRecPtr start)
 	}
 	ereport(losses.len > 0 ? WARNING : LOG,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("the log from %X/%X to %X/%X (%llu bytes) was not read for database \"%s\"",
+			 errmsg("the log from %X/%X to %X/%X (%llu bytes) was not read for %s",
 					LSN_FORMAT_ARGS(stored), LSN_FORMAT_ARGS(start),
-					(unsigned long long) (start - stored), derive_worker.dbname),
+					(unsigned long long) (start - stored), derive_worker.whose),
 			 losses.len > 0 ? errdetail_internal("%s", losses.data) : 0));
 }
 
 void
 derive_worker_note_slot_error(const ErrorData *edata)
 {
-	DeriveDatabase *db = derive_worker.db;
+	DeriveGroup *db = derive_worker.db;
 
 	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
 	if (db->reading)
@@ -225,7 +225,7 @@ fail_view(const DeriveCrashes *crashes, const char *reason)
 static void
 note_away(TimestampTz until, const char *reason)
 {
-	DeriveDatabase *db = derive_worker.db;
+	DeriveGroup *db = derive_worker.db;
 
 	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
 	db->away_until = until;
@@ -255,7 +255,7 @@ stay_away(int ncrashes, const char *reason)
 
 	ereport(WARNING,
 			(errcode(ERRCODE_INTERNAL_ERROR),
-			 errmsg("pg_derive stays away from database \"%s\" for %d s: %s", derive_worker.dbname, ms / 1000, reason),
+			 errmsg("pg_derive stays away from %s for %d s: %s", derive_worker.whose, ms / 1000, reason),
 			 errhint("It tries again by itself then, or at once if derive.repair() is called for a view.")));
 	derive_worker_set_activity(DERIVE_PAUSING);
 	derive_crash_guard_note(InvalidOid, "staying away");
@@ -281,7 +281,7 @@ derive_worker_survive_crashes(void)
 	DeriveCrashes crashes;
 	char	   *reason;
 
-	derive_crash_guard_enter(MyDatabaseId, InvalidOid, &crashes);
+	derive_crash_guard_enter(DERIVE_GROUP_ID(MyDatabaseId, derive_worker.group), InvalidOid, &crashes);
 	MemoryContextSwitchTo(derive_worker.batch_cxt);
 	reason = psprintf("the worker process %s", derive_crashes_text(&crashes, crashes.count));
 	if (!XLogRecPtrIsInvalid(crashes.lsn))

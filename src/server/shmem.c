@@ -31,9 +31,9 @@ static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
 static void request_shared_memory(void);
 static void startup_shared_memory(void);
 static Size shared_size(void);
-static void wait_for_place(Oid dboid);
-static void init_requests(DeriveDatabase *db);
-static void init_standing(DeriveDatabase *db);
+static void wait_for_place(DeriveGroupId id);
+static void init_requests(DeriveGroup *db);
+static void init_standing(DeriveGroup *db);
 
 
 /* ----------------------------------------------------------------
@@ -53,8 +53,8 @@ derive_shmem_install_hooks(void)
 static Size
 shared_size(void)
 {
-	return add_size(offsetof(DeriveShared, databases),
-					mul_size(derive_max_databases, sizeof(DeriveDatabase)));
+	return add_size(offsetof(DeriveShared, groups),
+					mul_size(derive_max_databases, sizeof(DeriveGroup)));
 }
 
 static void
@@ -98,17 +98,18 @@ startup_shared_memory(void)
 			pg_atomic_init_u64(&shared->builds[i].blocked_on, 0);
 			ConditionVariableInit(&shared->builds[i].cv);
 		}
-		shared->ndatabases = derive_max_databases;
-		for (i = 0; i < shared->ndatabases; i++)
+		shared->ngroups = derive_max_databases;
+		for (i = 0; i < shared->ngroups; i++)
 		{
-			DeriveDatabase *db = &shared->databases[i];
+			DeriveGroup *db = &shared->groups[i];
 
-			pg_atomic_init_u32(&db->dboid, InvalidOid);
+			pg_atomic_init_u64(&db->id, 0);
 			pg_atomic_init_u32(&db->sleeping, 0);
 			pg_atomic_init_u64(&db->hold_moved_at, 0);
 			pg_atomic_init_u64(&db->commits, 0);
 			pg_atomic_init_u64(&db->commits_applied, 0);
 			pg_atomic_init_u64(&db->covered_at, 0);
+			pg_atomic_init_u64(&db->pinned_lsn, InvalidXLogRecPtr);
 			pg_atomic_init_u32(&db->still, 0);
 			init_standing(db);
 			derive_wait_point_init(&db->point);
@@ -121,9 +122,9 @@ startup_shared_memory(void)
 	LWLockRelease(AddinShmemInitLock);
 }
 
-/* In a slot that belongs to nobody, or to a new database. */
+/* In a place that belongs to nobody, or to a new group. */
 static void
-init_requests(DeriveDatabase *db)
+init_requests(DeriveGroup *db)
 {
 	memset(db->requests, 0, sizeof(db->requests));
 	memset(db->assistants, 0, sizeof(db->assistants));
@@ -140,7 +141,7 @@ init_requests(DeriveDatabase *db)
 
 /* What is only to be seen by people, likewise. */
 static void
-init_standing(DeriveDatabase *db)
+init_standing(DeriveGroup *db)
 {
 	db->reading_changed_at = 0;
 	pg_atomic_init_u64(&db->behind_since, 0);
@@ -162,30 +163,52 @@ derive_shared(void)
 
 
 /* ----------------------------------------------------------------
- *		Databases
+ *		Groups
  * ----------------------------------------------------------------
  */
 
-DeriveDatabase *
-derive_database_find(Oid dboid)
+/* A database has more groups than these in no sane system; then all places are looked at. */
+#define MAX_CACHED	16
+
+static DeriveGroup *
+find_place(DeriveGroupId id)
 {
 	int			i;
 
 	if (shared == NULL)
 		return NULL;
-	for (i = 0; i < shared->ndatabases; i++)
+	for (i = 0; i < shared->ngroups; i++)
 	{
-		if (pg_atomic_read_u32(&shared->databases[i].dboid) == dboid)
-			return &shared->databases[i];
+		if (pg_atomic_read_u64(&shared->groups[i].id) == id)
+			return &shared->groups[i];
 	}
 	return NULL;
 }
 
-DeriveDatabase *
-derive_database_mine(void)
+DeriveGroup *
+derive_group_find(Oid dboid, int number)
+{
+	return find_place(DERIVE_GROUP_ID(dboid, number));
+}
+
+bool
+derive_group_place_is_free(void)
+{
+	return find_place(0) != NULL;
+}
+
+static bool
+is_of_database(const DeriveGroup *db, Oid dboid)
+{
+	return DERIVE_GROUP_DATABASE(pg_atomic_read_u64(unconstify(pg_atomic_uint64 *, &db->id))) == dboid;
+}
+
+DeriveGroup *
+derive_group_next_mine(int *i)
 {
 	static uint32 cached_generation = 0;
-	static DeriveDatabase *cached = NULL;
+	static int	cached[MAX_CACHED];
+	static int	ncached = 0;	/* may be more than that */
 	uint32		generation;
 
 	if (shared == NULL || !OidIsValid(MyDatabaseId))
@@ -193,15 +216,44 @@ derive_database_mine(void)
 	generation = pg_atomic_read_u32(&shared->generation);
 	if (generation != cached_generation)
 	{
-		cached = derive_database_find(MyDatabaseId);
+		ncached = 0;
+		for (int place = 0; place < shared->ngroups; place++)
+		{
+			if (!is_of_database(&shared->groups[place], MyDatabaseId))
+				continue;
+			if (ncached < MAX_CACHED)
+				cached[ncached] = place;
+			ncached++;
+		}
 		cached_generation = generation;
 	}
-	return cached;
+	if (ncached <= MAX_CACHED)
+		return *i < ncached ? &shared->groups[cached[(*i)++]] : NULL;
+	while (*i < shared->ngroups)
+	{
+		DeriveGroup *db = &shared->groups[(*i)++];
+
+		if (is_of_database(db, MyDatabaseId))
+			return db;
+	}
+	return NULL;
+}
+
+DeriveGroup *
+derive_group_mine(int number)
+{
+	DeriveGroupId id = DERIVE_GROUP_ID(MyDatabaseId, number);
+	DeriveGroup *db;
+	int			i = 0;
+
+	while ((db = derive_group_next_mine(&i)) != NULL && pg_atomic_read_u64(&db->id) != id)
+		;
+	return db;
 }
 
 /* Under the lock. */
 static bool
-has_assistants(DeriveDatabase *db)
+has_assistants(DeriveGroup *db)
 {
 	for (int i = 0; i < DERIVE_ASSISTANTS; i++)
 	{
@@ -212,34 +264,46 @@ has_assistants(DeriveDatabase *db)
 }
 
 /*
- * Under the lock.  Sessions may still look at the slot, but only for what is atomic or
- * under the lock, and they check the dboid again.
+ * Under the lock.  Sessions may still look at the place, but only for what is atomic or
+ * under the lock, and they check the id again.
  */
 static bool
-is_unused(DeriveDatabase *db)
+is_unused(DeriveGroup *db)
 {
 	return !db->wanted && db->holds == 0 && db->reservations == 0 && db->worker_pid == 0 && !has_assistants(db);
 }
 
-/* Under the lock: the slot of the database, or one that nobody uses, made its own; or NULL. */
-static DeriveDatabase *
-take_place(Oid dboid)
+/* Under the lock: so many sessions need the database without our processes. */
+static int
+holds_of(Oid dboid)
 {
-	DeriveDatabase *db = derive_database_find(dboid);
+	for (int i = 0; i < shared->ngroups; i++)
+	{
+		if (is_of_database(&shared->groups[i], dboid))
+			return shared->groups[i].holds;
+	}
+	return 0;
+}
+
+/* Under the lock: the place of the group, or one that nobody uses, made its own; or NULL. */
+static DeriveGroup *
+take_place(DeriveGroupId id)
+{
+	DeriveGroup *db = find_place(id);
 
 	if (db != NULL)
 		return db;
-	db = derive_database_find(InvalidOid);
-	for (int i = 0; i < shared->ndatabases && db == NULL; i++)
+	db = find_place(0);
+	for (int i = 0; i < shared->ngroups && db == NULL; i++)
 	{
-		if (is_unused(&shared->databases[i]))
-			db = &shared->databases[i]; /* the launcher would free it */
+		if (is_unused(&shared->groups[i]))
+			db = &shared->groups[i];	/* the launcher would free it */
 	}
 	if (db == NULL)
 		return NULL;
 
 	db->wanted = false;
-	db->holds = 0;
+	db->holds = holds_of(DERIVE_GROUP_DATABASE(id));
 	db->reservations = 0;
 	db->finish = false;
 	db->worker_pid = 0;
@@ -255,47 +319,48 @@ take_place(Oid dboid)
 	pg_atomic_write_u64(&db->commits, 0);
 	pg_atomic_write_u64(&db->commits_applied, 0);
 	pg_atomic_write_u64(&db->covered_at, 0);
+	pg_atomic_write_u64(&db->pinned_lsn, InvalidXLogRecPtr);
 	pg_atomic_write_u32(&db->still, 0);
 	init_standing(db);
 	derive_wait_point_init(&db->point);
 	init_requests(db);
-	pg_atomic_write_u32(&db->dboid, dboid);
+	pg_atomic_write_u64(&db->id, id);
 	pg_atomic_fetch_add_u32(&shared->generation, 1);
 	return db;
 }
 
-DeriveDatabase *
-derive_database_want(Oid dboid)
+DeriveGroup *
+derive_group_want(Oid dboid, int number)
 {
-	DeriveDatabase *db;
+	DeriveGroup *db;
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	db = take_place(dboid);
+	db = take_place(DERIVE_GROUP_ID(dboid, number));
 	if (db != NULL)
 		db->wanted = true;
 	else
-		wait_for_place(dboid);
+		wait_for_place(DERIVE_GROUP_ID(dboid, number));
 	LWLockRelease(shared->lock);
 
 	if (db != NULL)
-		derive_database_wake(db);
+		derive_group_wake(db);
 	derive_launcher_wake();
 	return db;
 }
 
-DeriveDatabase *
-derive_database_reserve(Oid dboid, bool *undecided)
+DeriveGroup *
+derive_group_reserve(Oid dboid, int number, bool *undecided)
 {
-	DeriveDatabase *db;
+	DeriveGroup *db;
 
 	*undecided = false;
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	db = take_place(dboid);
+	db = take_place(DERIVE_GROUP_ID(dboid, number));
 	if (db != NULL)
 		db->reservations++;
-	for (int i = 0; i < shared->ndatabases && db == NULL; i++)
+	for (int i = 0; i < shared->ngroups && db == NULL; i++)
 	{
-		DeriveDatabase *other = &shared->databases[i];
+		DeriveGroup *other = &shared->groups[i];
 
 		/* it is leaving, or has yet to find out whether there are views */
 		if (other->reservations == 0 && other->holds == 0 &&
@@ -307,7 +372,7 @@ derive_database_reserve(Oid dboid, bool *undecided)
 }
 
 void
-derive_database_release(DeriveDatabase *db)
+derive_group_release(DeriveGroup *db)
 {
 	bool		unused;
 
@@ -320,43 +385,93 @@ derive_database_release(DeriveDatabase *db)
 		derive_launcher_wake();
 }
 
-/* Under the lock.  Where even this is full, a restart of the server finds the database. */
+bool
+derive_groups_hold(Oid dboid, bool finish)
+{
+	bool		any = false;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < shared->ngroups; i++)
+	{
+		DeriveGroup *db = &shared->groups[i];
+
+		if (!is_of_database(db, dboid))
+			continue;
+		db->holds++;
+		db->finish |= finish;
+		any = true;
+	}
+	LWLockRelease(shared->lock);
+	return any;
+}
+
+void
+derive_groups_release_hold(Oid dboid)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < shared->ngroups; i++)
+	{
+		DeriveGroup *db = &shared->groups[i];
+
+		if (!is_of_database(db, dboid))
+			continue;
+		Assert(db->holds > 0);
+		if (--db->holds == 0)
+			db->finish = false;
+	}
+	LWLockRelease(shared->lock);
+	derive_launcher_wake();
+}
+
+void
+derive_groups_unwanted(Oid dboid)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < shared->ngroups; i++)
+	{
+		if (is_of_database(&shared->groups[i], dboid))
+			shared->groups[i].wanted = false;
+	}
+	LWLockRelease(shared->lock);
+}
+
+/* Under the lock.  Where even this is full, a restart of the server finds the group. */
 static void
-wait_for_place(Oid dboid)
+wait_for_place(DeriveGroupId id)
 {
 	int			i;
 
-	for (i = 0; i < DERIVE_MAX_WAITING && OidIsValid(shared->waiting[i]); i++)
+	for (i = 0; i < DERIVE_MAX_WAITING && shared->waiting[i] != 0; i++)
 	{
-		if (shared->waiting[i] == dboid)
+		if (shared->waiting[i] == id)
 			return;
 	}
 	if (i < DERIVE_MAX_WAITING)
-		shared->waiting[i] = dboid;
+		shared->waiting[i] = id;
 }
 
-Oid
-derive_database_next_waiting(void)
+DeriveGroupId
+derive_group_next_waiting(void)
 {
-	Oid			result;
+	DeriveGroupId result;
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	result = shared->waiting[0];
-	memmove(&shared->waiting[0], &shared->waiting[1], sizeof(Oid) * (DERIVE_MAX_WAITING - 1));
-	shared->waiting[DERIVE_MAX_WAITING - 1] = InvalidOid;
+	memmove(&shared->waiting[0], &shared->waiting[1], sizeof(DeriveGroupId) * (DERIVE_MAX_WAITING - 1));
+	shared->waiting[DERIVE_MAX_WAITING - 1] = 0;
 	LWLockRelease(shared->lock);
 	return result;
 }
 
 bool
-derive_database_free(DeriveDatabase *db)
+derive_group_free(DeriveGroup *db)
 {
 	bool		result = false;
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	if (is_unused(db))
 	{
-		pg_atomic_write_u32(&db->dboid, InvalidOid);
+		pg_atomic_write_u64(&db->id, 0);
 		pg_atomic_fetch_add_u32(&shared->generation, 1);
 		result = true;
 	}
@@ -365,7 +480,7 @@ derive_database_free(DeriveDatabase *db)
 }
 
 void
-derive_database_wake(DeriveDatabase *db)
+derive_group_wake(DeriveGroup *db)
 {
 	Latch	   *latch;
 
@@ -389,7 +504,7 @@ derive_launcher_wake(void)
 }
 
 bool
-derive_database_has_worker(DeriveDatabase *db)
+derive_group_has_worker(DeriveGroup *db)
 {
 	bool		result;
 
@@ -424,7 +539,7 @@ derive_request_number(void)
 }
 
 DeriveRequest *
-derive_request_submit(DeriveDatabase *db, uint64 number, DeriveRequestKind kind, Oid view)
+derive_request_submit(DeriveGroup *db, uint64 number, DeriveRequestKind kind, Oid view)
 {
 	DeriveRequest *place = NULL;
 	int			verifies = 0;
@@ -440,7 +555,7 @@ derive_request_submit(DeriveDatabase *db, uint64 number, DeriveRequestKind kind,
 		else if (request->kind == DERIVE_REQUEST_VERIFY)
 			verifies++;
 	}
-	if (pg_atomic_read_u32(&db->dboid) != MyDatabaseId ||
+	if (!is_of_database(db, MyDatabaseId) ||
 		(kind == DERIVE_REQUEST_VERIFY && verifies >= DERIVE_MAX_VERIFIES))
 		place = NULL;
 	if (place != NULL)
@@ -456,7 +571,7 @@ derive_request_submit(DeriveDatabase *db, uint64 number, DeriveRequestKind kind,
 	LWLockRelease(shared->lock);
 
 	if (place != NULL)
-		derive_database_wake(db);
+		derive_group_wake(db);
 	return place;
 }
 
@@ -474,11 +589,11 @@ derive_request_look(DeriveRequest *request, uint64 number, DeriveRequest *copy)
  * there it also says that it is done with a request.
  */
 void
-derive_request_release(DeriveDatabase *db, DeriveRequest *request, uint64 number)
+derive_request_release(DeriveGroup *db, DeriveRequest *request, uint64 number)
 {
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	if (request->number != number)
-		;						/* the slot is another database's by now */
+		;						/* the place is another group's by now */
 	else if (request->status != DERIVE_REQUEST_RUNNING)
 		request->status = DERIVE_REQUEST_FREE;
 	else
@@ -497,7 +612,7 @@ derive_request_release(DeriveDatabase *db, DeriveRequest *request, uint64 number
 }
 
 void
-derive_requests_hand_back(DeriveDatabase *db, DeriveRequestKind kind)
+derive_requests_hand_back(DeriveGroup *db, DeriveRequestKind kind)
 {
 	int			i;
 
@@ -520,7 +635,7 @@ derive_requests_hand_back(DeriveDatabase *db, DeriveRequestKind kind)
 }
 
 bool
-derive_requests_pending(DeriveDatabase *db, DeriveRequestKind kind)
+derive_requests_pending(DeriveGroup *db, DeriveRequestKind kind)
 {
 	bool		result = false;
 	int			i;
@@ -539,7 +654,7 @@ derive_requests_pending(DeriveDatabase *db, DeriveRequestKind kind)
  */
 
 DeriveBuild *
-derive_build_take(Oid dboid, Oid view, int64 epoch)
+derive_build_take(DeriveGroupId group, Oid view, int64 epoch)
 {
 	DeriveBuild *result = NULL;
 	int			i;
@@ -552,7 +667,7 @@ derive_build_take(Oid dboid, Oid view, int64 epoch)
 		if (OidIsValid(build->view))
 			continue;
 		build->view = view;
-		build->dboid = dboid;
+		build->group = group;
 		build->epoch = epoch;
 		build->pid = 0;
 		build->started_at = build->phase_at = GetCurrentTimestamp();
@@ -580,7 +695,7 @@ derive_build_find(Oid dboid, Oid view)
 	LWLockAcquire(shared->lock, LW_SHARED);
 	for (i = 0; i < DERIVE_MAX_BUILD_SLOTS && result == NULL; i++)
 	{
-		if (shared->builds[i].view == view && shared->builds[i].dboid == dboid)
+		if (shared->builds[i].view == view && DERIVE_GROUP_DATABASE(shared->builds[i].group) == dboid)
 			result = &shared->builds[i];
 	}
 	LWLockRelease(shared->lock);

@@ -24,12 +24,12 @@
 #include "utils/timestamp.h"
 
 #define DERIVE_MAX_REQUESTS		32	/* verify and repair calls under way in
-									 * one database */
+									 * one group */
 #define DERIVE_MAX_VERIFIES		(DERIVE_MAX_REQUESTS / 2)	/* those of verify,
 															 * which who may read a
 															 * view can call */
 #define DERIVE_MAX_BUILD_SLOTS	32	/* builders, whole server */
-#define DERIVE_MAX_WAITING		64	/* databases that found no place */
+#define DERIVE_MAX_WAITING		64	/* groups that found no place */
 #define DERIVE_ERROR_LENGTH		512
 #define DERIVE_PHASE_LENGTH		32
 #define DERIVE_RETRY_PAUSE_MS	300000	/* a view that has failed is tried
@@ -38,7 +38,7 @@
 #define DERIVE_PHASE_TRACKING	"waiting for change capture"
 
 /*
- * Something that a session wants done: a view to be verified, by the database's
+ * Something that a session wants done: a view to be verified, by its group's
  * verifier, or to be repaired, inside a batch of its worker.
  *
  *	FREE -> PENDING (session) -> RUNNING (who does it) -> DONE or ERROR (the same) -> FREE (session)
@@ -81,7 +81,7 @@ typedef struct DeriveRequest
 } DeriveRequest;
 
 /*
- * Processes that a database has one of, beside its worker, see assistant.c.
+ * Processes that a group has one of, beside its worker, see assistant.c.
  */
 typedef enum DeriveAssistantRole
 {
@@ -107,7 +107,7 @@ typedef struct DeriveAssistant
 } DeriveAssistant;
 
 /*
- * What the process that verifies views of a database is doing, see verifier.c.
+ * What the process that verifies views of a group is doing, see verifier.c.
  */
 typedef struct DeriveVerifier
 {
@@ -127,12 +127,12 @@ typedef struct DeriveVerifier
 } DeriveVerifier;
 
 /*
- * What the process that computes the views in the slow lane of a database has done, see lane.c.
+ * What the process that computes the views in the slow lane of a group has done, see lane.c.
  */
 typedef struct DeriveLane
 {
 	/*
-	 * Its run sees no batch after this one, by DeriveDatabase.batches;
+	 * Its run sees no batch after this one, by DeriveGroup.batches;
 	 * PG_UINT64_MAX: it has yet to decide.  Written by it.
 	 */
 	pg_atomic_uint64 sees;
@@ -153,12 +153,22 @@ typedef enum DeriveActivity
 } DeriveActivity;
 
 /*
- * A database that has, or may have, maintained views.
+ * Which group of which database; as one number, so that it can be read without the
+ * lock.  0: none.
  */
-typedef struct DeriveDatabase
+typedef uint64 DeriveGroupId;
+
+#define DERIVE_GROUP_ID(dboid, number)	(((uint64) (dboid) << 32) | (uint32) (number))
+#define DERIVE_GROUP_DATABASE(id)		((Oid) ((id) >> 32))
+#define DERIVE_GROUP_NUMBER(id)			((int) ((id) & PG_UINT32_MAX))
+
+/*
+ * A group of a database that has, or may have, maintained views; see base/groups.c.
+ */
+typedef struct DeriveGroup
 {
-	/* InvalidOid: free.  Written under the lock, read without. */
-	pg_atomic_uint32 dboid;
+	/* 0: free.  Written under the lock, read without. */
+	pg_atomic_uint64 id;
 
 	/*
 	 * A worker should run: set by launcher and sessions, cleared by the
@@ -167,8 +177,9 @@ typedef struct DeriveDatabase
 	bool		wanted;
 
 	/*
-	 * Sessions that need the worker away (DROP DATABASE and the like); each
-	 * adds and subtracts its one.
+	 * Sessions that need the database without workers (DROP DATABASE and the
+	 * like); each adds and subtracts its one, for all groups of the database,
+	 * so that these have the same number.
 	 */
 	int			holds;
 
@@ -266,6 +277,13 @@ typedef struct DeriveDatabase
 	/* When that snapshot was taken (TimestampTz). */
 	pg_atomic_uint64 covered_at;
 
+	/*
+	 * The slot has let go of nothing behind this, and will not as long as
+	 * views are to come from other groups (moves.c); invalid: that is not
+	 * said.  Written by the worker.
+	 */
+	pg_atomic_uint64 pinned_lsn;
+
 	/* How many views are paused or have failed; written by the worker. */
 	pg_atomic_uint32 still;
 
@@ -318,7 +336,7 @@ typedef struct DeriveDatabase
 	pg_atomic_uint64 batches;
 
 	DeriveLane	lane;
-} DeriveDatabase;
+} DeriveGroup;
 
 /*
  * A view that is being built.  The worker takes and fills the slot, then
@@ -327,7 +345,7 @@ typedef struct DeriveDatabase
 typedef struct DeriveBuild
 {
 	Oid			view;			/* InvalidOid: free */
-	Oid			dboid;
+	DeriveGroupId group;
 	int64		epoch;			/* of the worker that wants it */
 	pid_t		pid;			/* 0 until the builder runs; written by the
 								 * builder */
@@ -360,23 +378,23 @@ typedef struct DeriveShared
 	Latch	   *launcher_latch; /* NULL if none; written by the launcher */
 
 	/*
-	 * Counts changes of any dboid below, so that backends can cache where
-	 * theirs is.
+	 * Counts changes of any id below, so that backends can cache where the
+	 * groups of their database are.
 	 */
 	pg_atomic_uint32 generation;
 
 	/*
-	 * Databases that want a worker and found no place; written by sessions,
+	 * Groups that want a worker and found no place; written by sessions,
 	 * taken out by the launcher.
 	 */
-	Oid			waiting[DERIVE_MAX_WAITING];
+	DeriveGroupId waiting[DERIVE_MAX_WAITING];
 
 	pg_atomic_uint64 last_request;	/* the highest DeriveRequest.number */
 
 	DeriveBuild builds[DERIVE_MAX_BUILD_SLOTS];
 
-	int			ndatabases;
-	DeriveDatabase databases[FLEXIBLE_ARRAY_MEMBER];
+	int			ngroups;
+	DeriveGroup groups[FLEXIBLE_ARRAY_MEMBER];
 } DeriveShared;
 
 /* From _PG_init while preloading. */
@@ -385,55 +403,74 @@ extern void derive_shmem_install_hooks(void);
 /* NULL where the library was not preloaded. */
 extern DeriveShared *derive_shared(void);
 
-/* The slot of a database, or NULL. */
-extern DeriveDatabase *derive_database_find(Oid dboid);
+/* The place of a group, or NULL. */
+extern DeriveGroup *derive_group_find(Oid dboid, int number);
 
-/* That of MyDatabaseId; one atomic read in the usual case. */
-extern DeriveDatabase *derive_database_mine(void);
+/* That of one of MyDatabaseId; few atomic reads in the usual case. */
+extern DeriveGroup *derive_group_mine(int number);
 
 /*
- * Ask for a worker; takes a slot if there is none.  NULL if all are taken; then
- * the database gets one that becomes free.  Never raises ERROR.
+ * The groups of MyDatabaseId that have places, one after the other; begin with *i = 0.
+ * NULL: no more.  As cheap.
  */
-extern DeriveDatabase *derive_database_want(Oid dboid);
+extern DeriveGroup *derive_group_next_mine(int *i);
+
+/* Is there a place that belongs to nobody? */
+extern bool derive_group_place_is_free(void);
 
 /*
- * Keep a slot for the database, taken if there is none, until it is released; ask for
+ * Ask for a worker; takes a place if there is none.  NULL if all are taken; then
+ * the group gets one that becomes free.  Never raises ERROR.
+ */
+extern DeriveGroup *derive_group_want(Oid dboid, int number);
+
+/*
+ * Keep a place for the group, taken if there is none, until it is released; ask for
  * no worker.  NULL if all are taken; undecided: one of them may be free in a moment.
  */
-extern DeriveDatabase *derive_database_reserve(Oid dboid, bool *undecided);
-extern void derive_database_release(DeriveDatabase *db);
+extern DeriveGroup *derive_group_reserve(Oid dboid, int number, bool *undecided);
+extern void derive_group_release(DeriveGroup *db);
 
-/* Take a database out of those that wait for a slot; InvalidOid if there is none (launcher). */
-extern Oid	derive_database_next_waiting(void);
+/*
+ * Keep our processes away from a database; finish: once its workers have read the log to
+ * its end.  False if it has no group that has a place.  And let them come back.
+ */
+extern bool derive_groups_hold(Oid dboid, bool finish);
+extern void derive_groups_release_hold(Oid dboid);
 
-/* Give a slot back if nobody needs it (launcher). */
-extern bool derive_database_free(DeriveDatabase *db);
-extern void derive_database_wake(DeriveDatabase *db);
+/* The database is gone: it needs no workers. */
+extern void derive_groups_unwanted(Oid dboid);
+
+/* Take a group out of those that wait for a place; 0 if there is none (launcher). */
+extern DeriveGroupId derive_group_next_waiting(void);
+
+/* Give a place back if nobody needs it (launcher). */
+extern bool derive_group_free(DeriveGroup *db);
+extern void derive_group_wake(DeriveGroup *db);
 extern void derive_launcher_wake(void);
-extern bool derive_database_has_worker(DeriveDatabase *db);
+extern bool derive_group_has_worker(DeriveGroup *db);
 
 /* Does the launcher run? */
 extern bool derive_has_launcher(void);
 
 /* A number for a new request; then a place for it, NULL if all are taken. */
 extern uint64 derive_request_number(void);
-extern DeriveRequest *derive_request_submit(DeriveDatabase *db, uint64 number,
+extern DeriveRequest *derive_request_submit(DeriveGroup *db, uint64 number,
 											DeriveRequestKind kind, Oid view);
 
 /* A copy of it; false if it is no longer there. */
 extern bool derive_request_look(DeriveRequest *request, uint64 number, DeriveRequest *copy);
 
 /* Session: done with it, or gives up.  Harmless if it is no longer there. */
-extern void derive_request_release(DeriveDatabase *db, DeriveRequest *request, uint64 number);
+extern void derive_request_release(DeriveGroup *db, DeriveRequest *request, uint64 number);
 
 /* Who runs requests of this kind ends: somebody else will have to. */
-extern void derive_requests_hand_back(DeriveDatabase *db, DeriveRequestKind kind);
+extern void derive_requests_hand_back(DeriveGroup *db, DeriveRequestKind kind);
 
 /* Does a request of this kind wait? */
-extern bool derive_requests_pending(DeriveDatabase *db, DeriveRequestKind kind);
+extern bool derive_requests_pending(DeriveGroup *db, DeriveRequestKind kind);
 
-extern DeriveBuild *derive_build_take(Oid dboid, Oid view, int64 epoch);	/* NULL if all are taken */
+extern DeriveBuild *derive_build_take(DeriveGroupId group, Oid view, int64 epoch);	/* NULL if all are taken */
 extern DeriveBuild *derive_build_find(Oid dboid, Oid view);
 extern void derive_build_free(DeriveBuild *build);
 

@@ -166,8 +166,11 @@ derive_worker_load_lane(void)
 		DeriveLaneRow *row = lfirst(lc);
 		WorkerView *view = derive_worker_find_view(row->view);
 
-		if (view == NULL || view->row->created_at != row->declared_at || !has_place(view))
+		if (view == NULL ? derive_worker_is_leftover(row->view) :
+			(view->row->created_at != row->declared_at || !has_place(view)))
 			derive_lane_end(row->view);
+		else if (view == NULL)
+			continue;
 		else
 			remember(view, row);
 	}

@@ -24,7 +24,7 @@
  * How far behind.  The lag is the age of the oldest commit that a view lacks.  Nobody
  * writes down when transactions commit, least of all those who commit.  What is known:
  *
- *	  - whether anything is lacking: commits are counted (DeriveDatabase.commits), and
+ *	  - whether anything is lacking: commits are counted (DeriveGroup.commits), and
  *		so are those that the worker has seen.  If they are equal, everything up to
  *		now is contained.  The worker notes that before it sleeps and when it is woken
  *		up, and so does who looks: a commit that comes later is younger than that;
@@ -52,6 +52,7 @@
 #include "access/transam.h"
 #include "access/xlog.h"
 #include "base/error_context.h"
+#include "base/groups.h"
 #include "base/lane.h"
 #include "base/lock_waiters.h"
 #include "base/rights.h"
@@ -72,13 +73,14 @@
 #define LATE_US		INT64CONST(1000000)
 #define MUCH_LOG	(1024 * 1024)
 
-/* What one look finds out once, for all views. */
+/* What one look finds out once, for all views of a group. */
 typedef struct Look
 {
+	int			group;			/* its number */
 	TimestampTz now;
 	bool		standby;
-	DeriveDatabase *db;			/* NULL: no place in shared memory */
-	DeriveDatabase seen;		/* a copy of what is under the lock */
+	DeriveGroup *db;			/* NULL: no place in shared memory */
+	DeriveGroup seen;			/* a copy of what is under the lock */
 	DeriveReason missing;		/* why there is nobody to move views */
 	DeriveReason busy;			/* what the worker is kept by */
 	bool		much_to_read;	/* by the log */
@@ -132,7 +134,7 @@ for_identity(pid_t pid, Oid relid, LOCKMODE mode)
 
 /* A new slot waits for the end of all transactions that are older than it. */
 static DeriveReason
-for_transactions(const DeriveDatabase *db)
+for_transactions(const DeriveGroup *db)
 {
 	TransactionId awaited = derive_awaited_transaction(db->worker_pid);
 	TransactionId cutoff = db->slot_cutoff;
@@ -178,7 +180,7 @@ for_transactions(const DeriveDatabase *db)
 static DeriveReason
 why_no_service(Look *look)
 {
-	const DeriveDatabase *seen = &look->seen;
+	const DeriveGroup *seen = &look->seen;
 	Oid			relid;
 	LOCKMODE	mode;
 
@@ -192,7 +194,7 @@ why_no_service(Look *look)
 	{
 		if (!derive_has_launcher())
 			return plainly("the launcher process (max_worker_processes)");
-		if (look->db == NULL && derive_database_find(InvalidOid) == NULL)
+		if (look->db == NULL && !derive_group_place_is_free())
 			return plainly("a place among the databases (pg_derive.max_databases)");
 		if (look->db == NULL || seen->holds == 0)
 			return plainly(look->db == NULL ? "the worker of this database to start" :
@@ -215,7 +217,7 @@ why_no_service(Look *look)
 }
 
 static uint64
-log_to_read(DeriveDatabase *db)
+log_to_read(DeriveGroup *db)
 {
 	uint64		upto = pg_atomic_read_u64(&db->read_upto);
 	uint64		lsn = pg_atomic_read_u64(&db->read_lsn);
@@ -252,7 +254,7 @@ why_busy(Look *look)
 static void
 look_for_commits(Look *look, Snapshot snapshot)
 {
-	DeriveDatabase *db = look->db;
+	DeriveGroup *db = look->db;
 	uint64		known = 0;
 
 	if (db != NULL)
@@ -266,19 +268,20 @@ look_for_commits(Look *look, Snapshot snapshot)
 	}
 	look->behind_since = (TimestampTz) known;
 	if (look->behind_since == 0)
-		look->behind_since = derive_registry_committed_at(snapshot);
+		look->behind_since = derive_registry_committed_at(look->group, snapshot);
 	if (look->behind_since == 0)
 		look->behind_since = PgStartTime;
 }
 
 static void
-look_around(Look *look, Snapshot snapshot)
+look_around(Look *look, int group, Snapshot snapshot)
 {
 	memset(look, 0, sizeof(*look));
+	look->group = group;
 	look->now = GetCurrentTimestamp();
 	pg_memory_barrier();
 	look->standby = RecoveryInProgress();
-	look->db = derive_database_mine();
+	look->db = derive_group_mine(group);
 	if (look->db != NULL)
 	{
 		LWLockAcquire(derive_shared()->lock, LW_SHARED);
@@ -293,18 +296,17 @@ look_around(Look *look, Snapshot snapshot)
 	look_for_commits(look, snapshot);
 }
 
-bool
-derive_service_look(DeriveService *service)
+/* The worker of a group. */
+static DeriveService *
+look_at_service(int group)
 {
+	DeriveService *service = palloc0(sizeof(DeriveService));
 	Look		look;
 	DeriveReason *reason;
 	DeriveActivity activity;
 
-	derive_require_version();
-	look_around(&look, NULL);
-	if (look.standby || derive_registry_all() == NIL)
-		return false;
-	memset(service, 0, sizeof(*service));
+	look_around(&look, group, NULL);
+	service->group = group;
 	service->pid = look.seen.worker_pid;
 	if (look.db != NULL)
 		service->lsn = pg_atomic_read_u64(&look.db->point.applied_lsn);
@@ -331,8 +333,30 @@ derive_service_look(DeriveService *service)
 		service->activity = "moving views";
 	else if (reason->text !=NULL)
 		service->activity = psprintf("waiting for %s", reason->text);
-	return true;
+	return service;
 }
+
+List *
+derive_services(void)
+{
+	List	   *groups = NIL;
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	derive_require_version();
+	foreach(lc, RecoveryInProgress() ? NIL : derive_registry_all())
+	{
+		DeriveViewRow *row = lfirst(lc);
+
+		groups = list_append_unique_int(groups, row->group);
+		if (row->move_to >= 0)
+			groups = list_append_unique_int(groups, row->move_to);
+	}
+	foreach(lc, groups)
+		result = lappend(result, look_at_service(lfirst_int(lc)));
+	return result;
+}
+
 
 
 /* ----------------------------------------------------------------
@@ -585,6 +609,8 @@ describe_ready(Look *look, DeriveStanding *standing)
 	}
 	standing->state = "ready";
 	standing->since = Max(standing->since, look->changed_at);
+	if (row->move_to >= 0)
+		standing->reason = plainly(psprintf("its move to group \"%s\"", derive_group_name(row->move_to)));
 	if (derive_stats_get(row->relid, &stats))
 	{
 		standing->since = Max(standing->since, stats.came_back_at);
@@ -632,7 +658,7 @@ look_at_lag(Look *look, DeriveStanding *standing)
 static void
 look_at_reading(Look *look, DeriveStanding *standing)
 {
-	DeriveDatabase *db = look->db;
+	DeriveGroup *db = look->db;
 
 	if (!look->much_to_read || standing->pid != 0 || standing->reason.text !=look->busy.text)
 		return;
@@ -705,21 +731,24 @@ pass_on(Look *look, DeriveStanding *source)
 	}
 }
 
-List *
-derive_standings(Snapshot snapshot)
+/* The views of a group, of these rows. */
+static List *
+standings_of_group(int group, List *rows, Snapshot snapshot)
 {
 	Look		look;
 	ListCell   *lc;
 
-	derive_require_version();
-	look_around(&look, snapshot);
+	look_around(&look, group, snapshot);
 	look.waiting = derive_waiting_all_at(snapshot);
 	look.lanes = derive_lane_all(snapshot);
 	look.stale = derive_stale_all(snapshot);
-	foreach(lc, derive_registry_all_at(snapshot))
+	foreach(lc, rows)
 	{
-		DeriveStanding *standing = palloc0(sizeof(DeriveStanding));
+		DeriveStanding *standing;
 
+		if (((DeriveViewRow *) lfirst(lc))->group != group)
+			continue;
+		standing = palloc0(sizeof(DeriveStanding));
 		standing->row = lfirst(lc);
 		describe(&look, standing);
 		look.standings = lappend(look.standings, standing);
@@ -732,6 +761,23 @@ derive_standings(Snapshot snapshot)
 			pass_on(&look, standing);
 	}
 	return look.standings;
+}
+
+List *
+derive_standings(Snapshot snapshot)
+{
+	List	   *rows;
+	List	   *groups = NIL;
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	derive_require_version();
+	rows = derive_registry_all_at(snapshot);
+	foreach(lc, rows)
+		groups = list_append_unique_int(groups, ((DeriveViewRow *) lfirst(lc))->group);
+	foreach(lc, groups)
+		result = list_concat(result, standings_of_group(lfirst_int(lc), rows, snapshot));
+	return result;
 }
 
 const char *

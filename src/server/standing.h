@@ -68,9 +68,10 @@ extern const char *derive_waits_for(Oid view);
 /* That of a standing, if the user may see it. */
 extern const char *derive_reason_text(const DeriveStanding *standing);
 
-/* The worker of this database, for people; in CurrentMemoryContext. */
+/* The worker of a group of this database, for people. */
 typedef struct DeriveService
 {
+	int			group;			/* its number */
 	int			pid;			/* 0: none */
 	const char *state;			/* as in derive.worker */
 	const char *activity;
@@ -80,7 +81,7 @@ typedef struct DeriveService
 	const char *error;
 } DeriveService;
 
-/* False if there is nobody, and nobody wanted. */
-extern bool derive_service_look(DeriveService *service);
+/* One for each group that has views, or is to get some: List of DeriveService *, in CurrentMemoryContext.  None on a standby. */
+extern List *derive_services(void);
 
 #endif							/* DERIVE_STANDING_H */

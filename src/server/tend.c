@@ -82,6 +82,12 @@ tend_identity(List **relids, bool (*change) (List *relids, pg_atomic_uint64 *blo
 	}
 }
 
+static bool
+restore(List *relids, pg_atomic_uint64 *blocked_on, Oid *busy)
+{
+	return derive_identity_restore(derive_worker_view_oids(), relids, blocked_on, busy);
+}
+
 /*
  * Members that came later, or whose owner set the identity back: until they
  * have it, changes without old images make their views be recomputed.
@@ -90,10 +96,10 @@ void
 derive_worker_tend_identity(void)
 {
 	tend_identity(&derive_worker.without_identity, derive_identity_set);
-	tend_identity(&derive_worker.identity_not_needed, derive_identity_restore);
+	tend_identity(&derive_worker.identity_not_needed, restore);
 }
 
-/* No view is left, but perhaps tables that had another identity before; until a worker is wanted again. */
+/* No view of ours is left, but perhaps tables that had another identity before; until a worker is wanted again. */
 void
 derive_worker_restore_identities(void)
 {
@@ -103,14 +109,14 @@ derive_worker_restore_identities(void)
 		bool		wanted;
 
 		StartTransactionCommand();
-		relids = derive_identity_not_needed(NIL);
+		relids = derive_identity_not_needed(NIL, NIL);
 		MemoryContextSwitchTo(derive_worker.cxt);
 		relids = list_copy(relids);
 		CommitTransactionCommand();
 		LWLockAcquire(derive_shared()->lock, LW_SHARED);
 		wanted = derive_worker.db->wanted;
 		LWLockRelease(derive_shared()->lock);
-		if (wanted || derive_identity_restore(relids, &derive_worker.db->point.blocked_on, NULL))
+		if (wanted || restore(relids, &derive_worker.db->point.blocked_on, NULL))
 			return;
 		list_free(relids);
 
@@ -125,7 +131,7 @@ derive_worker_restore_identities(void)
 static bool
 owns_build_slot(WorkerView *view)
 {
-	return view->build->view == view->relid && view->build->dboid == MyDatabaseId &&
+	return view->build->view == view->relid && view->build->group == pg_atomic_read_u64(&derive_worker.db->id) &&
 		view->build->epoch == view->build_epoch;
 }
 
@@ -398,7 +404,12 @@ derive_worker_tend_builds(void)
 			now = GetCurrentTimestamp();
 		if (view->retry_at > now)
 			continue;
-		if (running >= derive_max_builds)
+
+		/*
+		 * those that move wait for the move, and it waits for none that
+		 * begins now
+		 */
+		if (running >= derive_max_builds || view->row->move_to >= 0 || derive_worker.incoming != NIL)
 		{
 			set_waits(view, DERIVE_WAITS_FOR_TURN, InvalidOid, NoLock);
 			continue;
@@ -410,7 +421,7 @@ derive_worker_tend_builds(void)
 			continue;
 		}
 
-		view->build = derive_build_take(MyDatabaseId, view->relid, derive_worker.epoch);
+		view->build = derive_build_take(pg_atomic_read_u64(&derive_worker.db->id), view->relid, derive_worker.epoch);
 		if (view->build == NULL)
 		{
 			view->retry_at = TimestampTzPlusMilliseconds(now, RETRY_MS);

@@ -54,10 +54,12 @@
 static TimestampTz
 moved_at(const DeriveUnattendedHold *hold)
 {
-	DeriveDatabase *db = NULL;
+	DeriveGroup *db = NULL;
 
-	if (strcmp(NameStr(hold->slot), derive_slot_name(hold->dboid)) == 0)
-		db = derive_database_find(hold->dboid);
+	int			number;
+
+	if (derive_is_slot_name(NameStr(hold->slot), hold->dboid, &number))
+		db = derive_group_find(hold->dboid, number);
 	return db == NULL ? MyStartTimestamp :
 		Max(MyStartTimestamp, (TimestampTz) pg_atomic_read_u64(&db->hold_moved_at));
 }
@@ -73,9 +75,10 @@ static void
 let_go(void *arg)
 {
 	LetGo	   *letting = arg;
+	const char *dbname = get_database_name(letting->hold->dboid);
 
 	derive_hold_end_unattended(NameStr(letting->hold->slot));
-	derive_hold_report_end(get_database_name(letting->hold->dboid),
+	derive_hold_report_end(dbname != NULL ? psprintf("database \"%s\"", dbname) : "a database without a name",
 						   psprintf("Replication slot \"%s\" has no worker process, and kept them since %s.",
 									NameStr(letting->hold->slot), timestamptz_to_str(letting->since)));
 }
@@ -132,7 +135,7 @@ derive_unattended_on_standby(void)
 		DeriveUnattendedHold *slot = lfirst(lc);
 		ErrorData  *edata = NULL;
 
-		if (strcmp(NameStr(slot->slot), derive_slot_name(slot->dboid)) == 0 &&
+		if (derive_is_slot_name(NameStr(slot->slot), slot->dboid, NULL) &&
 			(!slot->synced || TransactionIdIsValid(slot->xmin)))
 			edata = derive_guarded(tidy_up, slot);
 		if (edata != NULL && derive_background_log_again(&logged))

@@ -7,7 +7,7 @@
  * has moved the view.  The comparison may take hours, and runs functions of the
  * view's owner, so it must not be done there.  The verifier has the same sight
  * later and for as long as it likes (batch_snapshot.c); all that the worker does for
- * it is one more batch.  There is one verifier in a database.  The worker starts it
+ * it is one more batch.  There is one verifier in a group of views (base/groups.c).  The worker starts it
  * when there is something to verify, and it ends when there was nothing for a
  * while.
  *
@@ -141,8 +141,8 @@ derive_verifier_main(Datum arg)
 {
 	MemoryContext context;
 
-	derive_assistant_begin(DERIVE_VERIFIER, DatumGetObjectId(arg));
-	self = &derive_assistant_database->verifier;
+	derive_assistant_begin(DERIVE_VERIFIER);
+	self = &derive_assistant_group->verifier;
 	on_shmem_exit(hand_back, (Datum) 0);
 
 	context = AllocSetContextCreate(TopMemoryContext, "pg_derive verifier", ALLOCSET_DEFAULT_SIZES);
@@ -168,7 +168,7 @@ derive_verifier_main(Datum arg)
 static void
 hand_back(int code, Datum arg)
 {
-	derive_requests_hand_back(derive_assistant_database, DERIVE_REQUEST_VERIFY);
+	derive_requests_hand_back(derive_assistant_group, DERIVE_REQUEST_VERIFY);
 	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
 	self->view = InvalidOid;
 	self->running = 0;
@@ -206,7 +206,7 @@ take_request(Verification *v)
 	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
 	for (i = 0; i < DERIVE_MAX_REQUESTS; i++)
 	{
-		DeriveRequest *request = &derive_assistant_database->requests[i];
+		DeriveRequest *request = &derive_assistant_group->requests[i];
 
 		if (request->status == DERIVE_REQUEST_PENDING && request->kind == DERIVE_REQUEST_VERIFY &&
 			(oldest == NULL || request->number < oldest->number))
@@ -280,7 +280,7 @@ answer(Verification *v)
 	self->interrupted_at = 0;
 	self->give_way = false;
 	LWLockRelease(derive_shared()->lock);
-	ConditionVariableBroadcast(&derive_assistant_database->point.cv);
+	ConditionVariableBroadcast(&derive_assistant_group->point.cv);
 }
 
 static void
@@ -417,6 +417,11 @@ check_state(Verification *v)
 		refuse(v, "the view is not maintained");
 		return false;
 	}
+	if (row->group != derive_assistant_number())
+	{
+		refuse(v, "the view has moved to another group");	/* who asks looks there */
+		return false;
+	}
 	switch (row->state)
 	{
 		case DERIVE_VIEW_READY:
@@ -473,7 +478,8 @@ is_at_batch(const DeriveViewRow *row, DeriveProgram *program)
 	DeriveWaitingRow *waiting;
 	DeriveLaneRow *lane;
 
-	if (row == NULL || row->state != DERIVE_VIEW_READY || row->rebuild || row->position != NULL ||
+	if (row == NULL || row->group != derive_assistant_number() || row->state != DERIVE_VIEW_READY ||
+		row->rebuild || row->position != NULL ||
 		(uint64) row->members != derive_sources_digest(program))
 		return false;
 	lane = derive_lane_of(row, GetActiveSnapshot());
@@ -517,10 +523,10 @@ verify(Verification *v)
 	DERIVE_DEBUG_POINT("verify-locked");
 
 	set_phase("waiting for a batch");
-	if (!derive_await_batch(derive_assistant_database))
+	if (!derive_await_batch(derive_assistant_group))
 		return AGAIN;
 	DERIVE_DEBUG_POINT("verify-batch");
-	if (!derive_push_batch_snapshot(&position, NULL))
+	if (!derive_push_batch_snapshot(derive_assistant_number(), &position, NULL))
 		return AGAIN;
 	row = derive_registry_get_at(v->view, GetActiveSnapshot());
 	if (!is_at_batch(row, v->program))
@@ -552,7 +558,7 @@ verify(Verification *v)
  * its locks.  If it was interrupted long ago, by whomever, end the process.
  */
 void
-derive_verifier_look_after(DeriveDatabase *db, const DeriveRequest *request)
+derive_verifier_look_after(DeriveGroup *db, const DeriveRequest *request)
 {
 	DeriveAssistant *process = &db->assistants[DERIVE_VERIFIER];
 	DeriveVerifier *verifier = &db->verifier;

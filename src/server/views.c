@@ -26,6 +26,7 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "base/debug_point.h"
+#include "base/groups.h"
 #include "base/guard.h"
 #include "base/gucs.h"
 #include "base/past.h"
@@ -156,6 +157,24 @@ derive_worker_views_of(Oid relid)
 	RelationViews *entry = find_relation(relid);
 
 	return entry != NULL ? entry->views : NIL;
+}
+
+List *
+derive_worker_view_oids(void)
+{
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	foreach(lc, derive_worker.views)
+		result = lappend_oid(result, ((WorkerView *) lfirst(lc))->relid);
+	return result;
+}
+
+/* Another worker may be about to find it: so it is the catalog, as it is now, that decides. */
+bool
+derive_worker_is_leftover(Oid relid)
+{
+	return derive_worker.first && derive_registry_get(relid) == NULL;
 }
 
 /*
@@ -422,6 +441,69 @@ require_version(void)
 	derive_require_version();
 }
 
+/* The launcher does not know of other groups; whoever has views is to have a worker. */
+static void
+want_workers(List *groups)
+{
+	ListCell   *lc;
+
+	foreach(lc, groups)
+	{
+		int			group = lfirst_int(lc);
+		DeriveGroup *db = group == derive_worker.group ? derive_worker.db : derive_group_mine(group);
+		bool		wanted = false;
+
+		if (db != NULL)
+		{
+			LWLockAcquire(derive_shared()->lock, LW_SHARED);
+			wanted = db->wanted;
+			LWLockRelease(derive_shared()->lock);
+		}
+		if (!wanted)
+			(void) derive_group_want(MyDatabaseId, group);
+	}
+}
+
+/* The views that are ours, of DeriveViewRow *; and what is to be known of the others. */
+static List *
+rows_of_group(void)
+{
+	List	   *result = NIL;
+	List	   *groups = NIL;
+	List	   *incoming = NIL;
+	List	   *wanted = NIL;
+	ListCell   *lc;
+	MemoryContext oldcontext;
+
+	derive_worker.first = true;
+	foreach(lc, derive_registry_all())
+	{
+		DeriveViewRow *row = lfirst(lc);
+
+		derive_worker.first &= row->group >= derive_worker.group;
+		groups = list_append_unique_int(groups, row->group);
+		if (row->group == derive_worker.group)
+			result = lappend(result, row);
+		else if (row->move_to == derive_worker.group)
+			incoming = list_append_unique_int(incoming, row->group);
+		if (row->move_to >= 0)
+			wanted = list_append_unique_int(wanted, row->move_to);
+	}
+	oldcontext = MemoryContextSwitchTo(derive_worker.cxt);
+	list_free(derive_worker.incoming);
+	derive_worker.incoming = list_copy(incoming);
+	MemoryContextSwitchTo(oldcontext);
+	if (groups != NIL && !list_member_int(groups, derive_worker.group))
+		derive_worker.first = false;
+	foreach(lc, derive_moves_all(NULL))
+	{
+		if (derive_worker_is_leftover(((DeriveMove *) lfirst(lc))->view))
+			derive_move_end(((DeriveMove *) lfirst(lc))->view);
+	}
+	want_workers(list_delete_int(list_union_int(groups, wanted), derive_worker.group));
+	return result;
+}
+
 /*
  * Read the registry and bring everything that we keep in line with it.
  */
@@ -454,12 +536,15 @@ derive_worker_load_registry(void)
 	config_cxt = AllocSetContextCreate(derive_worker.batch_cxt, "pg_derive registry",
 									   ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(config_cxt);
-	rows = derive_registry_all();
+	derive_worker_begin_pin();
+	rows = rows_of_group();
 	load_views(rows);
+	derive_worker_follow_sources();
 	fail_stubborn_view();
 	mark_outdated_views();
 	derive_worker_plan_retries();
 	derive_worker_load_waiting();
+	derive_worker_check_waiting();
 	derive_worker_load_lane();
 	count_still();
 	order_views();
@@ -475,8 +560,9 @@ derive_worker_load_registry(void)
 	MemoryContextSetParent(config_cxt, derive_worker.cxt);
 	MemoryContextSwitchTo(derive_worker.batch_cxt);
 
+	derive_worker_end_pin();
 	derive_worker.unfinished = true;
-	if (derive_worker.views == NIL)
+	if (derive_worker.views == NIL && derive_worker.incoming == NIL)
 		derive_worker.leave = true;
 	else if (derive_worker.db->epoch == 0)
 	{
@@ -497,11 +583,17 @@ forget_dropped_views(void)
 {
 	ListCell   *lc;
 
+	if (!derive_worker.first)
+		return;
+	StartTransactionCommand();
+	MemoryContextSwitchTo(derive_worker.batch_cxt);
 	foreach(lc, derive_stats_views())
 	{
-		if (derive_worker_find_view(lfirst_oid(lc)) == NULL)
+		if (derive_registry_get(lfirst_oid(lc)) == NULL)
 			derive_stats_forget(lfirst_oid(lc));
 	}
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(derive_worker.batch_cxt);
 }
 
 /* For sessions: is there any view whose readers lack what it lacks? */
@@ -867,7 +959,7 @@ order_views(void)
 
 	/* what a view reads that stands still is not known */
 	if (all_known)
-		not_needed = derive_identity_not_needed(sources);
+		not_needed = derive_identity_not_needed(derive_worker_view_oids(), sources);
 
 	oldcontext = MemoryContextSwitchTo(derive_worker.cxt);
 	list_free(derive_worker.without_identity);

@@ -1,9 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * worker.c
- *	  The process that maintains the views of one database.
+ *	  The process that maintains one group of the views of a database.
  *
- * Its loop runs batches.  A batch moves all views of the database from one
+ * Its loop runs batches.  A batch moves all views of the group from one
  * snapshot of the database to a later one, in one transaction, and looks only at those
  * that have something to do for that (concerned.c): run_batch() is the table of contents
  * of the whole extension,
@@ -27,6 +27,7 @@
  *		retry.c		views that have failed, and when they are tried again
  *		slow_views.c	views that another process moves, at a pace of its own
  *		replace.c	views that take the place of others
+ *		moves.c		views that move to other groups
  *		watchdog.c	a limit on the time that one view may take
  *		serve.c		requests of others: repairs, and batches for the verifier
  *		pace.c		how long to rest between batches
@@ -41,7 +42,7 @@
  * of them, the batch is left, and begins again with more locks.
  *
  * Waking up.  Every transaction with an xid that commits in the database adds
- * one to DeriveDatabase.commits after it has become visible.  The worker reads
+ * one to DeriveGroup.commits after it has become visible.  The worker reads
  * the counter before it takes S; as long as the counter is what it was then,
  * there is nothing new.  Only if the worker has announced that it sleeps does
  * a commit also set its latch.  The worker's own commits do not count.  If some view
@@ -67,6 +68,7 @@
 #include "access/xlog.h"
 #include "base/compat.h"
 #include "base/debug_point.h"
+#include "base/groups.h"
 #include "base/guard.h"
 #include "base/gucs.h"
 #include "base/past.h"
@@ -109,7 +111,8 @@ DeriveWorker derive_worker;
 static bool announced = false;	/* in the server log */
 static bool coming_to_rest = false;
 
-static void worker_attach(Oid dboid);
+static char *whose_views(void);
+static void worker_attach(DeriveGroupId group);
 static void worker_detach(int code, Datum arg);
 static void main_loop(void);
 static bool must_read_on(void);
@@ -122,9 +125,27 @@ static void idle(void);
 
 
 char *
-derive_slot_name(Oid dboid)
+derive_slot_name(Oid dboid, int group)
 {
-	return psprintf("pg_derive_%u", dboid);
+	return group == DERIVE_DEFAULT_GROUP ? psprintf("pg_derive_%u", dboid) : psprintf("pg_derive_%u_%d", dboid, group);
+}
+
+bool
+derive_is_slot_name(const char *name, Oid dboid, int *group)
+{
+	const char *prefix = derive_slot_name(dboid, DERIVE_DEFAULT_GROUP);
+	size_t		len = strlen(prefix);
+	int			number = DERIVE_DEFAULT_GROUP;
+
+	if (strncmp(name, prefix, len) != 0)
+		return false;
+	if (name[len] != '\0')
+		number = name[len] == '_' ? atoi(name + len + 1) : 0;
+	if (strcmp(name, derive_slot_name(dboid, number)) != 0)
+		return false;
+	if (group != NULL)
+		*group = number;
+	return true;
 }
 
 
@@ -136,7 +157,8 @@ derive_slot_name(Oid dboid)
 void
 derive_worker_main(Datum arg)
 {
-	Oid			dboid = DatumGetObjectId(arg);
+	DeriveGroupId group = derive_background_group();
+	Oid			dboid = DERIVE_GROUP_DATABASE(group);
 	static const char *const settings[][2] =
 	{
 		{"jit", "off"},
@@ -150,8 +172,9 @@ derive_worker_main(Datum arg)
 	};
 	int			i;
 
-	worker_attach(dboid);
-	derive_background_start(dboid);
+	derive_worker.group = DERIVE_GROUP_NUMBER(group);
+	worker_attach(group);
+	derive_background_start(group);
 	pgstat_report_appname("pg_derive worker");
 	for (i = 0; i < lengthof(settings); i++)
 		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
@@ -164,9 +187,10 @@ derive_worker_main(Datum arg)
 													 ALLOCSET_DEFAULT_SIZES);
 	derive_worker.batch_cxt = AllocSetContextCreate(derive_worker.cxt, "pg_derive batch",
 													ALLOCSET_DEFAULT_SIZES);
-	derive_worker.slot = MemoryContextStrdup(derive_worker.cxt, derive_slot_name(dboid));
+	derive_worker.slot = MemoryContextStrdup(derive_worker.cxt, derive_slot_name(dboid, derive_worker.group));
 	StartTransactionCommand();
 	derive_worker.dbname = MemoryContextStrdup(derive_worker.cxt, get_database_name(dboid));
+	derive_worker.whose = MemoryContextStrdup(derive_worker.cxt, whose_views());
 	CommitTransactionCommand();
 	derive_worker.reload = true;
 	CacheRegisterRelcacheCallback(derive_worker_note_invalidation, (Datum) 0);
@@ -176,15 +200,27 @@ derive_worker_main(Datum arg)
 	proc_exit(0);
 }
 
-/* Take the database's place in shared memory, or exit if another worker has it. */
+/* For messages.  The group may be gone. */
+static char *
+whose_views(void)
+{
+	const char *name = derive_worker.group == DERIVE_DEFAULT_GROUP ? NULL : derive_group_name(derive_worker.group);
+
+	if (derive_worker.group == DERIVE_DEFAULT_GROUP)
+		return psprintf("database \"%s\"", derive_worker.dbname);
+	return name == NULL ? psprintf("group %d of database \"%s\"", derive_worker.group, derive_worker.dbname) :
+		psprintf("group \"%s\" of database \"%s\"", name, derive_worker.dbname);
+}
+
+/* Take the group's place in shared memory, or exit if another worker has it. */
 static void
-worker_attach(Oid dboid)
+worker_attach(DeriveGroupId group)
 {
 	DeriveShared *shared = derive_shared();
 	int			i;
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	derive_worker.db = derive_database_find(dboid);
+	derive_worker.db = derive_group_find(DERIVE_GROUP_DATABASE(group), DERIVE_GROUP_NUMBER(group));
 	if (derive_worker.db == NULL || derive_worker.db->worker_pid != 0 || derive_worker.db->holds > 0)
 	{
 		LWLockRelease(shared->lock);
@@ -196,6 +232,7 @@ worker_attach(Oid dboid)
 	derive_worker.db->reading = false;
 	derive_worker.db->slot_failures = 0;
 	derive_worker.db->away_until = 0;
+	pg_atomic_write_u64(&derive_worker.db->pinned_lsn, InvalidXLogRecPtr);
 	derive_worker.db->slot_cutoff = InvalidTransactionId;
 	pg_atomic_write_u32(&derive_worker.db->activity, DERIVE_STARTING);
 
@@ -204,7 +241,7 @@ worker_attach(Oid dboid)
 	{
 		DeriveBuild *build = &shared->builds[i];
 
-		if (build->dboid == dboid && build->pid == 0)
+		if (build->group == group && build->pid == 0)
 			build->view = InvalidOid;
 	}
 	LWLockRelease(shared->lock);
@@ -223,7 +260,7 @@ derive_worker_announce(void)
 {
 	announced = true;
 	ereport(LOG,
-			(errmsg("pg_derive worker for database \"%s\" started", derive_worker.dbname)));
+			(errmsg("pg_derive worker for %s started", derive_worker.whose)));
 }
 
 static void
@@ -233,9 +270,10 @@ worker_detach(int code, Datum arg)
 
 	if (announced)
 		ereport(LOG,
-				(errmsg("pg_derive worker for database \"%s\" stopped", derive_worker.dbname)));
+				(errmsg("pg_derive worker for %s stopped", derive_worker.whose)));
 
 	pg_atomic_write_u32(&derive_worker.db->sleeping, 0);
+	pg_atomic_write_u64(&derive_worker.db->pinned_lsn, InvalidXLogRecPtr);
 	derive_blocked_clear(&derive_worker.db->point.blocked_on);
 	derive_requests_hand_back(derive_worker.db, DERIVE_REQUEST_REPAIR);
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
@@ -248,6 +286,22 @@ worker_detach(int code, Datum arg)
 	LWLockRelease(shared->lock);
 	ConditionVariableBroadcast(&derive_worker.db->point.cv);
 	derive_launcher_wake();
+}
+
+/* Is there a view in our group, or on its way? */
+static bool
+any_view_is_ours(void)
+{
+	ListCell   *lc;
+
+	foreach(lc, derive_registry_all())
+	{
+		DeriveViewRow *row = lfirst(lc);
+
+		if (row->group == derive_worker.group || row->move_to == derive_worker.group)
+			return true;
+	}
+	return false;
 }
 
 /*
@@ -269,7 +323,7 @@ leave_database(void)
 	LWLockRelease(shared->lock);
 
 	StartTransactionCommand();
-	views = OidIsValid(derive_extension_oid(true)) && derive_registry_all() != NIL;
+	views = OidIsValid(derive_extension_oid(true)) && any_view_is_ours();
 	CommitTransactionCommand();
 	if (views)
 	{
@@ -435,6 +489,7 @@ main_loop(void)
 			derive_worker_tend_verifier();
 			derive_worker_tend_lane();
 			derive_worker_tend_journals();
+			derive_worker_tend_moves();
 			if (anything_to_do() && !derive_worker.reload && !derive_worker.any_dirty &&
 				!derive_worker.leave && gather())
 			{
@@ -657,7 +712,8 @@ anything_to_do(void)
 			return true;
 	}
 	return ms_to_tick() == 0 || anything_to_expire() || derive_worker_hold_is_due() || derive_worker_has_pending_request() ||
-		derive_worker_is_asked_for_batch() || derive_worker_retry_is_due() || derive_worker_replace_is_due();
+		derive_worker_is_asked_for_batch() || derive_worker_retry_is_due() || derive_worker_replace_is_due() ||
+		derive_worker_move_is_due();
 }
 
 /* Is there who should not wait for a pause to pass? */
@@ -671,7 +727,7 @@ somebody_waits(void)
 /*
  * A batch costs little more for ten transactions than for one.  So while they
  * come one upon the other and nobody waits for them, let some come together, as pace.c
- * says.  Commits do not wake us from this (see DeriveDatabase.sleeping), who waits does.
+ * says.  Commits do not wake us from this (see DeriveGroup.sleeping), who waits does.
  * False: something else did, which the loop has to see to first.
  */
 static bool
@@ -748,7 +804,7 @@ idle(void)
 	if (ms_to_tick() >= 0)
 		timeout = Min(timeout, ms_to_tick() + 1);
 	timeout = derive_worker_retry_timeout(derive_worker_lane_timeout(timeout));
-	timeout = derive_worker_replace_timeout(timeout);
+	timeout = derive_worker_moves_timeout(derive_worker_replace_timeout(timeout));
 	timeout = derive_worker_hold_timeout(derive_worker_journals_timeout(timeout));
 
 	derive_worker_set_activity(DERIVE_IDLE);
@@ -824,6 +880,7 @@ lock_everything(void)
 	registry = list_concat(registry, list_make2_oid(derive_registry_table_oid("lane", false),
 													derive_registry_table_oid("stale", false)));
 	registry = list_concat(registry, derive_worker_journal_relations());
+	registry = list_concat(registry, derive_worker_moves_relations());
 	if (!derive_lock_all(registry, RowExclusiveLock, &busy))
 	{
 		derive_background_abort();
@@ -1029,6 +1086,8 @@ run_batch(void)
 		wrote = true;
 	if (derive_worker_activate_journals())
 		wrote = true;
+	if (derive_worker_hand_over(to, covered))
+		wrote = true;
 	if (derive_worker_confirm_hold())
 		wrote = true;
 	if (derive_worker_must_store_position())
@@ -1042,7 +1101,7 @@ run_batch(void)
 		check_past();
 	}
 	if (wrote)
-		derive_registry_set_position(to, covered, derive_worker.hold_since);
+		derive_registry_set_position(derive_worker.group, to, covered, derive_worker.hold_since);
 	PopActiveSnapshot();
 	derive_past_end();
 	MemoryContextSwitchTo(derive_worker.cxt);

@@ -5,7 +5,7 @@
  *
  * worker.c runs the loop and the batch, reading.c reads the log, views.c knows
  * the views, concerned.c which of them a batch looks at, basis.c what they rest on, advance.c moves them, retry.c tries those that
- * have failed again, slow_views.c knows those that others move, replace.c lets one take the place of another, serve.c does what others ask for, tend.c looks after builders and the verifier, setbacks.c is for when
+ * have failed again, slow_views.c knows those that others move, replace.c lets one take the place of another, moves.c hands them over to other groups, serve.c does what others ask for, tend.c looks after builders and the verifier, setbacks.c is for when
  * it cannot go on.  One process is one worker, so that its state is one global variable.
  *
  *-------------------------------------------------------------------------
@@ -116,7 +116,7 @@ typedef struct WorkerView
 								 * it is not there */
 	bool		stale;			/* it is to be computed by the lane */
 	uint64		marked_in;		/* the last batch that noted that, see
-								 * DeriveDatabase.batches; 0: none */
+								 * DeriveGroup.batches; 0: none */
 	bool		costly;			/* it is not, but should be: what it took for
 								 * parts that are computed as a whole */
 	double		whole_ms;		/* in its last batch, or 0 */
@@ -176,9 +176,12 @@ typedef struct WorkerView
  */
 typedef struct DeriveWorker
 {
-	DeriveDatabase *db;			/* our place in shared memory */
+	DeriveGroup *db;			/* our place in shared memory */
+	int			group;			/* our group */
 	char	   *slot;			/* name of the replication slot, in cxt */
 	char	   *dbname;			/* in cxt */
+	char	   *whose;			/* database "shop", or group "heavy" of it;
+								 * for messages, in cxt */
 	MemoryContext cxt;			/* life of the process */
 	MemoryContext config_cxt;	/* rows of the registry; reset when they are
 								 * read again */
@@ -206,6 +209,14 @@ typedef struct DeriveWorker
 								 * one did; in dependency order */
 	bool		any_replacement;	/* some of them is to take the place of
 									 * another one */
+	List	   *incoming;		/* groups from which views are to move to
+								 * ours: of int, in cxt */
+	XLogRecPtr	pin;			/* no further is the slot confirmed meanwhile;
+								 * invalid: it is not pinned */
+	FullTransactionId pin_xmin; /* the same for old rows */
+	bool		first;			/* of the groups with views, ours has the
+								 * lowest number: what the database has once
+								 * is ours to tend */
 	List	   *without_identity;	/* Oids of members, in cxt */
 	List	   *identity_not_needed;	/* Oids of tables that get back
 										 * theirs, in cxt */
@@ -243,15 +254,14 @@ typedef struct DeriveWorker
 	bool		hold_pinned;	/* it may be held for something else than that
 								 * position */
 	FullTransactionId hold_moved_xid;	/* the next one at
-										 * DeriveDatabase.hold_moved_at */
+										 * DeriveGroup.hold_moved_at */
 
 	/* What is to be confirmed once the log is flushed up to confirm_after. */
 	XLogRecPtr	confirm_after;
 	XLogRecPtr	confirm_lsn;	/* invalid: nothing */
 
 	/* What there is to do. */
-	uint64		commits_seen;	/* DeriveDatabase.commits before the last
-								 * batch */
+	uint64		commits_seen;	/* DeriveGroup.commits before the last batch */
 	bool		basis_checked;	/* nothing has changed behind our back since
 								 * the last worker */
 	bool		unwatched;		/* something may have */
@@ -357,6 +367,9 @@ extern void derive_worker_move_hold(void);
 /* Before the view's builder takes its snapshot: hold what that will see.  False: not yet. */
 extern bool derive_worker_hold_for_build(WorkerView *view);
 
+/* Between batches: is all held that there should be?  From *xmin on, or invalid if that is nothing. */
+extern bool derive_worker_hold_is_set(FullTransactionId *xmin);
+
 /* Between batches: must one store its position for that?  And when to look again. */
 extern bool derive_worker_hold_is_due(void);
 extern long derive_worker_hold_timeout(long timeout);
@@ -382,6 +395,15 @@ extern WorkerView *derive_worker_find_view(Oid relid);
  * changed, and valid until a program is loaded.
  */
 extern List *derive_worker_views_of(Oid relid);
+
+/* Those that we have, of Oid, in CurrentMemoryContext. */
+extern List *derive_worker_view_oids(void);
+
+/*
+ * A row of our catalog is about a view that we do not have.  Is it about none at all, and ours to
+ * remove?
+ */
+extern bool derive_worker_is_leftover(Oid relid);
 
 /* Relcache callback. */
 extern void derive_worker_note_invalidation(Datum arg, Oid relid);
@@ -539,6 +561,37 @@ extern bool derive_worker_followed_by_replacement(WorkerView *view, DeriveProgra
 /* Between batches: is one to be tried again?  And when to look again. */
 extern bool derive_worker_replace_is_due(void);
 extern long derive_worker_replace_timeout(long timeout);
+
+
+/*
+ * moves.c: views that come from other groups, and go there
+ */
+
+/* Around reading the registry; begin: before it. */
+extern void derive_worker_begin_pin(void);
+extern void derive_worker_end_pin(void);
+
+/* The decoder was opened, and nothing confirmed. */
+extern void derive_worker_pin_slot(void);
+
+/* Between batches: say that the slot is pinned, once it is. */
+extern void derive_worker_tend_moves(void);
+
+/* While the registry is read: those that stand still, and cannot come back from there, are computed anew. */
+extern void derive_worker_check_waiting(void);
+
+/* What a batch writes for that, to be locked. */
+extern List *derive_worker_moves_relations(void);
+
+/* In a batch, after the views have moved: hand some over, at its position.  True if something was written. */
+extern bool derive_worker_hand_over(const DerivePosition *position, XLogRecPtr lsn);
+
+/* Between batches: must one do that?  And when to look again. */
+extern bool derive_worker_move_is_due(void);
+extern long derive_worker_moves_timeout(long timeout);
+
+/* While the registry is read, after the programs: views that read others which have moved. */
+extern void derive_worker_follow_sources(void);
 
 
 /*

@@ -14,6 +14,7 @@
 #include "access/xact.h"
 #include "base/compat.h"
 #include "base/eval_settings.h"
+#include "base/groups.h"
 #include "base/gucs.h"
 #include "base/label.h"
 #include "base/registry.h"
@@ -149,11 +150,56 @@ settings_of_declaration(Oid view)
 	return result;
 }
 
+/*
+ * Views that read one another are in one group, and so are a view and the one that is to take its
+ * place (beside; or InvalidOid).  Others are in the one of this name, or, if it is NULL, in that
+ * of the setting.
+ */
+static int
+group_for(Oid view, DeriveProgram *program, Oid beside, const char *name)
+{
+	const DeriveViewRow *first = OidIsValid(beside) ? derive_registry_get(beside) : NULL;
+	int			result;
+	ListCell   *lc;
+
+	if (name == NULL)
+		name = derive_default_group[0] != '\0' ? derive_default_group : DERIVE_DEFAULT_GROUP_NAME;
+	else if (derive_group_number(name, true) < 0)
+	{
+		ereport(WARNING,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("group \"%s\" does not exist, view \"%s\" will be in the default group", name, get_rel_name(view)),
+				 errhint("Create the group with derive.create_group(), then call derive.move() for the view.")));
+		name = DERIVE_DEFAULT_GROUP_NAME;
+	}
+
+	foreach(lc, program->view_sources)
+	{
+		DeriveViewRow *source = derive_registry_get(lfirst_oid(lc));
+
+		if (source == NULL)
+			continue;
+		if (first != NULL && first->group != source->group)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("views that read one another must be in one group"),
+					 errdetail("View \"%s\" is in group \"%s\", view \"%s\" is in group \"%s\".",
+							   get_rel_name(first->relid), derive_group_name(first->group),
+							   get_rel_name(source->relid), derive_group_name(source->group)),
+					 errhint("Move one of them with derive.move().")));
+		first = source;
+	}
+	result = first != NULL ? first->group : derive_group_number(name, false);
+	derive_group_keep(result);
+	return result;
+}
+
 void
-derive_declare_view(Oid view, bool with_data, Query *written, const char *text)
+derive_declare_view(Oid view, bool with_data, Oid beside, Query *written, const char *text)
 {
 	DeriveProgram *program;
 	DeriveViewRow *present = derive_registry_get(view);
+	DeriveViewLabel *label = derive_view_label(view);
 	DeriveViewRow row;
 	List	   *advice;
 	ListCell   *lc;
@@ -164,7 +210,6 @@ derive_declare_view(Oid view, bool with_data, Query *written, const char *text)
 				 errmsg("materialized view \"%s\" is already maintained", get_rel_name(view)),
 				 present->state != DERIVE_VIEW_PAUSED ? 0 : errhint("Call derive.resume() for the view.")));
 
-	derive_reserve_worker();
 	memset(&row, 0, sizeof(row));
 	row.relid = view;
 	row.state = with_data ? DERIVE_VIEW_BUILDING : DERIVE_VIEW_PAUSED;
@@ -173,6 +218,8 @@ derive_declare_view(Oid view, bool with_data, Query *written, const char *text)
 	derive_registry_insert(&row);
 
 	program = derive_program_create(view);
+	row.group = group_for(view, program, beside, label != NULL ? label->group : NULL);
+	derive_reserve_worker(row.group);
 	if (!with_data)
 		derive_refuse_pausing_topic(view);
 	derive_program_describe(program, &row);
@@ -344,7 +391,7 @@ create_view(const CreateArguments *arguments, const char *query)
 	Oid			view = derive_create_matview(command, arguments->schema, query);
 
 	LockRelationOid(view, AccessExclusiveLock);
-	derive_declare_view(view, arguments->with_data, written, query);
+	derive_declare_view(view, arguments->with_data, InvalidOid, written, query);
 	return view;
 }
 

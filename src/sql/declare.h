@@ -15,9 +15,9 @@
  * Put a materialized view, on which we hold AccessExclusiveLock, under maintenance: it is
  * filled after commit, or else stands still until derive.resume() or REFRESH.  What is
  * said of its query says where that is in its text, if both are given: written, as it
- * was analysed.
+ * was analysed.  beside: a view in whose group it must be, or InvalidOid.
  */
-extern void derive_declare_view(Oid view, bool with_data, Query *written, const char *text);
+extern void derive_declare_view(Oid view, bool with_data, Oid beside, Query *written, const char *text);
 
 /* ERROR if the view is a topic: it would lose events. */
 extern void derive_refuse_pausing_topic(Oid view);

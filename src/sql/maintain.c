@@ -28,6 +28,7 @@
 
 #include "access/xact.h"
 #include "base/compat.h"
+#include "base/groups.h"
 #include "base/guard.h"
 #include "base/lane.h"
 #include "base/registry.h"
@@ -163,7 +164,7 @@ derive_maintain_sql(PG_FUNCTION_ARGS)
 	LockRelationOid(view, AccessExclusiveLock);
 	check_is_matview(view);
 	check_ownership(view);
-	derive_declare_view(view, true, NULL, NULL);
+	derive_declare_view(view, true, InvalidOid, NULL, NULL);
 	PG_RETURN_OID(view);
 }
 
@@ -230,12 +231,12 @@ derive_pause_sql(PG_FUNCTION_ARGS)
 
 /* Whoever asks for another try gets one. */
 static void
-forget_crashes(Oid view)
+forget_crashes(const DeriveViewRow *row)
 {
-	DeriveDatabase *db = derive_database_find(MyDatabaseId);
+	DeriveGroup *db = derive_group_find(MyDatabaseId, row->group);
 
-	derive_crash_guard_forget(MyDatabaseId, InvalidOid);
-	derive_crash_guard_forget(MyDatabaseId, view);
+	derive_crash_guard_forget(DERIVE_GROUP_ID(MyDatabaseId, row->group), InvalidOid);
+	derive_crash_guard_forget(DERIVE_GROUP_ID(MyDatabaseId, DERIVE_DEFAULT_GROUP), row->relid);
 	if (db == NULL)
 		return;
 	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
@@ -254,7 +255,7 @@ derive_resume_sql(PG_FUNCTION_ARGS)
 	if (row->state == DERIVE_VIEW_PAUSED || row->state == DERIVE_VIEW_FAILED)
 	{
 		derive_restart_view(row);
-		forget_crashes(view);
+		forget_crashes(row);
 	}
 	PG_RETURN_VOID();
 }
@@ -268,8 +269,7 @@ derive_repair_sql(PG_FUNCTION_ARGS)
 	derive_require_service();
 	check_is_matview(view);
 	check_ownership(view);
-	(void) get_row(view);
-	forget_crashes(view);
+	forget_crashes(get_row(view));
 	derive_repair_view(view);
 	PG_RETURN_VOID();
 }

@@ -188,7 +188,7 @@ replace_query(Oid view, const char *query)
 		CommandCounterIncrement();
 	}
 	derive_exchange_prepare(view, replacement);
-	derive_declare_view(replacement, true, written, query);
+	derive_declare_view(replacement, true, view, written, query);
 	derive_check_replacement(replacement, view);
 	attach(replacement, view);
 }
@@ -285,7 +285,7 @@ derive_wait_replaced_sql(PG_FUNCTION_ARGS)
 	view = PG_GETARG_OID(0);
 	if (get_rel_relkind(view) != '\0' && !derive_may_watch(view))
 		derive_check_may(view, ACL_SELECT);
-	result = derive_wait_for_worker(PG_ARGISNULL(1) ? -1 : derive_timeout_ms(PG_GETARG_INTERVAL_P(1)),
+	result = derive_wait_for_worker(view, PG_ARGISNULL(1) ? -1 : derive_timeout_ms(PG_GETARG_INTERVAL_P(1)),
 									is_replaced, &view);
 	if (!result)
 		report_timeout(view);

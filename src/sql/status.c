@@ -24,6 +24,7 @@
 #include "server/shmem.h"
 #include "server/standing.h"
 #include "server/statistics.h"
+#include "server/worker.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -37,6 +38,7 @@
 
 PG_FUNCTION_INFO_V1(derive_counters_sql);
 PG_FUNCTION_INFO_V1(derive_service_sql);
+PG_FUNCTION_INFO_V1(derive_slot_of_sql);
 PG_FUNCTION_INFO_V1(derive_standings_sql);
 PG_FUNCTION_INFO_V1(derive_verifications_sql);
 PG_FUNCTION_INFO_V1(derive_size_of_sql);
@@ -87,49 +89,59 @@ interval_datum(int64 us)
 }
 
 /*
- * derive_state.service(): the worker of this database.  Its last error may have values
- * of tables in it.
+ * derive_state.service(): the workers of this database.  Their last errors may have values
+ * of tables in them.
  */
 Datum
 derive_service_sql(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	DeriveService service;
 	bool		may_see = has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS);
-	Datum		values[7] = {0};
-	bool		nulls[7] = {false};
+	ListCell   *lc;
 
 	InitMaterializedSRF(fcinfo, 0);
-	if (!derive_service_look(&service))
-		return (Datum) 0;
-	values[0] = Int32GetDatum(service.pid);
-	nulls[0] = (service.pid == 0);
-	values[1] = CStringGetTextDatum(service.state);
-	nulls[2] = (service.activity == NULL);
-	if (!nulls[2])
-		values[2] = CStringGetTextDatum(service.activity);
-	values[3] = LSNGetDatum(service.lsn);
-	nulls[3] = nulls[4] = XLogRecPtrIsInvalid(service.lsn);
-	if (!nulls[4])
-		values[4] = Int64GetDatum(service.current ? 0 : (int64) (GetXLogInsertRecPtr() - service.lsn));
-	nulls[5] = (service.error_at == 0 || !may_see);
-	if (!nulls[5])
-		values[5] = CStringGetTextDatum(service.error);
-	values[6] = TimestampTzGetDatum(service.error_at);
-	nulls[6] = (service.error_at == 0);
-	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	foreach(lc, derive_services())
+	{
+		DeriveService *service = lfirst(lc);
+		Datum		values[8] = {0};
+		bool		nulls[8] = {false};
+
+		values[0] = Int32GetDatum(service->group);
+		values[1] = Int32GetDatum(service->pid);
+		nulls[1] = (service->pid == 0);
+		values[2] = CStringGetTextDatum(service->state);
+		nulls[3] = (service->activity == NULL);
+		if (!nulls[3])
+			values[3] = CStringGetTextDatum(service->activity);
+		values[4] = LSNGetDatum(service->lsn);
+		nulls[4] = nulls[5] = XLogRecPtrIsInvalid(service->lsn);
+		if (!nulls[5])
+			values[5] = Int64GetDatum(service->current ? 0 : (int64) (GetXLogInsertRecPtr() - service->lsn));
+		nulls[6] = (service->error_at == 0 || !may_see);
+		if (!nulls[6])
+			values[6] = CStringGetTextDatum(service->error);
+		values[7] = TimestampTzGetDatum(service->error_at);
+		nulls[7] = (service->error_at == 0);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
 	return (Datum) 0;
 }
 
-/* derive_state.verifications(): the calls of derive.verify() in this database. */
+/* derive_state.slot_of(group) */
 Datum
-derive_verifications_sql(PG_FUNCTION_ARGS)
+derive_slot_of_sql(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	DeriveDatabase *db = derive_database_mine();
+	Name		result = palloc(NAMEDATALEN);
 
-	InitMaterializedSRF(fcinfo, 0);
-	for (int i = 0; db != NULL && i < DERIVE_MAX_REQUESTS; i++)
+	namestrcpy(result, derive_slot_name(MyDatabaseId, PG_GETARG_INT32(0)));
+	PG_RETURN_NAME(result);
+}
+
+/* The requests of one group for derive_state.verifications(). */
+static void
+put_verifications(ReturnSetInfo *rsinfo, DeriveGroup *db)
+{
+	for (int i = 0; i < DERIVE_MAX_REQUESTS; i++)
 	{
 		DeriveRequest *request = &db->requests[i];
 		char		phase[DERIVE_PHASE_LENGTH] = "waiting for its turn";
@@ -154,6 +166,19 @@ derive_verifications_sql(PG_FUNCTION_ARGS)
 		nulls[1] = nulls[3] = !runs;
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
+}
+
+/* derive_state.verifications(): the calls of derive.verify() in this database. */
+Datum
+derive_verifications_sql(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	DeriveGroup *db;
+	int			place = 0;
+
+	InitMaterializedSRF(fcinfo, 0);
+	while ((db = derive_group_next_mine(&place)) != NULL)
+		put_verifications(rsinfo, db);
 	return (Datum) 0;
 }
 

@@ -65,6 +65,7 @@ derive_subscribe_sql(PG_FUNCTION_ARGS)
 	Oid			view;
 	char	   *name;
 	char		relkind;
+	DeriveViewRow *row;
 
 	derive_require_arguments(fcinfo, 2);
 	view = PG_GETARG_OID(0);
@@ -84,13 +85,14 @@ derive_subscribe_sql(PG_FUNCTION_ARGS)
 	derive_check_may(view, ACL_SELECT); /* before the lock, which is not for
 										 * everybody */
 	LockRelationOid(view, AccessShareLock);
-	if (derive_registry_get(view) == NULL)
+	row = derive_registry_get(view);
+	if (row == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("materialized view \"%s\" is not maintained", name),
 				 errhint("Call derive.maintain() for the view.")));
 
-	derive_reserve_worker();
+	derive_reserve_worker(row->group);
 	derive_subscription_create(text_to_cstring(PG_GETARG_TEXT_PP(1)), view);
 	PG_RETURN_VOID();
 }
@@ -203,7 +205,7 @@ run_poll(Poll *poll, int64 max_rows, int64 timeout_ms)
 		poll->give_up_at = TimestampTzPlusMilliseconds(start, timeout_ms);
 	look(poll);
 	if (poll->state == DERIVE_POLL_STARTING && can_wait)
-		(void) derive_wait_for_worker(timeout_ms < 0 ? -1 : Max(timeout_ms, START_MS), has_started, poll);
+		(void) derive_wait_for_worker(poll->view, timeout_ms < 0 ? -1 : Max(timeout_ms, START_MS), has_started, poll);
 
 	/* what was there may have gone to another session with the same name */
 	for (;;)
@@ -212,7 +214,7 @@ run_poll(Poll *poll, int64 max_rows, int64 timeout_ms)
 			derive_subscription_deliver(poll->name, max_rows, receive, poll) > 0)
 			break;
 		if (!can_wait || time_left(start, timeout_ms) == 0 ||
-			!derive_wait_for_worker(time_left(start, timeout_ms), has_something, poll))
+			!derive_wait_for_worker(poll->view, time_left(start, timeout_ms), has_something, poll))
 			break;
 	}
 }

@@ -436,7 +436,7 @@ class Chaos:
         if self.engine and self.round.gentle:
             actions += [(8, self.verify), (20, self.consistent), (3, self.view_ddl)]
         elif self.engine:
-            actions += [(8, self.verify), (3, self.pause), (2, self.release), (3, self.repair), (4, self.refresh), (3, self.view_again),
+            actions += [(8, self.verify), (3, self.pause), (3, self.move), (2, self.release), (3, self.repair), (4, self.refresh), (3, self.view_again),
                         (3, self.view_ddl), (2, self.terminate), (1, self.identity)]
         if self.engine and self.round.role == 'postgres':
             actions += [(4, self.owner)]
@@ -806,6 +806,12 @@ class Chaos:
             self.sql("SELECT derive.pause('%s')" % v)
             self.sql('UPDATE %s SET k = k WHERE k > 20' % self.table().name)
             self.again("SELECT derive.resume('%s')" % v)
+
+    def move(self):
+        """To another group or back, with what it is connected with; not waited for."""
+        v = self.view()
+        if v:
+            self.sql("SELECT derive.move('%s', '%s')" % (v, self.rng.choice(['default', 'moved'])))
 
     def release(self):
         v = self.view()

@@ -576,6 +576,7 @@ def install(server, options):
     setup.must('GRANT CREATE ON DATABASE postgres TO fuzzer')
     if not options.no_engine:
         setup.must('CREATE EXTENSION pg_derive')
+        setup.must("SELECT derive.create_group('moved')")
         # roles look up the settings and the time of views, to run their queries likewise
         setup.must('GRANT USAGE ON SCHEMA derive_state TO PUBLIC')
         setup.must('GRANT SELECT ON derive_state.view_states TO PUBLIC')

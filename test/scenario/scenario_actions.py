@@ -148,7 +148,7 @@ def consistent(world):
 # methods of the fuzzer's Chaos, by the names that they have here
 OF_CHAOS = ('create_index', 'drop_index', 'reindex', 'index_of_key', 'constraints', 'other_identity', 'part_again', 'unused_column',
             'rewrite', 'vacuum', 'columns', 'rename', 'change_type', 'swap_names', 'column_again', 'partition', 'slow_reader',
-            'hold_lock', 'verify', 'release', 'repair', 'refresh', 'view_again', 'view_ddl', 'owner', 'identity', 'freeze', 'terminate', 'old_rows')
+            'hold_lock', 'verify', 'move', 'release', 'repair', 'refresh', 'view_again', 'view_ddl', 'owner', 'identity', 'freeze', 'terminate', 'old_rows')
 
 
 def of_chaos(name):

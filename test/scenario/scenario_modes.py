@@ -15,7 +15,7 @@ ACTIONS.update(scenario_smith.ACTIONS)
 ACTIONS.update(ddl=scenario_ddl.ddl, setting=scenario_ddl.setting)
 
 ROWS = dict(dml=10, big=3, savepoints=3, prepared=6, truncate=2)
-VIEWS = dict(create_view=8, drop_view=3, pause=2, resume=2, replace_view=4, subscribe=3, history=2, release=2, repair=3, refresh=2,
+VIEWS = dict(create_view=8, move=3, drop_view=3, pause=2, resume=2, replace_view=4, subscribe=3, history=2, release=2, repair=3, refresh=2,
              view_again=2, view_ddl=2, owner=1, verify=4, consistent=4, poll=8, remember=3)
 TABLES = dict(ddl=14, create_index=2, drop_index=1, reindex=1, index_of_key=2, constraints=2, other_identity=2, part_again=2,
               unused_column=2, rewrite=2, vacuum=2, columns=2, rename=2, change_type=2, swap_names=1, column_again=1, partition=3, identity=1)

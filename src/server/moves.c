@@ -16,8 +16,9 @@
  *	1. plan			derive.move() says where it shall go, in derive_state.moves
  *	2. pin			the new worker sees that, and no longer lets go of the log: its slot stays
  *					where it is, also across crashes, as long as there is a view that is to
- *					come.  It says so in shared memory, with the LSN up to which it may have let
- *					go (DeriveGroup.pinned_lsn)
+ *					come.  It says so in shared memory, with the LSN from which on it has all
+ *					(DeriveGroup.pinned_lsn): it may have let go of what is before, and the snapshot
+ *					with which its hold on old row versions began may see as far
  *	3. hand over	the old worker, in a batch that ends behind that LSN, writes group and
  *					position, and forgets the view
  *	4. take over	the new worker finds a view that stands still, opens its decoder anew, and
@@ -77,6 +78,7 @@
 #include "base/waiting.h"
 #include "capture/decoder.h"
 #include "miscadmin.h"
+#include "notify/wait.h"
 #include "server/background.h"
 #include "server/dependents.h"
 #include "server/shmem.h"
@@ -192,7 +194,7 @@ derive_worker_tend_moves(void)
 	else if (!FullTransactionIdIsValid(derive_worker.pin_xmin))
 		derive_worker.pin_xmin = xmin;
 	DERIVE_DEBUG_POINT("move-pin");
-	pg_atomic_write_u64(&derive_worker.db->pinned_lsn, derive_worker.pin);
+	pg_atomic_write_u64(&derive_worker.db->pinned_lsn, Max(derive_worker.pin, derive_wait_target(InvalidXLogRecPtr)));
 	wake_old_workers();
 	DERIVE_DEBUG_POINT("move-pinned");
 }

@@ -286,6 +286,7 @@ ISOLATION = \
 	maintenance \
 	rebuild \
 	replace \
+	groups \
 	subscribers
 ISOLATION_OPTS = --inputdir=$(srcdir)/test/isolation
 # Of those of the extensions in test/modules; empty: all, -: none.

@@ -615,7 +615,7 @@ CREATE FUNCTION derive.wait_moved(view regclass, timeout interval DEFAULT NULL) 
 	AS 'MODULE_PATHNAME', 'derive_wait_moved_sql'
 	LANGUAGE C CALLED ON NULL INPUT VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION derive.wait_moved(regclass, interval) IS
-	'wait until a view is in the group that derive.move() named; false on timeout';
+	'wait until a view is in the group that derive.move() named; false on timeout, an error if the move is given up';
 
 CREATE FUNCTION derive.explain(view regclass) RETURNS SETOF text
 	AS 'MODULE_PATHNAME', 'derive_explain_sql'

@@ -50,6 +50,9 @@
 #include "base/groups.h"
 #include "base/registry.h"
 #include "catalog/indexing.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 
@@ -161,6 +164,42 @@ derive_group_keep(int number)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("the group of views was dropped")));
+}
+
+bool
+derive_group_try_keep(int number)
+{
+	return number == DERIVE_DEFAULT_GROUP ||
+		(ConditionalLockRelationOid(derive_registry_table_oid("groups", false), RowExclusiveLock) &&
+		 derive_group_name(number) != NULL);
+}
+
+void
+derive_group_keep_view(Oid view)
+{
+	LockDatabaseObject(derive_registry_table_oid("views", false), view, 0, ShareLock);
+}
+
+/* A lock of an object of the catalog, by the table that has it; it is not waited for. */
+static bool
+lock_if_free(const char *table, Oid object, LOCKMODE mode)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, derive_registry_table_oid(table, false), object, 0);
+	return LockAcquire(&tag, mode, false, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+bool
+derive_group_may_leave(Oid view)
+{
+	return lock_if_free("views", view, ExclusiveLock);
+}
+
+bool
+derive_group_lock_arrivals(int number, LOCKMODE mode)
+{
+	return lock_if_free("groups", (Oid) number, mode);
 }
 
 int

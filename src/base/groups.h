@@ -9,6 +9,7 @@
 #define DERIVE_GROUPS_H
 
 #include "nodes/pg_list.h"
+#include "storage/lockdefs.h"
 #include "utils/snapshot.h"
 #include "utils/timestamp.h"
 
@@ -30,6 +31,19 @@ extern List *derive_group_numbers(void);
  * ERROR undefined_object if it is not.
  */
 extern void derive_group_keep(int number);
+
+/*
+ * What handing a view over to another group (server/moves.c) is kept from by others, and keeps from what they do, to the
+ * end of the transaction; nobody else takes these locks.  A view that is about to be read by a new one stays where
+ * it is: waits.  The other two do not wait, and are false if somebody else has the lock: the view may
+ * leave; and views may be handed over to the group (ShareLock), or none is, by anybody (ExclusiveLock).
+ */
+extern void derive_group_keep_view(Oid view);
+extern bool derive_group_may_leave(Oid view);
+extern bool derive_group_lock_arrivals(int number, LOCKMODE mode);
+
+/* As derive_group_keep(), where nothing may be waited for; false: it is being dropped, or was. */
+extern bool derive_group_try_keep(int number);
 
 /* Names are unique: ERROR duplicate_object.  Returns the number. */
 extern int	derive_group_create(const char *name);

@@ -663,14 +663,14 @@ derive_registry_all(void)
 	return derive_registry_all_at(NULL);
 }
 
-/* Which of them are to move, and where? */
+/* Which of them are to move, and where?  One that has done so since that was read is not. */
 static void
-add_moves(List *rows, Snapshot snapshot)
+add_moves(List *rows, List *moves)
 {
 	ListCell   *lc;
 	ListCell   *lc2;
 
-	foreach(lc, derive_moves_all(snapshot))
+	foreach(lc, moves)
 	{
 		DeriveMove *move = lfirst(lc);
 
@@ -678,7 +678,7 @@ add_moves(List *rows, Snapshot snapshot)
 		{
 			DeriveViewRow *row = lfirst(lc2);
 
-			if (row->relid == move->view && row->created_at == move->declared_at)
+			if (row->relid == move->view && row->created_at == move->declared_at && row->group != move->to_group)
 				row->move_to = move->to_group;
 		}
 	}
@@ -693,8 +693,15 @@ derive_registry_all_at(Snapshot snapshot)
 	SysScanDesc scan;
 	HeapTuple	tuple;
 	List	   *result = NIL;
+	List	   *moves;
 
+	/*
+	 * Moves first: two snapshots are taken, if none is given, and a view that
+	 * is handed over between them would else be in neither group, and on its
+	 * way to none.
+	 */
 	names = require_names();
+	moves = derive_moves_all(snapshot);
 	views = open_table(names.views, AccessShareLock);
 	index = index_open(names.views_pkey, AccessShareLock);
 	scan = systable_beginscan_ordered(views, index, snapshot, 0, NULL);
@@ -703,7 +710,7 @@ derive_registry_all_at(Snapshot snapshot)
 	systable_endscan_ordered(scan);
 	index_close(index, AccessShareLock);
 	table_close(views, AccessShareLock);
-	add_moves(result, snapshot);
+	add_moves(result, moves);
 	return result;
 }
 

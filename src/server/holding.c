@@ -12,7 +12,7 @@
  *						those of views that stand still (cohort.c);
  *						that of a view whose builder has finished;
  *						while a builder is at work, the one at which it began;
- *						while views are to come from another group, where that began (moves.c).
+ *						while views are to come from another group, some seconds ago (moves.c).
  *		moved			when the position that is later is on disk, with the slot's
  *						confirmation (reading.c): under load with every batch
  *		idle			a position that nobody needs to know is not stored; but it

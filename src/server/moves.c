@@ -14,11 +14,10 @@
  * nothing; it is behind for as long as the new worker needs to read the log again from there.
  *
  *	1. plan			derive.move() says where it shall go, in derive_state.moves
- *	2. pin			the new worker sees that, and no longer lets go of the log: its slot stays
- *					where it is, also across crashes, as long as there is a view that is to
- *					come.  It says so in shared memory, with the LSN from which on it has all
- *					(DeriveGroup.pinned_lsn): it may have let go of what is before, and the snapshot
- *					with which its hold on old row versions began may see as far
+ *	2. pin			the new worker sees that, and for now no longer lets go of the log: its slot stays
+ *					where it is, also across crashes.  It says so in shared memory, with the LSN from
+ *					which on it has all (DeriveGroup.pinned_lsn, "the word"): it may have let go of what is
+ *					before, and the snapshot with which its hold on old row versions began may see as far
  *	3. hand over	the old worker, in a batch that ends behind that LSN, writes group and
  *					position, and forgets the view
  *	4. take over	the new worker finds a view that stands still, opens its decoder anew, and
@@ -36,34 +35,49 @@
  * record behind the LSN that goes with its position, and the slot of the new worker delivers that, as it has not
  * been confirmed further than the LSN that was pinned.  After 3 the view's row in
  * derive_state.waiting keeps it there.  What is between must not be the moment at which the
- * pin ends:
+ * pin ends.  So an old worker takes a lock of the new group (derive_group_lock_arrivals()), then looks at the
+ * word, and keeps the lock to the end of its batch; and the new worker
  *
- *	  - it ends when the new worker has read the registry and no view is to come any more.  That
- *		read is begun with the word in shared memory set back;
- *	  - a session that gives up the move (or plans it again) needs ShareUpdateExclusiveLock on the view.
- *		The old worker takes one that conflicts with it, and then looks whether the move is
- *		still planned, and after that at the word; and it keeps the lock to the end of its batch.
+ *	  - takes the word back;
+ *	  - takes a lock that conflicts with that one: nobody is handing anything over who has seen the word;
+ *	  - reads the registry, which shows what has been handed over; and then lets go.
  *
- * So the word that it sees is of a worker who has seen this plan, or one who will see it before
- * it lets go of anything.  A new worker that starts meanwhile, sees the plan, and pins the slot where it
- * finds it.  Should a slot be further nevertheless, since somebody else has moved it, or it was lost,
- * the view is computed anew, as ever (cohort.c, reading.c).
+ * Nobody waits for these locks: who does not get one tries again.  A new worker that starts meanwhile sees the plan,
+ * or the view, and pins the slot where it finds it.  Should a slot be further nevertheless, since
+ * somebody else has moved it, or it was lost, the view is computed anew, as ever (cohort.c, reading.c), and
+ * what only the log had is said to be lost.
  *
- * The new worker reads the log again, which makes builders begin anew.  So it has none while it is pinned:
- * the pin waits for those that are at work, and others wait for the move.
+ * How long.  The pin ends when no view is to come any more.  But one that does not come (a session has locked it)
+ * must not keep log and old rows, for the whole cluster.  So the pin ends after PIN_MS in any case, and the
+ * slot is pinned again where it is then:
+ *
+ *		seconds			0				5				10
+ *		new worker		pins 250		pins 900		pins 1400
+ *		view v			locked			locked			free: handed over in the next batch
+ *
+ * It is longer only while an old worker is in a batch, since none that began before counts; the old worker's
+ * own slot keeps as much then.  pg_derive.max_hold and max_hold_age limit that, too.  A new worker that
+ * leaves, or is to read all of the log before, does without a pin.
+ *
+ * The new worker reads the log again, which makes builders begin anew.  So it has none while it is pinned: they take
+ * turns.  The pin waits for those that are at work.  Those that wait for the pin all start when it ends, before it
+ * is taken again, as far as pg_derive.max_builds lets them.
  *
  * What becomes of which view:
  *
  *		ready				as above, once it is where its batch is: not locked, or being computed
  *		in the slow lane	is marked: the new worker's lane computes it
  *		paused, failed		just gets the other group, since it stands still in any case
- *		being built			waits for the builder; one that has none yet is built there
- *		being replaced		is refused, and if it happens later, waits for the end of that
+ *		being built			waits for the builder; one that has none yet is built there, or here if the move takes long
+ *		being replaced		is refused, as it is to replace what moves (sql/replace.c)
  *
  * Subscribers, counters and rights are of the view, and stay.
  *
- * A view over others that is declared while these move, in a transaction that began before, may be
- * left behind.  Nobody has filled it yet, and it follows them.
+ * Views that are declared over others meanwhile.  Who declares one locks what it reads against being handed over
+ * (derive_group_keep_view()), then looks in which group that is, and keeps the lock until he commits.  The view
+ * then goes with the others if it has the owner of one that somebody wanted to move; else they stay, since nobody
+ * asked its owner.  Should a view nevertheless be where what it reads is not, it follows that if it is to be filled
+ * or computed anew, and fails otherwise, or if it reads views of several groups.
  *
  *-------------------------------------------------------------------------
  */
@@ -75,8 +89,10 @@
 #include "base/groups.h"
 #include "base/gucs.h"
 #include "base/registry.h"
+#include "base/rights.h"
 #include "base/waiting.h"
 #include "capture/decoder.h"
+#include "capture/hold.h"
 #include "miscadmin.h"
 #include "notify/wait.h"
 #include "server/background.h"
@@ -91,6 +107,9 @@
 #define FIRST_TRY_MS	20
 #define LAST_TRY_MS		1000
 
+/* The slot is pinned for so long, then where it is by then. */
+#define PIN_MS			5000
+
 /* So many views, with those that go with each, are looked at in one batch. */
 #define MOST_TRIES		16
 
@@ -98,6 +117,16 @@ static TimestampTz try_at = 0;	/* do not try to hand over before */
 static int	tries = 0;			/* in a row that came to nothing */
 static uint32 first = 0;		/* which view is looked at first, the next
 								 * time */
+
+/* The pin: since when, and what is said of it. */
+static TimestampTz pinned_at = 0;
+static FullTransactionId pinned_xid;	/* the next one then */
+static XLogRecPtr word = InvalidXLogRecPtr;
+static bool give_up = false;	/* it is to end */
+static bool nobody_arrives = false; /* while the registry is read: the lock
+									 * says so */
+static bool builders_wait = false;
+static bool builders_turn = false;
 
 /* For tests: it has been done, and nothing since. */
 static bool handed_over = false;
@@ -117,25 +146,94 @@ derive_worker_begin_pin(void)
 	handed_over = false;
 	pg_atomic_write_u64(&derive_worker.db->pinned_lsn, InvalidXLogRecPtr);
 	pg_memory_barrier();
+	nobody_arrives = !XLogRecPtrIsInvalid(derive_worker.pin) &&
+		derive_group_lock_arrivals(derive_worker.group, ExclusiveLock);
+}
+
+/* At this LSN; what it had of old rows may not be held any more. */
+static void
+pin_at(XLogRecPtr lsn)
+{
+	derive_worker.pin = lsn;
+	derive_worker.pin_xmin = InvalidFullTransactionId;
+	word = InvalidXLogRecPtr;
+	pinned_at = GetCurrentTimestamp();
+	pinned_xid = ReadNextFullTransactionId();
 }
 
 void
 derive_worker_end_pin(void)
 {
-	if (derive_worker.incoming == NIL && !XLogRecPtrIsInvalid(derive_worker.pin))
+	if (XLogRecPtrIsInvalid(derive_worker.pin) || (derive_worker.incoming != NIL && !give_up))
+		return;
+	if (!nobody_arrives)
+	{
+		derive_worker.reload_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RELOAD_MS);
+		return;
+	}
+	if (derive_worker.incoming == NIL)
 	{
 		taken_over = true;
 		DERIVE_DEBUG_POINT("move-found");
-		derive_worker.pin = InvalidXLogRecPtr;
-		derive_worker.pin_xmin = InvalidFullTransactionId;
 	}
+	builders_turn = builders_wait;
+	builders_wait = give_up = false;
+	pin_at(InvalidXLogRecPtr);
+	if (derive_worker.decoder != NULL && !XLogRecPtrIsInvalid(derive_worker.stored_lsn))
+		derive_worker_confirm_stored();
 }
 
 void
 derive_worker_pin_slot(void)
 {
-	if (derive_worker.incoming != NIL)
-		derive_worker.pin = derive_decoder_confirmed(derive_worker.decoder);
+	if (derive_worker.incoming != NIL || !XLogRecPtrIsInvalid(derive_worker.pin))
+		pin_at(derive_decoder_confirmed(derive_worker.decoder));
+}
+
+void
+derive_worker_give_up_pin(void)
+{
+	if (XLogRecPtrIsInvalid(derive_worker.pin))
+		return;
+	give_up = true;
+	derive_worker.reload = true;
+}
+
+/* Has it been long enough for who wanted to hand something over? */
+static bool
+pin_is_over(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	uint64		xids;
+	bool		awaited = false;
+	ListCell   *lc;
+
+	if (derive_worker.finishing)
+		return true;
+	if (XLogRecPtrIsInvalid(derive_worker.pin))
+		return false;
+	pinned_at = Min(pinned_at, now);	/* the clock may be set back */
+	if (!TimestampDifferenceExceeds(pinned_at, now, PIN_MS))
+		return false;
+	LWLockAcquire(derive_shared()->lock, LW_SHARED);
+	foreach(lc, derive_worker.incoming)
+	{
+		DeriveGroup *db = derive_group_mine(lfirst_int(lc));
+
+		awaited |= db != NULL && db->reading && pg_atomic_read_u64(&db->point.applied_lsn) < word;
+	}
+	LWLockRelease(derive_shared()->lock);
+	xids = U64FromFullTransactionId(ReadNextFullTransactionId()) - U64FromFullTransactionId(pinned_xid);
+	return !awaited || derive_hold_remaining((int64) xids, pinned_at) == 0;
+}
+
+bool
+derive_worker_may_build(void)
+{
+	if (XLogRecPtrIsInvalid(derive_worker.pin) && (derive_worker.incoming == NIL || builders_turn))
+		return true;
+	builders_wait = true;
+	return false;
 }
 
 /* Is there a view whose backlog is, or will be, in the stream only? */
@@ -174,27 +272,27 @@ derive_worker_tend_moves(void)
 {
 	FullTransactionId xmin;
 
+	builders_turn = false;
+	if (pin_is_over())
+		derive_worker_give_up_pin();
 	if (taken_over && XLogRecPtrIsInvalid(derive_worker_waiting_lsn()))
 	{
 		taken_over = false;
 		DERIVE_DEBUG_POINT("move-taken");
 	}
-	if (derive_worker.incoming == NIL || derive_worker.decoder == NULL || derive_worker.reload ||
+	if (derive_worker.incoming == NIL || derive_worker.decoder == NULL || derive_worker.reload || derive_worker.finishing ||
 		pg_atomic_read_u64(&derive_worker.db->pinned_lsn) != InvalidXLogRecPtr)
 		return;
-	if (XLogRecPtrIsInvalid(derive_worker.pin))
-	{
-		if (any_build() || !derive_worker_hold_is_set(&xmin))
-			return;
-		derive_worker.pin = Max(derive_worker.stored_lsn, derive_decoder_asked(derive_worker.decoder));
-		derive_worker.pin_xmin = xmin;
-	}
-	else if (any_build() || !derive_worker_hold_is_set(&xmin))
+	if (XLogRecPtrIsInvalid(derive_worker.stored_lsn) || any_build() || !derive_worker_hold_is_set(&xmin))
 		return;
-	else if (!FullTransactionIdIsValid(derive_worker.pin_xmin))
+	if (XLogRecPtrIsInvalid(derive_worker.pin))
+		pin_at(Max(derive_worker.stored_lsn, derive_decoder_asked(derive_worker.decoder)));
+	if (!FullTransactionIdIsValid(derive_worker.pin_xmin))
 		derive_worker.pin_xmin = xmin;
 	DERIVE_DEBUG_POINT("move-pin");
-	pg_atomic_write_u64(&derive_worker.db->pinned_lsn, Max(derive_worker.pin, derive_wait_target(InvalidXLogRecPtr)));
+	if (XLogRecPtrIsInvalid(word))
+		word = Max(derive_worker.pin, derive_wait_target(InvalidXLogRecPtr));
+	pg_atomic_write_u64(&derive_worker.db->pinned_lsn, word);
 	wake_old_workers();
 	DERIVE_DEBUG_POINT("move-pinned");
 }
@@ -215,7 +313,8 @@ derive_worker_check_waiting(void)
 		WorkerView *view = lfirst(lc);
 
 		if (derive_worker_stands_still(view) && view->waiting->lsn < derive_decoder_asked(derive_worker.decoder))
-			derive_worker_lose_changes(view, "its turn to be computed anew: the replication slot no longer has what it lacks");
+			derive_worker_lose_log(view, derive_decoder_asked(derive_worker.decoder),
+								   "its turn to be computed anew: the replication slot no longer has what it lacks");
 	}
 }
 
@@ -260,19 +359,19 @@ is_at_rest(WorkerView *view)
 		case DERIVE_VIEW_READY:
 			break;
 	}
-	return view->lane != NULL || (view->fresh && view->waiting == NULL && !derive_worker_needs_recompute(view));
+	return view->lane != NULL || (derive_worker_is_fresh(view) && view->waiting == NULL && !derive_worker_needs_recompute(view));
 }
 
 /*
- * Nobody else may write its row, nor its label, until we commit.  False if somebody may have, or
- * is about to.  Who appends to a topic need not wait.
+ * Nobody else may write its row, nor its label, nor declare a view that reads it, until we commit.  False if somebody
+ * may have, or is about to.  Who appends to a topic need not wait.
  */
 static bool
 lock_row(WorkerView *view)
 {
 	DeriveViewRow *now;
 
-	if (!ConditionalLockRelationOid(view->relid, ShareUpdateExclusiveLock))
+	if (!ConditionalLockRelationOid(view->relid, ShareUpdateExclusiveLock) || !derive_group_may_leave(view->relid))
 		return false;
 	now = get_rel_name(view->relid) == NULL ? NULL : derive_registry_get(view->relid);
 	if (now != NULL && ItemPointerEquals(&now->version, &view->row->version))
@@ -281,7 +380,7 @@ lock_row(WorkerView *view)
 	return false;
 }
 
-/* Views that go together, of WorkerView *; NIL if they cannot go now. */
+/* Views that go together, of WorkerView *; NIL if they cannot go now.  Those of other groups are not ours to hand over. */
 static List *
 lock_connected(List *connected)
 {
@@ -291,7 +390,10 @@ lock_connected(List *connected)
 	foreach(lc, connected)
 	{
 		WorkerView *other = derive_worker_find_view(lfirst_oid(lc));
+		DeriveViewRow *elsewhere = other == NULL ? derive_registry_get(lfirst_oid(lc)) : NULL;
 
+		if (elsewhere != NULL && elsewhere->group != derive_worker.group)
+			continue;
 		if (other == NULL || !is_at_rest(other) || !lock_row(other))
 			return NIL;
 		result = lappend(result, other);
@@ -299,20 +401,68 @@ lock_connected(List *connected)
 	return result;
 }
 
-/* It is locked. */
+/* It is locked; moves: of DeriveMove *. */
 static bool
-is_still_planned(WorkerView *view, int group)
+is_planned(WorkerView *view, int group, List *moves)
 {
 	ListCell   *lc;
 
-	foreach(lc, derive_moves_all(NULL))
+	foreach(lc, moves)
 	{
 		DeriveMove *move = lfirst(lc);
 
 		if (move->view == view->relid && move->declared_at == view->row->created_at && move->to_group == group)
 			return true;
 	}
+	return false;
+}
+
+/* Has somebody wanted it to move, or another one of these that has the same owner? */
+static bool
+owner_agrees(WorkerView *view, int group, List *views, List *moves)
+{
+	ListCell   *lc;
+
+	foreach(lc, views)
+	{
+		WorkerView *other = lfirst(lc);
+
+		if (is_planned(other, group, moves) && (other == view || derive_owner_of(other->relid) == derive_owner_of(view->relid)))
+			return true;
+	}
+	return false;
+}
+
+/* The view is to move, with all of these.  If somebody has to be asked none goes, and *gave_up is set. */
+static bool
+all_agree(WorkerView *view, int group, List *views, bool *gave_up)
+{
+	List	   *moves = derive_moves_all(NULL);
+	WorkerView *stranger = NULL;
+	ListCell   *lc;
+
+	if (!is_planned(view, group, moves))
+	{
+		derive_worker.reload = true;
+		return false;
+	}
+	foreach(lc, views)
+	{
+		if (!owner_agrees(lfirst(lc), group, views, moves))
+			stranger = lfirst(lc);
+	}
+	if (stranger == NULL)
+		return true;
+	ereport(WARNING,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("view \"%s\" does not move to group \"%s\"", get_rel_name(view->relid), derive_group_name(group)),
+			 errdetail("View \"%s\", which would have to move with it, was created since, by another owner.",
+					   get_rel_name(stranger->relid)),
+			 errhint("Who owns both may call derive.move() again.")));
+	foreach(lc, views)
+		derive_move_end(((WorkerView *) lfirst(lc))->relid);
 	derive_worker.reload = true;
+	*gave_up = true;
 	return false;
 }
 
@@ -342,19 +492,23 @@ hand_over(WorkerView *view, int group, const DerivePosition *position, XLogRecPt
 			(errmsg("view \"%s\" moves to group \"%s\"", get_rel_name(view->relid), derive_group_name(group))));
 }
 
-/* A view, with all that go with it, which are added to *seen.  True if they went. */
+/* A view, with all that go with it, which are added to *seen.  True if something was written. */
 static bool
 try_to_hand_over(WorkerView *view, const DerivePosition *position, XLogRecPtr lsn, List **seen)
 {
 	int			group = view->row->move_to;
 	List	   *connected = derive_connected_views(view->relid);
-	List	   *views = lock_connected(connected);
+	List	   *views = NIL;
+	bool		gave_up = false;
 	ListCell   *lc;
 
+	if (derive_group_try_keep(group) && derive_group_lock_arrivals(group, ShareLock))
+		views = lock_connected(connected);
 	*seen = list_concat_unique_oid(*seen, connected);
 	DERIVE_DEBUG_POINT("move-locked");
-	if (views == NIL || !is_still_planned(view, group) || !is_pinned(group, lsn))
-		return false;
+	if (views == NIL || list_difference_oid(derive_connected_views(view->relid), connected) != NIL ||
+		!all_agree(view, group, views, &gave_up) || !is_pinned(group, lsn))
+		return gave_up;
 	foreach(lc, views)
 		hand_over(lfirst(lc), group, position, lsn);
 	derive_worker.reload = true;
@@ -425,6 +579,8 @@ derive_worker_moves_timeout(long timeout)
 {
 	ListCell   *lc;
 
+	if (!XLogRecPtrIsInvalid(derive_worker.pin))
+		return Min(timeout, LAST_TRY_MS);
 	foreach(lc, derive_worker.unsettled)
 	{
 		if (((WorkerView *) lfirst(lc))->row->move_to >= 0)
@@ -439,24 +595,30 @@ derive_worker_moves_timeout(long timeout)
  * ----------------------------------------------------------------
  */
 
-/* The group of a view that it reads, if that is not ours; else -1. */
+/* The group of a view that it reads, which is *elsewhere, if that is not ours; else -1.  *several: others are not in that one. */
 static int
-group_of_sources(WorkerView *view, Oid *elsewhere)
+group_of_sources(WorkerView *view, Oid *elsewhere, bool *several)
 {
+	int			result = -1;
+	bool		ours = false;
 	ListCell   *lc;
 
+	*several = false;
 	foreach(lc, view->program != NULL ? view->program->view_sources : NIL)
 	{
-		DeriveViewRow *source;
+		DeriveViewRow *source = derive_worker_find_view(lfirst_oid(lc)) != NULL ? NULL : derive_registry_get(lfirst_oid(lc));
 
-		if (derive_worker_find_view(lfirst_oid(lc)) != NULL)
+		if (source == NULL || source->group == derive_worker.group)
+		{
+			ours |= source != NULL || derive_worker_find_view(lfirst_oid(lc)) != NULL;
 			continue;
-		source = derive_registry_get(lfirst_oid(lc));
+		}
+		*several |= result >= 0 && result != source->group;
 		*elsewhere = lfirst_oid(lc);
-		if (source != NULL && source->group != derive_worker.group)
-			return source->group;
+		result = source->group;
 	}
-	return -1;
+	*several |= ours && result >= 0;
+	return result;
 }
 
 void
@@ -468,14 +630,16 @@ derive_worker_follow_sources(void)
 	{
 		WorkerView *view = lfirst(lc);
 		Oid			source;
-		int			group = group_of_sources(view, &source);
+		bool		several;
+		int			group = group_of_sources(view, &source, &several);
 		ErrorData	error = {.sqlerrcode = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE};
 
 		if (group < 0 || view->row->state == DERIVE_VIEW_FAILED)
 			continue;
-		if (view->row->state != DERIVE_VIEW_BUILDING)
-			(void) derive_worker_fail_view(view, psprintf("it reads view \"%s\", which is in group \"%s\"",
-														  get_rel_name(source), derive_group_name(group)), &error, false);
+		if ((view->row->state != DERIVE_VIEW_BUILDING && !view->row->rebuild) || several)
+			(void) derive_worker_fail_view(view, psprintf("it reads view \"%s\", which is in group \"%s\"%s",
+														  get_rel_name(source), derive_group_name(group),
+														  several ? ", and views of other groups" : ""), &error, false);
 		else if (lock_row(view))
 		{
 			DeriveViewRow row = *view->row;

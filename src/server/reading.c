@@ -129,7 +129,7 @@ mark_for_rebuild(XLogRecPtr stored, XLogRecPtr lost_before, const char *reason)
 
 		if (view->row->state == DERIVE_VIEW_READY && !derive_worker_needs_recompute(view) &&
 			(derive_worker_stands_still(view) ? view->waiting->lsn : stored) < lost_before)
-			derive_worker_lose_changes(view, reason);
+			derive_worker_lose_log(view, lost_before, reason);
 	}
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(derive_worker.batch_cxt);
@@ -383,6 +383,8 @@ derive_worker_close_capture(void)
 
 	derive_worker.decoder = NULL;
 	derive_worker.stream = NULL;
+	pg_atomic_write_u64(&derive_worker.db->pinned_lsn, InvalidXLogRecPtr);	/* the next slot may be
+																			 * another one */
 	if (decoder)
 		derive_decoder_close(decoder);
 	if (stream)

@@ -128,6 +128,26 @@ derive_worker_report_skipped(XLogRecPtr start)
 }
 
 void
+derive_worker_lose_log(WorkerView *view, XLogRecPtr start, const char *reason)
+{
+	const char *derivation = derive_definition_of_view(view->relid)->derivation;
+
+	for (int i = 0; i < lengthof(keepers) && derive_worker_stands_still(view); i++)
+	{
+		if (strcmp(keepers[i].derivation, derivation) == 0)
+			ereport(WARNING,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 start == PG_UINT64_MAX ?
+					 errmsg("the log from %X/%X on was not read for view \"%s\"",
+							LSN_FORMAT_ARGS(view->waiting->lsn), get_rel_name(view->relid)) :
+					 errmsg("the log from %X/%X to %X/%X was not read for view \"%s\"",
+							LSN_FORMAT_ARGS(view->waiting->lsn), LSN_FORMAT_ARGS(start), get_rel_name(view->relid)),
+					 errdetail(keepers[i].loss, psprintf("\"%s\"", get_rel_name(view->relid)))));
+	}
+	derive_worker_lose_changes(view, reason);
+}
+
+void
 derive_worker_note_slot_error(const ErrorData *edata)
 {
 	DeriveGroup *db = derive_worker.db;

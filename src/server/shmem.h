@@ -278,9 +278,10 @@ typedef struct DeriveGroup
 	pg_atomic_uint64 covered_at;
 
 	/*
-	 * The slot has let go of nothing behind this, neither log nor old rows, and
-	 * will not as long as views are to come from other groups (moves.c);
-	 * invalid: that is not said.  Written by the worker.
+	 * The slot has let go of nothing behind this, neither log nor old rows,
+	 * and will not as long as that is said here, for views that are to come
+	 * from other groups (moves.c); invalid: it is not said.  Written by the
+	 * worker.
 	 */
 	pg_atomic_uint64 pinned_lsn;
 

@@ -61,6 +61,9 @@
 #define LOOK_MS		1000
 #define IDLE_LOOKS	10
 
+/* A view that is to move to another group is built there, if it has come there by then. */
+#define MOVE_MS		10000
+
 /* A builder that does not heed the cancellation by then is terminated. */
 #define HEED_MS		5000
 
@@ -405,11 +408,9 @@ derive_worker_tend_builds(void)
 		if (view->retry_at > now)
 			continue;
 
-		/*
-		 * those that move wait for the move, and it waits for none that
-		 * begins now
-		 */
-		if (running >= derive_max_builds || view->row->move_to >= 0 || derive_worker.incoming != NIL)
+		/* those that move wait for the move, for a while */
+		if (running >= derive_max_builds || !derive_worker_may_build() ||
+			(view->row->move_to >= 0 && !TimestampDifferenceExceeds(view->row->since, now, MOVE_MS)))
 		{
 			set_waits(view, DERIVE_WAITS_FOR_TURN, InvalidOid, NoLock);
 			continue;

@@ -371,7 +371,8 @@ come_to_rest(void)
 	/* a test that stops processes somewhere wants one that it ends to go */
 	if (derive_debug_point_any() ||
 		derive_worker.decoder == NULL || derive_worker.failures > 0 || derive_worker.leave ||
-		XLogRecPtrIsInvalid(derive_worker.stored_lsn) || !XLogRecPtrIsInvalid(derive_worker_waiting_lsn()) ||
+		XLogRecPtrIsInvalid(derive_worker.stored_lsn) ||
+		(XLogRecPtrIsInvalid(derive_worker.pin) && !XLogRecPtrIsInvalid(derive_worker_waiting_lsn())) ||
 		derive_wait_target(InvalidXLogRecPtr) > derive_worker.decoded_upto + LITTLE_LOG)
 		return;
 	ProcDiePending = false;
@@ -379,6 +380,7 @@ come_to_rest(void)
 	PG_TRY();
 	{
 		MemoryContextSwitchTo(derive_worker.batch_cxt);
+		derive_worker_give_up_pin();
 
 		/* one that writes adds its own commit to the log */
 		do

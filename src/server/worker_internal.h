@@ -211,7 +211,7 @@ typedef struct DeriveWorker
 									 * another one */
 	List	   *incoming;		/* groups from which views are to move to
 								 * ours: of int, in cxt */
-	XLogRecPtr	pin;			/* no further is the slot confirmed meanwhile;
+	XLogRecPtr	pin;			/* no further is the slot confirmed for now;
 								 * invalid: it is not pinned */
 	FullTransactionId pin_xmin; /* the same for old rows */
 	bool		first;			/* of the groups with views, ours has the
@@ -574,6 +574,12 @@ extern void derive_worker_end_pin(void);
 /* The decoder was opened, and nothing confirmed. */
 extern void derive_worker_pin_slot(void);
 
+/* Let go of the slot with the next look at the registry, if nothing is being handed over just then. */
+extern void derive_worker_give_up_pin(void);
+
+/* May a builder start?  If not, its turn comes. */
+extern bool derive_worker_may_build(void);
+
 /* Between batches: say that the slot is pinned, once it is. */
 extern void derive_worker_tend_moves(void);
 
@@ -764,6 +770,9 @@ extern long derive_worker_journals_timeout(long timeout);
 
 /* The new slot begins here: say which part of the log nobody has read.  In a transaction. */
 extern void derive_worker_report_skipped(XLogRecPtr start);
+
+/* The same of a view that stands still, if it keeps what only the log has (start: PG_UINT64_MAX if not known); it is computed anew. */
+extern void derive_worker_lose_log(WorkerView *view, XLogRecPtr start, const char *reason);
 
 /* In the error handler: the slot could not be opened.  Waiting sessions are told. */
 extern void derive_worker_note_slot_error(const ErrorData *edata);

@@ -13,6 +13,7 @@
 
 #include "access/xact.h"
 #include "base/compat.h"
+#include "base/debug_point.h"
 #include "base/eval_settings.h"
 #include "base/groups.h"
 #include "base/gucs.h"
@@ -153,7 +154,7 @@ settings_of_declaration(Oid view)
 /*
  * Views that read one another are in one group, and so are a view and the one that is to take its
  * place (beside; or InvalidOid).  Others are in the one of this name, or, if it is NULL, in that
- * of the setting.
+ * of the setting.  What it reads stays there until this view is seen by all.
  */
 static int
 group_for(Oid view, DeriveProgram *program, Oid beside, const char *name)
@@ -175,8 +176,11 @@ group_for(Oid view, DeriveProgram *program, Oid beside, const char *name)
 
 	foreach(lc, program->view_sources)
 	{
-		DeriveViewRow *source = derive_registry_get(lfirst_oid(lc));
+		DeriveViewRow *source;
 
+		if (!DERIVE_DEBUG_SKIPS("declare-keep"))
+			derive_group_keep_view(lfirst_oid(lc));
+		source = derive_registry_get(lfirst_oid(lc));
 		if (source == NULL)
 			continue;
 		if (first != NULL && first->group != source->group)

@@ -111,21 +111,38 @@ derive_drop_group_sql(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/*
- * Have the workers move the view, which is locked, and all that go with it; if they are there, give
- * up a move to another group.
- */
+/* The view and all that go with it, of Oid: locked, and the caller's. */
+static List *
+lock_connected(Oid view)
+{
+	List	   *locked = NIL;
+	List	   *views;
+	ListCell   *lc;
+
+	/*
+	 * In one order, whichever of them is to be moved.  There may be others
+	 * once we have the locks.
+	 */
+	while ((views = list_difference_oid(derive_connected_views(view), locked)) != NIL)
+	{
+		list_sort(views, list_oid_cmp);
+		foreach(lc, views)
+			(void) derive_lock_own_view(lfirst_oid(lc), ShareUpdateExclusiveLock);
+		locked = list_concat(locked, views);
+	}
+	return locked;
+}
+
+/* Have the workers move the view and all that go with it; if they are there, give up a move to another group. */
 static void
 plan_move(Oid view, int group)
 {
-	List	   *views = derive_connected_views(view);
 	bool		any = false;
 	ListCell   *lc;
 
-	list_sort(views, list_oid_cmp);
-	foreach(lc, views)
+	foreach(lc, lock_connected(view))
 	{
-		DeriveViewRow *row = derive_lock_own_view(lfirst_oid(lc), ShareUpdateExclusiveLock);
+		DeriveViewRow *row = derive_registry_get(lfirst_oid(lc));
 		DeriveMove	move = {.view = row->relid,.declared_at = row->created_at,.to_group = group};
 
 		if (OidIsValid(row->replaces))
@@ -157,36 +174,48 @@ derive_move_sql(PG_FUNCTION_ARGS)
 	view = PG_GETARG_OID(0);
 	PreventCommandIfReadOnly("derive.move()");
 	derive_require_service();
-	(void) derive_lock_own_view(view, ShareUpdateExclusiveLock);
 	group = derive_group_number(NameStr(*PG_GETARG_NAME(1)), false);
 	derive_group_keep(group);
 	plan_move(view, group);
 	PG_RETURN_VOID();
 }
 
+typedef struct MoveToWaitFor
+{
+	Oid			view;
+	int			group;			/* to which it was to move when we came; or -1 */
+} MoveToWaitFor;
+
 static bool
 has_moved(void *arg, bool reached)
 {
-	Oid			view = *(Oid *) arg;
+	MoveToWaitFor *wait = arg;
 	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "pg_derive move", ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(scratch); /* one may wait for long */
-	bool		found = false;
-	bool		result = true;
+	bool		result;
+	DeriveViewRow *found = NULL;
 	ListCell   *lc;
 
 	foreach(lc, derive_registry_all())
 	{
 		DeriveViewRow *row = lfirst(lc);
 
-		if (row->relid != view)
-			continue;
-		found = true;
-		result = row->move_to < 0;
+		if (row->relid == wait->view)
+			found = row;
 	}
-	if (!found)
+	if (found == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the view is no longer maintained")));
+	if (found->move_to >= 0)
+		wait->group = found->move_to;
+	else if (wait->group >= 0 && wait->group != found->group)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the move of view \"%s\" was given up", get_rel_name(wait->view)),
+				 errdetail("It is in group \"%s\".", derive_group_name(found->group)),
+				 errhint("If nobody has called derive.move() again, the server log says why.")));
+	result = found->move_to < 0;
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(scratch);
 	return result;
@@ -198,11 +227,16 @@ derive_wait_moved_sql(PG_FUNCTION_ARGS)
 {
 	Oid			view;
 	bool		result;
+	MoveToWaitFor wait;
 	const char *reason;
 	ListCell   *lc;
 
 	derive_require_arguments(fcinfo, 1);
 	view = PG_GETARG_OID(0);
+	wait = (MoveToWaitFor)
+	{
+		.view = view,.group = -1
+	};
 	if (get_rel_relkind(view) != '\0' && !derive_may_watch(view))
 		derive_check_may(view, ACL_SELECT);
 	foreach(lc, derive_moves_all(NULL))
@@ -216,7 +250,7 @@ derive_wait_moved_sql(PG_FUNCTION_ARGS)
 					 errhint("Commit first, then wait.")));
 	}
 	result = derive_wait_for_worker(view, PG_ARGISNULL(1) ? -1 : derive_timeout_ms(PG_GETARG_INTERVAL_P(1)),
-									has_moved, &view);
+									has_moved, &wait);
 	if (!result)
 	{
 		reason = derive_waits_for(view);

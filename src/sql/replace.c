@@ -22,6 +22,7 @@
 #include "access/reloptions.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "base/groups.h"
 #include "base/registry.h"
 #include "base/rights.h"
 #include "catalog/dependency.h"
@@ -159,6 +160,30 @@ attach(Oid replacement, Oid view)
 	derive_registry_update(row);
 }
 
+/*
+ * A view that is replaced does not move (server/moves.c), maybe for ever, if the new query fails.  So
+ * neither it nor anything that goes with it, what the new query reads included, may be about to.
+ */
+static void
+refuse_if_moving(Oid view)
+{
+	List	   *connected = derive_connected_views(view);
+	ListCell   *lc;
+
+	foreach(lc, derive_registry_all())
+	{
+		DeriveViewRow *row = lfirst(lc);
+
+		if (row->move_to >= 0 && list_member_oid(connected, row->relid))
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("cannot replace the query of view \"%s\" while it moves to another group", get_rel_name(view)),
+					 errdetail("View \"%s\" is to move to group \"%s\".", get_rel_name(row->relid), derive_group_name(row->move_to)),
+					 errhint("Wait for that with derive.wait_moved(), or give it up with derive.move() to group \"%s\".",
+							 derive_group_name(row->group))));
+	}
+}
+
 static void
 replace_query(Oid view, const char *query)
 {
@@ -191,6 +216,7 @@ replace_query(Oid view, const char *query)
 	derive_declare_view(replacement, true, view, written, query);
 	derive_check_replacement(replacement, view);
 	attach(replacement, view);
+	refuse_if_moving(view);
 }
 
 /* Two calls at once take turns.  The worker goes on with the view meanwhile. */

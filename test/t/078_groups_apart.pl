@@ -94,6 +94,7 @@ for my $how ('dropped', 'too much of the log')
 		$node->safe_psql('shop', q{CREATE TABLE other AS SELECT i, repeat('x', 500) FROM generate_series(1, 30000) i; DROP TABLE other});
 		$node->wait_for_log(qr/is given up, they will be computed anew/, $offset);
 		kill('CONT', $pid);
+		$node->wait_for_log(qr/all maintained views of group "second" of database "shop" are computed anew: /, $offset);
 		$node->append_conf('postgresql.conf', 'pg_derive.max_wal_backlog = 0');
 		$node->reload;
 	}

@@ -84,6 +84,11 @@ BEGIN;
 SELECT derive.replace_view('g', 'SELECT DISTINCT upper(name) AS name FROM u');
 SELECT derive.move('g', 'default');
 ROLLBACK;
+-- nor does one begin while a view, or one that goes with it, is to move
+BEGIN;
+SELECT derive.move('over_v', 'b');
+SELECT derive.replace_view('v', 'SELECT k, count(*) AS n, sum(x + 1) FROM t GROUP BY k');
+ROLLBACK;
 SELECT derive.replace_view('g', 'SELECT DISTINCT upper(name) AS name FROM u');
 SELECT derive.wait_replaced('g', '60 s');
 SELECT * FROM places WHERE name = 'g';

@@ -142,6 +142,23 @@ is($node->safe_psql('shop', q{SELECT derive.wait_moved('of_alice', '60 s')}), 't
 is($node->safe_psql('shop', q{SELECT DISTINCT group_name FROM derive.views WHERE view IN ('v', 'over_v', 'of_alice')}), 'heavy', 'all have moved');
 all_right('all of them');
 
+# ---- a group that has never had a view, and no old rows: it has a position of its own before it takes one
+
+$node->append_conf('postgresql.conf', "pg_derive.old_rows = log\n");
+$node->reload;
+$offset = -s $node->logfile;
+for my $group ('fresh', 'heavy')
+{
+	$node->safe_psql('shop', q{SELECT derive.create_group('fresh')}) if $group eq 'fresh';
+	$node->safe_psql('shop', qq{SELECT derive.move('v', '$group')});
+	write_rows();
+	is($node->safe_psql('shop', q{SELECT derive.wait_moved('v', '60 s')}), 't', "moved to group $group");
+	all_right("old_rows = log, $group");
+}
+unlike(slurp_file($node->logfile, $offset), qr/WARNING|recomputing|computed anew/, 'nothing is computed anew');
+$node->append_conf('postgresql.conf', "pg_derive.old_rows = auto\n");
+$node->reload;
+
 SKIP:
 {
 	skip 'no debug points in a release build', 1 unless has_debug_points($node);

@@ -10,8 +10,10 @@
  * All waits end on a cancel, and a request that was given up is taken back.  The
  * places for requests are limited; who finds none waits for one.
  *
- * A view may move to another group meanwhile (moves.c).  Then the wait, or the request, begins
- * anew, with the worker of that one.
+ * A view may move to another group meanwhile (moves.c), and a group may lose its last view, so
+ * that its worker leaves and its place is another group's.  So who waits looks first whether his views are in
+ * the group still, and asks for its worker only then; else the wait, or the request, begins anew
+ * with what the registry says by now.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,6 +21,7 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "base/debug_point.h"
 #include "base/groups.h"
 #include "base/lane.h"
 #include "base/registry.h"
@@ -58,7 +61,8 @@ typedef struct ViewWait
 	DeriveGroup *db;
 	int			group;			/* its number */
 	Oid			view;			/* InvalidOid: all of that group */
-	bool		moved;			/* the view is in another one now */
+	bool		moved;			/* what is waited for is not there any more:
+								 * begin anew */
 	XLogRecPtr	lsn;
 	MemoryContext cxt;			/* reset with every look */
 } ViewWait;
@@ -69,6 +73,8 @@ typedef struct RequestWait
 	int			group;			/* its number */
 	DeriveRequestKind kind;
 	Oid			view;
+	bool		moved;			/* the view, or the group's place, is another
+								 * one now: begin anew */
 	uint64		number;
 	DeriveRequest *request;		/* NULL until there is a place for it */
 	DeriveRequest seen;			/* as it was last seen; in the end the answer */
@@ -79,7 +85,7 @@ typedef struct RequestWait
 
 static DeriveGroup *find_service(int group);
 static void check_extension(void);
-static void check_service(DeriveGroup *db, int group);
+static bool check_service(DeriveGroup *db, int group);
 static bool check_view_row(const DeriveViewRow *row, XLogRecPtr lsn, bool reached);
 static bool view_reached(void *arg, bool reached);
 static bool request_answered(void *arg, bool reached);
@@ -150,8 +156,11 @@ check_extension(void)
 				 errmsg("extension \"pg_derive\" was dropped")));
 }
 
-/* While waiting: is there somebody who can do it, and free to do so? */
-static void
+/*
+ * While waiting: is there somebody who can do it, and free to do so?  ERROR if there will not be; false
+ * if the place is no longer the group's, since it had no view for a while.
+ */
+static bool
 check_service(DeriveGroup *db, int group)
 {
 	DeriveShared *shared = derive_shared();
@@ -160,10 +169,7 @@ check_service(DeriveGroup *db, int group)
 
 	check_extension();
 	if (pg_atomic_read_u64(&db->id) != DERIVE_GROUP_ID(MyDatabaseId, group))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("no worker process maintains the views of this database"),
-				 errhint("Call the function again.")));
+		return false;
 
 	LWLockAcquire(shared->lock, LW_SHARED);
 	now = *db;
@@ -202,6 +208,7 @@ check_service(DeriveGroup *db, int group)
 		if (shared->builds[i].group == pg_atomic_read_u64(&db->id) && OidIsValid(shared->builds[i].view))
 			derive_blocked_check(&shared->builds[i].blocked_on);
 	}
+	return true;
 }
 
 
@@ -323,15 +330,14 @@ stands_still(const DeriveViewRow *row)
 }
 
 /*
- * All views of the group that the caller may read, but for those that stand still, unless
- * there are no others in the database.
+ * Those of all views that a wait for all of them is for: the caller may read them, and they do not stand
+ * still, unless there are no others.  Of DeriveViewRow *.
  */
-static bool
-check_all_rows(int group, XLogRecPtr lsn, bool reached)
+static List *
+rows_to_wait_for(void)
 {
-	const DeriveViewRow *still = NULL;
-	bool		others = false;
-	bool		result = true;
+	List	   *result = NIL;
+	DeriveViewRow *still = NULL;
 	ListCell   *lc;
 
 	foreach(lc, derive_registry_all())
@@ -341,16 +347,31 @@ check_all_rows(int group, XLogRecPtr lsn, bool reached)
 		if (!derive_may_watch(row->relid))
 			continue;
 		if (stands_still(row))
-		{
 			still = row;
+		else
+			result = lappend(result, row);
+	}
+	return result == NIL && still != NULL ? list_make1(still) : result;
+}
+
+/* Those in the group; *any: are there some? */
+static bool
+check_all_rows(int group, XLogRecPtr lsn, bool reached, bool *any)
+{
+	bool		result = true;
+	ListCell   *lc;
+
+	*any = false;
+	foreach(lc, rows_to_wait_for())
+	{
+		DeriveViewRow *row = lfirst(lc);
+
+		if (row->group != group)
 			continue;
-		}
-		others = true;
-		if (row->group == group && !check_view_row(row, lsn, reached))
+		*any = true;
+		if (!check_view_row(row, lsn, reached))
 			result = false;
 	}
-	if (still != NULL && !others)
-		result = check_view_row(still, lsn, reached);
 	return result;
 }
 
@@ -476,9 +497,13 @@ view_reached(void *arg, bool reached)
 		result = !wait->moved && check_view_row(row, wait->lsn, reached);
 	}
 	else
-		result = check_all_rows(wait->group, wait->lsn, reached);
-	if (!wait->moved)
-		check_service(wait->db, wait->group);
+	{
+		bool		any;
+
+		result = check_all_rows(wait->group, wait->lsn, reached, &any);
+		wait->moved = !any;
+	}
+	wait->moved = wait->moved || !check_service(wait->db, wait->group);
 	MemoryContextSwitchTo(oldcontext);
 	MemoryContextReset(wait->cxt);
 
@@ -544,28 +569,54 @@ same_groups(List *rows, List *before)
 	return true;
 }
 
-/* Group after group; once more if a view may have gone from one that we have still to wait for to one of the others. */
+/* Have all of them left this group? */
 static bool
-wait_for_all(ViewWait *wait, List *rows, int64 timeout_ms)
+none_in_group(int group)
+{
+	ListCell   *lc;
+
+	foreach(lc, rows_to_wait_for())
+	{
+		if (((DeriveViewRow *) lfirst(lc))->group == group)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Group after group; once more if a view may have gone from one that we have still to wait for to one of
+ * the others.  Groups of which the caller may read nothing are none of his business.
+ */
+static bool
+wait_for_all(ViewWait *wait, int64 timeout_ms)
 {
 	TimestampTz start = GetCurrentTimestamp();
+	List	   *rows;
 	List	   *before;
+	bool		again;
 
+	refuse_in_worker();
+	derive_require_service();
+	rows = rows_to_wait_for();
 	do
 	{
 		List	   *groups = NIL;
 		ListCell   *lc;
 
 		before = rows;
+		again = false;
 		foreach(lc, rows)
 			groups = list_append_unique_int(groups, ((DeriveViewRow *) lfirst(lc))->group);
 		foreach(lc, groups)
 		{
+			if (none_in_group(lfirst_int(lc)))
+				continue;
 			if (!wait_in_group(wait, lfirst_int(lc), time_left(timeout_ms, start)))
 				return false;
+			again |= wait->moved;
 		}
-		rows = derive_registry_all();
-	} while (!same_groups(rows, before));
+		rows = rows_to_wait_for();
+	} while (again || !same_groups(rows, before));
 	return true;
 }
 
@@ -573,8 +624,6 @@ bool
 derive_wait_for_view(Oid view, XLogRecPtr lsn, int64 timeout_ms)
 {
 	ViewWait	wait = {0};
-	List	   *rows = NIL;
-	ListCell   *lc;
 	bool		result;
 
 	lsn = derive_wait_target(lsn);
@@ -582,7 +631,9 @@ derive_wait_for_view(Oid view, XLogRecPtr lsn, int64 timeout_ms)
 		refuse_uncommitted(view);
 	else
 	{
-		rows = derive_registry_all();
+		List	   *rows = derive_registry_all();
+		ListCell   *lc;
+
 		if (rows == NIL)
 		{
 			ereport(NOTICE,
@@ -597,7 +648,7 @@ derive_wait_for_view(Oid view, XLogRecPtr lsn, int64 timeout_ms)
 	wait.lsn = lsn;
 	wait.cxt = AllocSetContextCreate(CurrentMemoryContext, "pg_derive wait",
 									 ALLOCSET_SMALL_SIZES);
-	result = OidIsValid(view) ? wait_for_one(&wait, timeout_ms) : wait_for_all(&wait, rows, timeout_ms);
+	result = OidIsValid(view) ? wait_for_one(&wait, timeout_ms) : wait_for_all(&wait, timeout_ms);
 	MemoryContextDelete(wait.cxt);
 	if (!result)
 		report_timeout(view);
@@ -619,17 +670,17 @@ typedef struct WorkerWait
 	DeriveGroup *db;
 	int			group;			/* its number */
 	Oid			view;
-	bool		moved;			/* the view is in another one now */
+	bool		moved;			/* as in a ViewWait */
 	DeriveWaitCheck check;
 	void	   *arg;
 } WorkerWait;
 
-/* That of a view; for one that is not maintained, of which the check will tell, any. */
+/* That of a view; -1 for one that is not maintained, of which the check will tell. */
 static int
 group_of(Oid view)
 {
 	DeriveViewRow *row = derive_registry_get(view);
-	int			result = row != NULL ? row->group : DERIVE_DEFAULT_GROUP;
+	int			result = row != NULL ? row->group : -1;
 
 	if (row != NULL)
 		pfree(row);
@@ -641,11 +692,10 @@ check_with_service(void *arg, bool reached)
 {
 	WorkerWait *wait = arg;
 
-	wait->moved = group_of(wait->view) != wait->group;
-	if (wait->moved)
-		return true;
-	check_service(wait->db, wait->group);
-	return wait->check(wait->arg, reached);
+	int			group = group_of(wait->view);
+
+	wait->moved = group >= 0 && (group != wait->group || !check_service(wait->db, group));
+	return wait->moved || wait->check(wait->arg, reached);
 }
 
 bool
@@ -658,6 +708,9 @@ derive_wait_for_worker(Oid view, int64 timeout_ms, DeriveWaitCheck check, void *
 	do
 	{
 		wait.group = group_of(view);
+		if (wait.group < 0 && check(arg, true))
+			return true;
+		wait.group = Max(wait.group, DERIVE_DEFAULT_GROUP);
 		wait.db = find_service(wait.group);
 		result = derive_wait_until(&wait.db->point, InvalidXLogRecPtr, time_left(timeout_ms, start), check_with_service, &wait);
 	} while (result && wait.moved);
@@ -733,6 +786,7 @@ check_view(RequestWait *wait)
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("the view is no longer maintained")));
 		(void) is_waiting(row);
+		wait->moved = row->group != wait->group;
 	}
 	while (locked > 0)
 		UnlockRelationOid(list_nth_oid(tables, --locked), AccessShareLock);
@@ -752,30 +806,40 @@ look_around(RequestWait *wait)
 	wait->next_look = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LOOK_MS);
 }
 
+/* Is it there still?  It is not if the group has had no place meanwhile. */
+static bool
+look_at_request(RequestWait *wait)
+{
+	return wait->request == NULL || derive_request_look(wait->request, wait->number, &wait->seen);
+}
+
 static bool
 request_answered(void *arg, bool reached)
 {
 	RequestWait *wait = arg;
+	bool		is_there = look_at_request(wait);
 
-	check_service(wait->db, wait->group);
-	if (wait->request == NULL)
-		wait->request = derive_request_submit(wait->db, wait->number, wait->kind, wait->view);
-	if (wait->request != NULL &&
-		!derive_request_look(wait->request, wait->number, &wait->seen))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("no worker process maintains the views of this database"),
-				 errhint("Call the function again.")));
-	if (wait->seen.status == DERIVE_REQUEST_DONE || wait->seen.status == DERIVE_REQUEST_ERROR)
+	if (is_there && (wait->seen.status == DERIVE_REQUEST_DONE || wait->seen.status == DERIVE_REQUEST_ERROR))
+		return true;
+	check_extension();
+	if (!derive_group_has_worker(wait->db) || GetCurrentTimestamp() >= wait->next_look)
+		look_around(wait);
+	wait->moved = wait->moved || !is_there || !check_service(wait->db, wait->group);
+	if (wait->moved)
 		return true;
 
+	if (wait->request == NULL)
+	{
+		DERIVE_DEBUG_POINT("request-submit");
+		wait->request = derive_request_submit(wait->db, DERIVE_GROUP_ID(MyDatabaseId, wait->group),
+											  wait->number, wait->kind, wait->view);
+		wait->moved = !look_at_request(wait);
+	}
 	if (wait->kind == DERIVE_REQUEST_VERIFY)
 		check_verifier(wait);
-	if (GetCurrentTimestamp() >= wait->next_look)
-		look_around(wait);
 	if (pg_atomic_read_u32(&wait->db->sleeping) != 0 && wait->seen.status == DERIVE_REQUEST_PENDING)
 		derive_group_wake(wait->db);
-	return false;
+	return wait->moved;
 }
 
 static void
@@ -795,6 +859,7 @@ run_request_in_group(RequestWait *wait, int64 timeout_ms)
 
 	memset(&wait->seen, 0, sizeof(wait->seen));
 	wait->request = NULL;
+	wait->moved = false;
 	wait->db = find_service(wait->group);
 	wait->number = derive_request_number();
 	wait->failures = verifier_failures(wait->db);
@@ -829,7 +894,7 @@ run_request(RequestWait *wait, int64 timeout_ms)
 		wait->group = row->group;
 		result = run_request_in_group(wait, time_left(timeout_ms, start));
 		row = derive_registry_get(wait->view);
-	} while (result && wait->seen.status == DERIVE_REQUEST_ERROR && row != NULL && row->group != wait->group);
+	} while (result && (wait->moved || (wait->seen.status == DERIVE_REQUEST_ERROR && (row == NULL || row->group != wait->group))));
 	return result;
 }
 

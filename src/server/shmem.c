@@ -539,7 +539,7 @@ derive_request_number(void)
 }
 
 DeriveRequest *
-derive_request_submit(DeriveGroup *db, uint64 number, DeriveRequestKind kind, Oid view)
+derive_request_submit(DeriveGroup *db, DeriveGroupId id, uint64 number, DeriveRequestKind kind, Oid view)
 {
 	DeriveRequest *place = NULL;
 	int			verifies = 0;
@@ -555,7 +555,7 @@ derive_request_submit(DeriveGroup *db, uint64 number, DeriveRequestKind kind, Oi
 		else if (request->kind == DERIVE_REQUEST_VERIFY)
 			verifies++;
 	}
-	if (!is_of_database(db, MyDatabaseId) ||
+	if (pg_atomic_read_u64(&db->id) != id ||
 		(kind == DERIVE_REQUEST_VERIFY && verifies >= DERIVE_MAX_VERIFIES))
 		place = NULL;
 	if (place != NULL)

@@ -454,9 +454,9 @@ extern bool derive_group_has_worker(DeriveGroup *db);
 /* Does the launcher run? */
 extern bool derive_has_launcher(void);
 
-/* A number for a new request; then a place for it, NULL if all are taken. */
+/* A number for a new request; then a place for it, NULL if all are taken, or db is no longer of that group. */
 extern uint64 derive_request_number(void);
-extern DeriveRequest *derive_request_submit(DeriveGroup *db, uint64 number,
+extern DeriveRequest *derive_request_submit(DeriveGroup *db, DeriveGroupId id, uint64 number,
 											DeriveRequestKind kind, Oid view);
 
 /* A copy of it; false if it is no longer there. */

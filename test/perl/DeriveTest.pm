@@ -327,12 +327,12 @@ sub waits_at
 	return $node->safe_psql('postgres', $sql);
 }
 
-# Stop the worker while it sleeps between two batches: it holds no lock and no
+# Stop the worker, or the one with this pid, while it sleeps between two batches: it holds no lock and no
 # snapshot that other sessions would wait for.  let_go_on() ends that.
 sub stop_worker
 {
-	my ($node) = @_;
-	my $pid = worker_pid($node);
+	my ($node, $pid) = @_;
+	$pid //= worker_pid($node);
 	for my $i (1 .. 100 * $timeout)
 	{
 		kill('STOP', $pid);

@@ -333,7 +333,7 @@ recompute_readers(Oid relid, bool select_too)
 }
 
 bool
-derive_is_read_elsewhere(Oid relid, List *views)
+derive_is_read_elsewhere(Oid relid, List *views, DeriveReaderCheck matters, void *arg)
 {
 	ListCell   *table;
 	ListCell   *lc;
@@ -342,7 +342,7 @@ derive_is_read_elsewhere(Oid relid, List *views)
 	{
 		foreach(lc, derive_readers(lfirst_oid(table)))
 		{
-			if (!list_member_oid(views, lfirst_oid(lc)))
+			if (!list_member_oid(views, lfirst_oid(lc)) && matters(lfirst_oid(lc), lfirst_oid(table), arg))
 				return true;
 		}
 	}

@@ -36,8 +36,11 @@ extern List *derive_readers(Oid view);
  */
 extern List *derive_connected_views(Oid view);
 
-/* Does a maintained view that is none of these (of Oid) read the table, or what that is a child or partition of? */
-extern bool derive_is_read_elsewhere(Oid relid, List *views);
+/* Does it matter that the view reads the table, or what that is a child or partition of? */
+typedef bool (*DeriveReaderCheck) (Oid view, Oid table, void *arg);
+
+/* Does a maintained view that is none of these (of Oid) read one of both, so that it matters? */
+extern bool derive_is_read_elsewhere(Oid relid, List *views, DeriveReaderCheck matters, void *arg);
 
 /* Does one maintained view read another one, through whatever lies between? */
 extern bool derive_view_reads(Oid reader, Oid view);

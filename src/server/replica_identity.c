@@ -8,8 +8,9 @@
  * before is remembered (base/identities.h), and is given back when no view needs the old
  * images any more: by the worker after a view was dropped or released, or the table got
  * a primary key; by DROP EXTENSION in its own transaction, which is the last that
- * can.  A table that a view of another group reads, whose needs another worker knows, keeps its identity;
- * so does one that is read by a view which has just come from there.
+ * can.  Of a view of another group, whose program another worker has, it is known what it reads
+ * (pg_depend), and whether that is by a SELECT, for which a key will do, or by a derivation, of which nothing is
+ * known: then the table keeps its identity.
  * An identity that somebody else has set since is left alone.
  *
  *		CREATE TABLE log (line text);			d
@@ -36,6 +37,7 @@
 #include "commands/tablecmds.h"
 #include "delta/keys.h"
 #include "delta/stream.h"
+#include "derive/definition.h"
 #include "nodes/makefuncs.h"
 #include "notify/wait.h"
 #include "server/background.h"
@@ -153,7 +155,68 @@ find_remembered(Oid relid)
 	return NULL;
 }
 
-/* In a transaction of its own, to FULL or, where only our views read it, back; false if the lock could not be had. */
+/*
+ * Would the source lack anything if its member had that identity again?  Only by the
+ * default are rows named by the key that it follows now.
+ */
+static bool
+needs_full(const DeriveSource *source, const DeriveIdentity *before)
+{
+	Relation	rel;
+	Relation	member;
+	bool		in_log;
+	bool		result;
+
+	if (!list_member_oid(derive_source_members(source->relid, source->inh), before->relid))
+		return false;
+	if (source->events || before->identity != REPLICA_IDENTITY_DEFAULT)
+		return true;
+	rel = RelationIdGetRelation(source->relid);
+	member = RelationIdGetRelation(before->relid);
+	result = rel == NULL || member == NULL ||
+		derive_member_key(member, source->relid, RelationGetDescr(rel), &in_log) == NULL;
+	if (member != NULL)
+		RelationClose(member);
+	if (rel != NULL)
+		RelationClose(rel);
+	return result;
+}
+
+/* A view of another group, that reads the table as that of a source. */
+typedef struct Reader
+{
+	Oid			view;
+	Oid			table;
+	const DeriveIdentity *before;
+	bool		needs_full;
+} Reader;
+
+static void
+ask_reader(void *arg)
+{
+	Reader	   *reader = arg;
+	DeriveSource source = {.relid = reader->table,.inh = true};
+
+	source.events = strcmp(derive_definition_of_view(reader->view)->derivation, DERIVE_SELECT_NAME) != 0;
+	reader->needs_full = needs_full(&source, reader->before);
+}
+
+/* Who cannot say it, needs it. */
+static bool
+reader_needs_full(Oid view, Oid table, void *arg)
+{
+	Reader		reader = {view, table, arg, false};
+
+	return derive_guarded(ask_reader, &reader) != NULL || reader.needs_full;
+}
+
+static bool
+is_needed_elsewhere(DeriveIdentity *before, List *views)
+{
+	return derive_is_read_elsewhere(before->relid, views, reader_needs_full, before);
+}
+
+/* In a transaction of its own, to FULL or, where no other views than ours need it, back; false if the lock could not be had. */
 static bool
 change(List *views, Oid relid, bool full, pg_atomic_uint64 *blocked_on)
 {
@@ -175,7 +238,7 @@ change(List *views, Oid relid, bool full, pg_atomic_uint64 *blocked_on)
 		PushActiveSnapshot(GetTransactionSnapshot());
 		if (full)
 			set_full(relid);
-		else if ((before = find_remembered(relid)) != NULL && !derive_is_read_elsewhere(relid, views))
+		else if ((before = find_remembered(relid)) != NULL && !is_needed_elsewhere(before, views))
 			set_back(before);
 		PopActiveSnapshot();
 		CommitTransactionCommand();
@@ -243,33 +306,6 @@ derive_identity_restore_here(void)
 	}
 }
 
-/*
- * Would the source lack anything if its member had that identity again?  Only by the
- * default are rows named by the key that it follows now.
- */
-static bool
-needs_full(const DeriveSource *source, const DeriveIdentity *before)
-{
-	Relation	rel;
-	Relation	member;
-	bool		in_log;
-	bool		result;
-
-	if (!list_member_oid(derive_source_members(source->relid, source->inh), before->relid))
-		return false;
-	if (source->events || before->identity != REPLICA_IDENTITY_DEFAULT)
-		return true;
-	rel = RelationIdGetRelation(source->relid);
-	member = RelationIdGetRelation(before->relid);
-	result = rel == NULL || member == NULL ||
-		derive_member_key(member, source->relid, RelationGetDescr(rel), &in_log) == NULL;
-	if (member != NULL)
-		RelationClose(member);
-	if (rel != NULL)
-		RelationClose(rel);
-	return result;
-}
-
 List *
 derive_identity_not_needed(List *views, List *sources)
 {
@@ -284,7 +320,7 @@ derive_identity_not_needed(List *views, List *sources)
 
 		foreach(lc2, sources)
 			needed = needed || needs_full(lfirst(lc2), before);
-		if (!needed && !derive_is_read_elsewhere(before->relid, views))
+		if (!needed && !is_needed_elsewhere(before, views))
 			result = lappend_oid(result, before->relid);
 	}
 	return result;

@@ -20,12 +20,12 @@ extern bool derive_identity_set(List *relids, pg_atomic_uint64 *blocked_on, Oid 
 
 /*
  * The tables of which we have changed the identity and which no longer need that, where these
- * sources (of DeriveSource *) are all that our views (of Oid) read, and no others read them: List of Oid, in CurrentMemoryContext.
+ * sources (of DeriveSource *) are all that our views (of Oid) read, nor others: List of Oid, in CurrentMemoryContext.
  */
 extern List *derive_identity_not_needed(List *views, List *sources);
 
 /*
- * Give them the identity back that they had, but for those that other views than ours read
+ * Give them the identity back that they had, but for those that other views than ours need
  * by now; otherwise as derive_identity_set().
  */
 extern bool derive_identity_restore(List *views, List *relids, pg_atomic_uint64 *blocked_on, Oid *busy);

@@ -302,9 +302,10 @@ tend(void)
 		else if (!derive_journal_trim(&row, &journal->trimmed, derive_subscriptions_passed(&row), TEND_ROWS))
 			more_to_tend = true;
 	}
-	if (!derive_worker.first)
+	if (!derive_worker_may_sweep("subscriptions"))
 	{
-		must_sweep = false;		/* that is up to another worker */
+		more_to_tend |= must_sweep; /* another worker is just doing it, in a
+									 * short transaction */
 		return;
 	}
 	if (must_sweep)
@@ -359,6 +360,8 @@ derive_worker_sweep_journals(void)
 		CHECK_FOR_INTERRUPTS();
 		if (!run_aside("removing the changes of dropped views", tend))
 			tending_failed();
+		if (more_to_tend)
+			pg_usleep(1000L);
 	} while (more_to_tend);
 }
 

@@ -170,11 +170,21 @@ derive_worker_view_oids(void)
 	return result;
 }
 
+/*
+ * What belongs to views that are gone, is nobody's: any worker that comes upon it removes it, but not two at
+ * the same time.  The lock keeps out nobody else who reads or writes the table.
+ */
+bool
+derive_worker_may_sweep(const char *table)
+{
+	return ConditionalLockRelationOid(derive_registry_table_oid(table, false), ShareUpdateExclusiveLock);
+}
+
 /* Another worker may be about to find it: so it is the catalog, as it is now, that decides. */
 bool
 derive_worker_is_leftover(Oid relid)
 {
-	return derive_worker.first && derive_registry_get(relid) == NULL;
+	return derive_registry_get(relid) == NULL && derive_worker_may_sweep("moves");
 }
 
 /*
@@ -475,12 +485,10 @@ rows_of_group(void)
 	ListCell   *lc;
 	MemoryContext oldcontext;
 
-	derive_worker.first = true;
 	foreach(lc, derive_registry_all())
 	{
 		DeriveViewRow *row = lfirst(lc);
 
-		derive_worker.first &= row->group >= derive_worker.group;
 		groups = list_append_unique_int(groups, row->group);
 		if (row->group == derive_worker.group)
 			result = lappend(result, row);
@@ -493,8 +501,6 @@ rows_of_group(void)
 	list_free(derive_worker.incoming);
 	derive_worker.incoming = list_copy(incoming);
 	MemoryContextSwitchTo(oldcontext);
-	if (groups != NIL && !list_member_int(groups, derive_worker.group))
-		derive_worker.first = false;
 	foreach(lc, derive_moves_all(NULL))
 	{
 		if (derive_worker_is_leftover(((DeriveMove *) lfirst(lc))->view))
@@ -583,8 +589,6 @@ forget_dropped_views(void)
 {
 	ListCell   *lc;
 
-	if (!derive_worker.first)
-		return;
 	StartTransactionCommand();
 	MemoryContextSwitchTo(derive_worker.batch_cxt);
 	foreach(lc, derive_stats_views())

@@ -214,9 +214,6 @@ typedef struct DeriveWorker
 	XLogRecPtr	pin;			/* no further is the slot confirmed for now;
 								 * invalid: it is not pinned */
 	FullTransactionId pin_xmin; /* the same for old rows */
-	bool		first;			/* of the groups with views, ours has the
-								 * lowest number: what the database has once
-								 * is ours to tend */
 	List	   *without_identity;	/* Oids of members, in cxt */
 	List	   *identity_not_needed;	/* Oids of tables that get back
 										 * theirs, in cxt */
@@ -398,6 +395,12 @@ extern List *derive_worker_views_of(Oid relid);
 
 /* Those that we have, of Oid, in CurrentMemoryContext. */
 extern List *derive_worker_view_oids(void);
+
+/*
+ * May we remove from this table, and what goes with it, what belongs to views that are gone, until the end of the
+ * transaction?  Another worker may be about to.
+ */
+extern bool derive_worker_may_sweep(const char *table);
 
 /*
  * A row of our catalog is about a view that we do not have.  Is it about none at all, and ours to

@@ -19,7 +19,14 @@ SELECT derive.drop_group('none', if_exists => true);
 -- where new views go
 SELECT derive.create_view('v', 'SELECT k, count(*) AS n, sum(x) FROM t GROUP BY k');
 SET pg_derive.default_group = 'none';
+SET pg_derive.default_group = 'default';
+BEGIN;
+SELECT derive.create_group('none');
+SET LOCAL pg_derive.default_group = 'none';
+SELECT derive.drop_group('none');
 SELECT derive.create_view('w', 'SELECT count(*) FROM t');
+SELECT group_name FROM places WHERE name = 'w';
+ROLLBACK;
 SET pg_derive.default_group = 'a';
 SELECT derive.create_view('w', 'SELECT t.id, u.name FROM t JOIN u USING (k)');
 -- with what they read
@@ -109,8 +116,20 @@ SECURITY LABEL FOR pg_derive ON MATERIALIZED VIEW by_label IS 'maintained in "c 
 SELECT oracle('by_label');
 SELECT * FROM places WHERE name = 'by_label';
 
+-- a label without a group is of the default group, whatever the setting is
+SET pg_derive.default_group = 'b';
+CREATE MATERIALIZED VIEW at_once AS SELECT min(x) FROM t;
+SECURITY LABEL FOR pg_derive ON MATERIALIZED VIEW at_once IS 'maintained';
+CREATE MATERIALIZED VIEW restored AS SELECT min(k) FROM t WITH NO DATA;
+SECURITY LABEL FOR pg_derive ON MATERIALIZED VIEW restored IS 'maintained';
+REFRESH MATERIALIZED VIEW restored;
+RESET pg_derive.default_group;
+SELECT oracle('at_once'), oracle('restored');
+SELECT * FROM places WHERE name IN ('at_once', 'restored');
+
 -- who may not create a group gets the default one
 CREATE ROLE regress_group_user;
+ALTER ROLE regress_group_user SET pg_derive.default_group = 'none';
 GRANT CREATE ON SCHEMA public TO regress_group_user;
 GRANT SELECT ON t TO regress_group_user;
 SET ROLE regress_group_user;

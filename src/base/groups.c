@@ -21,12 +21,13 @@
  *				worker saw; requests, and the point at which sessions wait
  *	database	the catalog; counters of views, which are by view; builders in number
  *				(pg_derive.max_builds is for each group); journals and subscriptions, of which each
- *				worker writes those of its views, and one of the workers removes what belongs to
+ *				worker writes those of its views, and whichever comes first removes what belongs to
  *				views that are gone; replica identities, which a worker gives back only where no
- *				view of another group reads the table
+ *				view of another group needs them
  *
  * Of shared memory, a group with views, or into which one is about to move, takes one of the places
- * that pg_derive.max_databases says there are.
+ * that pg_derive.max_databases says there are, and one database as many as pg_derive.max_groups says: who
+ * owns one can create any number of groups, and must not leave the others without.
  *
  * A group is a name and a number, by which all but people know it.  Group 0 is in every
  * database, is named "default", and is not in the table; numbers of groups that were

@@ -15,11 +15,15 @@
 
 #include <limits.h>
 
+#include "access/parallel.h"
+#include "access/xact.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
 
 #include "base/compat.h"
+#include "base/groups.h"
 #include "base/gucs.h"
+#include "base/registry.h"
 
 bool		derive_allow_recompute = true;
 int			derive_batch_interval = 5;
@@ -36,6 +40,7 @@ int			derive_log_min_duration = -1;
 bool		derive_maintain_new = false;
 int			derive_max_builds = 2;
 int			derive_max_databases = 8;
+int			derive_max_groups = 4;
 int			derive_max_hold = 30 * 60 * 1000;
 int			derive_max_hold_age = 50 * 1000 * 1000;
 int			derive_max_views = 1024;
@@ -61,6 +66,25 @@ bool
 derive_old_rows_are_read(void)
 {
 	return derive_old_rows == DERIVE_OLD_ROWS_AUTO && !derive_compat_prunes_despite_slots();
+}
+
+/* As PostgreSQL does it for default_tablespace: whoever sets it now is told; what a session begins with is not looked at. */
+static bool
+check_default_group(char **newval, void **extra, GucSource source)
+{
+	if (source < PGC_S_INTERACTIVE || (*newval)[0] == '\0' || InitializingParallelWorker ||
+		!IsTransactionState() || !OidIsValid(MyDatabaseId) || !OidIsValid(derive_extension_oid(true)) ||
+		derive_group_number(*newval, true) >= 0)
+		return true;
+	if (source != PGC_S_TEST)
+	{
+		GUC_check_errdetail("Group \"%s\" does not exist.", *newval);
+		return false;
+	}
+	ereport(NOTICE,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("group \"%s\" does not exist", *newval)));
+	return true;
 }
 
 static void
@@ -151,11 +175,11 @@ derive_define_gucs(void)
 							NULL, NULL, NULL);
 	DefineCustomStringVariable("pg_derive.default_group",
 							   "Selects the group that new views are put into.",
-							   "Empty means the default group.  A view that reads maintained views is in their group.",
+							   "Empty means the default group, and so does a group that does not exist.  A view that reads maintained views is in their group.",
 							   &derive_default_group,
 							   "",
 							   PGC_USERSET, 0,
-							   NULL, NULL, NULL);
+							   check_default_group, NULL, NULL);
 	DefineCustomIntVariable("pg_derive.fillfactor",
 							"Sets the fillfactor of the tables of new views, in percent.",
 							"Free space in its page makes the update of a row cheap.",
@@ -193,6 +217,13 @@ derive_define_gucs(void)
 							NULL, NULL, NULL);
 	if (process_shared_preload_libraries_in_progress)
 		define_postmaster_gucs();
+	DefineCustomIntVariable("pg_derive.max_groups",
+							"Sets the maximum number of groups with views in one database.",
+							"It keeps the owner of one database from taking all that pg_derive.max_databases allows.",
+							&derive_max_groups,
+							4, 1, 1024,
+							PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
 	DefineCustomIntVariable("pg_derive.max_hold",
 							"Sets for how long old row versions are kept for views that do not move.",
 							"After that time VACUUM may remove them, and the views are computed anew when they can be moved.  0 means no limit.",

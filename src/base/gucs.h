@@ -32,6 +32,7 @@ extern int	derive_max_builds;	/* views that are built at the same time, per
 								 * group */
 extern int	derive_max_databases;	/* workers, one for each group; sizes
 									 * shared memory (postmaster) */
+extern int	derive_max_groups;	/* those with views, per database */
 extern int	derive_max_hold;	/* ms; old rows are kept for a view that does
 								 * not move; 0: no limit */
 extern int	derive_max_hold_age;	/* transactions; the same */

@@ -800,13 +800,27 @@ derive_forget_view(Oid view)
  * ----------------------------------------------------------------
  */
 
+/* If the group can have none. */
 static void
-warn_of_no_place(void)
+warn_of_no_place(int group)
 {
-	ereport(WARNING,
-			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-			 errmsg("the views of this database wait until fewer databases have maintained views"),
-			 errhint("Increase \"pg_derive.max_databases\" and restart the server.")));
+	switch (derive_group_place(MyDatabaseId, group))
+	{
+		case DERIVE_PLACE_IS_THERE:
+			break;
+		case DERIVE_PLACES_TAKEN:
+			ereport(WARNING,
+					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+					 errmsg("the views of this database wait until fewer databases have maintained views"),
+					 errhint("Increase \"pg_derive.max_databases\" and restart the server.")));
+			break;
+		case DERIVE_TOO_MANY_GROUPS:
+			ereport(WARNING,
+					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+					 errmsg("the views of a group of this database wait until fewer of its groups have views"),
+					 errhint("Increase \"pg_derive.max_groups\".")));
+			break;
+	}
 }
 
 static void
@@ -822,8 +836,8 @@ void
 derive_want_worker_at_commit(int group)
 {
 	want_worker(group);
-	if (derive_shared() != NULL && derive_group_mine(group) == NULL && !derive_group_place_is_free())
-		warn_of_no_place();
+	if (derive_shared() != NULL)
+		warn_of_no_place(group);
 }
 
 /* Views of any group may have been declared by a transaction that was prepared. */
@@ -838,7 +852,7 @@ want_workers_of_views(void)
 	foreach(lc, groups)
 	{
 		if (derive_group_want(MyDatabaseId, lfirst_int(lc)) == NULL)
-			warn_of_no_place();
+			warn_of_no_place(lfirst_int(lc));
 	}
 }
 
@@ -869,7 +883,7 @@ derive_reserve_worker(int group)
 	while ((place = derive_group_reserve(MyDatabaseId, group, &undecided)) == NULL)
 	{
 		if (!undecided || GetCurrentTimestamp() > give_up_at)
-			derive_refuse_database();
+			derive_refuse_group(group);
 		CHECK_FOR_INTERRUPTS();
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, PLACE_LOOK_MS,
 						 derive_wait_event(DERIVE_WAIT_PLACE));

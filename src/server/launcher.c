@@ -270,10 +270,47 @@ add_probe(DeriveGroupId group, bool first)
 }
 
 static void
-end_first_probe(void)
+end_probe(DeriveGroupId *probe)
 {
-	pfree(linitial(to_probe));
-	to_probe = list_delete_first(to_probe);
+	to_probe = list_delete_ptr(to_probe, probe);
+	pfree(probe);
+}
+
+/* The first one of an existing database that has a place, or can have one; or NULL. */
+static DeriveGroupId *
+next_probe(void)
+{
+	ListCell   *lc;
+
+	foreach(lc, to_probe)
+	{
+		DeriveGroupId *probe = lfirst(lc);
+
+		if (!exists(DERIVE_GROUP_DATABASE(*probe)))
+		{
+			to_probe = foreach_delete_current(to_probe, lc);
+			pfree(probe);
+		}
+		else if (derive_group_place(DERIVE_GROUP_DATABASE(*probe), DERIVE_GROUP_NUMBER(*probe)) == DERIVE_PLACE_IS_THERE)
+			return probe;
+	}
+	return NULL;
+}
+
+/* Of the first one that has none. */
+static void
+warn_of_no_place(void)
+{
+	DeriveGroupId group = *(DeriveGroupId *) linitial(to_probe);
+
+	if (derive_group_place(DERIVE_GROUP_DATABASE(group), DERIVE_GROUP_NUMBER(group)) == DERIVE_TOO_MANY_GROUPS)
+		ereport(WARNING,
+				(errmsg("pg_derive cannot maintain all groups of views of a database"),
+				 errhint("Increase \"pg_derive.max_groups\".")));
+	else
+		ereport(WARNING,
+				(errmsg("pg_derive cannot maintain or look for views in all databases"),
+				 errhint("Increase \"pg_derive.max_databases\" and restart the server.")));
 }
 
 /* Those of a database. */
@@ -346,6 +383,7 @@ probe_next(void)
 
 	while (to_probe != NIL || probed != NULL)
 	{
+		DeriveGroupId *probe;
 		DeriveGroupId group;
 
 		if (probed != NULL)
@@ -362,15 +400,11 @@ probe_next(void)
 			continue;
 		}
 
-		group = *(DeriveGroupId *) linitial(to_probe);
-		if (!exists(DERIVE_GROUP_DATABASE(group)))
+		probe = next_probe();
+		if (probe == NULL)
 		{
-			end_first_probe();
-			continue;
-		}
-		if (derive_group_find(DERIVE_GROUP_DATABASE(group), DERIVE_GROUP_NUMBER(group)) == NULL &&
-			!derive_group_place_is_free())
-		{
+			if (to_probe == NIL)
+				return;
 			/* Places of groups without views come free as we tend them. */
 			if (!warned)
 			{
@@ -385,14 +419,13 @@ probe_next(void)
 				if (!any_unwanted)
 				{
 					warned = true;
-					ereport(WARNING,
-							(errmsg("pg_derive cannot maintain or look for views in all databases"),
-							 errhint("Increase \"pg_derive.max_databases\" and restart the server.")));
+					warn_of_no_place();
 				}
 			}
 			return;
 		}
-		end_first_probe();
+		group = *probe;
+		end_probe(probe);
 		warned = false;
 		probed = derive_group_want(DERIVE_GROUP_DATABASE(group), DERIVE_GROUP_NUMBER(group));
 		return;

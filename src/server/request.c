@@ -27,6 +27,7 @@
 #include "base/registry.h"
 #include "base/rights.h"
 #include "base/waiting.h"
+#include "commands/dbcommands.h"
 #include "miscadmin.h"
 #include "notify/wait.h"
 #include "server/background.h"
@@ -106,8 +107,14 @@ derive_require_service(void)
 }
 
 void
-derive_refuse_database(void)
+derive_refuse_group(int group)
 {
+	if (derive_group_place(MyDatabaseId, group) == DERIVE_TOO_MANY_GROUPS)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("too many groups with maintained views in database \"%s\"", get_database_name(MyDatabaseId)),
+				 errdetail_internal("%s", derive_requirement_words("pg_derive.max_groups")),
+				 errhint("Put the view into a group that has views, or increase \"pg_derive.max_groups\".")));
 	ereport(ERROR,
 			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 			 errmsg("too many databases with maintained views"),
@@ -141,7 +148,7 @@ find_service(int group)
 	if (db == NULL || !derive_group_has_worker(db))
 		db = derive_group_want(MyDatabaseId, group);
 	if (db == NULL)
-		derive_refuse_database();
+		derive_refuse_group(group);
 	return db;
 }
 

@@ -17,8 +17,8 @@
 /* ERROR, with advice, where no worker can ever run. */
 extern void derive_require_service(void);
 
-/* ERROR: all places for databases are taken. */
-DERIVE_NORETURN extern void derive_refuse_database(void);
+/* ERROR: all places for databases are taken, or there are too many groups in this one. */
+DERIVE_NORETURN extern void derive_refuse_group(int group);
 
 /*
  * Wait until the view (InvalidOid: all that the current user may read or owns) is ready and contains everything that

@@ -19,6 +19,7 @@
 #include "access/xlog.h"
 #include "base/compat.h"
 #include "base/groups.h"
+#include "base/gucs.h"
 #include "base/registry.h"
 #include "capture/decoder.h"
 #include "catalog/pg_authid.h"
@@ -49,6 +50,7 @@ static bool has_slot(void);
 static bool has_good_slot(void);
 static bool has_processes(void);
 static bool has_place(void);
+static bool has_few_groups(void);
 static bool stream_is_allowed(void);
 static bool versions_agree(void);
 static const char *visible_value(const char *setting);
@@ -81,6 +83,8 @@ static const struct
 	"Increase it and restart the server.", false, has_processes, visible_value},
 	{"pg_derive.max_databases", "leave a place for this database",
 	"Increase it and restart the server.", false, has_place, visible_value},
+	{"pg_derive.max_groups", "be no less than the number of groups of this database that have views",
+	"Increase it and reload the configuration, or move views to other groups with derive.move().", false, has_few_groups, visible_value},
 	{"output_plugin_libraries", "contain pg_derive where others read the event stream",
 	"Add pg_derive to it in postgresql.conf and reload that.", false, stream_is_allowed, visible_value},
 };
@@ -170,7 +174,7 @@ count_slots(void)
 	(void) any_slot(count_slot);
 }
 
-/* The groups of this database that have views; the default group if there is none yet.  List of int. */
+/* The groups of this database that have views, or are about to; the default group if there is none yet.  List of int. */
 static List *
 groups_in_use(void)
 {
@@ -178,7 +182,13 @@ groups_in_use(void)
 	ListCell   *lc;
 
 	foreach(lc, OidIsValid(derive_extension_oid(true)) ? derive_registry_all() : NIL)
-		result = list_append_unique_int(result, ((DeriveViewRow *) lfirst(lc))->group);
+	{
+		DeriveViewRow *row = lfirst(lc);
+
+		result = list_append_unique_int(result, row->group);
+		if (row->move_to >= 0)
+			result = list_append_unique_int(result, row->move_to);
+	}
 	return result != NIL ? result : list_make1_int(DERIVE_DEFAULT_GROUP);
 }
 
@@ -219,20 +229,27 @@ has_processes(void)
 		(!is_preloaded() || RecoveryInProgress() || derive_has_launcher());
 }
 
-/* Asked only where it can be known. */
+/* Asked only where it can be known.  As many that are free as there are groups without. */
 static bool
 has_place(void)
 {
+	int			nwithout = 0;
 	ListCell   *lc;
 
-	if (!is_preloaded() || derive_group_place_is_free())
+	if (!is_preloaded())
 		return true;
 	foreach(lc, groups_in_use())
 	{
 		if (derive_group_mine(lfirst_int(lc)) == NULL)
-			return false;
+			nwithout++;
 	}
-	return true;
+	return nwithout <= derive_group_places_free();
+}
+
+static bool
+has_few_groups(void)
+{
+	return list_length(groups_in_use()) <= derive_max_groups;
 }
 
 /* Somebody's own, with our plugin. */

@@ -191,16 +191,23 @@ derive_group_find(Oid dboid, int number)
 	return find_place(DERIVE_GROUP_ID(dboid, number));
 }
 
-bool
-derive_group_place_is_free(void)
-{
-	return find_place(0) != NULL;
-}
-
 static bool
 is_of_database(const DeriveGroup *db, Oid dboid)
 {
 	return DERIVE_GROUP_DATABASE(pg_atomic_read_u64(unconstify(pg_atomic_uint64 *, &db->id))) == dboid;
+}
+
+int
+derive_group_places_free(void)
+{
+	int			result = 0;
+
+	for (int i = 0; i < shared->ngroups; i++)
+	{
+		if (pg_atomic_read_u64(&shared->groups[i].id) == 0)
+			result++;
+	}
+	return result;
 }
 
 DeriveGroup *
@@ -285,22 +292,51 @@ holds_of(Oid dboid)
 	return 0;
 }
 
-/* Under the lock: the place of the group, or one that nobody uses, made its own; or NULL. */
+/* Under the lock: the place of the group, or one that it can have; or NULL, and why. */
 static DeriveGroup *
-take_place(DeriveGroupId id)
+look_for_place(DeriveGroupId id, DerivePlace *what)
 {
 	DeriveGroup *db = find_place(id);
+	int			ngroups = 0;
 
-	if (db != NULL)
-		return db;
-	db = find_place(0);
+	for (int i = 0; i < shared->ngroups && db == NULL; i++)
+	{
+		if (is_of_database(&shared->groups[i], DERIVE_GROUP_DATABASE(id)) && !is_unused(&shared->groups[i]))
+			ngroups++;
+	}
+	*what = DERIVE_TOO_MANY_GROUPS;
+	if (ngroups >= derive_max_groups)
+		return NULL;
+	if (db == NULL)
+		db = find_place(0);
 	for (int i = 0; i < shared->ngroups && db == NULL; i++)
 	{
 		if (is_unused(&shared->groups[i]))
 			db = &shared->groups[i];	/* the launcher would free it */
 	}
-	if (db == NULL)
-		return NULL;
+	*what = db != NULL ? DERIVE_PLACE_IS_THERE : DERIVE_PLACES_TAKEN;
+	return db;
+}
+
+DerivePlace
+derive_group_place(Oid dboid, int number)
+{
+	DerivePlace result;
+
+	LWLockAcquire(shared->lock, LW_SHARED);
+	(void) look_for_place(DERIVE_GROUP_ID(dboid, number), &result);
+	LWLockRelease(shared->lock);
+	return result;
+}
+
+/* Under the lock: that place, made its own; or NULL, and why. */
+static DeriveGroup *
+take_place(DeriveGroupId id, DerivePlace *what)
+{
+	DeriveGroup *db = look_for_place(id, what);
+
+	if (db == NULL || pg_atomic_read_u64(&db->id) == id)
+		return db;
 
 	db->wanted = false;
 	db->holds = holds_of(DERIVE_GROUP_DATABASE(id));
@@ -333,9 +369,10 @@ DeriveGroup *
 derive_group_want(Oid dboid, int number)
 {
 	DeriveGroup *db;
+	DerivePlace what;
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	db = take_place(DERIVE_GROUP_ID(dboid, number));
+	db = take_place(DERIVE_GROUP_ID(dboid, number), &what);
 	if (db != NULL)
 		db->wanted = true;
 	else
@@ -352,16 +389,19 @@ DeriveGroup *
 derive_group_reserve(Oid dboid, int number, bool *undecided)
 {
 	DeriveGroup *db;
+	DerivePlace what;
 
 	*undecided = false;
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	db = take_place(DERIVE_GROUP_ID(dboid, number));
+	db = take_place(DERIVE_GROUP_ID(dboid, number), &what);
 	if (db != NULL)
 		db->reservations++;
 	for (int i = 0; i < shared->ngroups && db == NULL; i++)
 	{
 		DeriveGroup *other = &shared->groups[i];
 
+		if (what == DERIVE_TOO_MANY_GROUPS && !is_of_database(other, dboid))
+			continue;
 		/* it is leaving, or has yet to find out whether there are views */
 		if (other->reservations == 0 && other->holds == 0 &&
 			(!other->wanted || (other->epoch == 0 && other->start_failures == 0)))

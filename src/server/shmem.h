@@ -416,18 +416,28 @@ extern DeriveGroup *derive_group_mine(int number);
  */
 extern DeriveGroup *derive_group_next_mine(int *i);
 
-/* Is there a place that belongs to nobody? */
-extern bool derive_group_place_is_free(void);
+/* Has the group a place, or can it have one? */
+typedef enum DerivePlace
+{
+	DERIVE_PLACE_IS_THERE,
+	DERIVE_PLACES_TAKEN,		/* pg_derive.max_databases */
+	DERIVE_TOO_MANY_GROUPS		/* of its database: pg_derive.max_groups */
+} DerivePlace;
+
+extern DerivePlace derive_group_place(Oid dboid, int number);
+
+/* How many places belong to nobody? */
+extern int	derive_group_places_free(void);
 
 /*
- * Ask for a worker; takes a place if there is none.  NULL if all are taken; then
+ * Ask for a worker; takes a place if there is none.  NULL if it can have none; then
  * the group gets one that becomes free.  Never raises ERROR.
  */
 extern DeriveGroup *derive_group_want(Oid dboid, int number);
 
 /*
  * Keep a place for the group, taken if there is none, until it is released; ask for
- * no worker.  NULL if all are taken; undecided: one of them may be free in a moment.
+ * no worker.  NULL if it can have none; undecided: it may in a moment.
  */
 extern DeriveGroup *derive_group_reserve(Oid dboid, int number, bool *undecided);
 extern void derive_group_release(DeriveGroup *db);

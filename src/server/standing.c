@@ -181,6 +181,7 @@ static DeriveReason
 why_no_service(Look *look)
 {
 	const DeriveGroup *seen = &look->seen;
+	DerivePlace place;
 	Oid			relid;
 	LOCKMODE	mode;
 
@@ -194,8 +195,10 @@ why_no_service(Look *look)
 	{
 		if (!derive_has_launcher())
 			return plainly("the launcher process (max_worker_processes)");
-		if (look->db == NULL && !derive_group_place_is_free())
-			return plainly("a place among the databases (pg_derive.max_databases)");
+		place = look->db == NULL ? derive_group_place(MyDatabaseId, look->group) : DERIVE_PLACE_IS_THERE;
+		if (place != DERIVE_PLACE_IS_THERE)
+			return plainly(place == DERIVE_PLACES_TAKEN ? "a place among the databases (pg_derive.max_databases)" :
+						   "a place among the groups of this database (pg_derive.max_groups)");
 		if (look->db == NULL || seen->holds == 0)
 			return plainly(look->db == NULL ? "the worker of this database to start" :
 						   seen->no_process ? "a background worker (max_worker_processes)" :

@@ -151,28 +151,28 @@ settings_of_declaration(Oid view)
 	return result;
 }
 
+/* Where the view goes if it reads no other: what its label says, which is of where it was dumped; else the setting. */
+static const char *
+wanted_group(const DeriveViewLabel *label)
+{
+	const char *name = label != NULL ? label->group : derive_default_group;
+
+	return name != NULL && name[0] != '\0' ? name : DERIVE_DEFAULT_GROUP_NAME;
+}
+
 /*
  * Views that read one another are in one group, and so are a view and the one that is to take its
- * place (beside; or InvalidOid).  Others are in the one of this name, or, if it is NULL, in that
- * of the setting.  What it reads stays there until this view is seen by all.
+ * place (beside; or InvalidOid).  Others are in the one that is wanted.  If there is none of that name,
+ * they are in the default group: as with default_tablespace, a setting or a dump must not keep anybody
+ * from having a view.  What it reads stays there until this view is seen by all.
  */
 static int
-group_for(Oid view, DeriveProgram *program, Oid beside, const char *name)
+group_for(Oid view, DeriveProgram *program, Oid beside, const DeriveViewLabel *label)
 {
+	const char *name = wanted_group(label);
 	const DeriveViewRow *first = OidIsValid(beside) ? derive_registry_get(beside) : NULL;
 	int			result;
 	ListCell   *lc;
-
-	if (name == NULL)
-		name = derive_default_group[0] != '\0' ? derive_default_group : DERIVE_DEFAULT_GROUP_NAME;
-	else if (derive_group_number(name, true) < 0)
-	{
-		ereport(WARNING,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("group \"%s\" does not exist, view \"%s\" will be in the default group", name, get_rel_name(view)),
-				 errhint("Create the group with derive.create_group(), then call derive.move() for the view.")));
-		name = DERIVE_DEFAULT_GROUP_NAME;
-	}
 
 	foreach(lc, program->view_sources)
 	{
@@ -193,7 +193,15 @@ group_for(Oid view, DeriveProgram *program, Oid beside, const char *name)
 					 errhint("Move one of them with derive.move().")));
 		first = source;
 	}
-	result = first != NULL ? first->group : derive_group_number(name, false);
+	result = first != NULL ? first->group : derive_group_number(name, true);
+	if (result < 0)
+	{
+		ereport(WARNING,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("group \"%s\" does not exist, view \"%s\" will be in the default group", name, get_rel_name(view)),
+				 errhint("Create the group with derive.create_group(), then call derive.move() for the view.")));
+		result = DERIVE_DEFAULT_GROUP;
+	}
 	derive_group_keep(result);
 	return result;
 }
@@ -222,7 +230,7 @@ derive_declare_view(Oid view, bool with_data, Oid beside, Query *written, const 
 	derive_registry_insert(&row);
 
 	program = derive_program_create(view);
-	row.group = group_for(view, program, beside, label != NULL ? label->group : NULL);
+	row.group = group_for(view, program, beside, label);
 	derive_reserve_worker(row.group);
 	if (!with_data)
 		derive_refuse_pausing_topic(view);

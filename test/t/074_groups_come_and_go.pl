@@ -40,7 +40,8 @@ sub all_right
 	my ($label) = @_;
 	sql('UPDATE t SET x = x + 1 WHERE id % 5 = 0');
 	wait_derived($node, "$label: caught up");
-	is_exact($node, $label);
+	is(sql(q{WITH o AS MATERIALIZED (SELECT view, oracle(view) FROM derive.views WHERE view::text <> 'h_a') SELECT * FROM o WHERE oracle <> 0}), '', "$label: every view equals its query");
+	is(sql('SELECT count(*) FILTER (WHERE missing <> 0 OR extra <> 0), count(*) > 0 FROM derive.verify()'), '0|t', "$label: derive.verify()");
 	return;
 }
 
@@ -159,6 +160,113 @@ SKIP:
 	}
 }
 all_right('requests');
+
+# ---- a replica identity that views of two groups need no more
+
+sub identity_of
+{
+	my ($table) = @_;
+	return sql("SELECT relreplident FROM pg_class WHERE oid = '$table'::regclass");
+}
+
+sub gets_identity
+{
+	my ($table, $identity) = @_;
+	return $node->poll_query_until('postgres', "SELECT relreplident = '$identity' FROM pg_class WHERE oid = '$table'::regclass");
+}
+
+{
+	sql(q{
+		CREATE TABLE n (k int NOT NULL, x int); INSERT INTO n SELECT i, i FROM generate_series(1, 50) i;
+		CREATE TABLE p (k int NOT NULL, x int) PARTITION BY LIST (k); CREATE TABLE p1 PARTITION OF p DEFAULT;
+		CREATE TABLE h (k int NOT NULL, x int);
+		INSERT INTO p SELECT * FROM n; INSERT INTO h SELECT * FROM n;
+		SELECT derive.create_view('n_default', 'SELECT k, x FROM n'), derive.create_view('p_default', 'SELECT sum(x) FROM p'),
+			derive.create_view('h_default', 'SELECT max(x) FROM h');
+		SET pg_derive.default_group = 'a';
+		SELECT derive.create_view('n_a', 'SELECT count(*), max(x) FROM n'), derive.create_view('p_a', 'SELECT k, x FROM p'),
+			derive.create_view('h_a', 'history', 'h', key => '{k}')});
+	all_right('tables without a key');
+	is(identity_of('n') . identity_of('p1') . identity_of('h'), 'fff', 'they log old rows');
+	sql('ALTER TABLE n ADD PRIMARY KEY (k); ALTER TABLE p ADD PRIMARY KEY (k); ALTER TABLE h ADD PRIMARY KEY (k)');
+	ok(gets_identity('n', 'd'), 'two SELECTs in two groups need the key only');
+	ok(gets_identity('p1', 'd'), 'a partition likewise');
+	sql('UPDATE n SET x = x + 1 WHERE k % 3 = 0; DELETE FROM p WHERE k % 4 = 0; UPDATE h SET x = x - 1 WHERE k % 5 = 0');
+	all_right('tables with a key');
+	is(identity_of('h'), 'f', 'a history in another group needs more');
+	sql('DROP MATERIALIZED VIEW h_a');
+	ok(gets_identity('h', 'd'), 'until it is dropped');
+	sql('DROP TABLE n, p, h CASCADE');
+	has_left('a');
+}
+
+# ---- what belongs to views that are gone, while the worker of the lowest group is away
+
+{
+	create('v', 'a');
+	create('w', 'a');
+	sql(q{SELECT derive.wait(); SELECT derive.subscribe('v', 'one'); SELECT count(*) FROM derive.poll('one', timeout => '60 s'); UPDATE t SET x = x + 1; SELECT derive.wait()});
+	my $pid = stop_worker_of('default');
+	sql(q{SELECT derive.move('v', 'default')});
+	is(sql(q{SELECT count(*) FROM derive_state.moves m WHERE m.view = 'v'::regclass}), '1', 'a move that is planned');
+	sql('DROP MATERIALIZED VIEW v');
+	for my $table ('moves', 'changes')
+	{
+		ok($node->poll_query_until('postgres', "SELECT NOT EXISTS (SELECT FROM derive_state.$table)"), "nothing of a view that is gone is in $table");
+	}
+	let_go_on($pid);
+	sql('DROP MATERIALIZED VIEW w');
+	all_right('swept');
+	has_left('a');
+}
+
+# ---- no more groups than are allowed
+
+sub wrong
+{
+	return sql(q{SELECT coalesce(string_agg(setting, ' ' ORDER BY setting), '') FROM derive.check() WHERE NOT ok});
+}
+
+$node->append_conf('postgresql.conf', "pg_derive.max_databases = 6\npg_derive.max_groups = 3\n");
+$node->restart;
+create($_->[0], $_->[1]) for [ 'v', 'a' ], [ 'w', 'b' ];
+is(wrong(), '', 'as many as are allowed');
+($rc, $out, $err) = $node->psql('postgres', q{SET pg_derive.default_group = 'c'; SELECT derive.create_view('u', 'SELECT min(x) FROM t')});
+like($err, qr/ERROR:  too many groups with maintained views in database "postgres"\nDETAIL:  "pg_derive\.max_groups" must .*; it is "3"\.\nHINT:  .*"pg_derive\.max_groups"/, 'a view in one more');
+($rc, $out, $err) = $node->psql('postgres', q{SELECT derive.move('v', 'c')});
+like($err, qr/ERROR:  too many groups with maintained views/, 'a move to one more');
+sql('CREATE DATABASE other');
+is($node->safe_psql('other', q{SET client_min_messages = error; CREATE EXTENSION pg_derive; CREATE TABLE t AS SELECT 1 AS a; SELECT derive.create_view('v', 'SELECT count(*) FROM t'); SELECT derive.wait()}),
+	"v\nt", 'other databases have their places');
+sql('DROP MATERIALIZED VIEW w');
+create('u', 'c');
+all_right('one of them left');
+$node->append_conf('postgresql.conf', "pg_derive.max_groups = 1\n");
+$node->restart;
+is(wrong(), 'pg_derive.max_groups', 'fewer are allowed');
+$node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM derive.worker WHERE pid IS NOT NULL}) or die;
+ok($node->poll_query_until('postgres', q{SELECT count(*) = 2 FROM derive.worker WHERE activity = 'waiting for a place among the groups of this database (pg_derive.max_groups)'}), 'what the others wait for')
+  or diag(sql('SELECT * FROM derive.worker'));
+is($node->safe_psql('other', q{INSERT INTO t VALUES (2); SELECT derive.wait(NULL, '60 s'); TABLE v}), "t\n2", 'which is nothing to other databases');
+$node->append_conf('postgresql.conf', "pg_derive.max_groups = 3\n");
+$node->reload;
+all_right('more are allowed again');
+
+# As many places as there are groups, those included into which views are about to move.
+{
+	my $pid = stop_worker_of('a');
+	sql('DROP MATERIALIZED VIEW u');
+	has_left('c');
+	sql(q{SELECT derive.move('v', 'b')});
+	$node->stop('immediate');
+	$node->append_conf('postgresql.conf', "max_worker_processes = 0\npg_derive.max_databases = 2\npg_derive.max_groups = 2\n");
+	$node->start;
+	is(wrong(), 'max_worker_processes pg_derive.max_databases pg_derive.max_groups', 'three groups need three places');
+	$node->append_conf('postgresql.conf', "max_worker_processes = 24\npg_derive.max_databases = 6\npg_derive.max_groups = 4\n");
+	$node->restart;
+	is(sql(q{SELECT derive.wait_moved('v', '60 s')}), 't', 'and the view moves');
+	all_right('at the end');
+}
 
 log_is_clean($node);
 $node->stop;

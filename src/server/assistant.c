@@ -69,10 +69,10 @@ volatile bool derive_assistant_changed = false;
  */
 
 void
-derive_assistant_tend(DeriveAssistantRole role, DeriveGroup *db)
+derive_assistant_tend(DeriveAssistantRole role, DeriveGroup *place)
 {
-	DeriveAssistant *assistant = &db->assistants[role];
-	DeriveGroupId id = pg_atomic_read_u64(&db->id);
+	DeriveAssistant *assistant = &place->assistants[role];
+	DeriveGroupId id = pg_atomic_read_u64(&place->id);
 	BackgroundWorkerHandle **handle = &started[role].handle;
 	TimestampTz now;
 	MemoryContext oldcontext;
@@ -134,17 +134,17 @@ detach(int code, Datum arg)
 static void
 attach(DeriveAssistantRole role, DeriveGroupId group)
 {
-	DeriveGroup *db;
+	DeriveGroup *place;
 
 	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
-	db = derive_group_find(DERIVE_GROUP_DATABASE(group), DERIVE_GROUP_NUMBER(group));
-	if (db == NULL || db->holds > 0 || db->assistants[role].pid != 0)
+	place = derive_group_find(DERIVE_GROUP_DATABASE(group), DERIVE_GROUP_NUMBER(group));
+	if (place == NULL || place->holds > 0 || place->assistants[role].pid != 0)
 	{
 		LWLockRelease(derive_shared()->lock);
 		proc_exit(0);
 	}
-	derive_assistant_group = db;
-	derive_assistant_self = &db->assistants[role];
+	derive_assistant_group = place;
+	derive_assistant_self = &place->assistants[role];
 	derive_assistant_self->pid = MyProcPid;
 	derive_assistant_self->latch = MyLatch;
 	derive_assistant_self->start_failures = 0;

@@ -20,7 +20,7 @@
  * There is something to do: start the process if none runs.  Call it again and again
  * while there is; it looks at the time by itself.
  */
-extern void derive_assistant_tend(DeriveAssistantRole role, DeriveGroup *db);
+extern void derive_assistant_tend(DeriveAssistantRole role, DeriveGroup *place);
 
 
 /* ----------------------------------------------------------------

@@ -106,24 +106,24 @@ push_snapshot(const SnapshotData *common, const DerivePosition *position, Transa
 
 /* Does the worker run, and not wait for a lock? */
 static bool
-worker_is_free(DeriveGroup *db)
+worker_is_free(DeriveGroup *place)
 {
-	return pg_atomic_read_u64(&db->point.blocked_on) == 0 && derive_group_has_worker(db);
+	return pg_atomic_read_u64(&place->point.blocked_on) == 0 && derive_group_has_worker(place);
 }
 
 bool
-derive_await_batch(DeriveGroup *db)
+derive_await_batch(DeriveGroup *place)
 {
-	uint64		number = pg_atomic_add_fetch_u64(&db->asked, 1);
+	uint64		number = pg_atomic_add_fetch_u64(&place->asked, 1);
 	bool		result;
 
 	/* As commits do: it need not hurry, but it must not sleep. */
-	if (pg_atomic_read_u32(&db->sleeping) == 1)
-		derive_group_wake(db);
-	ConditionVariablePrepareToSleep(&db->point.cv);
-	while (!(result = pg_atomic_read_u64(&db->answered) >= number) && worker_is_free(db))
+	if (pg_atomic_read_u32(&place->sleeping) == 1)
+		derive_group_wake(place);
+	ConditionVariablePrepareToSleep(&place->point.cv);
+	while (!(result = pg_atomic_read_u64(&place->answered) >= number) && worker_is_free(place))
 	{
-		(void) ConditionVariableTimedSleep(&db->point.cv, 100, derive_wait_event(DERIVE_WAIT_BATCH));
+		(void) ConditionVariableTimedSleep(&place->point.cv, 100, derive_wait_event(DERIVE_WAIT_BATCH));
 		CHECK_FOR_INTERRUPTS();
 	}
 	ConditionVariableCancelSleep();

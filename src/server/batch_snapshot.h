@@ -16,7 +16,7 @@
  * Ask the worker for a batch, and wait until it is committed.  False if it is not to be
  * had soon; who holds locks must let go of them then.
  */
-extern bool derive_await_batch(DeriveGroup *db);
+extern bool derive_await_batch(DeriveGroup *place);
 
 /*
  * Make the snapshot of the latest batch of the group that stored its position, and push it

@@ -566,26 +566,26 @@ may_copy(Oid dboid)
 
 /* Is any process of ours left there?  Optionally signal them. */
 static bool
-is_inhabited(DeriveGroup *db, bool signal_them)
+is_inhabited(DeriveGroup *place, bool signal_them)
 {
 	DeriveShared *shared = derive_shared();
-	Oid			dboid = DERIVE_GROUP_DATABASE(pg_atomic_read_u64(&db->id));
+	Oid			dboid = DERIVE_GROUP_DATABASE(pg_atomic_read_u64(&place->id));
 	bool		result = false;
 	int			i;
 
 	LWLockAcquire(shared->lock, LW_SHARED);
-	if (db->worker_pid != 0)
+	if (place->worker_pid != 0)
 	{
 		result = true;
 		if (signal_them)
-			kill(db->worker_pid, SIGTERM);
+			kill(place->worker_pid, SIGTERM);
 	}
 	for (i = 0; i < DERIVE_ASSISTANTS; i++)
 	{
-		if (db->assistants[i].pid == 0)
+		if (place->assistants[i].pid == 0)
 			continue;
 		result = true;
-		kill(db->assistants[i].pid, SIGTERM);
+		kill(place->assistants[i].pid, SIGTERM);
 	}
 	for (i = 0; i < DERIVE_MAX_BUILD_SLOTS; i++)
 	{
@@ -602,12 +602,12 @@ is_inhabited(DeriveGroup *db, bool signal_them)
 
 /* Those of one group, and all builders.  The wait began then. */
 static void
-send_group_away(DeriveGroup *db, bool finish, TimestampTz start)
+send_group_away(DeriveGroup *place, bool finish, TimestampTz start)
 {
 	bool		impatient = false;
 
-	ConditionVariablePrepareToSleep(&db->point.cv);
-	while (is_inhabited(db, impatient))
+	ConditionVariablePrepareToSleep(&place->point.cv);
+	while (is_inhabited(place, impatient))
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (!impatient &&
@@ -620,7 +620,7 @@ send_group_away(DeriveGroup *db, bool finish, TimestampTz start)
 								FINISH_MS / 1000),
 						 errdetail("If the log cannot be read afterwards then the views are computed anew, and events of topics are lost.")));
 		}
-		(void) ConditionVariableTimedSleep(&db->point.cv, 100, derive_wait_event(DERIVE_WAIT_WORKER_EXIT));
+		(void) ConditionVariableTimedSleep(&place->point.cv, 100, derive_wait_event(DERIVE_WAIT_WORKER_EXIT));
 	}
 	ConditionVariableCancelSleep();
 }
@@ -640,14 +640,14 @@ send_away(Oid dboid, bool finish)
 	{
 		for (int i = 0; i < shared->ngroups; i++)
 		{
-			DeriveGroup *db = &shared->groups[i];
+			DeriveGroup *place = &shared->groups[i];
 
-			if (DERIVE_GROUP_DATABASE(pg_atomic_read_u64(&db->id)) != dboid)
+			if (DERIVE_GROUP_DATABASE(pg_atomic_read_u64(&place->id)) != dboid)
 				continue;
 			if (pass == 0)
-				derive_group_wake(db);
+				derive_group_wake(place);
 			else
-				send_group_away(db, finish, start);
+				send_group_away(place, finish, start);
 		}
 	}
 }
@@ -963,13 +963,13 @@ at_resource_release(ResourceReleasePhase phase, bool is_commit,
 static void
 wake_workers(void)
 {
-	DeriveGroup *db;
+	DeriveGroup *place;
 	int			i = 0;
 
-	while ((db = derive_group_next_mine(&i)) != NULL)
+	while ((place = derive_group_next_mine(&i)) != NULL)
 	{
-		pg_atomic_fetch_add_u64(&db->commits, 1);
-		if (pg_atomic_read_u32(&db->sleeping) == 1)
-			derive_group_wake(db);
+		pg_atomic_fetch_add_u64(&place->commits, 1);
+		if (pg_atomic_read_u32(&place->sleeping) == 1)
+			derive_group_wake(place);
 	}
 }

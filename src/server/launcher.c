@@ -92,8 +92,8 @@ static List *to_probe;			/* of DeriveGroupId *, still to be looked at;
 static void list_databases(void);
 static void forget_dropped_databases(void);
 static void probe_next(void);
-static long tend(int place);
-static void start_worker(int place);
+static long tend(int i);
+static void start_worker(int i);
 static void detach(int code, Datum arg);
 
 
@@ -437,12 +437,12 @@ probe_next(void)
  * when the latch is set.
  */
 static long
-tend(int place)
+tend(int i)
 {
 	DeriveShared *shared = derive_shared();
-	DeriveGroup *db = &shared->groups[place];
-	Child	   *child = &children[place];
-	DeriveGroupId group = pg_atomic_read_u64(&db->id);
+	DeriveGroup *place = &shared->groups[i];
+	Child	   *child = &children[i];
+	DeriveGroupId group = pg_atomic_read_u64(&place->id);
 	TimestampTz now = GetCurrentTimestamp();
 	bool		wanted;
 	bool		held;
@@ -462,12 +462,12 @@ tend(int place)
 		return -1;
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	left = db->left;
-	db->left = false;
-	wanted = db->wanted;
-	held = db->holds > 0;
-	alive = db->worker_pid != 0;
-	failures = db->start_failures;
+	left = place->left;
+	place->left = false;
+	wanted = place->wanted;
+	held = place->holds > 0;
+	alive = place->worker_pid != 0;
+	failures = place->start_failures;
 	LWLockRelease(shared->lock);
 
 	if (child->group != group)
@@ -481,7 +481,7 @@ tend(int place)
 	{
 		child->failures = 0;
 		child->started_at = child->retry_at = 0;
-		if (derive_group_free(db))
+		if (derive_group_free(place))
 			SetLatch(MyLatch);	/* a probe may wait for the place */
 		return -1;
 	}
@@ -508,7 +508,7 @@ tend(int place)
 		child->failures++;
 		child->started_at = 0;
 		LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-		db->start_failures = child->failures;
+		place->start_failures = child->failures;
 		LWLockRelease(shared->lock);
 	}
 	if (now < child->retry_at && !derive_clock_was_set_back(now, child->retry_at, LAST_DELAY_MS))
@@ -517,11 +517,11 @@ tend(int place)
 	if (!exists(DERIVE_GROUP_DATABASE(group)))
 	{
 		LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-		db->wanted = false;
+		place->wanted = false;
 		LWLockRelease(shared->lock);
 		return 0;
 	}
-	start_worker(place);
+	start_worker(i);
 	return child->handle == NULL ? FIRST_DELAY_MS : -1;
 }
 
@@ -541,11 +541,11 @@ warn_no_process(Oid dboid)
 }
 
 static void
-start_worker(int place)
+start_worker(int i)
 {
 	DeriveShared *shared = derive_shared();
-	DeriveGroup *db = &shared->groups[place];
-	Child	   *child = &children[place];
+	DeriveGroup *place = &shared->groups[i];
+	Child	   *child = &children[i];
 	MemoryContext oldcontext;
 
 	oldcontext = MemoryContextSwitchTo(TopMemoryContext);
@@ -556,7 +556,7 @@ start_worker(int place)
 		child->started_at = GetCurrentTimestamp();
 		child->no_process_logged = 0;
 		LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-		db->no_process = false;
+		place->no_process = false;
 		LWLockRelease(shared->lock);
 	}
 	else
@@ -565,8 +565,8 @@ start_worker(int place)
 		if (derive_background_log_again(&child->no_process_logged))
 			warn_no_process(DERIVE_GROUP_DATABASE(child->group));
 		LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-		db->start_failures = child->failures;
-		db->no_process = true;
+		place->start_failures = child->failures;
+		place->no_process = true;
 		LWLockRelease(shared->lock);
 	}
 	MemoryContextSwitchTo(oldcontext);

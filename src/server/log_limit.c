@@ -129,14 +129,14 @@ drop(void *arg)
 static bool
 note_given_up(const LogHolder *holder)
 {
-	DeriveGroup *db = derive_group_find(holder->dboid, holder->number);
+	DeriveGroup *place = derive_group_find(holder->dboid, holder->number);
 	bool		known;
 
-	if (db == NULL)
+	if (place == NULL)
 		return true;
 	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
-	known = db->log_given_up;
-	db->log_given_up = true;
+	known = place->log_given_up;
+	place->log_given_up = true;
 	LWLockRelease(derive_shared()->lock);
 	return !known;
 }
@@ -180,28 +180,28 @@ give_up(const LogHolder *holder)
 
 /* Have the slot find out what it can do without, if there is something new in the log. */
 static void
-nudge(DeriveGroup *db)
+nudge(DeriveGroup *place)
 {
 	static XLogRecPtr nudged_at = InvalidXLogRecPtr;
 	XLogRecPtr	end = GetXLogInsertRecPtr();
 
 	if (end - nudged_at >= wal_segment_size)
 		nudged_at = LogStandbySnapshot();
-	derive_wait_ask(&db->point, nudged_at);
-	derive_group_wake(db);
+	derive_wait_ask(&place->point, nudged_at);
+	derive_group_wake(place);
 }
 
 /* Has it been too much for longer than the worker needs to let go of it? */
 static bool
-is_patience_over(const LogHolder *holder, DeriveGroup *db)
+is_patience_over(const LogHolder *holder, DeriveGroup *place)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (db == NULL || holder->pid == 0)
+	if (place == NULL || holder->pid == 0)
 		return true;
-	if (db->log_exceeded_at == 0 || db->log_exceeded_at > now)
-		db->log_exceeded_at = now;
-	return TimestampDifferenceExceeds(db->log_exceeded_at, now, GRACE_MS);
+	if (place->log_exceeded_at == 0 || place->log_exceeded_at > now)
+		place->log_exceeded_at = now;
+	return TimestampDifferenceExceeds(place->log_exceeded_at, now, GRACE_MS);
 }
 
 /* In how many ms is it to be looked at again? */
@@ -209,14 +209,14 @@ static long
 tend_slot(const LogHolder *holder)
 {
 	uint64		limit = (uint64) derive_max_wal_backlog * 1024 * 1024;
-	DeriveGroup *db = derive_group_find(holder->dboid, holder->number);
+	DeriveGroup *place = derive_group_find(holder->dboid, holder->number);
 
-	if (holder->retained > limit && is_patience_over(holder, db))
+	if (holder->retained > limit && is_patience_over(holder, place))
 		return give_up(holder);
-	if (db != NULL && holder->retained <= limit)
-		db->log_exceeded_at = 0;
-	if (db != NULL && holder->retained > limit / 2)
-		nudge(db);
+	if (place != NULL && holder->retained <= limit)
+		place->log_exceeded_at = 0;
+	if (place != NULL && holder->retained > limit / 2)
+		nudge(place);
 	if (holder->retained > limit)
 		return RETRY_MS;
 	return Max(FIRST_LOOK_MS, (long) Min((limit - holder->retained) / BYTES_PER_MS, LAST_LOOK_MS));

@@ -59,7 +59,7 @@
 
 typedef struct ViewWait
 {
-	DeriveGroup *db;
+	DeriveGroup *place;
 	int			group;			/* its number */
 	Oid			view;			/* InvalidOid: all of that group */
 	bool		moved;			/* what is waited for is not there any more:
@@ -70,7 +70,7 @@ typedef struct ViewWait
 
 typedef struct RequestWait
 {
-	DeriveGroup *db;
+	DeriveGroup *place;
 	int			group;			/* its number */
 	DeriveRequestKind kind;
 	Oid			view;
@@ -86,7 +86,7 @@ typedef struct RequestWait
 
 static DeriveGroup *find_service(int group);
 static void check_extension(void);
-static bool check_service(DeriveGroup *db, int group);
+static bool check_service(DeriveGroup *place, int group);
 static bool check_view_row(const DeriveViewRow *row, XLogRecPtr lsn, bool reached);
 static bool view_reached(void *arg, bool reached);
 static bool request_answered(void *arg, bool reached);
@@ -140,16 +140,16 @@ refuse_in_worker(void)
 static DeriveGroup *
 find_service(int group)
 {
-	DeriveGroup *db;
+	DeriveGroup *place;
 
 	refuse_in_worker();
 	derive_require_service();
-	db = derive_group_mine(group);
-	if (db == NULL || !derive_group_has_worker(db))
-		db = derive_group_want(MyDatabaseId, group);
-	if (db == NULL)
+	place = derive_group_mine(group);
+	if (place == NULL || !derive_group_has_worker(place))
+		place = derive_group_want(MyDatabaseId, group);
+	if (place == NULL)
 		derive_refuse_group(group);
-	return db;
+	return place;
 }
 
 /* While waiting: somebody may drop the extension. */
@@ -168,18 +168,18 @@ check_extension(void)
  * if the place is no longer the group's, since it had no view for a while.
  */
 static bool
-check_service(DeriveGroup *db, int group)
+check_service(DeriveGroup *place, int group)
 {
 	DeriveShared *shared = derive_shared();
 	DeriveGroup now;
 	int			i;
 
 	check_extension();
-	if (pg_atomic_read_u64(&db->id) != DERIVE_GROUP_ID(MyDatabaseId, group))
+	if (pg_atomic_read_u64(&place->id) != DERIVE_GROUP_ID(MyDatabaseId, group))
 		return false;
 
 	LWLockAcquire(shared->lock, LW_SHARED);
-	now = *db;
+	now = *place;
 	LWLockRelease(shared->lock);
 
 	if (now.worker_pid == 0)
@@ -209,10 +209,10 @@ check_service(DeriveGroup *db, int group)
 						now.slot_error),
 				 errhint("%s", now.slot_hint)));
 
-	derive_blocked_check(&db->assistants[DERIVE_SLOW_LANE].blocked_on);
+	derive_blocked_check(&place->assistants[DERIVE_SLOW_LANE].blocked_on);
 	for (i = 0; i < DERIVE_MAX_BUILD_SLOTS; i++)
 	{
-		if (shared->builds[i].group == pg_atomic_read_u64(&db->id) && OidIsValid(shared->builds[i].view))
+		if (shared->builds[i].group == pg_atomic_read_u64(&place->id) && OidIsValid(shared->builds[i].view))
 			derive_blocked_check(&shared->builds[i].blocked_on);
 	}
 	return true;
@@ -510,12 +510,12 @@ view_reached(void *arg, bool reached)
 		result = check_all_rows(wait->group, wait->lsn, reached, &any);
 		wait->moved = !any;
 	}
-	wait->moved = wait->moved || !check_service(wait->db, wait->group);
+	wait->moved = wait->moved || !check_service(wait->place, wait->group);
 	MemoryContextSwitchTo(oldcontext);
 	MemoryContextReset(wait->cxt);
 
-	if (!(result && reached) && pg_atomic_read_u32(&wait->db->sleeping) != 0)
-		derive_group_wake(wait->db);
+	if (!(result && reached) && pg_atomic_read_u32(&wait->place->sleeping) != 0)
+		derive_group_wake(wait->place);
 	return wait->moved || (result && reached);
 }
 
@@ -531,9 +531,9 @@ static bool
 wait_in_group(ViewWait *wait, int group, int64 timeout_ms)
 {
 	wait->group = group;
-	wait->db = find_service(group);
+	wait->place = find_service(group);
 	wait->moved = false;
-	return derive_wait_until(&wait->db->point, wait->lsn, timeout_ms, view_reached, wait);
+	return derive_wait_until(&wait->place->point, wait->lsn, timeout_ms, view_reached, wait);
 }
 
 /* In its group, whichever that is. */
@@ -661,7 +661,7 @@ derive_wait_for_view(Oid view, XLogRecPtr lsn, int64 timeout_ms)
 		report_timeout(view);
 	if (!OidIsValid(view))
 		report_standing_still();
-	else if (result && pg_atomic_read_u32(&wait.db->still) > 0)
+	else if (result && pg_atomic_read_u32(&wait.place->still) > 0)
 		report_lacking(view);
 	return result;
 }
@@ -674,7 +674,7 @@ derive_wait_for_view(Oid view, XLogRecPtr lsn, int64 timeout_ms)
 
 typedef struct WorkerWait
 {
-	DeriveGroup *db;
+	DeriveGroup *place;
 	int			group;			/* its number */
 	Oid			view;
 	bool		moved;			/* as in a ViewWait */
@@ -701,7 +701,7 @@ check_with_service(void *arg, bool reached)
 
 	int			group = group_of(wait->view);
 
-	wait->moved = group >= 0 && (group != wait->group || !check_service(wait->db, group));
+	wait->moved = group >= 0 && (group != wait->group || !check_service(wait->place, group));
 	return wait->moved || wait->check(wait->arg, reached);
 }
 
@@ -718,8 +718,8 @@ derive_wait_for_worker(Oid view, int64 timeout_ms, DeriveWaitCheck check, void *
 		if (wait.group < 0 && check(arg, true))
 			return true;
 		wait.group = Max(wait.group, DERIVE_DEFAULT_GROUP);
-		wait.db = find_service(wait.group);
-		result = derive_wait_until(&wait.db->point, InvalidXLogRecPtr, time_left(timeout_ms, start), check_with_service, &wait);
+		wait.place = find_service(wait.group);
+		result = derive_wait_until(&wait.place->point, InvalidXLogRecPtr, time_left(timeout_ms, start), check_with_service, &wait);
 	} while (result && wait.moved);
 	return result;
 }
@@ -745,9 +745,9 @@ derive_timeout_ms(const Interval *timeout)
 
 /* How often, in a row, did the verifier not start? */
 static int
-verifier_failures(DeriveGroup *db)
+verifier_failures(DeriveGroup *place)
 {
-	DeriveAssistant *verifier = &db->assistants[DERIVE_VERIFIER];
+	DeriveAssistant *verifier = &place->assistants[DERIVE_VERIFIER];
 	int			result;
 
 	LWLockAcquire(derive_shared()->lock, LW_SHARED);
@@ -761,12 +761,12 @@ static void
 check_verifier(RequestWait *wait)
 {
 	/* one start may be under way */
-	if (verifier_failures(wait->db) - wait->failures > TOO_MANY_STARTS)
+	if (verifier_failures(wait->place) - wait->failures > TOO_MANY_STARTS)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("the process that verifies views of this database cannot be started"),
 				 errhint("See the server log; \"max_worker_processes\" may be too small.")));
-	derive_blocked_check(&wait->db->assistants[DERIVE_VERIFIER].blocked_on);
+	derive_blocked_check(&wait->place->assistants[DERIVE_VERIFIER].blocked_on);
 }
 
 /*
@@ -806,7 +806,7 @@ look_around(RequestWait *wait)
 	MemoryContext oldcontext = MemoryContextSwitchTo(wait->cxt);
 
 	if (wait->kind == DERIVE_REQUEST_VERIFY)
-		derive_verifier_look_after(wait->db, &wait->seen);
+		derive_verifier_look_after(wait->place, &wait->seen);
 	check_view(wait);
 	MemoryContextSwitchTo(oldcontext);
 	MemoryContextReset(wait->cxt);
@@ -829,23 +829,23 @@ request_answered(void *arg, bool reached)
 	if (is_there && (wait->seen.status == DERIVE_REQUEST_DONE || wait->seen.status == DERIVE_REQUEST_ERROR))
 		return true;
 	check_extension();
-	if (!derive_group_has_worker(wait->db) || GetCurrentTimestamp() >= wait->next_look)
+	if (!derive_group_has_worker(wait->place) || GetCurrentTimestamp() >= wait->next_look)
 		look_around(wait);
-	wait->moved = wait->moved || !is_there || !check_service(wait->db, wait->group);
+	wait->moved = wait->moved || !is_there || !check_service(wait->place, wait->group);
 	if (wait->moved)
 		return true;
 
 	if (wait->request == NULL)
 	{
 		DERIVE_DEBUG_POINT("request-submit");
-		wait->request = derive_request_submit(wait->db, DERIVE_GROUP_ID(MyDatabaseId, wait->group),
+		wait->request = derive_request_submit(wait->place, DERIVE_GROUP_ID(MyDatabaseId, wait->group),
 											  wait->number, wait->kind, wait->view);
 		wait->moved = !look_at_request(wait);
 	}
 	if (wait->kind == DERIVE_REQUEST_VERIFY)
 		check_verifier(wait);
-	if (pg_atomic_read_u32(&wait->db->sleeping) != 0 && wait->seen.status == DERIVE_REQUEST_PENDING)
-		derive_group_wake(wait->db);
+	if (pg_atomic_read_u32(&wait->place->sleeping) != 0 && wait->seen.status == DERIVE_REQUEST_PENDING)
+		derive_group_wake(wait->place);
 	return wait->moved;
 }
 
@@ -855,7 +855,7 @@ give_up_request(int code, Datum arg)
 	RequestWait *wait = (RequestWait *) DatumGetPointer(arg);
 
 	if (wait->request != NULL)
-		derive_request_release(wait->db, wait->request, wait->number);
+		derive_request_release(wait->place, wait->request, wait->number);
 }
 
 /* Of its group: submit, wait, copy the answer to wait->seen, release.  False on timeout. */
@@ -867,15 +867,15 @@ run_request_in_group(RequestWait *wait, int64 timeout_ms)
 	memset(&wait->seen, 0, sizeof(wait->seen));
 	wait->request = NULL;
 	wait->moved = false;
-	wait->db = find_service(wait->group);
+	wait->place = find_service(wait->group);
 	wait->number = derive_request_number();
-	wait->failures = verifier_failures(wait->db);
+	wait->failures = verifier_failures(wait->place);
 	wait->next_look = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LOOK_MS);
 	wait->cxt = AllocSetContextCreate(CurrentMemoryContext, "pg_derive request",
 									  ALLOCSET_SMALL_SIZES);
 	PG_ENSURE_ERROR_CLEANUP(give_up_request, PointerGetDatum(wait));
 	{
-		result = derive_wait_until(&wait->db->point, InvalidXLogRecPtr, timeout_ms,
+		result = derive_wait_until(&wait->place->point, InvalidXLogRecPtr, timeout_ms,
 								   request_answered, wait);
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(give_up_request, PointerGetDatum(wait));
@@ -909,7 +909,7 @@ run_request(RequestWait *wait, int64 timeout_ms)
 static char *
 reason_for_waiting(RequestWait *wait)
 {
-	DeriveVerifier *verifier = &wait->db->verifier;
+	DeriveVerifier *verifier = &wait->place->verifier;
 	char		phase[DERIVE_PHASE_LENGTH];
 	DeriveViewRow *row = derive_registry_get(wait->view);
 	Oid			view;

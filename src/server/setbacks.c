@@ -150,16 +150,16 @@ derive_worker_lose_log(WorkerView *view, XLogRecPtr start, const char *reason)
 void
 derive_worker_note_slot_error(const ErrorData *edata)
 {
-	DeriveGroup *db = derive_worker.db;
+	DeriveGroup *place = derive_worker.db;
 
 	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
-	if (db->reading)
-		db->reading_changed_at = GetCurrentTimestamp();
-	db->reading = false;
-	db->slot_failures++;
-	db->slot_sqlerrcode = edata->sqlerrcode;
-	strlcpy(db->slot_error, edata->message, DERIVE_ERROR_LENGTH);
-	strlcpy(db->slot_hint, edata->hint ? edata->hint : "See the server log.", DERIVE_ERROR_LENGTH);
+	if (place->reading)
+		place->reading_changed_at = GetCurrentTimestamp();
+	place->reading = false;
+	place->slot_failures++;
+	place->slot_sqlerrcode = edata->sqlerrcode;
+	strlcpy(place->slot_error, edata->message, DERIVE_ERROR_LENGTH);
+	strlcpy(place->slot_hint, edata->hint ? edata->hint : "See the server log.", DERIVE_ERROR_LENGTH);
 	LWLockRelease(derive_shared()->lock);
 }
 
@@ -245,11 +245,11 @@ fail_view(const DeriveCrashes *crashes, const char *reason)
 static void
 note_away(TimestampTz until, const char *reason)
 {
-	DeriveGroup *db = derive_worker.db;
+	DeriveGroup *place = derive_worker.db;
 
 	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
-	db->away_until = until;
-	strlcpy(db->away_reason, reason, DERIVE_ERROR_LENGTH);
+	place->away_until = until;
+	strlcpy(place->away_reason, reason, DERIVE_ERROR_LENGTH);
 	LWLockRelease(derive_shared()->lock);
 }
 

@@ -32,8 +32,8 @@ static void request_shared_memory(void);
 static void startup_shared_memory(void);
 static Size shared_size(void);
 static void wait_for_place(DeriveGroupId id);
-static void init_requests(DeriveGroup *db);
-static void init_standing(DeriveGroup *db);
+static void init_requests(DeriveGroup *place);
+static void init_standing(DeriveGroup *place);
 
 
 /* ----------------------------------------------------------------
@@ -101,19 +101,19 @@ startup_shared_memory(void)
 		shared->ngroups = derive_max_databases;
 		for (i = 0; i < shared->ngroups; i++)
 		{
-			DeriveGroup *db = &shared->groups[i];
+			DeriveGroup *place = &shared->groups[i];
 
-			pg_atomic_init_u64(&db->id, 0);
-			pg_atomic_init_u32(&db->sleeping, 0);
-			pg_atomic_init_u64(&db->hold_moved_at, 0);
-			pg_atomic_init_u64(&db->commits, 0);
-			pg_atomic_init_u64(&db->commits_applied, 0);
-			pg_atomic_init_u64(&db->covered_at, 0);
-			pg_atomic_init_u64(&db->pinned_lsn, InvalidXLogRecPtr);
-			pg_atomic_init_u32(&db->still, 0);
-			init_standing(db);
-			derive_wait_point_init(&db->point);
-			init_requests(db);
+			pg_atomic_init_u64(&place->id, 0);
+			pg_atomic_init_u32(&place->sleeping, 0);
+			pg_atomic_init_u64(&place->hold_moved_at, 0);
+			pg_atomic_init_u64(&place->commits, 0);
+			pg_atomic_init_u64(&place->commits_applied, 0);
+			pg_atomic_init_u64(&place->covered_at, 0);
+			pg_atomic_init_u64(&place->pinned_lsn, InvalidXLogRecPtr);
+			pg_atomic_init_u32(&place->still, 0);
+			init_standing(place);
+			derive_wait_point_init(&place->point);
+			init_requests(place);
 		}
 	}
 
@@ -124,35 +124,35 @@ startup_shared_memory(void)
 
 /* In a place that belongs to nobody, or to a new group. */
 static void
-init_requests(DeriveGroup *db)
+init_requests(DeriveGroup *place)
 {
-	memset(db->requests, 0, sizeof(db->requests));
-	memset(db->assistants, 0, sizeof(db->assistants));
+	memset(place->requests, 0, sizeof(place->requests));
+	memset(place->assistants, 0, sizeof(place->assistants));
 	for (int i = 0; i < DERIVE_ASSISTANTS; i++)
-		pg_atomic_init_u64(&db->assistants[i].blocked_on, 0);
-	memset(&db->verifier, 0, sizeof(db->verifier));
-	pg_atomic_init_u64(&db->asked, 0);
-	pg_atomic_init_u64(&db->answered, 0);
-	pg_atomic_init_u64(&db->batches, 0);
-	memset(&db->lane, 0, sizeof(db->lane));
-	pg_atomic_init_u64(&db->lane.sees, 0);
-	pg_atomic_init_u64(&db->lane.runs, 0);
+		pg_atomic_init_u64(&place->assistants[i].blocked_on, 0);
+	memset(&place->verifier, 0, sizeof(place->verifier));
+	pg_atomic_init_u64(&place->asked, 0);
+	pg_atomic_init_u64(&place->answered, 0);
+	pg_atomic_init_u64(&place->batches, 0);
+	memset(&place->lane, 0, sizeof(place->lane));
+	pg_atomic_init_u64(&place->lane.sees, 0);
+	pg_atomic_init_u64(&place->lane.runs, 0);
 }
 
 /* What is only to be seen by people, likewise. */
 static void
-init_standing(DeriveGroup *db)
+init_standing(DeriveGroup *place)
 {
-	db->reading_changed_at = 0;
-	pg_atomic_init_u64(&db->behind_since, 0);
-	pg_atomic_init_u32(&db->activity, DERIVE_STARTING);
-	pg_atomic_init_u64(&db->read_from, InvalidXLogRecPtr);
-	pg_atomic_init_u64(&db->read_lsn, InvalidXLogRecPtr);
-	pg_atomic_init_u64(&db->read_upto, InvalidXLogRecPtr);
-	pg_atomic_init_u64(&db->read_since, 0);
-	db->slot_cutoff = InvalidTransactionId;
-	db->slot_lockers = 0;
-	db->error_at = 0;
+	place->reading_changed_at = 0;
+	pg_atomic_init_u64(&place->behind_since, 0);
+	pg_atomic_init_u32(&place->activity, DERIVE_STARTING);
+	pg_atomic_init_u64(&place->read_from, InvalidXLogRecPtr);
+	pg_atomic_init_u64(&place->read_lsn, InvalidXLogRecPtr);
+	pg_atomic_init_u64(&place->read_upto, InvalidXLogRecPtr);
+	pg_atomic_init_u64(&place->read_since, 0);
+	place->slot_cutoff = InvalidTransactionId;
+	place->slot_lockers = 0;
+	place->error_at = 0;
 }
 
 DeriveShared *
@@ -192,9 +192,9 @@ derive_group_find(Oid dboid, int number)
 }
 
 static bool
-is_of_database(const DeriveGroup *db, Oid dboid)
+is_of_database(const DeriveGroup *place, Oid dboid)
 {
-	return DERIVE_GROUP_DATABASE(pg_atomic_read_u64(unconstify(pg_atomic_uint64 *, &db->id))) == dboid;
+	return DERIVE_GROUP_DATABASE(pg_atomic_read_u64(unconstify(pg_atomic_uint64 *, &place->id))) == dboid;
 }
 
 int
@@ -224,12 +224,12 @@ derive_group_next_mine(int *i)
 	if (generation != cached_generation)
 	{
 		ncached = 0;
-		for (int place = 0; place < shared->ngroups; place++)
+		for (int j = 0; j < shared->ngroups; j++)
 		{
-			if (!is_of_database(&shared->groups[place], MyDatabaseId))
+			if (!is_of_database(&shared->groups[j], MyDatabaseId))
 				continue;
 			if (ncached < MAX_CACHED)
-				cached[ncached] = place;
+				cached[ncached] = j;
 			ncached++;
 		}
 		cached_generation = generation;
@@ -238,10 +238,10 @@ derive_group_next_mine(int *i)
 		return *i < ncached ? &shared->groups[cached[(*i)++]] : NULL;
 	while (*i < shared->ngroups)
 	{
-		DeriveGroup *db = &shared->groups[(*i)++];
+		DeriveGroup *place = &shared->groups[(*i)++];
 
-		if (is_of_database(db, MyDatabaseId))
-			return db;
+		if (is_of_database(place, MyDatabaseId))
+			return place;
 	}
 	return NULL;
 }
@@ -250,21 +250,21 @@ DeriveGroup *
 derive_group_mine(int number)
 {
 	DeriveGroupId id = DERIVE_GROUP_ID(MyDatabaseId, number);
-	DeriveGroup *db;
+	DeriveGroup *place;
 	int			i = 0;
 
-	while ((db = derive_group_next_mine(&i)) != NULL && pg_atomic_read_u64(&db->id) != id)
+	while ((place = derive_group_next_mine(&i)) != NULL && pg_atomic_read_u64(&place->id) != id)
 		;
-	return db;
+	return place;
 }
 
 /* Under the lock. */
 static bool
-has_assistants(DeriveGroup *db)
+has_assistants(DeriveGroup *place)
 {
 	for (int i = 0; i < DERIVE_ASSISTANTS; i++)
 	{
-		if (db->assistants[i].pid != 0)
+		if (place->assistants[i].pid != 0)
 			return true;
 	}
 	return false;
@@ -275,9 +275,9 @@ has_assistants(DeriveGroup *db)
  * under the lock, and they check the id again.
  */
 static bool
-is_unused(DeriveGroup *db)
+is_unused(DeriveGroup *place)
 {
-	return !db->wanted && db->holds == 0 && db->reservations == 0 && db->worker_pid == 0 && !has_assistants(db);
+	return !place->wanted && place->holds == 0 && place->reservations == 0 && place->worker_pid == 0 && !has_assistants(place);
 }
 
 /* Under the lock: so many sessions need the database without our processes. */
@@ -296,10 +296,10 @@ holds_of(Oid dboid)
 static DeriveGroup *
 look_for_place(DeriveGroupId id, DerivePlace *what)
 {
-	DeriveGroup *db = find_place(id);
+	DeriveGroup *place = find_place(id);
 	int			ngroups = 0;
 
-	for (int i = 0; i < shared->ngroups && db == NULL; i++)
+	for (int i = 0; i < shared->ngroups && place == NULL; i++)
 	{
 		if (is_of_database(&shared->groups[i], DERIVE_GROUP_DATABASE(id)) && !is_unused(&shared->groups[i]))
 			ngroups++;
@@ -307,15 +307,15 @@ look_for_place(DeriveGroupId id, DerivePlace *what)
 	*what = DERIVE_TOO_MANY_GROUPS;
 	if (ngroups >= derive_max_groups)
 		return NULL;
-	if (db == NULL)
-		db = find_place(0);
-	for (int i = 0; i < shared->ngroups && db == NULL; i++)
+	if (place == NULL)
+		place = find_place(0);
+	for (int i = 0; i < shared->ngroups && place == NULL; i++)
 	{
 		if (is_unused(&shared->groups[i]))
-			db = &shared->groups[i];	/* the launcher would free it */
+			place = &shared->groups[i]; /* the launcher would free it */
 	}
-	*what = db != NULL ? DERIVE_PLACE_IS_THERE : DERIVE_PLACES_TAKEN;
-	return db;
+	*what = place != NULL ? DERIVE_PLACE_IS_THERE : DERIVE_PLACES_TAKEN;
+	return place;
 }
 
 DerivePlace
@@ -333,70 +333,70 @@ derive_group_place(Oid dboid, int number)
 static DeriveGroup *
 take_place(DeriveGroupId id, DerivePlace *what)
 {
-	DeriveGroup *db = look_for_place(id, what);
+	DeriveGroup *place = look_for_place(id, what);
 
-	if (db == NULL || pg_atomic_read_u64(&db->id) == id)
-		return db;
+	if (place == NULL || pg_atomic_read_u64(&place->id) == id)
+		return place;
 
-	db->wanted = false;
-	db->holds = holds_of(DERIVE_GROUP_DATABASE(id));
-	db->reservations = 0;
-	db->finish = false;
-	db->worker_pid = 0;
-	db->worker_latch = NULL;
-	db->epoch = 0;
-	db->log_given_up = false;
-	db->log_exceeded_at = 0;
-	db->left = false;
-	db->start_failures = 0;
-	db->no_process = false;
-	pg_atomic_write_u32(&db->sleeping, 0);
-	pg_atomic_write_u64(&db->hold_moved_at, 0);
-	pg_atomic_write_u64(&db->commits, 0);
-	pg_atomic_write_u64(&db->commits_applied, 0);
-	pg_atomic_write_u64(&db->covered_at, 0);
-	pg_atomic_write_u64(&db->pinned_lsn, InvalidXLogRecPtr);
-	pg_atomic_write_u32(&db->still, 0);
-	init_standing(db);
-	derive_wait_point_init(&db->point);
-	init_requests(db);
-	pg_atomic_write_u64(&db->id, id);
+	place->wanted = false;
+	place->holds = holds_of(DERIVE_GROUP_DATABASE(id));
+	place->reservations = 0;
+	place->finish = false;
+	place->worker_pid = 0;
+	place->worker_latch = NULL;
+	place->epoch = 0;
+	place->log_given_up = false;
+	place->log_exceeded_at = 0;
+	place->left = false;
+	place->start_failures = 0;
+	place->no_process = false;
+	pg_atomic_write_u32(&place->sleeping, 0);
+	pg_atomic_write_u64(&place->hold_moved_at, 0);
+	pg_atomic_write_u64(&place->commits, 0);
+	pg_atomic_write_u64(&place->commits_applied, 0);
+	pg_atomic_write_u64(&place->covered_at, 0);
+	pg_atomic_write_u64(&place->pinned_lsn, InvalidXLogRecPtr);
+	pg_atomic_write_u32(&place->still, 0);
+	init_standing(place);
+	derive_wait_point_init(&place->point);
+	init_requests(place);
+	pg_atomic_write_u64(&place->id, id);
 	pg_atomic_fetch_add_u32(&shared->generation, 1);
-	return db;
+	return place;
 }
 
 DeriveGroup *
 derive_group_want(Oid dboid, int number)
 {
-	DeriveGroup *db;
+	DeriveGroup *place;
 	DerivePlace what;
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	db = take_place(DERIVE_GROUP_ID(dboid, number), &what);
-	if (db != NULL)
-		db->wanted = true;
+	place = take_place(DERIVE_GROUP_ID(dboid, number), &what);
+	if (place != NULL)
+		place->wanted = true;
 	else
 		wait_for_place(DERIVE_GROUP_ID(dboid, number));
 	LWLockRelease(shared->lock);
 
-	if (db != NULL)
-		derive_group_wake(db);
+	if (place != NULL)
+		derive_group_wake(place);
 	derive_launcher_wake();
-	return db;
+	return place;
 }
 
 DeriveGroup *
 derive_group_reserve(Oid dboid, int number, bool *undecided)
 {
-	DeriveGroup *db;
+	DeriveGroup *place;
 	DerivePlace what;
 
 	*undecided = false;
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	db = take_place(DERIVE_GROUP_ID(dboid, number), &what);
-	if (db != NULL)
-		db->reservations++;
-	for (int i = 0; i < shared->ngroups && db == NULL; i++)
+	place = take_place(DERIVE_GROUP_ID(dboid, number), &what);
+	if (place != NULL)
+		place->reservations++;
+	for (int i = 0; i < shared->ngroups && place == NULL; i++)
 	{
 		DeriveGroup *other = &shared->groups[i];
 
@@ -408,18 +408,18 @@ derive_group_reserve(Oid dboid, int number, bool *undecided)
 			*undecided = true;
 	}
 	LWLockRelease(shared->lock);
-	return db;
+	return place;
 }
 
 void
-derive_group_release(DeriveGroup *db)
+derive_group_release(DeriveGroup *place)
 {
 	bool		unused;
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	Assert(db->reservations > 0);
-	db->reservations--;
-	unused = is_unused(db);
+	Assert(place->reservations > 0);
+	place->reservations--;
+	unused = is_unused(place);
 	LWLockRelease(shared->lock);
 	if (unused)
 		derive_launcher_wake();
@@ -433,12 +433,12 @@ derive_groups_hold(Oid dboid, bool finish)
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < shared->ngroups; i++)
 	{
-		DeriveGroup *db = &shared->groups[i];
+		DeriveGroup *place = &shared->groups[i];
 
-		if (!is_of_database(db, dboid))
+		if (!is_of_database(place, dboid))
 			continue;
-		db->holds++;
-		db->finish |= finish;
+		place->holds++;
+		place->finish |= finish;
 		any = true;
 	}
 	LWLockRelease(shared->lock);
@@ -451,13 +451,13 @@ derive_groups_release_hold(Oid dboid)
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < shared->ngroups; i++)
 	{
-		DeriveGroup *db = &shared->groups[i];
+		DeriveGroup *place = &shared->groups[i];
 
-		if (!is_of_database(db, dboid))
+		if (!is_of_database(place, dboid))
 			continue;
-		Assert(db->holds > 0);
-		if (--db->holds == 0)
-			db->finish = false;
+		Assert(place->holds > 0);
+		if (--place->holds == 0)
+			place->finish = false;
 	}
 	LWLockRelease(shared->lock);
 	derive_launcher_wake();
@@ -504,14 +504,14 @@ derive_group_next_waiting(void)
 }
 
 bool
-derive_group_free(DeriveGroup *db)
+derive_group_free(DeriveGroup *place)
 {
 	bool		result = false;
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	if (is_unused(db))
+	if (is_unused(place))
 	{
-		pg_atomic_write_u64(&db->id, 0);
+		pg_atomic_write_u64(&place->id, 0);
 		pg_atomic_fetch_add_u32(&shared->generation, 1);
 		result = true;
 	}
@@ -520,12 +520,12 @@ derive_group_free(DeriveGroup *db)
 }
 
 void
-derive_group_wake(DeriveGroup *db)
+derive_group_wake(DeriveGroup *place)
 {
 	Latch	   *latch;
 
 	LWLockAcquire(shared->lock, LW_SHARED);
-	latch = db->worker_latch;
+	latch = place->worker_latch;
 	LWLockRelease(shared->lock);
 	if (latch)
 		SetLatch(latch);
@@ -544,12 +544,12 @@ derive_launcher_wake(void)
 }
 
 bool
-derive_group_has_worker(DeriveGroup *db)
+derive_group_has_worker(DeriveGroup *place)
 {
 	bool		result;
 
 	LWLockAcquire(shared->lock, LW_SHARED);
-	result = (db->worker_pid != 0);
+	result = (place->worker_pid != 0);
 	LWLockRelease(shared->lock);
 	return result;
 }
@@ -579,40 +579,40 @@ derive_request_number(void)
 }
 
 DeriveRequest *
-derive_request_submit(DeriveGroup *db, DeriveGroupId id, uint64 number, DeriveRequestKind kind, Oid view)
+derive_request_submit(DeriveGroup *place, DeriveGroupId id, uint64 number, DeriveRequestKind kind, Oid view)
 {
-	DeriveRequest *place = NULL;
+	DeriveRequest *result = NULL;
 	int			verifies = 0;
 	int			i;
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	for (i = 0; i < DERIVE_MAX_REQUESTS; i++)
 	{
-		DeriveRequest *request = &db->requests[i];
+		DeriveRequest *request = &place->requests[i];
 
 		if (request->status == DERIVE_REQUEST_FREE)
-			place = request;
+			result = request;
 		else if (request->kind == DERIVE_REQUEST_VERIFY)
 			verifies++;
 	}
-	if (pg_atomic_read_u64(&db->id) != id ||
+	if (pg_atomic_read_u64(&place->id) != id ||
 		(kind == DERIVE_REQUEST_VERIFY && verifies >= DERIVE_MAX_VERIFIES))
-		place = NULL;
-	if (place != NULL)
+		result = NULL;
+	if (result != NULL)
 	{
-		memset(place, 0, sizeof(*place));
-		place->status = DERIVE_REQUEST_PENDING;
-		place->kind = kind;
-		place->number = number;
-		place->view = view;
-		if (kind == DERIVE_REQUEST_VERIFY && db->assistants[DERIVE_VERIFIER].pid != 0)
-			SetLatch(db->assistants[DERIVE_VERIFIER].latch);
+		memset(result, 0, sizeof(*result));
+		result->status = DERIVE_REQUEST_PENDING;
+		result->kind = kind;
+		result->number = number;
+		result->view = view;
+		if (kind == DERIVE_REQUEST_VERIFY && place->assistants[DERIVE_VERIFIER].pid != 0)
+			SetLatch(place->assistants[DERIVE_VERIFIER].latch);
 	}
 	LWLockRelease(shared->lock);
 
-	if (place != NULL)
-		derive_group_wake(db);
-	return place;
+	if (result != NULL)
+		derive_group_wake(place);
+	return result;
 }
 
 bool
@@ -629,7 +629,7 @@ derive_request_look(DeriveRequest *request, uint64 number, DeriveRequest *copy)
  * there it also says that it is done with a request.
  */
 void
-derive_request_release(DeriveGroup *db, DeriveRequest *request, uint64 number)
+derive_request_release(DeriveGroup *place, DeriveRequest *request, uint64 number)
 {
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	if (request->number != number)
@@ -639,27 +639,27 @@ derive_request_release(DeriveGroup *db, DeriveRequest *request, uint64 number)
 	else
 	{
 		request->status = DERIVE_REQUEST_ABANDONED;
-		if (request->kind == DERIVE_REQUEST_VERIFY && db->assistants[DERIVE_VERIFIER].pid != 0)
+		if (request->kind == DERIVE_REQUEST_VERIFY && place->assistants[DERIVE_VERIFIER].pid != 0)
 		{
-			db->verifier.interrupted_at = GetCurrentTimestamp();
-			kill(db->assistants[DERIVE_VERIFIER].pid, SIGINT);
+			place->verifier.interrupted_at = GetCurrentTimestamp();
+			kill(place->assistants[DERIVE_VERIFIER].pid, SIGINT);
 		}
 	}
 	LWLockRelease(shared->lock);
 
 	/* Somebody may wait for the place. */
-	ConditionVariableBroadcast(&db->point.cv);
+	ConditionVariableBroadcast(&place->point.cv);
 }
 
 void
-derive_requests_hand_back(DeriveGroup *db, DeriveRequestKind kind)
+derive_requests_hand_back(DeriveGroup *place, DeriveRequestKind kind)
 {
 	int			i;
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	for (i = 0; i < DERIVE_MAX_REQUESTS; i++)
 	{
-		DeriveRequest *request = &db->requests[i];
+		DeriveRequest *request = &place->requests[i];
 
 		if (request->kind != kind)
 			continue;
@@ -675,14 +675,14 @@ derive_requests_hand_back(DeriveGroup *db, DeriveRequestKind kind)
 }
 
 bool
-derive_requests_pending(DeriveGroup *db, DeriveRequestKind kind)
+derive_requests_pending(DeriveGroup *place, DeriveRequestKind kind)
 {
 	bool		result = false;
 	int			i;
 
 	LWLockAcquire(shared->lock, LW_SHARED);
 	for (i = 0; i < DERIVE_MAX_REQUESTS && !result; i++)
-		result = db->requests[i].status == DERIVE_REQUEST_PENDING && db->requests[i].kind == kind;
+		result = place->requests[i].status == DERIVE_REQUEST_PENDING && place->requests[i].kind == kind;
 	LWLockRelease(shared->lock);
 	return result;
 }

@@ -440,7 +440,7 @@ extern DeriveGroup *derive_group_want(Oid dboid, int number);
  * no worker.  NULL if it can have none; undecided: it may in a moment.
  */
 extern DeriveGroup *derive_group_reserve(Oid dboid, int number, bool *undecided);
-extern void derive_group_release(DeriveGroup *db);
+extern void derive_group_release(DeriveGroup *place);
 
 /*
  * Keep our processes away from a database; finish: once its workers have read the log to
@@ -456,30 +456,30 @@ extern void derive_groups_unwanted(Oid dboid);
 extern DeriveGroupId derive_group_next_waiting(void);
 
 /* Give a place back if nobody needs it (launcher). */
-extern bool derive_group_free(DeriveGroup *db);
-extern void derive_group_wake(DeriveGroup *db);
+extern bool derive_group_free(DeriveGroup *place);
+extern void derive_group_wake(DeriveGroup *place);
 extern void derive_launcher_wake(void);
-extern bool derive_group_has_worker(DeriveGroup *db);
+extern bool derive_group_has_worker(DeriveGroup *place);
 
 /* Does the launcher run? */
 extern bool derive_has_launcher(void);
 
-/* A number for a new request; then a place for it, NULL if all are taken, or db is no longer of that group. */
+/* A number for a new request; then room for it, NULL if there is none, or the place is no longer the group's. */
 extern uint64 derive_request_number(void);
-extern DeriveRequest *derive_request_submit(DeriveGroup *db, DeriveGroupId id, uint64 number,
+extern DeriveRequest *derive_request_submit(DeriveGroup *place, DeriveGroupId id, uint64 number,
 											DeriveRequestKind kind, Oid view);
 
 /* A copy of it; false if it is no longer there. */
 extern bool derive_request_look(DeriveRequest *request, uint64 number, DeriveRequest *copy);
 
 /* Session: done with it, or gives up.  Harmless if it is no longer there. */
-extern void derive_request_release(DeriveGroup *db, DeriveRequest *request, uint64 number);
+extern void derive_request_release(DeriveGroup *place, DeriveRequest *request, uint64 number);
 
 /* Who runs requests of this kind ends: somebody else will have to. */
-extern void derive_requests_hand_back(DeriveGroup *db, DeriveRequestKind kind);
+extern void derive_requests_hand_back(DeriveGroup *place, DeriveRequestKind kind);
 
 /* Does a request of this kind wait? */
-extern bool derive_requests_pending(DeriveGroup *db, DeriveRequestKind kind);
+extern bool derive_requests_pending(DeriveGroup *place, DeriveRequestKind kind);
 
 extern DeriveBuild *derive_build_take(DeriveGroupId group, Oid view, int64 epoch);	/* NULL if all are taken */
 extern DeriveBuild *derive_build_find(Oid dboid, Oid view);

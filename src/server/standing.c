@@ -79,7 +79,7 @@ typedef struct Look
 	int			group;			/* its number */
 	TimestampTz now;
 	bool		standby;
-	DeriveGroup *db;			/* NULL: no place in shared memory */
+	DeriveGroup *place;			/* NULL: no place in shared memory */
 	DeriveGroup seen;			/* a copy of what is under the lock */
 	DeriveReason missing;		/* why there is nobody to move views */
 	DeriveReason busy;			/* what the worker is kept by */
@@ -134,10 +134,10 @@ for_identity(pid_t pid, Oid relid, LOCKMODE mode)
 
 /* A new slot waits for the end of all transactions that are older than it. */
 static DeriveReason
-for_transactions(const DeriveGroup *db)
+for_transactions(const DeriveGroup *place)
 {
-	TransactionId awaited = derive_awaited_transaction(db->worker_pid);
-	TransactionId cutoff = db->slot_cutoff;
+	TransactionId awaited = derive_awaited_transaction(place->worker_pid);
+	TransactionId cutoff = place->slot_cutoff;
 	DeriveReason reason = {NULL, NULL, NIL, 0};
 	StringInfoData text;
 	List	   *older;
@@ -149,7 +149,7 @@ for_transactions(const DeriveGroup *db)
 		cutoff = awaited;
 		TransactionIdAdvance(cutoff);
 	}
-	older = derive_older_transactions(cutoff, db->worker_pid);
+	older = derive_older_transactions(cutoff, place->worker_pid);
 	if (older == NIL)
 		return plainly("its replication slot to be created");
 	initStringInfo(&text);
@@ -166,7 +166,7 @@ for_transactions(const DeriveGroup *db)
 	appendStringInfoChar(&text, ')');
 	reason.text = reason.in_general = text.data;
 
-	reason.lockers = db->slot_lockers;
+	reason.lockers = place->slot_lockers;
 	return reason;
 }
 
@@ -181,7 +181,7 @@ static DeriveReason
 why_no_service(Look *look)
 {
 	const DeriveGroup *seen = &look->seen;
-	DerivePlace place;
+	DerivePlace what;
 	Oid			relid;
 	LOCKMODE	mode;
 
@@ -191,16 +191,16 @@ why_no_service(Look *look)
 		return plainly("pg_derive (shared_preload_libraries)");
 	if (wal_level < WAL_LEVEL_LOGICAL)
 		return plainly("the log to have rows (wal_level)");
-	if (look->db == NULL || seen->worker_pid == 0)
+	if (look->place == NULL || seen->worker_pid == 0)
 	{
 		if (!derive_has_launcher())
 			return plainly("the launcher process (max_worker_processes)");
-		place = look->db == NULL ? derive_group_place(MyDatabaseId, look->group) : DERIVE_PLACE_IS_THERE;
-		if (place != DERIVE_PLACE_IS_THERE)
-			return plainly(place == DERIVE_PLACES_TAKEN ? "a place among the databases (pg_derive.max_databases)" :
+		what = look->place == NULL ? derive_group_place(MyDatabaseId, look->group) : DERIVE_PLACE_IS_THERE;
+		if (what != DERIVE_PLACE_IS_THERE)
+			return plainly(what == DERIVE_PLACES_TAKEN ? "a place among the databases (pg_derive.max_databases)" :
 						   "a place among the groups of this database (pg_derive.max_groups)");
-		if (look->db == NULL || seen->holds == 0)
-			return plainly(look->db == NULL ? "the worker of this database to start" :
+		if (look->place == NULL || seen->holds == 0)
+			return plainly(look->place == NULL ? "the worker of this database to start" :
 						   seen->no_process ? "a background worker (max_worker_processes)" :
 						   seen->start_failures > 0 ? "the worker of this database, which has ended (see the server log)" :
 						   "the worker of this database to start");
@@ -210,7 +210,7 @@ why_no_service(Look *look)
 		return plainly(psprintf("another try at %s: %s", timestamptz_to_str(seen->away_until), seen->away_reason));
 	if (seen->reading)
 		return plainly(NULL);
-	if (derive_blocked_get(&look->db->point.blocked_on, &relid, &mode) == DERIVE_BLOCKED_ON_XACTS)
+	if (derive_blocked_get(&look->place->point.blocked_on, &relid, &mode) == DERIVE_BLOCKED_ON_XACTS)
 		return for_transactions(seen);
 	if (seen->slot_failures > 0)
 		return plainly(max_replication_slots == 0 || seen->slot_sqlerrcode == ERRCODE_CONFIGURATION_LIMIT_EXCEEDED ?
@@ -220,10 +220,10 @@ why_no_service(Look *look)
 }
 
 static uint64
-log_to_read(DeriveGroup *db)
+log_to_read(DeriveGroup *place)
 {
-	uint64		upto = pg_atomic_read_u64(&db->read_upto);
-	uint64		lsn = pg_atomic_read_u64(&db->read_lsn);
+	uint64		upto = pg_atomic_read_u64(&place->read_upto);
+	uint64		lsn = pg_atomic_read_u64(&place->read_lsn);
 
 	return upto > lsn ? upto - lsn : 0;
 }
@@ -235,18 +235,18 @@ why_busy(Look *look)
 	Oid			relid;
 	LOCKMODE	mode;
 
-	if (look->db == NULL || look->missing.text !=NULL)
+	if (look->place == NULL || look->missing.text !=NULL)
 		return plainly(NULL);
-	if (derive_blocked_get(&look->db->point.blocked_on, &relid, &mode) == DERIVE_BLOCKED_ON_LOCK)
+	if (derive_blocked_get(&look->place->point.blocked_on, &relid, &mode) == DERIVE_BLOCKED_ON_LOCK)
 		return for_lock(look->seen.worker_pid, relid, mode);
-	switch ((DeriveActivity) pg_atomic_read_u32(&look->db->activity))
+	switch ((DeriveActivity) pg_atomic_read_u32(&look->place->activity))
 	{
 		case DERIVE_READING:
-			if (log_to_read(look->db) < MUCH_LOG)
+			if (log_to_read(look->place) < MUCH_LOG)
 				break;
 			look->much_to_read = true;
 			return plainly(psprintf("the worker to read the log (%s left)",
-									TextDatumGetCString(DirectFunctionCall1(pg_size_pretty, Int64GetDatum((int64) log_to_read(look->db))))));
+									TextDatumGetCString(DirectFunctionCall1(pg_size_pretty, Int64GetDatum((int64) log_to_read(look->place))))));
 		default:
 			break;
 	}
@@ -257,16 +257,16 @@ why_busy(Look *look)
 static void
 look_for_commits(Look *look, Snapshot snapshot)
 {
-	DeriveGroup *db = look->db;
+	DeriveGroup *place = look->place;
 	uint64		known = 0;
 
-	if (db != NULL)
+	if (place != NULL)
 	{
-		look->current = pg_atomic_read_u64(&db->covered_at) != 0 &&
-			pg_atomic_read_u64(&db->commits_applied) == pg_atomic_read_u64(&db->commits);
-		known = pg_atomic_read_u64(&db->behind_since);
+		look->current = pg_atomic_read_u64(&place->covered_at) != 0 &&
+			pg_atomic_read_u64(&place->commits_applied) == pg_atomic_read_u64(&place->commits);
+		known = pg_atomic_read_u64(&place->behind_since);
 		while (look->current && known < (uint64) look->now &&
-			   !pg_atomic_compare_exchange_u64(&db->behind_since, &known, (uint64) look->now))
+			   !pg_atomic_compare_exchange_u64(&place->behind_since, &known, (uint64) look->now))
 			;
 	}
 	look->behind_since = (TimestampTz) known;
@@ -284,17 +284,17 @@ look_around(Look *look, int group, Snapshot snapshot)
 	look->now = GetCurrentTimestamp();
 	pg_memory_barrier();
 	look->standby = RecoveryInProgress();
-	look->db = derive_group_mine(group);
-	if (look->db != NULL)
+	look->place = derive_group_mine(group);
+	if (look->place != NULL)
 	{
 		LWLockAcquire(derive_shared()->lock, LW_SHARED);
-		look->seen = *look->db;
+		look->seen = *look->place;
 		LWLockRelease(derive_shared()->lock);
 	}
 	look->changed_at = look->seen.reading_changed_at != 0 ? look->seen.reading_changed_at : PgStartTime;
 	look->missing = why_no_service(look);
-	look->failing = look->db != NULL &&
-		(uint64) look->seen.error_at > pg_atomic_read_u64(&look->db->covered_at);
+	look->failing = look->place != NULL &&
+		(uint64) look->seen.error_at > pg_atomic_read_u64(&look->place->covered_at);
 	look->busy = why_busy(look);
 	look_for_commits(look, snapshot);
 }
@@ -311,13 +311,13 @@ look_at_service(int group)
 	look_around(&look, group, NULL);
 	service->group = group;
 	service->pid = look.seen.worker_pid;
-	if (look.db != NULL)
-		service->lsn = pg_atomic_read_u64(&look.db->point.applied_lsn);
+	if (look.place != NULL)
+		service->lsn = pg_atomic_read_u64(&look.place->point.applied_lsn);
 	service->current = look.current;
 	service->error_at = look.seen.error_at;
 	service->error = pstrdup(look.seen.error);
 	reason = look.missing.text !=NULL ? &look.missing : &look.busy;
-	activity = look.db != NULL ? pg_atomic_read_u32(&look.db->activity) : DERIVE_STARTING;
+	activity = look.place != NULL ? pg_atomic_read_u32(&look.place->activity) : DERIVE_STARTING;
 	if (service->pid == 0)
 		service->state = "missing";
 	else if (!look.seen.reading)
@@ -329,9 +329,9 @@ look_at_service(int group)
 	else
 		service->state = "idle";
 	if (activity == DERIVE_READING && service->pid != 0 && look.seen.reading)
-		service->activity = log_to_read(look.db) < MUCH_LOG ? "reading the log" :
+		service->activity = log_to_read(look.place) < MUCH_LOG ? "reading the log" :
 			psprintf("reading the log, %s left",
-					 TextDatumGetCString(DirectFunctionCall1(pg_size_pretty, Int64GetDatum((int64) log_to_read(look.db)))));
+					 TextDatumGetCString(DirectFunctionCall1(pg_size_pretty, Int64GetDatum((int64) log_to_read(look.place)))));
 	else if (activity == DERIVE_MOVING && service->pid != 0 && look.seen.reading)
 		service->activity = "moving views";
 	else if (reason->text !=NULL)
@@ -557,7 +557,7 @@ describe_failed(Look *look, DeriveStanding *standing)
 static DeriveReason
 why_lane_waits(Look *look, const DeriveViewRow *row)
 {
-	DeriveAssistant *lane = &look->db->assistants[DERIVE_SLOW_LANE];
+	DeriveAssistant *lane = &look->place->assistants[DERIVE_SLOW_LANE];
 	Oid			relid;
 	LOCKMODE	mode;
 
@@ -605,7 +605,7 @@ describe_ready(Look *look, DeriveStanding *standing)
 		standing->reason = plainly("another try, or a change of what it reads");
 		return;
 	}
-	if (look->db != NULL && stale_of(look, row) != NULL && say(standing, why_lane_waits(look, row)))
+	if (look->place != NULL && stale_of(look, row) != NULL && say(standing, why_lane_waits(look, row)))
 	{
 		standing->state = "waiting";
 		return;
@@ -661,13 +661,13 @@ look_at_lag(Look *look, DeriveStanding *standing)
 static void
 look_at_reading(Look *look, DeriveStanding *standing)
 {
-	DeriveGroup *db = look->db;
+	DeriveGroup *place = look->place;
 
 	if (!look->much_to_read || standing->pid != 0 || standing->reason.text !=look->busy.text)
 		return;
-	standing->log_total = pg_atomic_read_u64(&db->read_upto) - pg_atomic_read_u64(&db->read_from);
-	standing->log_done = standing->log_total - Min(log_to_read(db), standing->log_total);
-	standing->phase_at = (TimestampTz) pg_atomic_read_u64(&db->read_since);
+	standing->log_total = pg_atomic_read_u64(&place->read_upto) - pg_atomic_read_u64(&place->read_from);
+	standing->log_done = standing->log_total - Min(log_to_read(place), standing->log_total);
+	standing->phase_at = (TimestampTz) pg_atomic_read_u64(&place->read_since);
 }
 
 static void

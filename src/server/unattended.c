@@ -54,14 +54,14 @@
 static TimestampTz
 moved_at(const DeriveUnattendedHold *hold)
 {
-	DeriveGroup *db = NULL;
+	DeriveGroup *place = NULL;
 
 	int			number;
 
 	if (derive_is_slot_name(NameStr(hold->slot), hold->dboid, &number))
-		db = derive_group_find(hold->dboid, number);
-	return db == NULL ? MyStartTimestamp :
-		Max(MyStartTimestamp, (TimestampTz) pg_atomic_read_u64(&db->hold_moved_at));
+		place = derive_group_find(hold->dboid, number);
+	return place == NULL ? MyStartTimestamp :
+		Max(MyStartTimestamp, (TimestampTz) pg_atomic_read_u64(&place->hold_moved_at));
 }
 
 /* A hold that is to end, as an argument for derive_guarded(). */

@@ -558,10 +558,10 @@ verify(Verification *v)
  * its locks.  If it was interrupted long ago, by whomever, end the process.
  */
 void
-derive_verifier_look_after(DeriveGroup *db, const DeriveRequest *request)
+derive_verifier_look_after(DeriveGroup *place, const DeriveRequest *request)
 {
-	DeriveAssistant *process = &db->assistants[DERIVE_VERIFIER];
-	DeriveVerifier *verifier = &db->verifier;
+	DeriveAssistant *process = &place->assistants[DERIVE_VERIFIER];
+	DeriveVerifier *verifier = &place->verifier;
 	TimestampTz interrupted_at;
 	pid_t		pid;
 	bool		give_way;

@@ -14,7 +14,7 @@
  * For the session whose request is running: look after the verifier.  Call it
  * now and then, not more than once a second.
  */
-extern void derive_verifier_look_after(DeriveGroup *db, const DeriveRequest *request);
+extern void derive_verifier_look_after(DeriveGroup *place, const DeriveRequest *request);
 
 extern PGDLLEXPORT void derive_verifier_main(Datum arg);
 

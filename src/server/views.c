@@ -460,13 +460,13 @@ want_workers(List *groups)
 	foreach(lc, groups)
 	{
 		int			group = lfirst_int(lc);
-		DeriveGroup *db = group == derive_worker.group ? derive_worker.db : derive_group_mine(group);
+		DeriveGroup *place = group == derive_worker.group ? derive_worker.db : derive_group_mine(group);
 		bool		wanted = false;
 
-		if (db != NULL)
+		if (place != NULL)
 		{
 			LWLockAcquire(derive_shared()->lock, LW_SHARED);
-			wanted = db->wanted;
+			wanted = place->wanted;
 			LWLockRelease(derive_shared()->lock);
 		}
 		if (!wanted)

@@ -233,14 +233,14 @@ derive_pause_sql(PG_FUNCTION_ARGS)
 static void
 forget_crashes(const DeriveViewRow *row)
 {
-	DeriveGroup *db = derive_group_find(MyDatabaseId, row->group);
+	DeriveGroup *place = derive_group_find(MyDatabaseId, row->group);
 
 	derive_crash_guard_forget(DERIVE_GROUP_ID(MyDatabaseId, row->group), InvalidOid);
 	derive_crash_guard_forget(DERIVE_GROUP_ID(MyDatabaseId, DERIVE_DEFAULT_GROUP), row->relid);
-	if (db == NULL)
+	if (place == NULL)
 		return;
 	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
-	db->away_until = 0;
+	place->away_until = 0;
 	LWLockRelease(derive_shared()->lock);
 }
 

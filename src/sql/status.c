@@ -139,11 +139,11 @@ derive_slot_of_sql(PG_FUNCTION_ARGS)
 
 /* The requests of one group for derive_state.verifications(). */
 static void
-put_verifications(ReturnSetInfo *rsinfo, DeriveGroup *db)
+put_verifications(ReturnSetInfo *rsinfo, DeriveGroup *place)
 {
 	for (int i = 0; i < DERIVE_MAX_REQUESTS; i++)
 	{
-		DeriveRequest *request = &db->requests[i];
+		DeriveRequest *request = &place->requests[i];
 		char		phase[DERIVE_PHASE_LENGTH] = "waiting for its turn";
 		Datum		values[4] = {0};
 		bool		nulls[4] = {false};
@@ -153,12 +153,12 @@ put_verifications(ReturnSetInfo *rsinfo, DeriveGroup *db)
 		LWLockAcquire(derive_shared()->lock, LW_SHARED);
 		waits = request->kind == DERIVE_REQUEST_VERIFY && request->status == DERIVE_REQUEST_PENDING;
 		runs = request->kind == DERIVE_REQUEST_VERIFY && request->status == DERIVE_REQUEST_RUNNING &&
-			request->number == db->verifier.running;
+			request->number == place->verifier.running;
 		values[0] = ObjectIdGetDatum(request->view);
-		values[1] = Int32GetDatum((int) db->assistants[DERIVE_VERIFIER].pid);
+		values[1] = Int32GetDatum((int) place->assistants[DERIVE_VERIFIER].pid);
 		if (runs)
-			strlcpy(phase, db->verifier.phase, sizeof(phase));
-		values[3] = TimestampTzGetDatum(db->verifier.started_at);
+			strlcpy(phase, place->verifier.phase, sizeof(phase));
+		values[3] = TimestampTzGetDatum(place->verifier.started_at);
 		LWLockRelease(derive_shared()->lock);
 		if (!waits && !runs)
 			continue;
@@ -173,12 +173,12 @@ Datum
 derive_verifications_sql(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	DeriveGroup *db;
-	int			place = 0;
+	DeriveGroup *place;
+	int			i = 0;
 
 	InitMaterializedSRF(fcinfo, 0);
-	while ((db = derive_group_next_mine(&place)) != NULL)
-		put_verifications(rsinfo, db);
+	while ((place = derive_group_next_mine(&i)) != NULL)
+		put_verifications(rsinfo, place);
 	return (Datum) 0;
 }
 

@@ -235,8 +235,8 @@ derive_worker_fail_view(WorkerView *view, const char *message, const ErrorData *
 		view->row->position = derive_position_copy(derive_worker_position_of(view));
 	note_behind(view);
 	derive_row_set_error(view->row, pstrdup(message), retry);
-	pg_atomic_fetch_add_u32(&derive_worker.db->still, 1);	/* counted anew when the
-															 * registry is read */
+	pg_atomic_fetch_add_u32(&derive_worker.place->still, 1);	/* counted anew when the
+																 * registry is read */
 	view->row->epoch = 0;
 	derive_registry_update(view->row);
 	derive_worker_end_waiting(view);

@@ -102,7 +102,7 @@ end_hold(void)
 static void
 note_progress(void)
 {
-	pg_atomic_write_u64(&derive_worker.db->hold_moved_at, (uint64) GetCurrentTimestamp());
+	pg_atomic_write_u64(&derive_worker.place->hold_moved_at, (uint64) GetCurrentTimestamp());
 	derive_worker.hold_moved_xid = ReadNextFullTransactionId();
 }
 
@@ -114,7 +114,7 @@ derive_worker_open_hold(const DerivePosition *since)
 	set_since(since);
 	if (since == NULL)
 		derive_hold_end();
-	if (pg_atomic_read_u64(&derive_worker.db->hold_moved_at) == 0)
+	if (pg_atomic_read_u64(&derive_worker.place->hold_moved_at) == 0)
 		note_progress();
 	if (!FullTransactionIdIsValid(derive_worker.hold_moved_xid))
 		derive_worker.hold_moved_xid = ReadNextFullTransactionId();
@@ -334,7 +334,7 @@ derive_worker_hold_is_due(void)
 	now = GetCurrentTimestamp();
 	if (!TimestampDifferenceExceeds(Max(derive_worker.stored_at, derive_worker.hold_asked_at), now, STORE_AFTER_MS))
 		return false;
-	if (derive_worker.commits_stored != pg_atomic_read_u64(&derive_worker.db->commits))
+	if (derive_worker.commits_stored != pg_atomic_read_u64(&derive_worker.place->commits))
 		return true;
 
 	/*
@@ -351,7 +351,7 @@ derive_worker_hold_is_due(void)
 long
 derive_worker_hold_timeout(long timeout)
 {
-	if (!is_holding() || derive_worker.commits_stored == pg_atomic_read_u64(&derive_worker.db->commits))
+	if (!is_holding() || derive_worker.commits_stored == pg_atomic_read_u64(&derive_worker.place->commits))
 		return timeout;
 	return Min(timeout, STORE_AFTER_MS);
 }
@@ -379,7 +379,7 @@ derive_worker_tend_hold(void)
 	if (XLogRecPtrIsInvalid(derive_worker.confirm_lsn))
 		derive_worker_move_hold();
 
-	moved_at = (TimestampTz) pg_atomic_read_u64(&derive_worker.db->hold_moved_at);
+	moved_at = (TimestampTz) pg_atomic_read_u64(&derive_worker.place->hold_moved_at);
 	if (!is_too_old(derive_worker.hold_moved_xid, moved_at))
 		return;
 	derive_hold_report_end(derive_worker.whose,

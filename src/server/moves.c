@@ -144,7 +144,7 @@ derive_worker_begin_pin(void)
 	if (handed_over)
 		DERIVE_DEBUG_POINT("move-committed");
 	handed_over = false;
-	pg_atomic_write_u64(&derive_worker.db->pinned_lsn, InvalidXLogRecPtr);
+	pg_atomic_write_u64(&derive_worker.place->pinned_lsn, InvalidXLogRecPtr);
 	pg_memory_barrier();
 	nobody_arrives = !XLogRecPtrIsInvalid(derive_worker.pin) &&
 		derive_group_lock_arrivals(derive_worker.group, ExclusiveLock);
@@ -218,9 +218,9 @@ pin_is_over(void)
 	LWLockAcquire(derive_shared()->lock, LW_SHARED);
 	foreach(lc, derive_worker.incoming)
 	{
-		DeriveGroup *db = derive_group_mine(lfirst_int(lc));
+		DeriveGroup *place = derive_group_mine(lfirst_int(lc));
 
-		awaited |= db != NULL && db->reading && pg_atomic_read_u64(&db->point.applied_lsn) < word;
+		awaited |= place != NULL && place->reading && pg_atomic_read_u64(&place->point.applied_lsn) < word;
 	}
 	LWLockRelease(derive_shared()->lock);
 	xids = U64FromFullTransactionId(ReadNextFullTransactionId()) - U64FromFullTransactionId(pinned_xid);
@@ -260,10 +260,10 @@ wake_old_workers(void)
 
 	foreach(lc, derive_worker.incoming)
 	{
-		DeriveGroup *db = derive_group_mine(lfirst_int(lc));
+		DeriveGroup *place = derive_group_mine(lfirst_int(lc));
 
-		if (db != NULL)
-			derive_group_wake(db);
+		if (place != NULL)
+			derive_group_wake(place);
 	}
 }
 
@@ -281,7 +281,7 @@ derive_worker_tend_moves(void)
 		DERIVE_DEBUG_POINT("move-taken");
 	}
 	if (derive_worker.incoming == NIL || derive_worker.decoder == NULL || derive_worker.reload || derive_worker.finishing ||
-		pg_atomic_read_u64(&derive_worker.db->pinned_lsn) != InvalidXLogRecPtr)
+		pg_atomic_read_u64(&derive_worker.place->pinned_lsn) != InvalidXLogRecPtr)
 		return;
 	if (XLogRecPtrIsInvalid(derive_worker.stored_lsn) || any_build() || !derive_worker_hold_is_set(&xmin))
 		return;
@@ -292,7 +292,7 @@ derive_worker_tend_moves(void)
 	DERIVE_DEBUG_POINT("move-pin");
 	if (XLogRecPtrIsInvalid(word))
 		word = Max(derive_worker.pin, derive_wait_target(InvalidXLogRecPtr));
-	pg_atomic_write_u64(&derive_worker.db->pinned_lsn, word);
+	pg_atomic_write_u64(&derive_worker.place->pinned_lsn, word);
 	wake_old_workers();
 	DERIVE_DEBUG_POINT("move-pinned");
 }
@@ -328,8 +328,8 @@ derive_worker_check_waiting(void)
 static bool
 is_pinned(int group, XLogRecPtr lsn)
 {
-	DeriveGroup *db = derive_group_mine(group);
-	XLogRecPtr	pinned = db != NULL ? pg_atomic_read_u64(&db->pinned_lsn) : InvalidXLogRecPtr;
+	DeriveGroup *place = derive_group_mine(group);
+	XLogRecPtr	pinned = place != NULL ? pg_atomic_read_u64(&place->pinned_lsn) : InvalidXLogRecPtr;
 
 	return !XLogRecPtrIsInvalid(pinned) && pinned <= lsn;
 }

@@ -222,7 +222,7 @@ log_was_given_up(void)
 	bool		result;
 
 	LWLockAcquire(derive_shared()->lock, LW_SHARED);
-	result = derive_worker.db->log_given_up;
+	result = derive_worker.place->log_given_up;
 	LWLockRelease(derive_shared()->lock);
 	return result;
 }
@@ -235,8 +235,8 @@ note_cutoff(void)
 	int			n = list_length(derive_older_transactions(cutoff, MyProcPid));
 
 	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
-	derive_worker.db->slot_cutoff = cutoff;
-	derive_worker.db->slot_lockers = n;
+	derive_worker.place->slot_cutoff = cutoff;
+	derive_worker.place->slot_lockers = n;
 	LWLockRelease(derive_shared()->lock);
 }
 
@@ -296,9 +296,9 @@ derive_worker_open_capture(void)
 		derive_worker_set_activity(DERIVE_CREATING_SLOT);
 		StartTransactionCommand();
 		note_cutoff();
-		derive_blocked_set_xacts(&derive_worker.db->point.blocked_on);
+		derive_blocked_set_xacts(&derive_worker.place->point.blocked_on);
 		start = derive_slot_create(derive_worker.slot);
-		derive_blocked_clear(&derive_worker.db->point.blocked_on);
+		derive_blocked_clear(&derive_worker.place->point.blocked_on);
 		CommitTransactionCommand();
 		MemoryContextSwitchTo(derive_worker.batch_cxt);
 		report_skipped(start);
@@ -307,7 +307,7 @@ derive_worker_open_capture(void)
 		derive_worker.undecodable = NULL;
 		derive_worker.stuck_tries = 0;
 		LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
-		derive_worker.db->log_given_up = false;
+		derive_worker.place->log_given_up = false;
 		LWLockRelease(derive_shared()->lock);
 		fresh = true;
 	}
@@ -325,9 +325,9 @@ derive_worker_open_capture(void)
 	MemoryContextSwitchTo(derive_worker.cxt);
 	derive_worker.decoder = derive_decoder_open(derive_worker.slot,
 												derive_stream_sink(derive_worker.stream));
-	derive_decoder_show(derive_worker.decoder, &derive_worker.db->read_lsn);
+	derive_decoder_show(derive_worker.decoder, &derive_worker.place->read_lsn);
 	derive_decoder_on_progress(derive_worker.decoder, derive_crash_guard_note_reading, derive_crash_guard_is_wary());
-	derive_stream_show(derive_worker.stream, &derive_worker.db->behind_since);
+	derive_stream_show(derive_worker.stream, &derive_worker.place->behind_since);
 	MemoryContextSwitchTo(derive_worker.batch_cxt);
 	lsn = InvalidXLogRecPtr;
 	stored = fresh ? NULL : derive_registry_position(derive_worker.group, &lsn, &held_since);
@@ -344,17 +344,17 @@ derive_worker_open_capture(void)
 		check_slot_untouched(lsn, branched);
 
 	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
-	derive_worker.db->epoch = derive_worker.epoch;
-	if (!derive_worker.db->reading)
-		derive_worker.db->reading_changed_at = GetCurrentTimestamp();
-	derive_worker.db->reading = true;
-	derive_worker.db->slot_failures = 0;
+	derive_worker.place->epoch = derive_worker.epoch;
+	if (!derive_worker.place->reading)
+		derive_worker.place->reading_changed_at = GetCurrentTimestamp();
+	derive_worker.place->reading = true;
+	derive_worker.place->slot_failures = 0;
 	LWLockRelease(derive_shared()->lock);
 
 	if (lsn != InvalidXLogRecPtr)
 	{
 		derive_worker.covered = lsn;
-		derive_wait_publish(&derive_worker.db->point, lsn);
+		derive_wait_publish(&derive_worker.place->point, lsn);
 	}
 	derive_decoder_watch_lives(derive_worker.decoder, lsn != InvalidXLogRecPtr ? lsn : PG_UINT64_MAX);
 	derive_worker.stored_lsn = lsn;
@@ -383,8 +383,8 @@ derive_worker_close_capture(void)
 
 	derive_worker.decoder = NULL;
 	derive_worker.stream = NULL;
-	pg_atomic_write_u64(&derive_worker.db->pinned_lsn, InvalidXLogRecPtr);	/* the next slot may be
-																			 * another one */
+	pg_atomic_write_u64(&derive_worker.place->pinned_lsn, InvalidXLogRecPtr);	/* the next slot may be
+																				 * another one */
 	if (decoder)
 		derive_decoder_close(decoder);
 	if (stream)
@@ -401,10 +401,10 @@ derive_worker_capture(const DerivePosition *to)
 	XLogRecPtr	from = Max(derive_worker.decoded_upto, derive_decoder_confirmed(derive_worker.decoder));
 
 	derive_worker_confirm_durable();
-	pg_atomic_write_u64(&derive_worker.db->read_from, from);
-	pg_atomic_write_u64(&derive_worker.db->read_lsn, from);
-	pg_atomic_write_u64(&derive_worker.db->read_upto, upto);
-	pg_atomic_write_u64(&derive_worker.db->read_since, (uint64) GetCurrentTimestamp());
+	pg_atomic_write_u64(&derive_worker.place->read_from, from);
+	pg_atomic_write_u64(&derive_worker.place->read_lsn, from);
+	pg_atomic_write_u64(&derive_worker.place->read_upto, upto);
+	pg_atomic_write_u64(&derive_worker.place->read_since, (uint64) GetCurrentTimestamp());
 
 	derive_stream_begin_batch(derive_worker.stream, derive_worker.position, to);
 	derive_worker.decode_counter = SharedInvalidMessageCounter;
@@ -424,7 +424,7 @@ derive_worker_lacking_since(void)
 	TimestampTz result = derive_worker.stream != NULL ? derive_stream_oldest_commit(derive_worker.stream) : 0;
 
 	if (result == 0)
-		result = (TimestampTz) pg_atomic_read_u64(&derive_worker.db->behind_since);
+		result = (TimestampTz) pg_atomic_read_u64(&derive_worker.place->behind_since);
 	return result == 0 ? GetCurrentTimestamp() : Min(result, GetCurrentTimestamp());
 }
 

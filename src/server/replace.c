@@ -472,9 +472,9 @@ lock_for_switch(Switch *sw)
 		!lock_or_wait_for(replacement, list_make1_oid(replacement->relid), AccessExclusiveLock) ||
 		!lock_or_wait_for(replacement, derive_internal_tables(view), AccessExclusiveLock))
 		return false;
-	derive_blocked_set(&derive_worker.db->point.blocked_on, view, AccessExclusiveLock);
+	derive_blocked_set(&derive_worker.place->point.blocked_on, view, AccessExclusiveLock);
 	locked = derive_lock_within(view, AccessExclusiveLock, derive_someone_waits_for_us() ? 0 : derive_lock_timeout);
-	derive_blocked_clear(&derive_worker.db->point.blocked_on);
+	derive_blocked_clear(&derive_worker.place->point.blocked_on);
 	if (!locked)
 		return wait_for_lock(replacement, view, AccessExclusiveLock);
 	/* somebody may have changed something before we had it */

@@ -54,7 +54,7 @@ derive_worker_has_pending_request(void)
 	LWLockAcquire(derive_shared()->lock, LW_SHARED);
 	for (i = 0; i < DERIVE_MAX_REQUESTS && !result; i++)
 	{
-		DeriveRequest *request = &derive_worker.db->requests[i];
+		DeriveRequest *request = &derive_worker.place->requests[i];
 
 		result = request->status == DERIVE_REQUEST_PENDING &&
 			request->kind == DERIVE_REQUEST_REPAIR && !derive_worker_is_stuck(request->view);
@@ -66,19 +66,19 @@ derive_worker_has_pending_request(void)
 bool
 derive_worker_is_asked_for_batch(void)
 {
-	return pg_atomic_read_u64(&derive_worker.db->asked) != pg_atomic_read_u64(&derive_worker.db->answered);
+	return pg_atomic_read_u64(&derive_worker.place->asked) != pg_atomic_read_u64(&derive_worker.place->answered);
 }
 
 void
 derive_worker_note_asked(void)
 {
-	asked = pg_atomic_read_u64(&derive_worker.db->asked);
+	asked = pg_atomic_read_u64(&derive_worker.place->asked);
 }
 
 bool
 derive_worker_must_store_position(void)
 {
-	return asked != pg_atomic_read_u64(&derive_worker.db->answered);
+	return asked != pg_atomic_read_u64(&derive_worker.place->answered);
 }
 
 /* Sessions that want failed views repaired need their programs. */
@@ -91,7 +91,7 @@ derive_worker_mark_repairs(void)
 	LWLockAcquire(shared->lock, LW_SHARED);
 	for (i = 0; i < DERIVE_MAX_REQUESTS; i++)
 	{
-		DeriveRequest *request = &derive_worker.db->requests[i];
+		DeriveRequest *request = &derive_worker.place->requests[i];
 		WorkerView *view;
 
 		if (request->status != DERIVE_REQUEST_PENDING ||
@@ -121,7 +121,7 @@ derive_worker_collect_requests(void)
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	for (i = 0; i < DERIVE_MAX_REQUESTS; i++)
 	{
-		DeriveRequest *request = &derive_worker.db->requests[i];
+		DeriveRequest *request = &derive_worker.place->requests[i];
 		ActiveRequest *active;
 
 		if (request->status != DERIVE_REQUEST_PENDING || request->kind != DERIVE_REQUEST_REPAIR)
@@ -217,7 +217,7 @@ derive_worker_answer_requests(void)
 {
 	ListCell   *lc;
 
-	pg_atomic_write_u64(&derive_worker.db->answered, asked);
+	pg_atomic_write_u64(&derive_worker.place->answered, asked);
 	if (derive_worker.requests == NIL)
 		return;
 	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);

@@ -150,7 +150,7 @@ derive_worker_lose_log(WorkerView *view, XLogRecPtr start, const char *reason)
 void
 derive_worker_note_slot_error(const ErrorData *edata)
 {
-	DeriveGroup *place = derive_worker.db;
+	DeriveGroup *place = derive_worker.place;
 
 	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
 	if (place->reading)
@@ -218,9 +218,9 @@ fail_view(const DeriveCrashes *crashes, const char *reason)
 
 	StartTransactionCommand();
 	MemoryContextSwitchTo(derive_worker.batch_cxt);
-	derive_blocked_set(&derive_worker.db->point.blocked_on, relid, RowExclusiveLock);
+	derive_blocked_set(&derive_worker.place->point.blocked_on, relid, RowExclusiveLock);
 	LockRelationOid(relid, RowExclusiveLock);
-	derive_blocked_clear(&derive_worker.db->point.blocked_on);
+	derive_blocked_clear(&derive_worker.place->point.blocked_on);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	row = derive_registry_get(relid);
 	if (row == NULL || get_rel_name(relid) == NULL)
@@ -245,7 +245,7 @@ fail_view(const DeriveCrashes *crashes, const char *reason)
 static void
 note_away(TimestampTz until, const char *reason)
 {
-	DeriveGroup *place = derive_worker.db;
+	DeriveGroup *place = derive_worker.place;
 
 	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
 	place->away_until = until;
@@ -260,7 +260,7 @@ is_held(void)
 	bool		result;
 
 	LWLockAcquire(derive_shared()->lock, LW_SHARED);
-	result = derive_worker.db->holds > 0;
+	result = derive_worker.place->holds > 0;
 	LWLockRelease(derive_shared()->lock);
 	return result;
 }

@@ -92,7 +92,7 @@ static bool marked = false;		/* in this batch */
 static uint64
 batch_number(void)
 {
-	return pg_atomic_read_u64(&derive_worker.db->batches) + 1;
+	return pg_atomic_read_u64(&derive_worker.place->batches) + 1;
 }
 
 
@@ -155,7 +155,7 @@ derive_worker_load_lane(void)
 	List	   *stale;
 	ListCell   *lc;
 
-	runs_seen = pg_atomic_read_u64(&derive_worker.db->lane.runs);
+	runs_seen = pg_atomic_read_u64(&derive_worker.place->lane.runs);
 	pg_read_barrier();
 	rows = derive_lane_all(NULL);
 	stale = derive_stale_all(NULL);
@@ -212,7 +212,7 @@ static bool
 mark_lasts(uint64 made_in)
 {
 	return made_in != 0 && made_in < batch_number() &&
-		made_in > pg_atomic_read_u64(&derive_worker.db->lane.sees);
+		made_in > pg_atomic_read_u64(&derive_worker.place->lane.sees);
 }
 
 /* Will a view in the lane that it reads be computed for something that this batch has found? */
@@ -317,11 +317,11 @@ derive_worker_watch_slow_view(WorkerView *view, bool changed)
 void
 derive_worker_lane_committed(void)
 {
-	DeriveAssistant *process = &derive_worker.db->assistants[DERIVE_SLOW_LANE];
+	DeriveAssistant *process = &derive_worker.place->assistants[DERIVE_SLOW_LANE];
 	uint64		number = batch_number();
 	ListCell   *lc;
 
-	pg_atomic_write_u64(&derive_worker.db->batches, number);
+	pg_atomic_write_u64(&derive_worker.place->batches, number);
 	foreach(lc, derive_worker.selected)
 	{
 		WorkerView *view = lfirst(lc);
@@ -600,7 +600,7 @@ derive_worker_look_after_lane(void)
 	if (!TimestampDifferenceExceeds(looked_at, now, LOOK_MS))
 		return;
 	LWLockAcquire(derive_shared()->lock, LW_SHARED);
-	pid = derive_worker.db->assistants[DERIVE_SLOW_LANE].pid;
+	pid = derive_worker.place->assistants[DERIVE_SLOW_LANE].pid;
 	LWLockRelease(derive_shared()->lock);
 	if (pid == 0)
 		return;
@@ -619,7 +619,7 @@ derive_worker_look_after_lane(void)
 void
 derive_worker_tend_lane(void)
 {
-	if (pg_atomic_read_u64(&derive_worker.db->lane.runs) != runs_seen)
+	if (pg_atomic_read_u64(&derive_worker.place->lane.runs) != runs_seen)
 	{
 		derive_worker.reload = true;
 		if (any_repair())
@@ -627,7 +627,7 @@ derive_worker_tend_lane(void)
 	}
 	if (!is_needed())
 		return;
-	derive_assistant_tend(DERIVE_SLOW_LANE, derive_worker.db);
+	derive_assistant_tend(DERIVE_SLOW_LANE, derive_worker.place);
 }
 
 /* How long the worker may sleep, in ms. */

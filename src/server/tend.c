@@ -76,7 +76,7 @@ tend_identity(List **relids, bool (*change) (List *relids, pg_atomic_uint64 *blo
 	if (todo == NIL || GetCurrentTimestamp() < derive_worker.identity_retry_at)
 		return;
 	*relids = NIL;
-	if (change(todo, &derive_worker.db->point.blocked_on, NULL))
+	if (change(todo, &derive_worker.place->point.blocked_on, NULL))
 		list_free(todo);
 	else
 	{
@@ -117,9 +117,9 @@ derive_worker_restore_identities(void)
 		relids = list_copy(relids);
 		CommitTransactionCommand();
 		LWLockAcquire(derive_shared()->lock, LW_SHARED);
-		wanted = derive_worker.db->wanted;
+		wanted = derive_worker.place->wanted;
 		LWLockRelease(derive_shared()->lock);
-		if (wanted || restore(relids, &derive_worker.db->point.blocked_on, NULL))
+		if (wanted || restore(relids, &derive_worker.place->point.blocked_on, NULL))
 			return;
 		list_free(relids);
 
@@ -134,7 +134,7 @@ derive_worker_restore_identities(void)
 static bool
 owns_build_slot(WorkerView *view)
 {
-	return view->build->view == view->relid && view->build->group == pg_atomic_read_u64(&derive_worker.db->id) &&
+	return view->build->view == view->relid && view->build->group == pg_atomic_read_u64(&derive_worker.place->id) &&
 		view->build->epoch == view->build_epoch;
 }
 
@@ -214,7 +214,7 @@ derive_worker_look_after(void)
 	ListCell   *lc;
 
 	LWLockAcquire(derive_shared()->lock, LW_SHARED);
-	any = derive_worker.db->assistants[DERIVE_SLOW_LANE].pid != 0;
+	any = derive_worker.place->assistants[DERIVE_SLOW_LANE].pid != 0;
 	LWLockRelease(derive_shared()->lock);
 	if (any)
 		derive_worker_look_after_lane();
@@ -422,7 +422,7 @@ derive_worker_tend_builds(void)
 			continue;
 		}
 
-		view->build = derive_build_take(pg_atomic_read_u64(&derive_worker.db->id), view->relid, derive_worker.epoch);
+		view->build = derive_build_take(pg_atomic_read_u64(&derive_worker.place->id), view->relid, derive_worker.epoch);
 		if (view->build == NULL)
 		{
 			view->retry_at = TimestampTzPlusMilliseconds(now, RETRY_MS);
@@ -458,6 +458,6 @@ derive_worker_tend_builds(void)
 void
 derive_worker_tend_verifier(void)
 {
-	if (derive_requests_pending(derive_worker.db, DERIVE_REQUEST_VERIFY))
-		derive_assistant_tend(DERIVE_VERIFIER, derive_worker.db);
+	if (derive_requests_pending(derive_worker.place, DERIVE_REQUEST_VERIFY))
+		derive_assistant_tend(DERIVE_VERIFIER, derive_worker.place);
 }

@@ -460,7 +460,7 @@ want_workers(List *groups)
 	foreach(lc, groups)
 	{
 		int			group = lfirst_int(lc);
-		DeriveGroup *place = group == derive_worker.group ? derive_worker.db : derive_group_mine(group);
+		DeriveGroup *place = group == derive_worker.group ? derive_worker.place : derive_group_mine(group);
 		bool		wanted = false;
 
 		if (place != NULL)
@@ -570,14 +570,14 @@ derive_worker_load_registry(void)
 	derive_worker.unfinished = true;
 	if (derive_worker.views == NIL && derive_worker.incoming == NIL)
 		derive_worker.leave = true;
-	else if (derive_worker.db->epoch == 0)
+	else if (derive_worker.place->epoch == 0)
 	{
 		forget_dropped_views();
 		derive_worker_announce();
 
 		/* The launcher may probe the next database. */
 		LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
-		derive_worker.db->epoch = 1;
+		derive_worker.place->epoch = 1;
 		LWLockRelease(derive_shared()->lock);
 		derive_launcher_wake();
 	}
@@ -615,23 +615,23 @@ count_still(void)
 			(view->lane != NULL && view->lane->error != NULL))
 			still++;
 	}
-	pg_atomic_write_u32(&derive_worker.db->still, still);
+	pg_atomic_write_u32(&derive_worker.place->still, still);
 }
 
 /* The last worker had to end because a function of this view did not stop. */
 static void
 fail_stubborn_view(void)
 {
-	WorkerView *view = derive_worker_find_view(derive_worker.db->stubborn_view);
+	WorkerView *view = derive_worker_find_view(derive_worker.place->stubborn_view);
 	ErrorData	error = {.sqlerrcode = ERRCODE_QUERY_CANCELED};
 
-	if (!OidIsValid(derive_worker.db->stubborn_view))
+	if (!OidIsValid(derive_worker.place->stubborn_view))
 		return;
 	if (view != NULL && view->row->state == DERIVE_VIEW_READY &&
 		!derive_worker_fail_view(view, "a function that it calls did not stop when it was cancelled",
 								 &error, false))
 		return;					/* try again with the next look */
-	derive_worker.db->stubborn_view = InvalidOid;
+	derive_worker.place->stubborn_view = InvalidOid;
 }
 
 /* Views that cannot go on from what they contain, though nobody wrote that down. */

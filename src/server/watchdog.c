@@ -134,7 +134,7 @@ tick(void)
 	}
 	if (now - bitten_at >= PATIENCE_MS * INT64CONST(1000))
 	{
-		derive_worker.db->stubborn_view = watched->relid;
+		derive_worker.place->stubborn_view = watched->relid;
 		ProcDiePending = true;
 	}
 	QueryCancelPending = true;

@@ -220,21 +220,21 @@ worker_attach(DeriveGroupId group)
 	int			i;
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	derive_worker.db = derive_group_find(DERIVE_GROUP_DATABASE(group), DERIVE_GROUP_NUMBER(group));
-	if (derive_worker.db == NULL || derive_worker.db->worker_pid != 0 || derive_worker.db->holds > 0)
+	derive_worker.place = derive_group_find(DERIVE_GROUP_DATABASE(group), DERIVE_GROUP_NUMBER(group));
+	if (derive_worker.place == NULL || derive_worker.place->worker_pid != 0 || derive_worker.place->holds > 0)
 	{
 		LWLockRelease(shared->lock);
 		proc_exit(0);
 	}
-	derive_worker.db->worker_pid = MyProcPid;
-	derive_worker.db->worker_latch = MyLatch;
-	derive_worker.db->epoch = 0;
-	derive_worker.db->reading = false;
-	derive_worker.db->slot_failures = 0;
-	derive_worker.db->away_until = 0;
-	pg_atomic_write_u64(&derive_worker.db->pinned_lsn, InvalidXLogRecPtr);
-	derive_worker.db->slot_cutoff = InvalidTransactionId;
-	pg_atomic_write_u32(&derive_worker.db->activity, DERIVE_STARTING);
+	derive_worker.place->worker_pid = MyProcPid;
+	derive_worker.place->worker_latch = MyLatch;
+	derive_worker.place->epoch = 0;
+	derive_worker.place->reading = false;
+	derive_worker.place->slot_failures = 0;
+	derive_worker.place->away_until = 0;
+	pg_atomic_write_u64(&derive_worker.place->pinned_lsn, InvalidXLogRecPtr);
+	derive_worker.place->slot_cutoff = InvalidTransactionId;
+	pg_atomic_write_u32(&derive_worker.place->activity, DERIVE_STARTING);
 
 	/* What an earlier worker left half done. */
 	for (i = 0; i < DERIVE_MAX_BUILD_SLOTS; i++)
@@ -246,7 +246,7 @@ worker_attach(DeriveGroupId group)
 	}
 	LWLockRelease(shared->lock);
 
-	derive_blocked_clear(&derive_worker.db->point.blocked_on);
+	derive_blocked_clear(&derive_worker.place->point.blocked_on);
 
 	/*
 	 * After the slot was released and the process has left the list of
@@ -272,19 +272,19 @@ worker_detach(int code, Datum arg)
 		ereport(LOG,
 				(errmsg("pg_derive worker for %s stopped", derive_worker.whose)));
 
-	pg_atomic_write_u32(&derive_worker.db->sleeping, 0);
-	pg_atomic_write_u64(&derive_worker.db->pinned_lsn, InvalidXLogRecPtr);
-	derive_blocked_clear(&derive_worker.db->point.blocked_on);
-	derive_requests_hand_back(derive_worker.db, DERIVE_REQUEST_REPAIR);
+	pg_atomic_write_u32(&derive_worker.place->sleeping, 0);
+	pg_atomic_write_u64(&derive_worker.place->pinned_lsn, InvalidXLogRecPtr);
+	derive_blocked_clear(&derive_worker.place->point.blocked_on);
+	derive_requests_hand_back(derive_worker.place, DERIVE_REQUEST_REPAIR);
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	derive_worker.db->worker_pid = 0;
-	derive_worker.db->worker_latch = NULL;
-	derive_worker.db->epoch = 0;
-	derive_worker.db->left = (code == 0);
-	derive_worker.db->reading = false;
-	derive_worker.db->reading_changed_at = GetCurrentTimestamp();
+	derive_worker.place->worker_pid = 0;
+	derive_worker.place->worker_latch = NULL;
+	derive_worker.place->epoch = 0;
+	derive_worker.place->left = (code == 0);
+	derive_worker.place->reading = false;
+	derive_worker.place->reading_changed_at = GetCurrentTimestamp();
 	LWLockRelease(shared->lock);
-	ConditionVariableBroadcast(&derive_worker.db->point.cv);
+	ConditionVariableBroadcast(&derive_worker.place->point.cv);
 	derive_launcher_wake();
 }
 
@@ -319,7 +319,7 @@ leave_database(void)
 	derive_worker_sweep_journals();
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	derive_worker.db->wanted = false;
+	derive_worker.place->wanted = false;
 	LWLockRelease(shared->lock);
 
 	StartTransactionCommand();
@@ -328,7 +328,7 @@ leave_database(void)
 	if (views)
 	{
 		LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-		derive_worker.db->wanted = true;
+		derive_worker.place->wanted = true;
 		LWLockRelease(shared->lock);
 		derive_worker.leave = false;
 		derive_worker.reload = true;
@@ -460,8 +460,8 @@ main_loop(void)
 		}
 
 		LWLockAcquire(derive_shared()->lock, LW_SHARED);
-		held = derive_worker.db->holds > 0;
-		derive_worker.finishing = held && derive_worker.db->finish;
+		held = derive_worker.place->holds > 0;
+		derive_worker.finishing = held && derive_worker.place->finish;
 		LWLockRelease(derive_shared()->lock);
 		if (held && !(derive_worker.finishing && must_read_on()))
 		{
@@ -528,7 +528,7 @@ must_read_on(void)
 	if (derive_worker.decoder == NULL || derive_worker.stored_lsn < upto ||
 		!XLogRecPtrIsInvalid(derive_worker_waiting_lsn()) ||
 		derive_stream_has_pending(derive_worker.stream) ||
-		pg_atomic_read_u64(&derive_worker.db->commits) != derive_worker.commits_seen)
+		pg_atomic_read_u64(&derive_worker.place->commits) != derive_worker.commits_seen)
 	{
 		derive_worker.unfinished = true;
 		return true;
@@ -550,9 +550,9 @@ derive_worker_set_activity(DeriveActivity activity)
 		[DERIVE_MOVING] = "maintaining views",
 		[DERIVE_PAUSING] = "waiting after an error"
 	};
-	DeriveActivity before = pg_atomic_read_u32(&derive_worker.db->activity);
+	DeriveActivity before = pg_atomic_read_u32(&derive_worker.place->activity);
 
-	pg_atomic_write_u32(&derive_worker.db->activity, activity);
+	pg_atomic_write_u32(&derive_worker.place->activity, activity);
 	if (activity == DERIVE_IDLE)
 		derive_background_idle();
 	else if (before == DERIVE_IDLE || texts[activity] != texts[before])
@@ -566,9 +566,9 @@ nothing_is_lacking(void)
 	TimestampTz now = GetCurrentTimestamp();
 
 	if (derive_worker.unfinished || derive_stream_has_pending(derive_worker.stream) ||
-		pg_atomic_read_u64(&derive_worker.db->commits) != derive_worker.commits_seen)
+		pg_atomic_read_u64(&derive_worker.place->commits) != derive_worker.commits_seen)
 		return false;
-	pg_atomic_write_u64(&derive_worker.db->behind_since, (uint64) now);
+	pg_atomic_write_u64(&derive_worker.place->behind_since, (uint64) now);
 	return true;
 }
 
@@ -578,7 +578,7 @@ is_worth_logging(const ErrorData *edata)
 {
 	static TimestampTz logged_at = 0;
 
-	if (derive_worker.failures < PATIENCE || strcmp(derive_worker.db->error, edata->message) != 0)
+	if (derive_worker.failures < PATIENCE || strcmp(derive_worker.place->error, edata->message) != 0)
 		logged_at = 0;
 	return derive_background_log_again(&logged_at);
 }
@@ -588,8 +588,8 @@ static void
 note_error(const ErrorData *edata)
 {
 	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
-	derive_worker.db->error_at = GetCurrentTimestamp();
-	strlcpy(derive_worker.db->error, edata->message, DERIVE_ERROR_LENGTH);
+	derive_worker.place->error_at = GetCurrentTimestamp();
+	strlcpy(derive_worker.place->error, edata->message, DERIVE_ERROR_LENGTH);
 	LWLockRelease(derive_shared()->lock);
 }
 
@@ -637,7 +637,7 @@ handle_error(void)
 	derive_background_abort();
 	LWLockReleaseAll();
 	ConditionVariableCancelSleep();
-	derive_blocked_clear(&derive_worker.db->point.blocked_on);
+	derive_blocked_clear(&derive_worker.place->point.blocked_on);
 	derive_worker.decoding = false;
 	derive_worker.loading = NULL;
 	RESUME_INTERRUPTS();
@@ -698,13 +698,13 @@ anything_to_do(void)
 	if (derive_worker.decoder == NULL)
 		return false;
 	if (derive_worker.unfinished || derive_worker.beating ||
-		pg_atomic_read_u64(&derive_worker.db->commits) != derive_worker.commits_seen)
+		pg_atomic_read_u64(&derive_worker.place->commits) != derive_worker.commits_seen)
 		return true;
 	if (derive_stream_has_pending(derive_worker.stream))
 		return true;
 	if (derive_worker.try_at != 0 && GetCurrentTimestamp() >= derive_worker.try_at)
 		return true;
-	if (pg_atomic_read_u64(&derive_worker.db->point.wanted_lsn) > derive_worker.covered &&
+	if (pg_atomic_read_u64(&derive_worker.place->point.wanted_lsn) > derive_worker.covered &&
 		log_has_grown())
 		return true;
 	if (derive_worker.look_around)
@@ -722,7 +722,7 @@ anything_to_do(void)
 static bool
 somebody_waits(void)
 {
-	return pg_atomic_read_u64(&derive_worker.db->point.wanted_lsn) > derive_worker.covered ||
+	return pg_atomic_read_u64(&derive_worker.place->point.wanted_lsn) > derive_worker.covered ||
 		derive_worker_has_pending_request() || InterruptPending || ConfigReloadPending;
 }
 
@@ -735,7 +735,7 @@ somebody_waits(void)
 static bool
 gather(void)
 {
-	TimestampTz started = (TimestampTz) pg_atomic_read_u64(&derive_worker.db->covered_at);
+	TimestampTz started = (TimestampTz) pg_atomic_read_u64(&derive_worker.place->covered_at);
 	TimestampTz now = GetCurrentTimestamp();
 	int64		left = now < started ? 0 : derive_batch_interval - (now - started) / 1000;
 	int			events = WL_TIMEOUT;
@@ -745,7 +745,7 @@ gather(void)
 	if (left <= 0 || derive_worker.unfinished)
 		return true;
 
-	pg_atomic_write_u32(&derive_worker.db->sleeping, 2);
+	pg_atomic_write_u32(&derive_worker.place->sleeping, 2);
 	pg_memory_barrier();
 	if (!somebody_waits())
 	{
@@ -754,7 +754,7 @@ gather(void)
 		ResetLatch(MyLatch);
 		derive_pace_account(false);
 	}
-	pg_atomic_write_u32(&derive_worker.db->sleeping, 0);
+	pg_atomic_write_u32(&derive_worker.place->sleeping, 0);
 	return (events & WL_TIMEOUT) || somebody_waits();
 }
 
@@ -813,7 +813,7 @@ idle(void)
 	if (timeout > 100)
 		pgstat_report_stat(true);
 
-	pg_atomic_write_u32(&derive_worker.db->sleeping, 1);
+	pg_atomic_write_u32(&derive_worker.place->sleeping, 1);
 	pg_memory_barrier();
 	if (derive_stream_has_pending(derive_worker.stream) ? true : !anything_to_do())
 	{
@@ -825,12 +825,12 @@ idle(void)
 
 		/* who wakes us has committed just now; when exactly, the log will say */
 		if (complete)
-			pg_atomic_write_u64(&derive_worker.db->behind_since, (uint64) GetCurrentTimestamp());
+			pg_atomic_write_u64(&derive_worker.place->behind_since, (uint64) GetCurrentTimestamp());
 		derive_worker_hold_idle();
 		if ((events & WL_TIMEOUT) && timeout == IDLE_MS)
 			derive_worker.look_around = true;
 	}
-	pg_atomic_write_u32(&derive_worker.db->sleeping, 0);
+	pg_atomic_write_u32(&derive_worker.place->sleeping, 0);
 }
 
 
@@ -852,7 +852,7 @@ wait_for_registry(Oid busy)
 		ms = ms == 0 ? LOOK_MS : Min(ms, LOOK_MS);
 	PG_TRY();
 	{
-		derive_lock_wait(busy, RowExclusiveLock, &derive_worker.db->point.blocked_on, ms);
+		derive_lock_wait(busy, RowExclusiveLock, &derive_worker.place->point.blocked_on, ms);
 	}
 	PG_CATCH();
 	{
@@ -953,7 +953,7 @@ forget_error(void)
 	ListCell   *lc;
 
 	/* no lock, as nobody else writes it */
-	if (derive_worker.db->error_at == 0)
+	if (derive_worker.place->error_at == 0)
 		return;
 	foreach(lc, derive_worker.unsettled)
 	{
@@ -961,8 +961,8 @@ forget_error(void)
 			return;
 	}
 	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
-	derive_worker.db->error_at = 0;
-	derive_worker.db->error[0] = '\0';
+	derive_worker.place->error_at = 0;
+	derive_worker.place->error[0] = '\0';
 	LWLockRelease(derive_shared()->lock);
 }
 
@@ -979,7 +979,7 @@ note_health(void)
 	noted = true;
 	derive_crash_guard_leave();
 	LWLockAcquire(derive_shared()->lock, LW_EXCLUSIVE);
-	derive_worker.db->start_failures = 0;
+	derive_worker.place->start_failures = 0;
 	LWLockRelease(derive_shared()->lock);
 }
 
@@ -999,7 +999,7 @@ leave_batch(void)
 static void
 run_batch(void)
 {
-	uint64		commits = pg_atomic_read_u64(&derive_worker.db->commits);
+	uint64		commits = pg_atomic_read_u64(&derive_worker.place->commits);
 	TimestampTz taken_at;
 	TimestampTz present;
 	DerivePosition *to;
@@ -1136,11 +1136,11 @@ run_batch(void)
 	derive_background_be_quiet(false);
 
 	/* notify */
-	pg_atomic_write_u64(&derive_worker.db->commits_applied, commits);
-	pg_atomic_write_u64(&derive_worker.db->covered_at, (uint64) taken_at);
-	pg_atomic_write_u64(&derive_worker.db->behind_since, (uint64) taken_at);
+	pg_atomic_write_u64(&derive_worker.place->commits_applied, commits);
+	pg_atomic_write_u64(&derive_worker.place->covered_at, (uint64) taken_at);
+	pg_atomic_write_u64(&derive_worker.place->behind_since, (uint64) taken_at);
 	derive_worker_answer_requests();
-	derive_wait_publish(&derive_worker.db->point, covered);
+	derive_wait_publish(&derive_worker.place->point, covered);
 	derive_worker_notify_subscribers();
 	derive_worker_report_stats(stats, delta_ms);
 

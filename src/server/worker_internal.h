@@ -176,7 +176,7 @@ typedef struct WorkerView
  */
 typedef struct DeriveWorker
 {
-	DeriveGroup *db;			/* our place in shared memory */
+	DeriveGroup *place;			/* our place in shared memory */
 	int			group;			/* our group */
 	char	   *slot;			/* name of the replication slot, in cxt */
 	char	   *dbname;			/* in cxt */

@@ -76,6 +76,8 @@ typedef struct RequestWait
 	Oid			view;
 	bool		moved;			/* the view, or the group's place, is another
 								 * one now: begin anew */
+	bool		missing_ok;		/* the view may be gone by now, ... */
+	bool		gone;			/* ... and is */
 	uint64		number;
 	DeriveRequest *request;		/* NULL until there is a place for it */
 	DeriveRequest seen;			/* as it was last seen; in the end the answer */
@@ -788,12 +790,9 @@ check_view(RequestWait *wait)
 	{
 		DeriveViewRow *row = derive_registry_get(wait->view);
 
-		if (row == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("the view is no longer maintained")));
-		(void) is_waiting(row);
-		wait->moved = row->group != wait->group;
+		wait->moved = row == NULL || row->group != wait->group;
+		if (row != NULL)
+			(void) is_waiting(row);
 	}
 	while (locked > 0)
 		UnlockRelationOid(list_nth_oid(tables, --locked), AccessShareLock);
@@ -884,7 +883,10 @@ run_request_in_group(RequestWait *wait, int64 timeout_ms)
 	return result;
 }
 
-/* The same of the group in which the view is when it is answered. */
+/*
+ * The same of the group in which the view is when it is answered.  Of a view that is no longer maintained:
+ * ERROR, or, if missing_ok, wait->gone is set.
+ */
 static bool
 run_request(RequestWait *wait, int64 timeout_ms)
 {
@@ -894,7 +896,10 @@ run_request(RequestWait *wait, int64 timeout_ms)
 
 	do
 	{
-		if (row == NULL)
+		wait->gone = row == NULL;
+		if (wait->gone && wait->missing_ok)
+			return true;
+		if (wait->gone)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("the view is no longer maintained")));
@@ -933,10 +938,10 @@ reason_for_waiting(RequestWait *wait)
 	return pstrdup("The process that verifies views had not started.");
 }
 
-void
-derive_verify_view(Oid view, int64 timeout_ms, int64 *missing, int64 *extra)
+bool
+derive_verify_view(Oid view, bool missing_ok, int64 timeout_ms, int64 *missing, int64 *extra)
 {
-	RequestWait wait = {.kind = DERIVE_REQUEST_VERIFY,.view = view};
+	RequestWait wait = {.kind = DERIVE_REQUEST_VERIFY,.view = view,.missing_ok = missing_ok};
 
 	refuse_uncommitted(view);
 	if (!run_request(&wait, timeout_ms))
@@ -944,6 +949,8 @@ derive_verify_view(Oid view, int64 timeout_ms, int64 *missing, int64 *extra)
 				(errcode(ERRCODE_QUERY_CANCELED),
 				 errmsg("could not verify view \"%s\" within the timeout", get_rel_name(view)),
 				 errdetail_internal("%s", reason_for_waiting(&wait))));
+	if (wait.gone)
+		return false;
 	if (wait.seen.status == DERIVE_REQUEST_ERROR)
 		ereport(ERROR,
 				(errcode(wait.seen.sqlerrcode),
@@ -951,6 +958,7 @@ derive_verify_view(Oid view, int64 timeout_ms, int64 *missing, int64 *extra)
 				 derive_may_see_errors(view) ? errdetail_internal("%s", wait.seen.error) : 0));
 	*missing = wait.seen.missing;
 	*extra = wait.seen.extra;
+	return true;
 }
 
 void

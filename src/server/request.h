@@ -39,9 +39,9 @@ extern int64 derive_timeout_ms(const Interval *timeout);
 /*
  * Have the view compared with its query, as of a batch after this call
  * (verifier.c).  ERROR if it cannot be, or took longer than that (timeout_ms < 0:
- * no limit).
+ * no limit).  False, if missing_ok, or else ERROR: it is no longer maintained.
  */
-extern void derive_verify_view(Oid view, int64 timeout_ms, int64 *missing, int64 *extra);
+extern bool derive_verify_view(Oid view, bool missing_ok, int64 timeout_ms, int64 *missing, int64 *extra);
 
 /* Recompute the view inside a batch, or wait for its build. */
 extern void derive_repair_view(Oid view);

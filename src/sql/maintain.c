@@ -382,11 +382,15 @@ derive_verify_sql(PG_FUNCTION_ARGS)
 		Datum		values[3];
 		bool		nulls[3] = {false, false, false};
 
-		/* The time is for all of them together. */
-		derive_verify_view(lfirst_oid(lc),
-						   timeout_ms < 0 ? -1 :
-						   Max(timeout_ms - (GetCurrentTimestamp() - start) / 1000, 0),
-						   &missing, &extra);
+		/*
+		 * The time is for all of them together.  Of all, some may be dropped
+		 * meanwhile, or have taken the place of others.
+		 */
+		if (!derive_verify_view(lfirst_oid(lc), PG_ARGISNULL(0),
+								timeout_ms < 0 ? -1 :
+								Max(timeout_ms - (GetCurrentTimestamp() - start) / 1000, 0),
+								&missing, &extra))
+			continue;
 		values[0] = ObjectIdGetDatum(lfirst_oid(lc));
 		values[1] = Int64GetDatum(missing);
 		values[2] = Int64GetDatum(extra);

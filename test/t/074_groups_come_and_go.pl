@@ -141,14 +141,16 @@ for my $how ('DROP MATERIALIZED VIEW v', 'SELECT derive.release(\'v\'); DROP MAT
 SKIP:
 {
 	skip 'no debug points in a release build', 1 unless has_debug_points($node);
-	create('v', 'a');
 	for ([ q{SELECT derive.move('v', 'default'); SELECT derive.wait_moved('v')}, qr/^v\|0\|0$/ ],
+		[ 'DROP MATERIALIZED VIEW v', qr/^d\|0\|0\nd2\|0\|0$/, '' ],
 		[ 'DROP MATERIALIZED VIEW v', qr/^ERROR:  the view is no longer maintained$/m ])
 	{
-		my ($end, $says) = @$_;
+		my ($end, $says, $which) = @$_;
+		$which //= q{'v'};
+		create('v', 'a') if sql(q{SELECT to_regclass('v') IS NULL}) eq 't';
 		my $holder = background($node);
 		$holder->query_safe(q{SELECT pg_advisory_lock(hashtext('request-submit'))});
-		my $verify = start(q{SET pg_derive.debug_point = 'request-submit:wait'; SELECT * FROM derive.verify('v')});
+		my $verify = start(qq{SET pg_derive.debug_point = 'request-submit:wait'; SELECT * FROM derive.verify($which) ORDER BY view::text});
 		waits_at($node, 'request-submit');
 		sql($_) for split /; /, $end;
 		create('w', 'b');		# there is no other place than that of the group that v was in

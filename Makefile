@@ -276,18 +276,36 @@ REGRESS = \
 ISOLATION = \
 	setup \
 	snapshot \
+	readers \
 	create_view \
+	declare_open \
 	truncate \
+	truncate_open \
+	ddl_open \
+	partitions_open \
 	locks \
+	one_locked \
 	aside \
 	aside_events \
 	commit_order \
+	joins_order \
+	groups_order \
+	recursion_order \
+	savepoints \
+	keys \
+	isolation_levels \
+	cascades \
+	runtime_errors \
 	prepared \
+	prepared_views \
 	maintenance \
 	rebuild \
 	replace \
 	groups \
-	subscribers
+	subscribers \
+	subscribers_open \
+	topics_open \
+	histories_open
 ISOLATION_OPTS = --inputdir=$(srcdir)/test/isolation
 # Of those of the extensions in test/modules; empty: all, -: none.
 MODULE_TESTS =

@@ -628,9 +628,13 @@ derive_keys_can_check(const DeriveDelta *delta, const DerivePast *past)
 		delta->nrows > 0 && delta->nrows <= CHECK_UPTO_ROWS;
 }
 
-/* Add the rows of a delta to another one, or take them from it. */
+/*
+ * Add the rows of a delta to another one, or take them from it.  Columns that nobody follows
+ * any more, since a view was dropped after the log had been read, do not count: rows from the
+ * log still have them, rows that are looked up do not.
+ */
 static void
-add_rows(DeriveDelta *to, DeriveDelta *from, int sign)
+add_rows(DeriveDelta *to, DeriveDelta *from, const Bitmapset *columns, int sign)
 {
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(from->desc, &TTSOpsMinimalTuple);
 
@@ -638,6 +642,8 @@ add_rows(DeriveDelta *to, DeriveDelta *from, int sign)
 	while (derive_delta_next(from, slot))
 	{
 		slot_getallattrs(slot);
+		for (int i = 0; i < from->desc->natts - 1; i++)
+			slot->tts_isnull[i] |= !bms_is_member(i + 1, columns);
 		derive_delta_add_values(to, slot->tts_values, slot->tts_isnull,
 								sign * DatumGetInt64(slot->tts_values[from->desc->natts - 1]));
 	}
@@ -697,8 +703,8 @@ derive_keys_check(DeriveDelta *delta, DeriveDelta *rows, DerivePast *past)
 	{
 		DeriveDelta *difference = derive_delta_create(delta->relid, delta->inh, desc);
 
-		add_rows(difference, rows, 1);
-		add_rows(difference, by_key, -1);
+		add_rows(difference, rows, delta->columns, 1);
+		add_rows(difference, by_key, delta->columns, -1);
 		difference = derive_delta_net(difference);
 		if (difference->nrows != 0)
 			elog(WARNING, "the log and old rows of relation \"%s\" do not agree: " INT64_FORMAT " rows, " INT64_FORMAT " by key",

@@ -368,7 +368,7 @@ derive_worker_open_capture(void)
 
 	/* The slot may not have heard of it; nor need it be on disk yet. */
 	derive_worker.confirm_lsn = still_needed(lsn);
-	derive_worker.confirm_after = GetXLogInsertRecPtr();
+	derive_worker.confirm_after = derive_wait_target(InvalidXLogRecPtr);
 	derive_worker.decoded_upto = InvalidXLogRecPtr;
 	derive_worker.unfinished = true;
 	derive_worker.reload = true;

@@ -36,6 +36,7 @@
 #include "derive/definition.h"
 #include "materialize/program.h"
 #include "miscadmin.h"
+#include "notify/wait.h"
 #include "server/background.h"
 #include "server/builder.h"
 #include "server/crash_guard.h"
@@ -566,6 +567,8 @@ derive_worker_load_registry(void)
 	MemoryContextSetParent(config_cxt, derive_worker.cxt);
 	MemoryContextSwitchTo(derive_worker.batch_cxt);
 
+	/* a view that stood still may be gone by a commit that a crash would undo */
+	derive_worker.confirm_after = Max(derive_worker.confirm_after, derive_wait_target(InvalidXLogRecPtr));
 	derive_worker_end_pin();
 	derive_worker.unfinished = true;
 	if (derive_worker.views == NIL && derive_worker.incoming == NIL)

@@ -335,6 +335,11 @@ leave_database(void)
 		return;
 	}
 
+	/*
+	 * Files do not wait for commits: after a crash that undid the one by
+	 * which the last view went, it would be there without its slot.
+	 */
+	XLogFlush(derive_wait_target(InvalidXLogRecPtr));
 	derive_worker_drop_slot();
 	derive_worker_restore_identities();
 	proc_exit(0);

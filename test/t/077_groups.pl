@@ -219,6 +219,31 @@ SKIP:
 			all_right($label);
 		}
 	}
+	# the old group has handed all over, and its slot is gone; nobody but its worker can have put that on disk
+	{
+		my $label = 'server killed when a slot is gone';
+		my $walwriter = $node->safe_psql('postgres', q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'});
+		my $old_slot = $node->safe_psql('postgres', "SELECT slot FROM derive.groups WHERE group_name = '$place'");
+		set_debug_point($node, 'move-locked:wait, move-found:wait');
+		my $psql = background($node);
+		$psql->query_safe(q{SELECT pg_advisory_lock(hashtext('move-locked')), pg_advisory_lock(hashtext('move-found'))});
+		my $moves = start_move_aside();
+		waits_at($node, 'move-locked');
+		change_log(5);
+		kill('STOP', $walwriter);
+		$psql->query_safe(q{SELECT pg_advisory_unlock(hashtext('move-locked'))});
+		ok($node->poll_query_until('postgres', "SELECT NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = '$old_slot')"), "$label: it is");
+		$node->kill9;
+		kill('KILL', $walwriter);
+		eval { $psql->quit };
+		undef $psql;
+		set_debug_point($node, '');
+		start_again($node);
+		eval { $moves->kill_kill(grace => 1) };
+		$node->safe_psql('postgres', join(';', plans()));
+		ends_well($label);
+		all_right($label);
+	}
 	# at no point of it in particular
 	for my $i (1 .. 8)
 	{

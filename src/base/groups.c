@@ -48,6 +48,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "base/compat.h"
 #include "base/groups.h"
 #include "base/registry.h"
 #include "catalog/indexing.h"
@@ -181,14 +182,31 @@ derive_group_keep_view(Oid view)
 	LockDatabaseObject(derive_registry_table_oid("views", false), view, 0, ShareLock);
 }
 
-/* A lock of an object of the catalog, by the table that has it; it is not waited for. */
-static bool
-lock_if_free(const char *table, Oid object, LOCKMODE mode)
+/* That of the lock of an object of the catalog, by the table that has it. */
+static LOCKTAG
+tag_of(const char *table, Oid object)
 {
 	LOCKTAG		tag;
 
 	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, derive_registry_table_oid(table, false), object, 0);
+	return tag;
+}
+
+/* It is not waited for. */
+static bool
+lock_if_free(const char *table, Oid object, LOCKMODE mode)
+{
+	LOCKTAG		tag = tag_of(table, object);
+
 	return LockAcquire(&tag, mode, false, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+bool
+derive_group_view_is_kept(Oid view)
+{
+	LOCKTAG		tag = tag_of("views", view);
+
+	return derive_lock_held_by_me(&tag, ShareLock);
 }
 
 bool

@@ -39,6 +39,7 @@ extern void derive_group_keep(int number);
  * leave; and views may be handed over to the group (ShareLock), or none is, by anybody (ExclusiveLock).
  */
 extern void derive_group_keep_view(Oid view);
+extern bool derive_group_view_is_kept(Oid view);	/* by us */
 extern bool derive_group_may_leave(Oid view);
 extern bool derive_group_lock_arrivals(int number, LOCKMODE mode);
 

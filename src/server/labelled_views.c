@@ -112,11 +112,16 @@ derive_labelled_view_check_label(const ObjectAddress *object, const char *text)
 	}
 }
 
-/* Groups are in no dump, but in labels: who restores one, and may create groups, creates them. */
+/*
+ * Groups are in no dump, but in labels: who restores one, and may create groups, creates them.  Only by
+ * the label, not when the view is filled: that may be by the owner of the database, while
+ * the label is by somebody who may not.
+ */
 static void
 create_group_of(const DeriveViewLabel *label)
 {
-	if (label->group == NULL || derive_group_number(label->group, true) >= 0 || !derive_may_create_groups())
+	if (label->group == NULL || !OidIsValid(derive_extension_oid(true)) ||
+		derive_group_number(label->group, true) >= 0 || !derive_may_create_groups())
 		return;
 	derive_group_lock_to_drop();	/* another job of pg_restore may do it now */
 	if (derive_group_number(label->group, true) < 0)
@@ -137,10 +142,11 @@ derive_labelled_view_end(SecLabelStmt *stmt)
 	row = derive_registry_get(view);
 	if (row != NULL)
 		derive_registry_write_label(row);
-	else if (derive_is_populated(view) && derive_view_label(view) != NULL)
+	else if (derive_view_label(view) != NULL)
 	{
 		create_group_of(derive_view_label(view));
-		derive_maintain_for_owner(&view);
+		if (derive_is_populated(view))
+			derive_maintain_for_owner(&view);
 	}
 }
 
@@ -251,7 +257,6 @@ derive_labelled_view_refresh(Oid view, DeriveGuardedFunction refresh, void *arg)
 		ReThrowError(failure);
 
 	CommandCounterIncrement();
-	create_group_of(label);
 	refusal = derive_guarded(take_over, &takeover);
 	if (refusal != NULL && !derive_is_refusal(refusal->sqlerrcode))
 		ReThrowError(refusal);

@@ -688,11 +688,13 @@ typedef struct WorkerWait
 static int
 group_of(Oid view)
 {
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "pg_derive group of a view", ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(scratch); /* one may wait for long */
 	DeriveViewRow *row = derive_registry_get(view);
 	int			result = row != NULL ? row->group : -1;
 
-	if (row != NULL)
-		pfree(row);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(scratch);
 	return result;
 }
 
@@ -700,7 +702,6 @@ static bool
 check_with_service(void *arg, bool reached)
 {
 	WorkerWait *wait = arg;
-
 	int			group = group_of(wait->view);
 
 	wait->moved = group >= 0 && (group != wait->group || !check_service(wait->place, group));

@@ -28,6 +28,7 @@
 #include "commands/dbcommands.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "notify/wait.h"
 #include "server/hooks.h"
 #include "server/dependents.h"
 #include "server/request.h"
@@ -221,6 +222,28 @@ has_moved(void *arg, bool reached)
 	return result;
 }
 
+/*
+ * A view is handed over when nobody is in the way, and nobody waits in a queue for that; so who waits
+ * for it and is in the way himself would wait for ever.
+ */
+static void
+refuse_being_in_the_way(Oid view)
+{
+	ListCell   *lc;
+
+	foreach(lc, derive_connected_views(view))
+	{
+		derive_blocked_check_lock(lfirst_oid(lc), ShareUpdateExclusiveLock);
+		if (derive_group_view_is_kept(lfirst_oid(lc)))
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_DEADLOCK_DETECTED),
+					 errmsg("cannot wait for the move of view \"%s\" in a transaction that has declared a view over it", get_rel_name(view)),
+					 errdetail("Until it ends, view \"%s\" stays where it is.", get_rel_name(lfirst_oid(lc))),
+					 errhint("Commit first, then wait.")));
+	}
+	derive_blocked_check_lock(derive_registry_table_oid("groups", false), RowExclusiveLock);
+}
+
 /* derive.wait_moved(view, timeout) */
 Datum
 derive_wait_moved_sql(PG_FUNCTION_ARGS)
@@ -249,6 +272,8 @@ derive_wait_moved_sql(PG_FUNCTION_ARGS)
 					 errmsg("cannot wait for the move of view \"%s\" in the transaction that planned it", get_rel_name(view)),
 					 errhint("Commit first, then wait.")));
 	}
+	if (!has_moved(&wait, true))
+		refuse_being_in_the_way(view);
 	result = derive_wait_for_worker(view, PG_ARGISNULL(1) ? -1 : derive_timeout_ms(PG_GETARG_INTERVAL_P(1)),
 									has_moved, &wait);
 	if (!result)

@@ -193,10 +193,11 @@ derive_worker_pin_slot(void)
 void
 derive_worker_give_up_pin(void)
 {
-	if (XLogRecPtrIsInvalid(derive_worker.pin))
+	if (XLogRecPtrIsInvalid(derive_worker.pin) || give_up)
 		return;
 	give_up = true;
-	derive_worker.reload = true;
+	derive_worker.reload = true;	/* if that cannot end it, end_pin() says
+									 * when to try again */
 }
 
 /* Has it been long enough for who wanted to hand something over? */
@@ -281,7 +282,7 @@ derive_worker_tend_moves(void)
 		DERIVE_DEBUG_POINT("move-taken");
 	}
 	if (derive_worker.incoming == NIL || derive_worker.decoder == NULL || derive_worker.reload || derive_worker.finishing ||
-		pg_atomic_read_u64(&derive_worker.place->pinned_lsn) != InvalidXLogRecPtr)
+		give_up || pg_atomic_read_u64(&derive_worker.place->pinned_lsn) != InvalidXLogRecPtr)
 		return;
 	if (XLogRecPtrIsInvalid(derive_worker.stored_lsn) || any_build() || !derive_worker_hold_is_set(&xmin))
 		return;

@@ -386,6 +386,8 @@ come_to_rest(void)
 	{
 		MemoryContextSwitchTo(derive_worker.batch_cxt);
 		derive_worker_give_up_pin();
+		if (!XLogRecPtrIsInvalid(derive_worker.pin))
+			derive_worker.reload = true;	/* which ends it, if it can be */
 
 		/* one that writes adds its own commit to the log */
 		do

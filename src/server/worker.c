@@ -365,7 +365,8 @@ reload_config(void)
 /*
  * We are told to leave, most likely with the server.  If little is left to be read, do it,
  * so that the slot comes to the end of the log; see "At rest" in reading.c.  No lock is waited for,
- * and another signal ends that.
+ * nothing is handed over, which other workers would have to read the log for again, and another signal
+ * ends that.
  */
 static void
 come_to_rest(void)
@@ -1095,7 +1096,7 @@ run_batch(void)
 		wrote = true;
 	if (derive_worker_activate_journals())
 		wrote = true;
-	if (derive_worker_hand_over(to, covered))
+	if (!coming_to_rest && derive_worker_hand_over(to, covered))
 		wrote = true;
 	if (derive_worker_confirm_hold())
 		wrote = true;

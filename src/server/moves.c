@@ -647,6 +647,8 @@ derive_worker_follow_sources(void)
 
 			row.group = group;
 			derive_registry_update(&row);
+			derive_move_end(view->relid);	/* if those are to go on from
+											 * there, it goes with them */
 			derive_worker.reload = true;
 		}
 		else

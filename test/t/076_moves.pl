@@ -181,6 +181,20 @@ SKIP:
 	all_right('together again');
 	is($node->safe_psql('shop', q{SELECT DISTINCT group_name, state FROM derive.views}), 'heavy|ready', 'where all are ready');
 
+	# ---- a view that follows what it reads is there: no plan of its own is left
+
+	$node->safe_psql('shop', q{SELECT derive.move('v', 'default')});
+	is($node->safe_psql('shop', q{SELECT derive.wait_moved('v', '60 s')}), 't', 'home once more');
+	$declares = background($node, db => 'shop');
+	$declares->query_safe(q{SET pg_derive.debug_point = 'declare-keep:skip'; BEGIN; SELECT derive.create_view('follows', 'SELECT max(k) FROM v')});
+	$node->safe_psql('shop', q{SELECT derive.move('v', 'heavy')});
+	is($node->safe_psql('shop', q{SELECT derive.wait_moved('v', '60 s')}), 't', 'what it reads has gone');
+	$declares->query_safe(q{SELECT derive.move('follows', 'heavy'); COMMIT});
+	$declares->quit;
+	is($node->safe_psql('shop', q{SELECT derive.wait_moved('follows', '60 s')}), 't', 'it follows');
+	is($node->safe_psql('shop', q{SELECT group_name, (SELECT count(*) FROM derive_state.moves) FROM derive.views WHERE view = 'follows'::regclass}), 'heavy|0', 'and need not move any more');
+	all_right('following');
+
 	# ---- a group that is just getting a view is not dropped
 
 	$node->safe_psql('shop', q{SELECT derive.create_group('other')});

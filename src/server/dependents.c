@@ -187,17 +187,15 @@ derive_view_reads(Oid reader, Oid view)
 	return list_member_oid(list_delete_first(views), reader);
 }
 
+/* Of lists of two Oids. */
 List *
-derive_connected_views(Oid view)
+derive_connections(void)
 {
-	List	   *rows = derive_registry_all();
-	List	   *edges = NIL;	/* of lists of two Oids */
-	List	   *result = list_make1_oid(view);
-	bool		more = true;
+	List	   *edges = NIL;
 	ListCell   *lc;
 	ListCell   *lc2;
 
-	foreach(lc, rows)
+	foreach(lc, derive_registry_all())
 	{
 		DeriveViewRow *row = lfirst(lc);
 
@@ -206,10 +204,20 @@ derive_connected_views(Oid view)
 		if (OidIsValid(row->replaces))
 			edges = lappend(edges, list_make2_oid(row->relid, row->replaces));
 	}
+	return edges;
+}
+
+List *
+derive_connected_by(List *connections, Oid view)
+{
+	List	   *result = list_make1_oid(view);
+	bool		more = true;
+	ListCell   *lc;
+
 	while (more)
 	{
 		more = false;
-		foreach(lc, edges)
+		foreach(lc, connections)
 		{
 			List	   *edge = lfirst(lc);
 
@@ -220,6 +228,12 @@ derive_connected_views(Oid view)
 		}
 	}
 	return result;
+}
+
+List *
+derive_connected_views(Oid view)
+{
+	return derive_connected_by(derive_connections(), view);
 }
 
 static void

@@ -36,6 +36,10 @@ extern List *derive_readers(Oid view);
  */
 extern List *derive_connected_views(Oid view);
 
+/* The same of several views: first what is directly connected, which costs most. */
+extern List *derive_connections(void);
+extern List *derive_connected_by(List *connections, Oid view);
+
 /* Does it matter that the view reads the table, or what that is a child or partition of? */
 typedef bool (*DeriveReaderCheck) (Oid view, Oid table, void *arg);
 

@@ -383,7 +383,7 @@ lock_row(WorkerView *view)
 
 /* Views that go together, of WorkerView *; NIL if they cannot go now.  Those of other groups are not ours to hand over. */
 static List *
-lock_connected(List *connected)
+all_at_rest(List *connected)
 {
 	List	   *result = NIL;
 	ListCell   *lc;
@@ -395,11 +395,27 @@ lock_connected(List *connected)
 
 		if (elsewhere != NULL && elsewhere->group != derive_worker.group)
 			continue;
-		if (other == NULL || !is_at_rest(other) || !lock_row(other))
+		if (other == NULL || !is_at_rest(other))
 			return NIL;
 		result = lappend(result, other);
 	}
 	return result;
+}
+
+/* So that all of these can be handed over there. */
+static bool
+lock_to_go(List *views, int group)
+{
+	ListCell   *lc;
+
+	if (!derive_group_try_keep(group) || !derive_group_lock_arrivals(group, ShareLock))
+		return false;
+	foreach(lc, views)
+	{
+		if (!lock_row(lfirst(lc)))
+			return false;
+	}
+	return true;
 }
 
 /* It is locked; moves: of DeriveMove *. */
@@ -493,22 +509,22 @@ hand_over(WorkerView *view, int group, const DerivePosition *position, XLogRecPt
 			(errmsg("view \"%s\" moves to group \"%s\"", get_rel_name(view->relid), derive_group_name(group))));
 }
 
-/* A view, with all that go with it, which are added to *seen.  True if something was written. */
+/* A view, with all that go with it.  True if something was written. */
 static bool
-try_to_hand_over(WorkerView *view, const DerivePosition *position, XLogRecPtr lsn, List **seen)
+try_to_hand_over(WorkerView *view, List *connected, const DerivePosition *position, XLogRecPtr lsn)
 {
 	int			group = view->row->move_to;
-	List	   *connected = derive_connected_views(view->relid);
-	List	   *views = NIL;
+	List	   *views = all_at_rest(connected);
+	bool		locked;
 	bool		gave_up = false;
 	ListCell   *lc;
 
-	if (derive_group_try_keep(group) && derive_group_lock_arrivals(group, ShareLock))
-		views = lock_connected(connected);
-	*seen = list_concat_unique_oid(*seen, connected);
+	if (views == NIL)
+		return false;
+	locked = lock_to_go(views, group);
 	DERIVE_DEBUG_POINT("move-locked");
-	if (views == NIL || list_difference_oid(derive_connected_views(view->relid), connected) != NIL ||
-		!all_agree(view, group, views, &gave_up) || !is_pinned(group, lsn))
+	if (!locked || !is_pinned(group, lsn) || list_difference_oid(derive_connected_views(view->relid), connected) != NIL ||
+		!all_agree(view, group, views, &gave_up))
 		return gave_up;
 	foreach(lc, views)
 		hand_over(lfirst(lc), group, position, lsn);
@@ -523,6 +539,8 @@ derive_worker_hand_over(const DerivePosition *position, XLogRecPtr lsn)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	List	   *seen = NIL;
+	List	   *connections = NIL;
+	bool		awaited = false;
 	bool		any = false;
 	int			n = list_length(derive_worker.unsettled);
 	int			ntried = 0;
@@ -533,14 +551,21 @@ derive_worker_hand_over(const DerivePosition *position, XLogRecPtr lsn)
 	for (int i = 0; i < n && ntried < MOST_TRIES; i++)
 	{
 		WorkerView *view = list_nth(derive_worker.unsettled, (first + i) % n);
+		List	   *connected;
 
-		if (!may_go(view) || list_member_oid(seen, view->relid))
+		if (!may_go(view))
 			continue;
-		ntried++;
-		any |= try_to_hand_over(view, position, lsn, &seen);
+		awaited = true;
+		if (!is_at_rest(view) || list_member_oid(seen, view->relid))
+			continue;
+		if (ntried++ == 0)
+			connections = derive_connections();
+		connected = derive_connected_by(connections, view->relid);
+		any |= try_to_hand_over(view, connected, position, lsn);
+		seen = list_concat_unique_oid(seen, connected);
 	}
 	first += ntried;
-	if (seen == NIL)
+	if (!awaited)
 		return false;
 	tries = any ? 0 : tries + 1;
 	try_at = any ? 0 : TimestampTzPlusMilliseconds(now, Min(FIRST_TRY_MS << Min(tries, 10), LAST_TRY_MS));

@@ -69,7 +69,8 @@
  *		in the slow lane	is marked: the new worker's lane computes it
  *		paused, failed		just gets the other group, since it stands still in any case
  *		being built			waits for the builder; one that has none yet is built there, or here if the move takes long
- *		being replaced		is refused, as it is to replace what moves (sql/replace.c)
+ *		being replaced		is refused, as it is to replace what moves (sql/replace.c); of two that did not see each
+ *							other the move is given up, since it can take for ever until the new query has succeeded
  *
  * Subscribers, counters and rights are of the view, and stay.
  *
@@ -450,6 +451,22 @@ owner_agrees(WorkerView *view, int group, List *views, List *moves)
 	return false;
 }
 
+/* It does not move, nor do those of these, which are locked, that are to. */
+static void
+give_up_move(WorkerView *view, int group, List *views, char *detail, const char *hint)
+{
+	ListCell   *lc;
+
+	ereport(WARNING,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("view \"%s\" does not move to group \"%s\"", get_rel_name(view->relid), derive_group_name(group)),
+			 errdetail_internal("%s", detail),
+			 errhint("%s", hint)));
+	foreach(lc, views)
+		derive_move_end(((WorkerView *) lfirst(lc))->relid);
+	derive_worker.reload = true;
+}
+
 /* The view is to move, with all of these.  If somebody has to be asked none goes, and *gave_up is set. */
 static bool
 all_agree(WorkerView *view, int group, List *views, bool *gave_up)
@@ -470,17 +487,63 @@ all_agree(WorkerView *view, int group, List *views, bool *gave_up)
 	}
 	if (stranger == NULL)
 		return true;
-	ereport(WARNING,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("view \"%s\" does not move to group \"%s\"", get_rel_name(view->relid), derive_group_name(group)),
-			 errdetail("View \"%s\", which would have to move with it, was created since, by another owner.",
-					   get_rel_name(stranger->relid)),
-			 errhint("Who owns both may call derive.move() again.")));
-	foreach(lc, views)
-		derive_move_end(((WorkerView *) lfirst(lc))->relid);
-	derive_worker.reload = true;
+	give_up_move(view, group, views,
+				 psprintf("View \"%s\", which would have to move with it, was created since, by another owner.",
+						  get_rel_name(stranger->relid)),
+				 "Who owns both may call derive.move() again.");
 	*gave_up = true;
 	return false;
+}
+
+/* The one of these that is replaced, or InvalidOid. */
+static Oid
+replaced_among(List *connected)
+{
+	ListCell   *lc;
+
+	foreach(lc, connected)
+	{
+		WorkerView *view = derive_worker_find_view(lfirst_oid(lc));
+		DeriveViewRow *now;
+
+		if (view == NULL || !OidIsValid(view->row->replaces))
+			continue;
+		now = derive_registry_get(view->relid);
+		if (now != NULL && OidIsValid(now->replaces))
+			return now->replaces;
+	}
+	return InvalidOid;
+}
+
+/*
+ * The view would have to take one with it that is replaced.  Only those are locked that are to move, since
+ * the replacement may be, by its builder.  True if something was written.
+ */
+static bool
+give_up_for_replacement(WorkerView *view, int group, List *connected, Oid replaced)
+{
+	List	   *planned = NIL;
+	ListCell   *lc;
+
+	foreach(lc, connected)
+	{
+		WorkerView *other = derive_worker_find_view(lfirst_oid(lc));
+
+		if (other == NULL || other->row->move_to < 0)
+			continue;
+		if (!lock_row(other))
+			return false;
+		planned = lappend(planned, other);
+	}
+	if (!is_planned(view, group, derive_moves_all(NULL)))
+	{
+		derive_worker.reload = true;
+		return false;
+	}
+	give_up_move(view, group, planned,
+				 psprintf("View \"%s\", which would have to move with it, is being replaced.", get_rel_name(replaced)),
+				 "Call derive.move() again when it has been, see derive.wait_replaced().");
+	return true;
 }
 
 static void
@@ -514,11 +577,15 @@ static bool
 try_to_hand_over(WorkerView *view, List *connected, const DerivePosition *position, XLogRecPtr lsn)
 {
 	int			group = view->row->move_to;
-	List	   *views = all_at_rest(connected);
+	Oid			replaced = replaced_among(connected);
+	List	   *views;
 	bool		locked;
 	bool		gave_up = false;
 	ListCell   *lc;
 
+	if (OidIsValid(replaced))
+		return give_up_for_replacement(view, group, connected, replaced);
+	views = all_at_rest(connected);
 	if (views == NIL)
 		return false;
 	locked = lock_to_go(views, group);

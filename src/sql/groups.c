@@ -146,16 +146,16 @@ plan_move(Oid view, int group)
 		DeriveViewRow *row = derive_registry_get(lfirst_oid(lc));
 		DeriveMove	move = {.view = row->relid,.declared_at = row->created_at,.to_group = group};
 
-		if (OidIsValid(row->replaces))
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("cannot move view \"%s\" while it is replaced", get_rel_name(row->replaces)),
-					 errhint("Wait for that with derive.wait_replaced().")));
 		if (row->group == group)
 		{
 			derive_move_end(row->relid);
 			continue;
 		}
+		if (OidIsValid(row->replaces))
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("cannot move view \"%s\" while it is replaced", get_rel_name(row->replaces)),
+					 errhint("Wait for that with derive.wait_replaced().")));
 		derive_move_set(&move);
 		derive_want_worker_at_commit(row->group);
 		any = true;

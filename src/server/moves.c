@@ -60,8 +60,18 @@
  * leaves, or is to read all of the log before, does without a pin.
  *
  * The new worker reads the log again, which makes builders begin anew.  So it has none while it is pinned: they take
- * turns.  The pin waits for those that are at work.  Those that wait for the pin all start when it ends, before it
+ * turns.  The pin waits for those that are at work.  As long as it has to wait for one that was when it was first
+ * wanted, others may start, too; then it is its turn.  Those that wait for the pin all start when it ends, before it
  * is taken again, as far as pg_derive.max_builds lets them.
+ *
+ *		seconds			0				600			700			705
+ *		builder of a	at work			ends
+ *		pin				wanted			waits		taken		ends
+ *		builder of b	starts			at work		ends
+ *		builder of c					waits					starts
+ *
+ * What a builder has left to be handed over by a batch counts, too, but not for long if a session has locked it:
+ * it is built anew then.
  *
  * What becomes of which view:
  *
@@ -111,6 +121,9 @@
 /* The slot is pinned for so long, then where it is by then. */
 #define PIN_MS			5000
 
+/* A view that has been built and is locked delays the pin for so long. */
+#define LOCKED_MS		10000
+
 /* So many views, with those that go with each, are looked at in one batch. */
 #define MOST_TRIES		16
 
@@ -126,6 +139,8 @@ static XLogRecPtr word = InvalidXLogRecPtr;
 static bool give_up = false;	/* it is to end */
 static bool nobody_arrives = false; /* while the registry is read: the lock
 									 * says so */
+static bool wanted = false;		/* those that were built when it was first
+								 * wanted, are marked */
 static bool builders_wait = false;
 static bool builders_turn = false;
 
@@ -178,7 +193,7 @@ derive_worker_end_pin(void)
 		DERIVE_DEBUG_POINT("move-found");
 	}
 	builders_turn = builders_wait;
-	builders_wait = give_up = false;
+	builders_wait = wanted = give_up = false;
 	pin_at(InvalidXLogRecPtr);
 	if (derive_worker.decoder != NULL && !XLogRecPtrIsInvalid(derive_worker.stored_lsn))
 		derive_worker_confirm_stored();
@@ -229,18 +244,31 @@ pin_is_over(void)
 	return !awaited || derive_hold_remaining((int64) xids, pinned_at) == 0;
 }
 
-bool
-derive_worker_may_build(void)
+/* Is its backlog, or will it be, in the stream only, and not for too long already? */
+static bool
+is_built(WorkerView *view)
 {
-	if (XLogRecPtrIsInvalid(derive_worker.pin) && (derive_worker.incoming == NIL || builders_turn))
-		return true;
-	builders_wait = true;
-	return false;
+	if (view->row->state == DERIVE_VIEW_CATCHUP && view->builder == NULL)
+		return derive_worker_wants_backlog(view) &&
+			(view->waiting == NULL ||
+			 !TimestampDifferenceExceeds(view->waiting->since, GetCurrentTimestamp(), LOCKED_MS));
+	return view->builder != NULL;
 }
 
-/* Is there a view whose backlog is, or will be, in the stream only? */
+/* Mark those that are built now, the first time. */
+static void
+want_pin(void)
+{
+	ListCell   *lc;
+
+	foreach(lc, wanted ? NIL : derive_worker.unsettled)
+		((WorkerView *) lfirst(lc))->delays_pin = is_built(lfirst(lc));
+	wanted = true;
+}
+
+/* Is there any, or one that is marked? */
 static bool
-any_build(void)
+any_build(bool marked)
 {
 	ListCell   *lc;
 
@@ -248,9 +276,24 @@ any_build(void)
 	{
 		WorkerView *view = lfirst(lc);
 
-		if (view->builder != NULL || view->row->state == DERIVE_VIEW_CATCHUP)
+		if ((view->delays_pin || !marked) && is_built(view))
 			return true;
 	}
+	return false;
+}
+
+bool
+derive_worker_may_build(void)
+{
+	if (XLogRecPtrIsInvalid(derive_worker.pin))
+	{
+		if (derive_worker.incoming == NIL || builders_turn)
+			return true;
+		want_pin();
+		if (any_build(true))
+			return true;
+	}
+	builders_wait = true;
 	return false;
 }
 
@@ -275,6 +318,8 @@ derive_worker_tend_moves(void)
 	FullTransactionId xmin;
 
 	builders_turn = false;
+	if (derive_worker.incoming == NIL)
+		wanted = false;
 	if (pin_is_over())
 		derive_worker_give_up_pin();
 	if (taken_over && XLogRecPtrIsInvalid(derive_worker_waiting_lsn()))
@@ -285,7 +330,8 @@ derive_worker_tend_moves(void)
 	if (derive_worker.incoming == NIL || derive_worker.decoder == NULL || derive_worker.reload || derive_worker.finishing ||
 		give_up || pg_atomic_read_u64(&derive_worker.place->pinned_lsn) != InvalidXLogRecPtr)
 		return;
-	if (XLogRecPtrIsInvalid(derive_worker.stored_lsn) || any_build() || !derive_worker_hold_is_set(&xmin))
+	want_pin();
+	if (XLogRecPtrIsInvalid(derive_worker.stored_lsn) || any_build(false) || !derive_worker_hold_is_set(&xmin))
 		return;
 	if (XLogRecPtrIsInvalid(derive_worker.pin))
 		pin_at(Max(derive_worker.stored_lsn, derive_decoder_asked(derive_worker.decoder)));

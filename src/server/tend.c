@@ -366,6 +366,7 @@ derive_worker_tend_builds(void)
 {
 	static TimestampTz no_process_logged = 0;
 	int			running = 0;
+	int			may_build = -1; /* has not been asked */
 	ListCell   *lc;
 	TimestampTz now = 0;
 
@@ -408,8 +409,11 @@ derive_worker_tend_builds(void)
 		if (view->retry_at > now)
 			continue;
 
+		if (running < derive_max_builds && may_build < 0)
+			may_build = derive_worker_may_build();
+
 		/* those that move wait for the move, for a while */
-		if (running >= derive_max_builds || !derive_worker_may_build() ||
+		if (running >= derive_max_builds || !may_build ||
 			(view->row->move_to >= 0 && !TimestampDifferenceExceeds(view->row->since, now, MOVE_MS)))
 		{
 			set_waits(view, DERIVE_WAITS_FOR_TURN, InvalidOid, NoLock);
@@ -434,6 +438,7 @@ derive_worker_tend_builds(void)
 		view->builder = derive_builder_start(view->build);
 		view->build_epoch = derive_worker.epoch;
 		view->build_xmin = InvalidFullTransactionId;
+		view->delays_pin = false;
 		view->keeping = false;
 		MemoryContextSwitchTo(oldcontext);
 		if (view->builder == NULL)

@@ -158,6 +158,8 @@ typedef struct WorkerView
 	DeriveBuild *build;
 	BackgroundWorkerHandle *builder;
 	int64		build_epoch;	/* our life when it was started */
+	bool		delays_pin;		/* it was built already when a pin was first
+								 * wanted, see moves.c */
 	bool		keeping;		/* its backlog has been kept ever since it
 								 * asked, also after it has ended, until the
 								 * view is handed over */

@@ -214,6 +214,33 @@ SKIP:
 	is($node->safe_psql('shop', q{SELECT group_name FROM derive.views WHERE view = 'v'::regclass}), 'other', 'there it is');
 	all_right('not dropped');
 
+	# ---- a builder that needs long, and then a view that is locked: builders and moves take turns nevertheless
+
+	$node->append_conf('postgresql.conf', "pg_derive.max_builds = 2\n");
+	$held = background($node, db => 'shop');
+	$held->query_safe(q{SELECT pg_advisory_lock(hashtext('build-after-fill'))});
+	set_debug_point($node, 'build-after-fill:wait');
+	$node->safe_psql('shop', q{SET pg_derive.default_group = 'heavy'; SELECT derive.create_view('long', 'SELECT id, x FROM u')});
+	waits_at($node, 'build-after-fill');
+	set_debug_point($node, '');
+	$node->safe_psql('shop', q{SELECT derive.move('v', 'heavy')});
+	is($node->safe_psql('shop', q{SELECT derive.wait_moved('v', '1 s')}), 'f', 'a move waits for a builder that is at work');
+	$node->safe_psql('shop', q{SET pg_derive.default_group = 'heavy'; SELECT derive.create_view('second', 'SELECT max(x) FROM u')});
+	is($node->safe_psql('shop', q{SELECT derive.wait('second', '60 s')}), 't', 'others need not wait for the move, which cannot go yet');
+	my $locks = background($node, db => 'shop');
+	$locks->query_until(qr/begun/, "BEGIN;\n\\echo begun\nCREATE INDEX ON long (id);\n");
+	$node->poll_query_until('shop', q{SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'long'::regclass AND mode = 'ShareLock' AND NOT granted)}) or die;
+	$held->quit;
+	$node->poll_query_until('shop', q{SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'long'::regclass AND mode = 'ShareLock' AND granted)}) or die;
+	is($node->safe_psql('shop', q{SELECT derive.wait_moved('v', '120 s')}), 't', 'nor does it wait for ever for one that is locked');
+	$node->safe_psql('shop', q{SET pg_derive.default_group = 'heavy'; SELECT derive.create_view('third', 'SELECT min(x) FROM u')});
+	is($node->safe_psql('shop', q{SELECT derive.wait('third', '60 s')}), 't', 'nor do builders');
+	is($node->safe_psql('shop', q{SELECT state <> 'ready' FROM derive.views WHERE view = 'long'::regclass}), 't', 'it still is');
+	$locks->query_safe('ROLLBACK');
+	$locks->quit;
+	wait_derived($node, 'it is free', 'shop');
+	all_right('turns');
+
 	# ---- events that the new slot does not have are said to be lost
 
 	$node->safe_psql('shop', q{SELECT derive.create_topic('signals', 'n bigint')});

@@ -8,7 +8,7 @@ use DeriveTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(time);
+use Time::HiRes qw(time usleep);
 
 my $node = derive_node('moves', conf => "pg_derive.max_builds = 1\n");
 $node->safe_psql('postgres', 'CREATE DATABASE shop');
@@ -213,6 +213,30 @@ SKIP:
 	is($node->safe_psql('shop', q{SELECT DISTINCT derive.wait_moved(view::regclass, '60 s') FROM derive.views}), 't', 'moved');
 	is($node->safe_psql('shop', q{SELECT group_name FROM derive.views WHERE view = 'v'::regclass}), 'other', 'there it is');
 	all_right('not dropped');
+
+	# ---- a pin that is over, while the batch that hands something over takes long: the others go on
+
+	$node->append_conf('postgresql.conf', "pg_derive.max_hold = '1s'\n");
+	$held = background($node, db => 'shop');
+	$held->query_safe(q{SELECT pg_advisory_lock(hashtext('move-written'))});
+	set_debug_point($node, 'move-written:wait');
+	$node->safe_psql('shop', q{SELECT derive.move('v', 'heavy')});
+	waits_at($node, 'move-written');
+	my $all = 1;
+	for ($started = time; $all && time - $started < 8; usleep(200_000))
+	{
+		$node->safe_psql('shop', 'INSERT INTO u (x) VALUES (1)');
+		$all = $node->safe_psql('shop', q{SELECT derive.wait('own', '20 s')}) eq 't';
+	}
+	ok($all, 'batches run while a pin cannot end');
+	set_debug_point($node, '');
+	$held->quit;
+	$node->append_conf('postgresql.conf', "pg_derive.max_hold = '30min'\n");
+	$node->reload;
+	is($node->safe_psql('shop', q{SELECT derive.wait_moved('v', '60 s')}), 't', 'it has moved');
+	all_right('after a long batch');
+	$node->safe_psql('shop', q{SELECT derive.move('v', 'other')});
+	is($node->safe_psql('shop', q{SELECT derive.wait_moved('v', '60 s')}), 't', 'and back');
 
 	# ---- a builder that needs long, and then a view that is locked: builders and moves take turns nevertheless
 

@@ -685,6 +685,12 @@ derive_worker_hand_over(const DerivePosition *position, XLogRecPtr lsn)
 	return any;
 }
 
+void
+derive_worker_moves_note_clock(TimestampTz now)
+{
+	try_at = Min(try_at, now);
+}
+
 List *
 derive_worker_moves_relations(void)
 {

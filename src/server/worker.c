@@ -435,6 +435,7 @@ note_clock(void)
 	derive_worker.hold_asked_at = Min(derive_worker.hold_asked_at, now);
 	derive_worker.beat_at = Min(derive_worker.beat_at, now);
 	derive_worker.try_at = Min(derive_worker.try_at, now);
+	derive_worker_moves_note_clock(now);
 	foreach(lc, derive_worker.views)
 	{
 		WorkerView *view = lfirst(lc);

@@ -597,6 +597,9 @@ extern List *derive_worker_moves_relations(void);
 /* In a batch, after the views have moved: hand some over, at its position.  True if something was written. */
 extern bool derive_worker_hand_over(const DerivePosition *position, XLogRecPtr lsn);
 
+/* The clock was set back. */
+extern void derive_worker_moves_note_clock(TimestampTz now);
+
 /* Between batches: must one do that?  And when to look again. */
 extern bool derive_worker_move_is_due(void);
 extern long derive_worker_moves_timeout(long timeout);

@@ -248,7 +248,7 @@ class World(Round):
         """
         result = self.admin_run("SELECT s.view::oid || ' ' || s.created_at, s.name, pg_snapshot_xmax(s.position), s.lsn - '0/0'::pg_lsn "
                                   "FROM derive_state.view_states s WHERE s.position IS NOT NULL AND NOT EXISTS (SELECT FROM derive_state.stale a WHERE a.view = s.view) "
-                                  "UNION ALL SELECT 'worker', 'of the worker', pg_snapshot_xmax(snapshot), lsn - '0/0'::pg_lsn FROM derive_state.position")
+                                  "UNION ALL SELECT 'group ' || of_group, 'of group ' || of_group, pg_snapshot_xmax(snapshot), lsn - '0/0'::pg_lsn FROM derive_state.position")
         places = self.admin_run("SELECT pg_current_wal_flush_lsn() - '0/0'::pg_lsn, pg_current_wal_insert_lsn() - '0/0'::pg_lsn")
         if not result or not places:
             return
@@ -264,7 +264,7 @@ class World(Round):
             before = self.positions.get(key)
             now[key] = (int(xmax), int(lsn) if lsn else before[1] if before else 0)
             if before and (now[key][0] < before[0] or now[key][1] < before[1]):
-                self.finding('the position of view %s went back from %s to %s' % (name, before, now[key]))
+                self.finding('the position of %s went back from %s to %s' % (name, before, now[key]))
         self.positions = dict(self.positions, **now)
         self.written = written
         self.crashed = False

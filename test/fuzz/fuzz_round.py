@@ -245,7 +245,8 @@ class Round:
                 if self.options.verbose:
                     print('%s: %s' % (name, query.sql))
                 return
-            if result.sqlstate == '0A000' or (isinstance(query, Derivation) and result.sqlstate in REFUSED):
+            if result.sqlstate == '0A000' or (isinstance(query, Derivation) and result.sqlstate in REFUSED) or \
+               'must be in one group' in result.message:
                 self.totals.refused[result.message[:90]] += 1
                 continue
             if result.sqlstate in ('55P03', '40P01', '42P07', '57014') or result.sqlstate[:2] == '08':

@@ -121,7 +121,7 @@ def replace_view(world):
     first = world.originals.setdefault(v, world.views[v])
     query = world.rng.choice([first, '(SELECT * FROM (%s) a) UNION ALL (SELECT * FROM (%s) b)' % (first, first),
                               'SELECT * FROM (%s) a WHERE true' % first])
-    done = world.chaos.sql("SELECT derive.replace_view('%s', $fuzz$%s$fuzz$)" % (v, query), also=('0A000', '42'))
+    done = world.chaos.sql("SELECT derive.replace_view('%s', $fuzz$%s$fuzz$)" % (v, query), also=('0A000', '42', '55000'))
     world.names_changed = True
     return '%s%s' % (v, '' if done and done.ok else ': refused')
 

@@ -265,6 +265,8 @@ COMMIT;
 
 # pgbench in the background; it may die with the server.  With a log it can be
 # asked for latencies() later.  The script is that for load_tables(), or one's own.
+# Four clients write at the same time, but no more in all than leaves something for other tests: as much
+# as they can where latencies are asked for.
 sub start_load
 {
 	my ($node, $seconds, $log, $own_script) = @_;
@@ -274,7 +276,7 @@ sub start_load
 	close $out;
 	my ($stdout, $stderr) = ('', '');
 	my $bin = $node->installed_command('pgbench');
-	my @log = $log ? ('-l', '--log-prefix', "$PostgreSQL::Test::Utils::tmp_check/$log") : ();
+	my @log = $log ? ('-l', '--log-prefix', "$PostgreSQL::Test::Utils::tmp_check/$log") : ('-R', '300');
 	return IPC::Run::start(
 		[ $bin, '-n', '-c', '4', '-j', '2', '-T', $seconds, '--max-tries=10', @log, '-f', $file, '-h', $node->host, '-p', $node->port, 'postgres' ],
 		'<' => \'', '>' => \$stdout, '2>' => \$stderr);

@@ -62,7 +62,7 @@ sub start_writers
 	my ($stdout, $stderr) = ('', '');
 	my $bin = $node->installed_command('pgbench');
 	return IPC::Run::start(
-		[ $bin, '-n', '-c', '4', '-j', '2', '-T', $seconds, '--max-tries=10', '-f', $script, '-h', $node->host, '-p', $node->port, 'postgres' ],
+		[ $bin, '-n', '-c', '4', '-j', '2', '-T', $seconds, '-R', '300', '--max-tries=10', '-f', $script, '-h', $node->host, '-p', $node->port, 'postgres' ],
 		'<' => \'', '>' => \$stdout, '2>' => \$stderr);
 }
 

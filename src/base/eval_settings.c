@@ -116,32 +116,38 @@ text_search_config_name(Oid config)
 	return result;
 }
 
+/*
+ * What the setting is where it says this.  That of a library which this process has not loaded is not there, or,
+ * once somebody has set and reset it, empty.
+ */
+static const char *
+or_default(const char *name, const char *value)
+{
+	if (value != NULL && value[0] != '\0')
+		return value;
+	for (int i = 0; i < lengthof(recorded); i++)
+	{
+		if (recorded[i].default_value != NULL && strcmp(name, recorded[i].name) == 0)
+			return recorded[i].default_value;
+	}
+	return value;
+}
+
 /* As GetConfigOption(); NULL: no library of this server has it. */
 static const char *
 value_in_force(const char *name)
 {
-	const char *value = GetConfigOption(name, true, false);
-
-	for (int i = 0; value == NULL && i < lengthof(recorded); i++)
-	{
-		if (strcmp(name, recorded[i].name) == 0)
-			value = recorded[i].default_value;
-	}
-	return value;
+	return or_default(name, GetConfigOption(name, true, false));
 }
 
 /* NULL: there is none that could be put into force. */
 static const char *
 current_value(const char *name)
 {
-	char	   *value;
 	Oid			config;
 
 	if (strcmp(name, TEXT_SEARCH_CONFIG) != 0)
-	{
-		value = GetConfigOptionByName(name, NULL, true);
-		return value != NULL ? value : value_in_force(name);
-	}
+		return or_default(name, GetConfigOptionByName(name, NULL, true));
 
 	/* found by the session's search_path, which nobody else has */
 	config = getTSCurrentConfig(false);

@@ -387,19 +387,22 @@ come_to_rest(void)
 	{
 		MemoryContextSwitchTo(derive_worker.batch_cxt);
 		derive_worker_give_up_pin();
-		if (!XLogRecPtrIsInvalid(derive_worker.pin))
-			derive_worker.reload = true;	/* which ends it, if it can be */
 
-		/* one that writes adds its own commit to the log */
+		/*
+		 * One that writes adds its own commit to the log.  The pin ends with a reload, unless
+		 * another worker, which most likely is about to leave as well, looks at it.
+		 */
 		do
 		{
-			if (derive_worker.reload || derive_worker.any_dirty)
+			if (tries > 0 && !XLogRecPtrIsInvalid(derive_worker.pin))
+				pg_usleep(10 * 1000L);
+			if (!XLogRecPtrIsInvalid(derive_worker.pin) || derive_worker.reload || derive_worker.any_dirty)
 				derive_worker_load_registry();
 			stored = derive_worker.stored_lsn;
 			run_batch();
 		} while (++tries < MOST_LAST_BATCHES && derive_worker.decoder != NULL &&
 				 (derive_worker.unfinished || derive_worker.stored_lsn != stored ||
-				  derive_stream_has_pending(derive_worker.stream)));
+				  !XLogRecPtrIsInvalid(derive_worker.pin) || derive_stream_has_pending(derive_worker.stream)));
 		if (tries < MOST_LAST_BATCHES && derive_worker.decoder != NULL)
 			derive_worker_store_at_rest();
 	}

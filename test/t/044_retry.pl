@@ -142,7 +142,7 @@ is(tries('divided', $offset), 0, 'no change, no try');
 $start = time;
 while (time < $start + 12)
 {
-	sql(q{UPDATE items SET txt = id WHERE id = 7; UPDATE items SET d = d + 1 WHERE id = 9; SELECT derive.wait('healthy')});
+	sql(q{UPDATE items SET txt = id WHERE id = 7; UPDATE items SET d = d % 100 + 1 WHERE id = 9; SELECT derive.wait('healthy')});
 }
 my $allowed = 1 + log(time - $start + 1) / log(2);
 cmp_ok(tries('divided', $offset), '>', 1, 'with changes it is tried again');

@@ -336,7 +336,9 @@ is($node->safe_psql('late', q{SELECT derive.wait('v', '60s')}), 't', 'a place is
 $node->safe_psql('late', 'SELECT derive.release(view) FROM derive.views');
 has_left('late');
 $node->safe_psql('other', q{BEGIN; SELECT derive.maintain('m'); PREPARE TRANSACTION 'p'});
-$node->safe_psql('late', q{SELECT derive.maintain('v'); SELECT derive.wait('v', '60s')});
+$node->safe_psql('late', q{SELECT derive.maintain('v')});
+# its slot waits for the prepared transaction
+$node->poll_query_until('late', 'SELECT pid IS NOT NULL FROM derive.worker') or die 'no worker';
 ($rc, $out, $err) = $node->psql('other', q{COMMIT PREPARED 'p'});
 like($err, qr/WARNING:  the views of this database wait until fewer databases have maintained views\nHINT:.*max_databases/, 'a prepared transaction comes too late');
 is($node->safe_psql('other', 'SELECT phase FROM derive.progress'), 'waiting for a place among the databases (pg_derive.max_databases)', 'progress says what its view waits for');

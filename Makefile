@@ -38,6 +38,7 @@ OBJS = \
 	src/base/registry.o \
 	src/base/rights.o \
 	src/base/rowhash.o \
+	src/base/subscribed.o \
 	src/base/topic.o \
 	src/base/usercode.o \
 	src/base/wait_event.o \

@@ -63,6 +63,7 @@
 #include "base/eval_settings.h"
 #include "base/gucs.h"
 #include "base/registry.h"
+#include "base/subscribed.h"
 #include "compile/check.h"
 #include "delta/consolidate.h"
 #include "delta/events.h"
@@ -342,6 +343,12 @@ check_identity_of(Oid relid, bool key_would_do, bool pglogical)
 				 errmsg("table \"%s\" does not have replica identity FULL", name),
 				 errdetail("Old row images are needed to maintain a view, and only the owner of the table may have them logged."),
 				 errhint("Ask its owner to run ALTER TABLE %s REPLICA IDENTITY FULL.", qualified)));
+	if (derive_subscription_needs_identity(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s\" cannot get replica identity FULL, since a subscription finds its rows by the index that is its replica identity", name),
+				 errdetail("Old row images are needed to maintain a view."),
+				 errhint("Add a primary key, by which the subscription finds them as well; or set replica identity FULL on the publisher, and then here.")));
 	if (pglogical)
 		ereport(NOTICE,
 				(errmsg("table \"%s\" gets replica identity FULL, which pglogical cannot replicate", name),

@@ -5,6 +5,7 @@
 #	make test				every test, against private temporary servers; installs what is missing
 #	make test-on-17, test-on-18	the same with servers of these versions
 #	make test-upgrade		pg_upgrade from one of them to another
+#	make test-clients		drivers, mappers and other clients, from their registries; CLIENTS chooses
 #	make coverage, sanitize, valgrind		the tests with these instruments; they take longer
 #	make fuzz				the random differential tester; FUZZ_SECONDS, FUZZ_SEED, FUZZ_ROUND, FUZZ_ONLY
 #	make scenario			everything that happens in production, in random order; SCENARIO_SECONDS, SCENARIO_MODE, SCENARIO_SEED, SCENARIO_WORLD, SCENARIO_ACTIONS, SCENARIO_GOAL
@@ -323,6 +324,9 @@ FUZZ_ROUND =
 # Families of constructs that its queries are limited to (test/fuzz/fuzz_sql.py); empty: all.
 FUZZ_ONLY =
 
+# Of those in test/clients; empty: all.
+CLIENTS =
+
 # See test/scenario/scenario: a mode, a world and actions of it, and a figure at which to stop.
 SCENARIO_SECONDS = 600
 SCENARIO_MODE = mixed
@@ -380,7 +384,7 @@ endif
 export KINDS REGRESS ISOLATION MODULE_TESTS PROVE_TESTS FUZZ_SECONDS FUZZ_SEED FUZZ_ROUND FUZZ_ONLY PG_CONFIG
 export SCENARIO_SECONDS SCENARIO_MODE SCENARIO_SEED SCENARIO_WORLD SCENARIO_ACTIONS SCENARIO_GOAL
 
-.PHONY: assert-build coverage-build sanitize-build test test-on-17 test-on-18 test-upgrade coverage sanitize valgrind fuzz scenario lint indent dist
+.PHONY: assert-build coverage-build sanitize-build test test-on-17 test-on-18 test-upgrade test-clients coverage sanitize valgrind fuzz scenario lint indent dist
 assert_flags = PG_CFLAGS="-DUSE_ASSERT_CHECKING"
 coverage_flags = PG_CFLAGS="-DUSE_ASSERT_CHECKING --coverage -O0" SHLIB_LINK=--coverage
 sanitize_flags = PG_CFLAGS="-DUSE_ASSERT_CHECKING -fsanitize=address,undefined -fno-omit-frame-pointer -O1" SHLIB_LINK=-fsanitize=address,undefined
@@ -400,6 +404,9 @@ test-on-17 test-on-18: test-on-%:
 
 test-upgrade:
 	@+tools/test-upgrade
+
+test-clients:
+	@+test/clients/run $(CLIENTS)
 
 # The same tests with instruments; see tools/instruments.sh.
 coverage:

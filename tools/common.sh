@@ -70,7 +70,8 @@ debian_postgres_version()
 	echo 15
 }
 
-# Debian packages that are missing for these purposes: build, test, fuzz, scenario, lint.
+# Debian packages that are missing for these purposes: build, test, fuzz, scenario, lint; npm, python, maven,
+# pgbouncer, activerecord for clients.
 # None that is there is named: installing it could upgrade a server that runs.
 missing_packages()
 {
@@ -100,6 +101,17 @@ missing_packages()
 			coverage) command -v lcov >/dev/null || echo lcov ;;
 			valgrind) command -v valgrind >/dev/null || echo valgrind ;;
 			fuzz|scenario) command -v python3 >/dev/null || echo python3 ;;
+			npm) command -v npm >/dev/null || echo npm ;;
+			python) python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv ;;
+			maven)
+				command -v mvn >/dev/null || echo maven
+				command -v javac >/dev/null || echo default-jdk-headless
+				;;
+			pgbouncer) [ -x /usr/sbin/pgbouncer ] || echo pgbouncer ;;
+			activerecord)
+				ruby -e 'require "active_record"' 2>/dev/null || echo ruby-activerecord
+				ruby -e 'require "pg"' 2>/dev/null || echo ruby-pg
+				;;
 			lint)
 				command -v pg_bsd_indent >/dev/null || echo pg-bsd-indent
 				command -v python3 >/dev/null || echo python3

@@ -271,7 +271,7 @@ COMMIT;
 sub start_load
 {
 	my ($node, $seconds, $log, $own_script) = @_;
-	my $file = "$PostgreSQL::Test::Utils::tmp_check/load_$$.sql";
+	my $file = "$PostgreSQL::Test::Utils::tmp_check/load_" . $node->name . ".sql";
 	open my $out, '>', $file or die $!;
 	print $out $own_script // $script;
 	close $out;

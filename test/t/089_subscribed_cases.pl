@@ -287,6 +287,33 @@ $node->safe_psql('postgres', 'DROP SUBSCRIPTION tagged');
 $node->safe_psql('postgres', q{SELECT derive.create_view('parts_history', 'history', '{parts}'); SELECT derive.wait()});
 is($node->safe_psql('postgres', q{SELECT relreplident FROM pg_class WHERE relname = 'parts_1'}), 'f', 'without the subscription neither');
 
+# ---- the node publishes its tables again, all that there are: none of ours is among them
+
+my $far = derive_node('far', conf => "wal_retrieve_retry_interval = 200ms\n");
+$node->safe_psql('postgres', 'CREATE PUBLICATION again FOR ALL TABLES');
+my $published = $node->safe_psql('postgres', q{SELECT string_agg(format('%I.%I', schemaname, tablename), ' ') FROM pg_publication_tables WHERE pubname = 'again'});
+unlike($published, qr/derive/, 'no table of ours is published');
+my @tables = map { ('-t', $_) } split / /, $published;
+my $schema = "$PostgreSQL::Test::Utils::tmp_check/schema.sql";
+$node->command_ok([ 'pg_dump', '-s', '-O', @tables, '-t', 'public.parts', '-f', $schema, $node->connstr('postgres') ], 'the tables are dumped');
+$far->safe_psql('postgres', 'CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$; ALTER FUNCTION note() SET search_path = public');
+$far->safe_psql('postgres', slurp_file($schema));
+$far->safe_psql('postgres', q{
+SELECT derive.create_view('by_region', 'SELECT region, count(*) AS n, sum(amount) FROM orders o JOIN customers c ON c.id = o.customer GROUP BY region');
+SELECT derive.create_view('line_sums', 'SELECT customer, sum(n), count(*) FROM lines GROUP BY customer');
+SELECT derive.wait()});
+subscribe($far, 'far', $node, undef, 'again');
+write_on_publisher(q{UPDATE customers SET region = 'far' WHERE id % 3 = 0; DELETE FROM lines WHERE n = 1; INSERT INTO lines VALUES (30, 30)});
+all_is_well('the node in the middle');
+wait_applied($far, 'far', $node);
+wait_derived($far, 'the far node');
+is_exact($far, 'the far node');
+is_copied($node, $far, 'the far node', 'SELECT id, region FROM customers', 'SELECT customer, n FROM lines', 'SELECT id, customer, amount FROM orders', 'SELECT id, tag FROM parts');
+$far->safe_psql('postgres', 'DROP SUBSCRIPTION far');
+log_is_clean($far);
+$far->stop;
+$node->safe_psql('postgres', 'DROP PUBLICATION again');
+
 # ---- the subscription is dropped, and the node goes on by itself
 
 $node->safe_psql('postgres', 'DROP SUBSCRIPTION prepared');

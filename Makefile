@@ -427,7 +427,7 @@ lint:
 
 indent:
 	@tools/update-typedefs >/dev/null
-	@tools/indent $(wildcard src/*/*.c src/*/*.h include/*/*.h test/modules/*/*.c examples/*/*.c)
+	@tools/indent $(wildcard src/*/*.c src/*/*.h include/*/*.h test/modules/*/*.c examples/*/*.c client/*.[ch] gateway/*.[ch] kafka/*.[ch])
 
 # PGXS' own "check" prints that it is not supported and succeeds; this one tests.
 check: test

@@ -1,0 +1,17 @@
+# To be included by the Makefile of a program that uses client/.  It sets CLIENT_OBJS and the rule
+# that makes them, in the folder $(BUILD); CLIENT is the path to this folder.
+PG_CONFIG ?= pg_config
+
+CLIENT_OBJS = $(addprefix $(BUILD)/client/, memory.o buffer.o log.o options.o loop.o connection.o subscription.o)
+CLIENT_CFLAGS = -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wmissing-prototypes -Wpointer-arith -Wvla \
+	-I$(CLIENT) -I$(shell $(PG_CONFIG) --includedir)
+CLIENT_LIBS = -L$(shell $(PG_CONFIG) --libdir) -lpq
+# of the build: -O2 -g, instruments
+CFLAGS ?= -O2 -g
+COPT ?=
+
+$(BUILD)/client/%.o: $(CLIENT)/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CLIENT_CFLAGS) $(CPPFLAGS) $(CFLAGS) $(COPT) -MMD -MP -c -o $@ $<
+
+-include $(CLIENT_OBJS:.o=.d)

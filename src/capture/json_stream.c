@@ -14,6 +14,9 @@
  *	{"event":"truncate",... ,"tables":[{"schema":"public","table":"t"}],
  *	 "cascade":false,"restart_identity":false}
  *	{"event":"message",... ,"transactional":true,"prefix":"p","content":"c"}
+ *	{"event":"relation",... ,"schema":"public","table":"t",
+ *	 "columns":[{"name":"id","type":"integer","not_null":true}],
+ *	 "key":["id"],"key_nulls":"none"}
  *	{"event":"commit",... ,"commit_time":"...","end_lsn":"0/1B"}
  *
  * The events of a transaction come together, between its begin and its
@@ -60,6 +63,12 @@
  *
  * What pg_derive keeps for itself in schema derive_state is never sent.
  *
+ * Relations.  With the option relations, what a relation is like comes before the
+ * first of its changes, and again before the first one after that was altered, from
+ * the catalog as it was there.  "key" is the unique index by which a reader can know
+ * a row (see key_of()), null if there is none; "key_nulls" whether several rows can
+ * have NULLs in it ("distinct"), one row can ("equal"), or none ("none").
+ *
  * Transactions of which nothing is sent are left out, unless include_empty is
  * set; so begin is sent late, with the first event.
  *
@@ -73,6 +82,7 @@
 #include "access/htup_details.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_index.h"
 #include "mb/pg_wchar.h"
 #include "nodes/parsenodes.h"
 #include "nodes/value.h"
@@ -82,6 +92,8 @@
 #include "replication/reorderbuffer.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
 #include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -114,6 +126,8 @@ typedef struct JsonStream
 	bool		include_lsns;
 	bool		include_times;
 	bool		include_empty;
+	bool		relations;		/* say what relations are like */
+	HTAB	   *described;		/* if so: of Described, by OID */
 	bool		origin_none;	/* only what was written here, by users */
 	bool		begun;			/* the begin of the current transaction was
 								 * sent */
@@ -141,6 +155,7 @@ static const JsonOption json_options[] = {
 	{"include_times", parse_boolean, offsetof(JsonStream, include_times)},
 	{"include_xids", parse_boolean, offsetof(JsonStream, include_xids)},
 	{"origin", parse_origin, 0},
+	{"relations", parse_boolean, offsetof(JsonStream, relations)},
 	{"tables", parse_patterns, offsetof(JsonStream, tables)},
 	{"views", parse_patterns, offsetof(JsonStream, views)},
 };
@@ -514,6 +529,162 @@ append_table(StringInfo out, Relation relation)
 	append_string(out, "table", RelationGetRelationName(relation));
 }
 
+/* ---------- what relations are like ---------- */
+
+/* What was said of a relation. */
+typedef struct Described
+{
+	Oid			relid;			/* key of the hash table */
+	bool		valid;			/* nothing has changed since */
+	char	   *text;			/* NULL: nothing was said */
+} Described;
+
+/* Of the stream that this process decodes; NULL: it does not say. */
+static HTAB *described = NULL;
+
+static void
+forget_described(Datum arg, Oid relid)
+{
+	HASH_SEQ_STATUS status;
+	Described  *entry;
+
+	if (described == NULL)
+		return;
+	if (OidIsValid(relid))
+	{
+		entry = hash_search(described, &relid, HASH_FIND, NULL);
+		if (entry != NULL)
+			entry->valid = false;
+		return;
+	}
+	hash_seq_init(&status, described);
+	while ((entry = hash_seq_search(&status)) != NULL)
+		entry->valid = false;
+}
+
+static void
+end_described(void *arg)
+{
+	described = NULL;
+}
+
+/* The callback cannot be taken back, and so is registered once in a process. */
+static void
+begin_described(LogicalDecodingContext *ctx, JsonStream *stream)
+{
+	static bool registered = false;
+	HASHCTL		ctl = {.keysize = sizeof(Oid),.entrysize = sizeof(Described),.hcxt = ctx->context};
+	MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
+
+	stream->described = hash_create("pg_derive described relations", 64, &ctl,
+									HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	described = stream->described;
+	callback->func = end_described;
+	MemoryContextRegisterResetCallback(ctx->context, callback);
+	if (!registered)
+		CacheRegisterRelcacheCallback(forget_described, (Datum) 0);
+	registered = true;
+}
+
+/* Does a reader know rows by this index?  The log must have its columns of each old row. */
+static bool
+is_key(Relation relation, Form_pg_index index, HeapTuple tuple)
+{
+	if (!index->indisunique || !index->indimmediate || !index->indisvalid ||
+		!heap_attisnull(tuple, Anum_pg_index_indexprs, NULL) ||
+		!heap_attisnull(tuple, Anum_pg_index_indpred, NULL))
+		return false;
+	switch (relation->rd_rel->relreplident)
+	{
+		case REPLICA_IDENTITY_FULL:
+			return true;
+		case REPLICA_IDENTITY_DEFAULT:
+			return index->indisprimary;
+		case REPLICA_IDENTITY_INDEX:
+			return index->indisreplident;
+		default:
+			return false;
+	}
+}
+
+/* The index that is the key, to be closed; the primary key before others, which are taken in the order of their OIDs. */
+static Relation
+key_of(Relation relation)
+{
+	Relation	key = NULL;
+	ListCell   *lc;
+
+	foreach(lc, RelationGetIndexList(relation))
+	{
+		Relation	index = RelationIdGetRelation(lfirst_oid(lc));
+
+		if (!RelationIsValid(index))
+			continue;
+		if (!is_key(relation, index->rd_index, index->rd_indextuple) ||
+			(key != NULL && !index->rd_index->indisprimary))
+		{
+			RelationClose(index);
+			continue;
+		}
+		if (key != NULL)
+			RelationClose(key);
+		key = index;
+	}
+	return key;
+}
+
+static void
+append_key_columns(StringInfo out, Relation relation)
+{
+	TupleDesc	desc = RelationGetDescr(relation);
+	Relation	key = key_of(relation);
+	bool		nullable = false;
+
+	append_key(out, "key");
+	if (key == NULL)
+	{
+		appendStringInfoString(out, "null");
+		return;
+	}
+	for (int i = 0; i < IndexRelationGetNumberOfKeyAttributes(key); i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, key->rd_index->indkey.values[i] - 1);
+
+		appendStringInfoChar(out, i == 0 ? '[' : ',');
+		derive_json_append_name(out, NameStr(att->attname));
+		nullable = nullable || !att->attnotnull;
+	}
+	appendStringInfoChar(out, ']');
+	append_string(out, "key_nulls",
+				  !nullable ? "none" : key->rd_index->indnullsnotdistinct ? "equal" : "distinct");
+	RelationClose(key);
+}
+
+static void
+append_description(StringInfo out, Relation relation)
+{
+	TupleDesc	desc = RelationGetDescr(relation);
+	bool		first = true;
+
+	append_key(out, "columns");
+	appendStringInfoChar(out, '[');
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (!is_logged(att))
+			continue;
+		appendStringInfoString(out, first ? "{" : ",{");
+		append_string(out, "name", NameStr(att->attname));
+		append_string(out, "type", format_type_with_typemod(att->atttypid, att->atttypmod));
+		append_bool(out, "not_null", att->attnotnull);
+		appendStringInfoChar(out, '}');
+		first = false;
+	}
+	appendStringInfoChar(out, ']');
+	append_key_columns(out, relation);
+}
+
 /* ---------- events ---------- */
 
 static StringInfo
@@ -590,6 +761,43 @@ json_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr commi
 		append_time(out, "commit_time", txn->xact_time.commit_time);
 	if (stream->include_lsns)
 		append_lsn(out, "end_lsn", txn->end_lsn);
+	end_event(ctx);
+}
+
+/* Say what the relation is like, unless that is known. */
+static void
+send_description(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation relation)
+{
+	JsonStream *stream = ctx->output_plugin_private;
+	Oid			relid = RelationGetRelid(relation);
+	StringInfoData text;
+	Described  *entry;
+	StringInfo	out;
+	bool		found;
+
+	if (stream->described == NULL)
+		return;
+	entry = hash_search(stream->described, &relid, HASH_ENTER, &found);
+	if (!found)
+		entry->text = NULL;
+	else if (entry->valid)
+		return;
+
+	/* what changes while we look makes it invalid again */
+	entry->valid = true;
+	initStringInfo(&text);
+	appendStringInfoChar(&text, '{');
+	append_table(&text, relation);
+	append_description(&text, relation);
+	if (entry->text != NULL && strcmp(entry->text, text.data) == 0)
+		return;
+	if (entry->text != NULL)
+		pfree(entry->text);
+	entry->text = MemoryContextStrdup(GetMemoryChunkContext(stream), text.data);
+
+	out = start_transaction_event(ctx, "relation", txn);
+	appendStringInfoChar(out, ',');
+	appendStringInfoString(out, text.data + 1);
 	end_event(ctx);
 }
 
@@ -721,6 +929,7 @@ json_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 		if (is_rewrite)
 			send_replaced(ctx, txn, known, RelationGetRelid(relation));
 		send_begin(ctx, txn);
+		send_description(ctx, txn, known);
 		out = start_transaction_event(ctx, change_name(change), txn);
 		append_table(out, known);
 		append_rows(out, relation, derive_change_oldtuple(change),
@@ -868,6 +1077,8 @@ json_startup(LogicalDecodingContext *ctx, OutputPluginOptions *options, bool is_
 	foreach(lc, ctx->output_plugin_options)
 		parse_option(stream, lfirst(lc));
 
+	if (stream->relations)
+		begin_described(ctx, stream);
 	ctx->output_plugin_private = stream;
 	ctx->streaming = false;
 	options->output_type = OUTPUT_PLUGIN_TEXTUAL_OUTPUT;

@@ -316,7 +316,9 @@ ISOLATION_OPTS = --inputdir=$(srcdir)/test/isolation
 # Of those of the extensions in test/modules; empty: all, -: none.
 MODULE_TESTS =
 TAP_TESTS = 1
-PROVE_TESTS = test/t/*.pl
+# Those that need Apache Kafka are run by "make test-kafka".
+KAFKA_TESTS = $(sort $(wildcard test/t/*_kafka*.pl))
+PROVE_TESTS = $(filter-out $(KAFKA_TESTS), $(sort $(wildcard test/t/*.pl)))
 
 FUZZ_SECONDS = 600
 FUZZ_SEED =
@@ -381,10 +383,10 @@ clean:
 endif
 
 # Tests and checks.  tools/test says what it does; its lists come from here.
-export KINDS REGRESS ISOLATION MODULE_TESTS PROVE_TESTS FUZZ_SECONDS FUZZ_SEED FUZZ_ROUND FUZZ_ONLY PG_CONFIG
+export KINDS REGRESS ISOLATION MODULE_TESTS PROVE_TESTS KAFKA_TESTS FUZZ_SECONDS FUZZ_SEED FUZZ_ROUND FUZZ_ONLY PG_CONFIG
 export SCENARIO_SECONDS SCENARIO_MODE SCENARIO_SEED SCENARIO_WORLD SCENARIO_ACTIONS SCENARIO_GOAL
 
-.PHONY: assert-build coverage-build sanitize-build test test-on-17 test-on-18 test-upgrade test-clients coverage sanitize valgrind fuzz scenario lint indent dist
+.PHONY: assert-build coverage-build sanitize-build test test-on-17 test-on-18 test-upgrade test-clients coverage sanitize valgrind fuzz scenario lint indent dist kafka test-kafka
 assert_flags = PG_CFLAGS="-DUSE_ASSERT_CHECKING"
 coverage_flags = PG_CFLAGS="-DUSE_ASSERT_CHECKING --coverage -O0" SHLIB_LINK=--coverage
 sanitize_flags = PG_CFLAGS="-DUSE_ASSERT_CHECKING -fsanitize=address,undefined -fno-omit-frame-pointer -O1" SHLIB_LINK=-fsanitize=address,undefined
@@ -397,6 +399,13 @@ assert-build coverage-build sanitize-build: %-build:
 
 test:
 	@+tools/test regress isolation modules tap
+
+# The program that connects a database with Apache Kafka, and its tests with a real one.
+kafka:
+	@+$(MAKE) -s --no-print-directory -C kafka PG_CONFIG=$(PG_CONFIG)
+
+test-kafka:
+	@+tools/test kafka
 
 # The same with servers of other versions; KINDS chooses among the tests.
 test-on-17 test-on-18: test-on-%:

@@ -70,7 +70,7 @@ debian_postgres_version()
 	echo 15
 }
 
-# Debian packages that are missing for these purposes: build, test, fuzz, scenario, lint; npm, python, maven,
+# Debian packages that are missing for these purposes: build, test, kafka, fuzz, scenario, lint; npm, python, maven,
 # pgbouncer, activerecord for clients.
 # None that is there is named: installing it could upgrade a server that runs.
 missing_packages()
@@ -97,6 +97,15 @@ missing_packages()
 				# for Debian's own server, where it is to be had; without it a test is skipped
 				[ -e "$folder/lib/pgaudit.so" ] || [ "$(realpath -m "$folder")" != "/usr/lib/postgresql/$version" ] ||
 					! may_install || ! apt-cache show "postgresql-$version-pgaudit" >/dev/null 2>&1 || echo "postgresql-$version-pgaudit"
+				;;
+			kafka)
+				# the program, then what its tests run
+				[ -f /usr/include/librdkafka/rdkafka.h ] || echo librdkafka-dev
+				[ -f "$(pg_config --includedir 2>/dev/null || echo /usr/include/postgresql)/libpq-fe.h" ] || echo libpq-dev
+				command -v pkg-config >/dev/null || echo pkg-config
+				command -v java >/dev/null || echo default-jre-headless
+				command -v mvn >/dev/null || echo maven
+				command -v kcat >/dev/null || echo kcat
 				;;
 			coverage) command -v lcov >/dev/null || echo lcov ;;
 			valgrind) command -v valgrind >/dev/null || echo valgrind ;;

@@ -1,0 +1,359 @@
+# pg_derive_kafka with one node of Apache Kafka: what records look like, what becomes of DDL, TRUNCATE and views that
+# are replaced, what is refused, and that a program killed at each of its dangerous places has every change
+# in Kafka once.  The longer ones are 085 to 087.
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+use DeriveTest;
+use JSON::PP;
+use KafkaTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $kafka = kafka_start(1);
+my $node = derive_node('kafka');
+
+# The table that a topic describes equals the relation, both ways.
+sub topic_equals
+{
+	my ($topic, $relation, $label) = @_;
+	kafka_load_table($kafka, $node, $topic, $relation, 'rebuilt');
+	is( $node->safe_psql('postgres', qq{
+		SELECT (SELECT count(*) FROM (SELECT * FROM rebuilt EXCEPT ALL SELECT * FROM $relation) d) || ' too many, '
+			|| (SELECT count(*) FROM (SELECT * FROM $relation EXCEPT ALL SELECT * FROM rebuilt) d) || ' missing'}),
+		'0 too many, 0 missing', $label);
+	return;
+}
+
+sub records_of
+{
+	my ($columns, $condition) = @_;
+	return $node->safe_psql('postgres', "SELECT $columns FROM rebuilt_records WHERE $condition ORDER BY partition, record_offset");
+}
+
+# --- to Kafka -----------------------------------------------------------------
+
+$node->safe_psql('postgres', q{
+CREATE TYPE mood AS ENUM ('happy', 'so "so"');
+CREATE TYPE pair AS (a int, b text);
+CREATE DOMAIN positive AS int CHECK (VALUE > 0);
+CREATE DOMAIN small AS positive;
+CREATE TABLE types (
+	id int PRIMARY KEY, i2 int2, i8 int8, o oid, n numeric, f4 float4, f8 float8, b bool, t text, vc varchar(20), c char(5),
+	nm name, by bytea, d date, tm time, tz timetz, ts timestamp, tstz timestamptz, iv interval, u uuid, j json, jb jsonb,
+	p point, r int4range, ia int[], ta text[], m mood, pr pair, dom small, mo money, ip inet, "odd ""name'%s" text,
+	g int GENERATED ALWAYS AS (id * 2) STORED);
+ALTER TABLE types REPLICA IDENTITY FULL;
+INSERT INTO types VALUES (1, -2, 9223372036854775807, 4294967295, 1.50, 1.5, 1e300, true, E'tab\t"quote" \\ line\n é €', 'vc', 'ab',
+	'nm', '\xdeadbeef', '2026-11-23', '12:34:56.5', '12:34:56+02', '2026-11-23 12:34:56.789', '2026-11-23 12:34:56.789+01', '1 day 02:03:04',
+	'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', E'{"a":\n1,  "b":[]}', '{"a": 1.10}', '(1,2)', '[1,5)', '{1,NULL,3}', '{a,"b c"}',
+	'so "so"', '(1,"x y")', 7, 12.34, '10.0.0.1/8', 'odd');
+INSERT INTO types (id) VALUES (2);
+INSERT INTO types (id, n, f4, f8, d, ts, tstz, pr) VALUES (3, 'NaN', 'Infinity', '-Infinity', 'infinity', '-infinity', 'infinity', ROW(NULL, NULL));
+INSERT INTO types (id, n) VALUES (4, repeat('1234567890', 20)::numeric / 7);
+CREATE TABLE orders (id int PRIMARY KEY, region text, amount numeric NOT NULL);
+INSERT INTO orders SELECT i, CASE WHEN i % 4 <> 0 THEN 'r' || i % 4 END, i FROM generate_series(1, 1000) i;
+CREATE TABLE log (line text, at int);
+INSERT INTO log VALUES ('first', 1), ('same', 2), ('same', 2);
+SELECT derive.create_view('totals', 'SELECT region, count(*), sum(amount) FROM orders GROUP BY region');
+SELECT derive.create_topic('clicks', 'page text, n int');
+});
+wait_derived($node, 'views are built');
+$node->safe_psql('postgres', q{
+CREATE UNIQUE INDEX ON totals (region) NULLS NOT DISTINCT;
+CREATE UNIQUE INDEX ON clicks (event_id);
+ALTER MATERIALIZED VIEW totals REPLICA IDENTITY FULL;
+ALTER MATERIALIZED VIEW clicks REPLICA IDENTITY FULL;
+SELECT derive.append('clicks', ROW('/', 1)), derive.append('clicks', ROW('/cart', 2));
+});
+wait_derived($node, 'events are there');
+
+my $arguments = to_kafka($node, $kafka, 'shop', 'public.types, public.orders, public.log, public.totals, public.clicks', '--keyless=public.log');
+
+# Killed while it loads, and when the load is done but not committed: nothing of it counts.
+foreach my $point ('load:500', 'before_commit')
+{
+	my $dying = connector_start('dying', $arguments, env => { PG_DERIVE_KAFKA_KILL => $point });
+	is(connector_ends($dying), -9, "killed at $point");
+}
+my $program = connector_start('shop', $arguments);
+ok(connector_waits($program, qr/following 5 relations/), 'it follows') or BAIL_OUT(connector_log($program));
+topic_equals("shop.public.$_", $_, "initial rows of $_") foreach qw(types orders totals clicks);
+is(records_of(q{count(*), count(*) FILTER (WHERE value->>'op' = 'r' AND value->'source'->>'snapshot' = 'true')}, 'true'), '2|2', 'initial rows are once there, and say so');
+kafka_load_records($kafka, $node, 'shop.public.orders', 'rebuilt_records');
+is(records_of('count(*), count(DISTINCT key), count(DISTINCT schema)', 'true'), '1000|1000|1', 'each initial row is one record');
+
+# A row that is read, and the same one as the stream writes it, are the same bytes.
+$node->safe_psql('postgres', 'UPDATE types SET id = id + 10; UPDATE types SET id = id - 10');
+ok(kafka_caught_up($node, 'shop'), 'caught up');
+topic_equals('shop.public.types', 'types', 'every type');
+{
+	my %bytes;
+	foreach my $record (kafka_records($kafka, 'shop.public.types'))
+	{
+		next unless defined $record->{payload};
+		my ($row, $op) = $record->{payload} =~ /,"after":(\{.*\}),"source":.*"op":"(.)"/ or next;
+		push @{ $bytes{"$record->{key} $op"} }, "$record->{headers}[1] $row";
+	}
+	is($bytes{"{\"id\":$_} c"}[0], $bytes{"{\"id\":$_} r"}[0], "row $_ as the stream writes it") foreach 1 .. 4;
+}
+
+# Inserts, updates, deletes, keys that change, and several of them of one key in a transaction.
+$node->safe_psql('postgres', q{
+INSERT INTO orders VALUES (2001, 'r9', 5), (2002, 'r9', 7);
+UPDATE orders SET amount = 6 WHERE id = 2001;
+UPDATE orders SET id = 3001 WHERE id = 2001;
+DELETE FROM orders WHERE id = 2002;
+BEGIN;
+INSERT INTO orders VALUES (4001, 'r1', 1);
+UPDATE orders SET amount = 2 WHERE id = 4001;
+DELETE FROM orders WHERE id = 4001;
+INSERT INTO orders VALUES (4001, 'r2', 3);
+COMMIT;
+BEGIN;
+INSERT INTO orders VALUES (5001, 'never', 1);
+ROLLBACK;
+INSERT INTO log VALUES ('last', 3);
+SELECT derive.append('clicks', '{"page": "/pay", "n": 3}');
+});
+wait_derived($node);
+ok(kafka_caught_up($node, 'shop'), 'caught up');
+topic_equals("shop.public.$_", $_, "$_ after changes") foreach qw(clicks totals orders);
+my $ops = q{coalesce(value->>'op', 'tombstone')};
+is(records_of($ops, q{key = '{"id": 2001}'}), "c\nu\nd\ntombstone", 'a key that changes: its old one');
+is(records_of($ops, q{key = '{"id": 3001}'}), 'c', 'and its new one');
+is(records_of($ops, q{key = '{"id": 4001}'}), "c\nu\nd\ntombstone\nc", 'one key in one transaction');
+is(records_of('count(*)', q{key = '{"id": 5001}'}), '0', 'what was rolled back is not there');
+is(records_of(q{value->'before'->>'id', value->'after'->>'amount', value->'source'->>'table', value->'source'->>'db', value->'source'->>'name'},
+		q{key = '{"id": 4001}' AND value->>'op' = 'u'}), '|2|orders|postgres|shop', 'the envelope, without an old row');
+is(records_of(q{count(DISTINCT value->'source'->>'lsn'), count(DISTINCT value->'source'->>'txId'), count(DISTINCT value->'source'->>'sequence')},
+		q{key = '{"id": 4001}' AND value IS NOT NULL}), '1|1|4', 'lsn and txId are those of the transaction');
+is( $node->safe_psql('postgres', q{SELECT value->'source'->>'txId' = xmin::text FROM rebuilt_records, orders WHERE id = 3001 AND key = '{"id": 3001}'}),
+	't', 'txId');
+kafka_load_records($kafka, $node, 'shop.public.log', 'lines');
+is($node->safe_psql('postgres', q{SELECT value->'after'->>'line', key FROM lines ORDER BY 1}), "first|\nlast|\nsame|\nsame|", 'records without keys');
+
+# Kafka's own consumer sees the same.
+my $console = kafka_console($kafka, 'shop.public.totals', 5, 'print.key=true', 'print.headers=true');
+like($console, qr/^schema:[0-9a-f]{16}\t\{"region":null\}\t\{"before":null,"after":\{"region":null,"count":250,/m, 'what the console consumer prints');
+
+# DDL: each record says what its row was like, and the control topic what that means.
+$node->safe_psql('postgres', q{
+ALTER TABLE orders ADD COLUMN note text DEFAULT 'old', ALTER COLUMN region TYPE varchar(10);
+INSERT INTO orders VALUES (6001, 'r1', 1, 'new');
+ALTER TABLE orders RENAME COLUMN id TO number;
+INSERT INTO orders VALUES (6002, 'r1', 1, 'new');
+ALTER TABLE orders RENAME COLUMN number TO id;
+INSERT INTO orders VALUES (6003, 'r1', 1, 'new');
+});
+ok(kafka_caught_up($node, 'shop'), 'caught up');
+kafka_load_records($kafka, $node, 'shop.public.orders', 'rebuilt_records');
+is($node->safe_psql('postgres', q{SELECT string_agg(key::text, ' ' ORDER BY value->'source'->>'lsn') FROM rebuilt_records WHERE value->'after'->>'note' = 'new'}),
+	'{"id": 6001} {"number": 6002} {"id": 6003}', 'keys follow a column that is renamed');
+my %schema = map { ($_->{key} => $_->{payload}) } grep { $_->{key} =~ /^schema shop\.public\.orders / } kafka_records($kafka, 'shop.control');
+my @ids = split /\n/, $node->safe_psql('postgres',
+	q{SELECT schema FROM (SELECT DISTINCT ON (schema) schema, (value->'source'->>'lsn')::bigint AS lsn FROM rebuilt_records ORDER BY schema, lsn) s ORDER BY lsn});
+is(scalar(@ids), 3, 'three schemas');
+my @types = map { join ' ', map { "$_->{name}:$_->{type}" } @{ decode_json($schema{"shop.public.orders $_"} // '[]') } } @ids;
+is($types[0], 'id:integer region:text amount:numeric', 'the first schema');
+is($types[1], 'id:integer region:character varying(10) amount:numeric note:text', 'the second schema');
+is($types[2], 'number:integer region:character varying(10) amount:numeric note:text', 'the third schema');
+$node->safe_psql('postgres', 'DELETE FROM orders WHERE id = 6002');
+
+# TRUNCATE, with rows before it and after it in the same transaction, and in those just before.
+foreach my $kill ('', 'truncate')
+{
+	if ($kill)
+	{
+		is(connector_stop($program), 0, 'ends when it is told to');
+		$program = connector_start('shop', $arguments, env => { PG_DERIVE_KAFKA_KILL => $kill });
+	}
+	$node->safe_psql('postgres', q{
+	INSERT INTO orders VALUES (7000, 'before', 1, NULL);
+	BEGIN;
+	INSERT INTO orders VALUES (7001, 'before', 1, NULL);
+	TRUNCATE orders;
+	INSERT INTO orders VALUES (7001, 'after', 1, NULL), (7002, 'after', 2, NULL);
+	TRUNCATE orders;
+	INSERT INTO orders VALUES (7002, 'after', 2, NULL), (7003, 'after', 2, NULL);
+	COMMIT;
+	TRUNCATE log;
+	});
+	if ($kill)
+	{
+		is(connector_ends($program), -9, 'killed in TRUNCATE');
+		$program = connector_start('shop', $arguments);
+	}
+	wait_derived($node);
+	ok(kafka_caught_up($node, 'shop'), 'caught up');
+	# a key by another name was renamed before, and is another key
+	topic_equals("shop.public.$_", $_, "$_ after TRUNCATE") foreach qw(totals orders);
+}
+kafka_load_records($kafka, $node, 'shop.public.log', 'lines');
+is($node->safe_psql('postgres', q{SELECT count(*), count(DISTINCT partition) FROM lines WHERE value->>'op' = 't'}), '6|3', 'each partition of a topic without keys hears of it');
+
+# A view that gets another query is read anew.
+$node->safe_psql('postgres', q{SELECT derive.replace_view('totals', 'SELECT region, count(*), max(amount) AS sum FROM orders GROUP BY region')});
+$node->safe_psql('postgres', q{SELECT derive.wait_replaced('totals', '1 min')});
+$node->safe_psql('postgres', q{INSERT INTO orders VALUES (8001, 'later', 8, NULL)});
+wait_derived($node);
+ok(connector_waits($program, qr/was replaced/), 'it hears that the view was replaced');
+ok(kafka_caught_up($node, 'shop'), 'caught up');
+topic_equals('shop.public.totals', 'totals', 'the view with another query');
+wait_derived($node);
+is_exact($node, 'the views themselves');
+
+# Killed between a commit here and one there, each once.
+foreach my $point (qw(send:30 before_commit after_commit:2))
+{
+	connector_stop($program);
+	$program = connector_start('shop', $arguments, env => { PG_DERIVE_KAFKA_KILL => $point });
+	connector_waits($program, qr/following 5 relations(?!.*following)/s);
+	$node->safe_psql('postgres', "INSERT INTO orders SELECT i, 'many', i, '$point' FROM generate_series(9000 + $_ * 10, 9009 + $_ * 10) i;") foreach 1 .. 20;
+	is(connector_ends($program), -9, "killed at $point");
+	$program = connector_start('shop', $arguments);
+	wait_derived($node);
+	ok(kafka_caught_up($node, 'shop'), 'caught up');
+	topic_equals("shop.public.$_", $_, "$_ after a kill at $point") foreach qw(totals orders);
+	is(records_of('count(*), count(DISTINCT key)', "value->'after'->>'note' = '$point'"), '200|200', 'every record once');
+	$node->safe_psql('postgres', q{DELETE FROM orders WHERE region = 'many'});
+}
+
+# Another one with the same name waits for the slot, and takes over.
+my $second = connector_start('second', $arguments);
+ok(connector_waits($second, qr/is in use/), 'a second program waits');
+connector_kill($program);
+ok(connector_waits($second, qr/following/), 'and takes over');
+$node->safe_psql('postgres', q{INSERT INTO orders VALUES (9999, 'second', 1, NULL)});
+ok(kafka_caught_up($node, 'shop'), 'caught up');
+topic_equals('shop.public.orders', 'orders', 'orders by the second program');
+connector_stop($second);
+
+# The slot is lost: it stops, or reads all rows anew.
+$node->safe_psql('postgres', q{SELECT pg_drop_replication_slot('kafka_shop'); DELETE FROM orders WHERE id = 9999; INSERT INTO orders VALUES (9998, 'gap', 1, NULL)});
+wait_derived($node);
+$program = connector_start('shop', $arguments);
+is(connector_ends($program), 1, 'stops where its slot is lost');
+like(connector_log($program), qr/is lost, and with it changes since/, 'and says so');
+$program = connector_start('shop', [ @$arguments, '--reload_lost=on' ]);
+ok(connector_waits($program, qr/reading all rows anew.*following/s), 'reads all rows anew');
+topic_equals("shop.public.$_", $_, "$_ after the slot was lost") foreach qw(totals orders);
+is(connector_stop($program), 0, 'ends');
+
+# A relation that was not followed for a while is read anew when it is again; others are not.
+connector_stop(connector_start_and_wait(to_kafka($node, $kafka, 'shop', 'public.totals')));
+$node->safe_psql('postgres', q{INSERT INTO orders VALUES (9997, 'unseen', 1, NULL)});
+wait_derived($node);
+connector_stop(connector_start_and_wait(to_kafka($node, $kafka, 'shop', 'public.totals, public.orders')));
+topic_equals("shop.public.$_", $_, "$_ after a rest") foreach qw(totals orders);
+
+sub connector_start_and_wait
+{
+	my ($with) = @_;
+	my $again = connector_start('again', $with);
+	my $from = length(connector_log($again));
+	ok(connector_waits($again, qr/following/, $from), 'follows other relations');
+	$node->safe_psql('postgres', q{INSERT INTO orders VALUES (9996, 'x', 1, NULL); DELETE FROM orders WHERE id = 9996});
+	wait_derived($node);
+	ok(kafka_caught_up($node, 'shop'), 'caught up');
+	return $again;
+}
+
+# --- what is refused ------------------------------------------------------------
+
+$node->safe_psql('postgres', q{
+CREATE TABLE nokey (a int);
+CREATE UNLOGGED TABLE unlogged (a int PRIMARY KEY);
+CREATE TABLE parted (a int PRIMARY KEY) PARTITION BY RANGE (a);
+CREATE MATERIALIZED VIEW noidentity AS SELECT 1 AS a;
+CREATE VIEW plain AS SELECT 1 AS a;
+CREATE TABLE nulls (a int UNIQUE, b int); ALTER TABLE nulls REPLICA IDENTITY FULL;
+});
+my @refused = (
+	[ 'public.nokey',      qr/no unique index by which its rows can be known; give it a primary key/ ],
+	[ 'public.unlogged',   qr/not in the write-ahead log/ ],
+	[ 'public.parted',     qr/it is partitioned; name its partitions/ ],
+	[ 'public.noidentity', qr/old rows are not in the log; ALTER MATERIALIZED VIEW .* REPLICA IDENTITY FULL/ ],
+	[ 'public.plain',      qr/neither a table nor a materialized view/ ],
+	[ 'public.nothing',    qr/there is no such relation/ ],
+	[ 'derive_state.views', qr/there is no such relation/ ],
+	[ 'nothing',           qr/is no name of a relation/ ]);
+foreach (@refused)
+{
+	my ($relation, $message) = @$_;
+	my $refused = connector_start("refused $relation", to_kafka($node, $kafka, 'refused', $relation));
+	is(connector_ends($refused), 1, "$relation is refused");
+	like(connector_log($refused), $message, "$relation: why");
+}
+my $nulls = connector_start('nulls', to_kafka($node, $kafka, 'nulls', 'public.nulls'));
+ok(connector_waits($nulls, qr/following/), 'a key that allows NULLs will do');
+$node->safe_psql('postgres', 'INSERT INTO nulls VALUES (1, 1), (NULL, 2)');
+is(connector_ends($nulls), 1, 'until there is one');
+like(connector_log($nulls), qr/NULLS NOT DISTINCT/, 'and why');
+is(scalar(kafka_records($kafka, 'nulls.public.nulls')), 0, 'nothing of that transaction is there');
+
+# --- from Kafka -----------------------------------------------------------------
+
+kafka_create_topic($kafka, 'in', 2);
+$node->safe_psql('postgres', q{
+SELECT derive.create_topic('incoming', 'id int, what text, k text, p int, o bigint, t timestamptz, f text');
+SELECT derive.create_view('by_what', 'SELECT what, count(*), sum(id) FROM incoming GROUP BY what');
+});
+wait_derived($node);
+my @columns = map { "--$_->[0]_column=$_->[1]" } [qw(key k)], [qw(partition p)], [qw(offset o)], [qw(time t)], [qw(topic f)];
+my $into = from_kafka($node, $kafka, 'reader', 'in', 'public.incoming', @columns);
+kafka_send($kafka, 'in', join('', map { "k$_\t{\"id\": $_, \"what\": \"w" . $_ % 3 . "\"}\n" } 1 .. 500));
+foreach my $point (qw(before_commit after_commit))
+{
+	my $dying = connector_start('dying', $into, env => { PG_DERIVE_KAFKA_KILL => $point });
+	is(connector_ends($dying), -9, "killed at $point");
+}
+my $reader = connector_start('reader', $into);
+kafka_send($kafka, 'in', join('', map { "k$_\t{\"id\": $_, \"what\": \"w" . $_ % 3 . "\"}\n" } 501 .. 1000));
+
+sub has_read
+{
+	my ($number) = @_;
+	return $node->poll_query_until('postgres', qq{SELECT sum(next_offset) = $number FROM pg_derive_kafka.offsets WHERE name = 'reader'});
+}
+ok(has_read(1000), 'all records are read');
+wait_derived($node);
+is($node->safe_psql('postgres', q{SELECT count(*), count(DISTINCT id), count(DISTINCT (p, o)), bool_and(k = 'k' || id), bool_and(f = 'in'),
+	bool_and(t > now() - interval '10 min') FROM incoming}), '1000|1000|1000|t|t|t', 'each is one event');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM (SELECT o, lag(o) OVER (PARTITION BY p ORDER BY event_id) AS before FROM incoming) q WHERE o <= before}),
+	'0', 'in the order of its partition');
+is($node->safe_psql('postgres', q{SELECT * FROM by_what ORDER BY 1}), join("\n", map { my $w = $_; my @i = grep { $_ % 3 == $w } 1 .. 1000; "w$w|" . @i . '|' . eval { my $s = 0; $s += $_ foreach @i; $s } } 0 .. 2),
+	'the view is that of what was sent');
+
+# Records that cannot be events: stop there, or put them aside.
+kafka_send($kafka, 'in', qq{bad\tno json\nbad\t{"unknown": 1}\nbad\t{"id": "x"}\nbad\t[1]\nbad\t{"what": "a\\u0000b"}\ngood\t{"id": 2000, "what": "good"}\n});
+is(connector_ends($reader), 1, 'stops at a record that cannot be an event');
+like(connector_log($reader), qr/record \d+ of partition \d of "in" cannot be an event: invalid input syntax for type json/, 'and says which');
+$reader = connector_start('reader', [ @$into, '--dead_letters=on' ]);
+ok(has_read(1006), 'or goes on');
+is($node->safe_psql('postgres', q{SELECT string_agg(convert_from(value, 'UTF8'), ' ' ORDER BY record_offset), bool_and(key = 'bad') FROM pg_derive_kafka.dead_letters}),
+	'no json {"unknown": 1} {"id": "x"} [1] {"what": "a\u0000b"}|t', 'dead letters');
+wait_derived($node);
+is($node->safe_psql('postgres', q{SELECT count(*), max(id) FROM incoming}), '1001|2000', 'the others are events');
+kafka_send($kafka, 'in', "gone\t\n", '-Z');
+ok(has_read(1007), 'a tombstone is passed over');
+is(connector_stop($reader), 0, 'ends when it is told to');
+
+# The whole value in one column, of several topics.
+kafka_create_topic($kafka, 'in2', 1);
+$node->safe_psql('postgres', q{SELECT derive.create_topic('whole', 'v jsonb, f text')});
+wait_derived($node);
+kafka_send($kafka, 'in2', "a\t[1, {\"x\": 2}]\nb\t3\n");
+my $whole = connector_start('whole', from_kafka($node, $kafka, 'whole', 'in2', 'whole', '--value_column=v', '--topic_column=f'));
+ok($node->poll_query_until('postgres', q{SELECT count(*) = 2 FROM whole}), 'values as a whole');
+is($node->safe_psql('postgres', q{SELECT string_agg(v::text, ' ' ORDER BY event_id), min(f) FROM whole}), '[1, {"x": 2}] 3|in2', 'as they are');
+is(connector_stop($whole), 0, 'ends');
+
+wait_derived($node);
+is_exact($node, 'at the end');
+log_is_clean($node);
+$node->stop;
+kafka_stop($kafka);
+done_testing();

@@ -47,29 +47,29 @@ static const char *const refusals[] = {
 };
 
 static const char *const set_up_sql =
-	"DO $$ BEGIN\n"
-	"	PERFORM pg_advisory_xact_lock(hashtext('pg_derive_kafka'));\n"
-	"	IF to_regclass('pg_derive_kafka.dead_letters') IS NOT NULL THEN RETURN; END IF;\n"
-	"	CREATE SCHEMA IF NOT EXISTS pg_derive_kafka;\n"
-	"	CREATE TABLE pg_derive_kafka.offsets (\n"
-	"		name text, topic text, partition integer,\n"
-	"		next_offset bigint NOT NULL,\n"
-	"		changed_at timestamptz NOT NULL DEFAULT now(),\n"
-	"		PRIMARY KEY (name, topic, partition));\n"
-	"	COMMENT ON TABLE pg_derive_kafka.offsets IS 'how far pg_derive_kafka has read partitions of Kafka';\n"
-	"	CREATE TABLE pg_derive_kafka.dead_letters (\n"
-	"		name text, topic text, partition integer, record_offset bigint,\n"
-	"		key bytea, value bytea, record_time timestamptz, error text NOT NULL,\n"
-	"		at timestamptz NOT NULL DEFAULT now(),\n"
-	"		PRIMARY KEY (name, topic, partition, record_offset));\n"
-	"	COMMENT ON TABLE pg_derive_kafka.dead_letters IS 'records of Kafka that could not be events';\n"
-	"END $$";
+"DO $$ BEGIN\n"
+"	PERFORM pg_advisory_xact_lock(hashtext('pg_derive_kafka'));\n"
+"	IF to_regclass('pg_derive_kafka.dead_letters') IS NOT NULL THEN RETURN; END IF;\n"
+"	CREATE SCHEMA IF NOT EXISTS pg_derive_kafka;\n"
+"	CREATE TABLE pg_derive_kafka.offsets (\n"
+"		name text, topic text, partition integer,\n"
+"		next_offset bigint NOT NULL,\n"
+"		changed_at timestamptz NOT NULL DEFAULT now(),\n"
+"		PRIMARY KEY (name, topic, partition));\n"
+"	COMMENT ON TABLE pg_derive_kafka.offsets IS 'how far pg_derive_kafka has read partitions of Kafka';\n"
+"	CREATE TABLE pg_derive_kafka.dead_letters (\n"
+"		name text, topic text, partition integer, record_offset bigint,\n"
+"		key bytea, value bytea, record_time timestamptz, error text NOT NULL,\n"
+"		at timestamptz NOT NULL DEFAULT now(),\n"
+"		PRIMARY KEY (name, topic, partition, record_offset));\n"
+"	COMMENT ON TABLE pg_derive_kafka.dead_letters IS 'records of Kafka that could not be events';\n"
+"END $$";
 
 /* Arrays: topics, partitions, the offsets that we know, and those to come. */
 static const char *const move_sql =
-	"UPDATE pg_derive_kafka.offsets o SET next_offset = b.next, changed_at = now()\n"
-	"FROM unnest($2::text[], $3::int4[], $4::int8[], $5::int8[]) b(topic, partition, known, next)\n"
-	"WHERE o.name = $1 AND o.topic = b.topic AND o.partition = b.partition AND o.next_offset = b.known";
+"UPDATE pg_derive_kafka.offsets o SET next_offset = b.next, changed_at = now()\n"
+"FROM unnest($2::text[], $3::int4[], $4::int8[], $5::int8[]) b(topic, partition, known, next)\n"
+"WHERE o.name = $1 AND o.topic = b.topic AND o.partition = b.partition AND o.next_offset = b.known";
 
 /* Parameters of the statement that appends. */
 enum
@@ -125,11 +125,11 @@ add_int64_element(ClientBuffer *buffer, int64_t number)
 }
 
 static void
-add_text_element(ClientBuffer *buffer, const void *text, size_t length)
+add_text_element(ClientBuffer *buffer, const void *bytes, size_t length)
 {
-	add_int32(buffer, text ? (uint32_t) length : UINT32_MAX);
-	if (text)
-		client_buffer_add(buffer, text, length);
+	add_int32(buffer, bytes ? (uint32_t) length : UINT32_MAX);
+	if (bytes)
+		client_buffer_add(buffer, bytes, length);
 }
 
 /* Parameters of a statement. */
@@ -141,9 +141,9 @@ typedef struct Params
 } Params;
 
 static void
-set_text(Params *params, int number, const char *text)
+set_text(Params *params, int number, const char *value)
 {
-	params->values[number] = text;
+	params->values[number] = value;
 	params->formats[number] = 0;
 }
 

@@ -31,7 +31,7 @@ loaded_key(const Relation *relation)
 	return client_sprintf(LOADED_PREFIX "%s.%s", relation->schema_json, relation->table_json);
 }
 
-/* A member of an object; text is NULL if it is not there. */
+/* A member of an object; data is NULL if it is not there. */
 static Span
 get_member(Span object, const char *wanted)
 {
@@ -44,7 +44,7 @@ get_member(Span object, const char *wanted)
 		if (span_is(json_inside(name), wanted))
 			return value;
 	}
-	return (Span) {NULL, 0};
+	return no_span();
 }
 
 static void
@@ -55,10 +55,10 @@ take_position(Reading *reading, Span value)
 
 	free(control->system);
 	control->system = NULL;
-	if (system.text && lsn_parse(get_member(value, "lsn"), &control->lsn))
+	if (system.data && lsn_parse(get_member(value, "lsn"), &control->lsn))
 	{
 		system = json_inside(system);
-		control->system = client_strndup(system.text, system.length);
+		control->system = client_strndup(system.data, system.length);
 	}
 	else
 		reading->broken = true;
@@ -85,7 +85,7 @@ take_unknown(Control *control, Span key, bool loaded)
 	if (!loaded)
 		return;
 	control->unknown = client_realloc(control->unknown, sizeof(char *) * (control->nunknown + 1));
-	control->unknown[control->nunknown++] = client_strndup(key.text, key.length);
+	control->unknown[control->nunknown++] = client_strndup(key.data, key.length);
 }
 
 static void
@@ -100,12 +100,12 @@ take_loaded(Reading *reading, Span key, Span value)
 		free(own);
 		if (!found)
 			continue;
-		relation->loaded = value.text != NULL;
+		relation->loaded = value.data != NULL;
 		if (relation->loaded && !lsn_parse(get_member(value, "lsn"), &relation->loaded_lsn))
 			reading->broken = true;
 		return;
 	}
-	take_unknown(reading->control, key, value.text != NULL);
+	take_unknown(reading->control, key, value.data != NULL);
 }
 
 static Outcome
@@ -115,11 +115,11 @@ take_record(void *arg, const rd_kafka_message_t *record)
 	Span		key = {record->key, record->key_len};
 	Span		value = {record->payload, record->len};
 
-	if (key.text == NULL)
+	if (key.data == NULL)
 		return OUTCOME_OK;
 	if (span_is(key, POSITION_KEY))
 		take_position(reading, value);
-	else if (key.length > strlen(LOADED_PREFIX) && memcmp(key.text, LOADED_PREFIX, strlen(LOADED_PREFIX)) == 0)
+	else if (key.length > strlen(LOADED_PREFIX) && memcmp(key.data, LOADED_PREFIX, strlen(LOADED_PREFIX)) == 0)
 		take_loaded(reading, key, value);
 	return OUTCOME_OK;
 }
@@ -202,7 +202,7 @@ static Outcome
 write_record(Control *control, Producer *producer, const char *key, const char *value)
 {
 	return producer_send(producer, control->handle, 0, span_of(key),
-						 value ? span_of(value) : (Span) {NULL, 0}, NULL);
+						 value ? span_of(value) : no_span(), NULL);
 }
 
 Outcome

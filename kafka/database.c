@@ -14,10 +14,10 @@
 
 /* Those of src/capture/json_text.c, and of ourselves; a walsender's own are set by the plugin. */
 static const char *const settings =
-	"SET bytea_output = 'hex'; SET datestyle = 'ISO, MDY'; SET extra_float_digits = 1; "
-	"SET intervalstyle = 'postgres'; SET lc_monetary = 'C'; SET quote_all_identifiers = off; "
-	"SET search_path = pg_catalog; SET timezone = 'GMT'; SET client_encoding = 'UTF8'; "
-	"SET row_security = off; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0";
+"SET bytea_output = 'hex'; SET datestyle = 'ISO, MDY'; SET extra_float_digits = 1; "
+"SET intervalstyle = 'postgres'; SET lc_monetary = 'C'; SET quote_all_identifiers = off; "
+"SET search_path = pg_catalog; SET timezone = 'GMT'; SET client_encoding = 'UTF8'; "
+"SET row_security = off; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0";
 
 /* What passes by itself, as classes of SQLSTATE and single ones. */
 static const char *const transient[] = {
@@ -28,7 +28,8 @@ static const char *const transient[] = {
 	"55006",					/* the slot is in use */
 	"57",						/* shutdown, crash, cancelled */
 	"58",						/* I/O errors */
-	"25006",					/* read only: a standby that is not promoted yet */
+	"25006",					/* read only: a standby that is not promoted
+								 * yet */
 };
 
 Outcome
@@ -84,7 +85,7 @@ Outcome
 database_connect(PGconn **connection, const char *conninfo, const char *name, const char *replication)
 {
 	const char *keywords[] = {"dbname", "fallback_application_name", "connect_timeout",
-		replication ? "replication" : NULL, NULL};
+	replication ? "replication" : NULL, NULL};
 	const char *values[] = {conninfo, name, "10", replication, NULL};
 	Outcome		outcome = OUTCOME_OK;
 

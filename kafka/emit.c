@@ -24,12 +24,10 @@
 #include "live_keys.h"
 #include "source.h"
 
-static const Span nothing = {NULL, 0};
-
 static Span
 contents(const ClientBuffer *buffer)
 {
-	return (Span) {buffer->data, buffer->length};
+	return span_at(buffer->data, buffer->length);
 }
 
 /* The key of a row. */
@@ -61,7 +59,7 @@ send_value(Source *source, Relation *relation, int32_t partition, const ClientBu
 	client_buffer_clear(&source->value);
 	record_value(&source->value, relation, &source->origin, op, before, after, unavailable);
 	debug_point("send");
-	return producer_send(&source->producer, relation->handle, partition, key ? contents(key) : nothing,
+	return producer_send(&source->producer, relation->handle, partition, key ? contents(key) : no_span(),
 						 contents(&source->value), relation->schema_id);
 }
 
@@ -72,21 +70,21 @@ send_row(Source *source, Relation *relation, char op, Span row, const Span unava
 	Outcome		outcome;
 
 	if (relation->keyless)
-		return send_value(source, relation, ANY_PARTITION, NULL, op, nothing, row, unavailable);
+		return send_value(source, relation, ANY_PARTITION, NULL, op, no_span(), row, unavailable);
 	outcome = make_key(relation, &source->key, row);
 	if (outcome != OUTCOME_OK)
 		return outcome;
-	return send_value(source, relation, ANY_PARTITION, &source->key, op, nothing, row, unavailable);
+	return send_value(source, relation, ANY_PARTITION, &source->key, op, no_span(), row, unavailable);
 }
 
 /* The row of a key is gone. */
 static Outcome
 send_delete(Source *source, Relation *relation, const ClientBuffer *key, Span before, const Span unavailable[2])
 {
-	Outcome		outcome = send_value(source, relation, ANY_PARTITION, key, 'd', before, nothing, unavailable);
+	Outcome		outcome = send_value(source, relation, ANY_PARTITION, key, 'd', before, no_span(), unavailable);
 
 	if (outcome == OUTCOME_OK)
-		outcome = producer_send(&source->producer, relation->handle, ANY_PARTITION, contents(key), nothing,
+		outcome = producer_send(&source->producer, relation->handle, ANY_PARTITION, contents(key), no_span(),
 								relation->schema_id);
 	return outcome;
 }
@@ -111,18 +109,18 @@ emit_update(Source *source, Relation *relation, Span old_row, Span new_row, cons
 	if (relation->keyless)
 		return send_value(source, relation, ANY_PARTITION, NULL, 'u', old_row, new_row, unavailable);
 	outcome = make_key(relation, &source->key, new_row);
-	if (outcome == OUTCOME_OK && old_row.text)
+	if (outcome == OUTCOME_OK && old_row.data)
 		outcome = make_key(relation, &source->old_key, old_row);
 	if (outcome != OUTCOME_OK)
 		return outcome;
 
 	/* The log has no old row where the key is as it was. */
-	if (old_row.text == NULL || span_equal(contents(&source->key), contents(&source->old_key)))
+	if (old_row.data == NULL || span_equal(contents(&source->key), contents(&source->old_key)))
 		return send_value(source, relation, ANY_PARTITION, &source->key, 'u', old_row, new_row, unavailable);
 	outcome = send_delete(source, relation, &source->old_key, old_row, unavailable);
 	if (outcome != OUTCOME_OK)
 		return outcome;
-	return send_value(source, relation, ANY_PARTITION, &source->key, 'c', nothing, new_row, unavailable);
+	return send_value(source, relation, ANY_PARTITION, &source->key, 'c', no_span(), new_row, unavailable);
 }
 
 Outcome
@@ -130,14 +128,14 @@ emit_delete(Source *source, Relation *relation, Span old_row, const Span unavail
 {
 	Outcome		outcome;
 
-	if (old_row.text == NULL)
+	if (old_row.data == NULL)
 	{
 		client_log(CLIENT_ERROR, "cannot follow \"%s\".\"%s\": a row was deleted that is not in the log; it needs a REPLICA IDENTITY",
 				   relation->schema, relation->table);
 		return OUTCOME_FAILED;
 	}
 	if (relation->keyless)
-		return send_value(source, relation, ANY_PARTITION, NULL, 'd', old_row, nothing, unavailable);
+		return send_value(source, relation, ANY_PARTITION, NULL, 'd', old_row, no_span(), unavailable);
 	outcome = make_key(relation, &source->key, old_row);
 	if (outcome != OUTCOME_OK)
 		return outcome;
@@ -148,7 +146,7 @@ Outcome
 emit_delete_of_key(Source *source, Relation *relation, Span key)
 {
 	client_buffer_clear(&source->key);
-	client_buffer_add(&source->key, key.text, key.length);
+	client_buffer_add(&source->key, key.data, key.length);
 	return send_delete(source, relation, &source->key, key, NULL);
 }
 
@@ -158,7 +156,7 @@ emit_truncate_keyless(Source *source, Relation *relation, int partitions)
 	Outcome		outcome = OUTCOME_OK;
 
 	for (int i = 0; i < partitions && outcome == OUTCOME_OK; i++)
-		outcome = send_value(source, relation, i, NULL, 't', nothing, nothing, NULL);
+		outcome = send_value(source, relation, i, NULL, 't', no_span(), no_span(), NULL);
 	return outcome;
 }
 

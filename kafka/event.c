@@ -83,7 +83,7 @@ event_parse(Event *event, Span line)
 	{
 		for (size_t i = 0; i < lengthof(members); i++)
 		{
-			if (name.length == members[i].length && memcmp(name.text, members[i].name, name.length) == 0)
+			if (name.length == members[i].length && memcmp(name.data, members[i].name, name.length) == 0)
 			{
 				*(Span *) ((char *) event + members[i].field) = value;
 				break;
@@ -96,27 +96,27 @@ event_parse(Event *event, Span line)
 
 /* A copy that ends with a zero byte, for the functions of the C library. */
 static const char *
-terminated(Span text, char *buffer, size_t size)
+terminated(Span word, char *buffer, size_t size)
 {
-	if (text.length > 0 && text.text[0] == '"')
-		text = json_inside(text);
-	if (text.length >= size)
-		text.length = 0;
-	if (text.length > 0)
-		memcpy(buffer, text.text, text.length);
-	buffer[text.length] = '\0';
+	if (word.length > 0 && word.data[0] == '"')
+		word = json_inside(word);
+	if (word.length >= size)
+		word.length = 0;
+	if (word.length > 0)
+		memcpy(buffer, word.data, word.length);
+	buffer[word.length] = '\0';
 	return buffer;
 }
 
 bool
-lsn_parse(Span text, uint64_t *lsn)
+lsn_parse(Span word, uint64_t *lsn)
 {
 	char		buffer[32];
 	unsigned	high;
 	unsigned	low;
 	int			used = 0;
 
-	terminated(text, buffer, sizeof(buffer));
+	terminated(word, buffer, sizeof(buffer));
 	if (sscanf(buffer, "%8X/%8X%n", &high, &low, &used) != 2 || buffer[used] != '\0')
 		return false;
 	*lsn = ((uint64_t) high << 32) | low;
@@ -124,13 +124,13 @@ lsn_parse(Span text, uint64_t *lsn)
 }
 
 bool
-time_parse(Span text, int64_t *ms)
+time_parse(Span word, int64_t *ms)
 {
 	char		buffer[64];
 	char		fraction[8] = "";
 	struct tm	tm = {0};
 
-	terminated(text, buffer, sizeof(buffer));
+	terminated(word, buffer, sizeof(buffer));
 	if (sscanf(buffer, "%4d-%2d-%2dT%2d:%2d:%2d.%6[0-9]", &tm.tm_year, &tm.tm_mon, &tm.tm_mday,
 			   &tm.tm_hour, &tm.tm_min, &tm.tm_sec, fraction) < 6)
 		return false;

@@ -26,7 +26,7 @@ typedef enum EventKind
 	EVENT_MESSAGE
 } EventKind;
 
-/* Spans are of the line; text is NULL for what it does not have. */
+/* Spans are of the line; data is NULL for what it does not have. */
 typedef struct Event
 {
 	EventKind	kind;
@@ -52,9 +52,9 @@ typedef struct Event
 extern bool event_parse(Event *event, Span line);
 
 /* "0/16B3740", with or without quotes, as a number; false if it is none. */
-extern bool lsn_parse(Span text, uint64_t *lsn);
+extern bool lsn_parse(Span word, uint64_t *lsn);
 
 /* A time of the stream, "2026-11-23T09:09:09.837903+00:00", in ms since 1970; false if it is none. */
-extern bool time_parse(Span text, int64_t *ms);
+extern bool time_parse(Span word, int64_t *ms);
 
 #endif							/* EVENT_H */

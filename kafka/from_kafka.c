@@ -348,6 +348,7 @@ from_kafka(int argc, char **argv)
 	};
 	Sink		sink = {.options = &options};
 	struct sigaction action = {.sa_handler = stop};
+	const struct timespec pause = {.tv_sec = PAUSE / 1000};
 	Outcome		outcome;
 
 	client_options_read(table, argc, argv, "pg_derive_kafka from_kafka", VERSION,
@@ -367,7 +368,7 @@ from_kafka(int argc, char **argv)
 	{
 		outcome = run(&sink);
 		if (outcome == OUTCOME_RETRY && !stopping)
-			(void) nanosleep(&(struct timespec) {.tv_sec = PAUSE / 1000}, NULL);
+			(void) nanosleep(&pause, NULL);
 	} while (outcome != OUTCOME_FAILED && !stopping);
 	client_log(CLIENT_INFO, "ends");
 	return outcome == OUTCOME_FAILED ? 1 : 0;

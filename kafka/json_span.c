@@ -86,7 +86,7 @@ take_value(JsonScan *scan, Span *value)
 		scan->at = end_of_nest(start, scan->end);
 	else
 		scan->at = end_of_word(start, scan->end);
-	value->text = start;
+	value->data = start;
 	value->length = scan->at - start;
 	return value->length > 0;
 }
@@ -112,7 +112,7 @@ at_close(JsonScan *scan)
 JsonScan
 json_scan(Span value)
 {
-	JsonScan	scan = {value.text, value.text + value.length, false};
+	JsonScan	scan = {value.data, value.data + value.length, false};
 
 	if (value.length == 0)
 		scan.broken = true;
@@ -148,7 +148,7 @@ json_next_element(JsonScan *scan, Span *value)
 Span
 json_inside(Span string)
 {
-	Span		inside = {string.text + 1, string.length - 2};
+	Span		inside = {string.data + 1, string.length - 2};
 
 	if (string.length < 2)
 		inside.length = 0;

@@ -22,10 +22,10 @@
 #include <stddef.h>
 #include <string.h>
 
-/* Some bytes of somebody else's; text is NULL where there is nothing. */
+/* Some bytes of somebody else's; data is NULL where there is nothing. */
 typedef struct Span
 {
-	const char *text;
+	const char *data;
 	size_t		length;
 } Span;
 
@@ -50,23 +50,36 @@ extern bool json_next_element(JsonScan *scan, Span *value);
 extern Span json_inside(Span string);
 
 static inline Span
-span_of(const char *text)
+span_at(const char *data, size_t length)
 {
-	Span		span = {text, strlen(text)};
+	Span		span = {data, length};
 
 	return span;
+}
+
+/* Nothing. */
+static inline Span
+no_span(void)
+{
+	return span_at(NULL, 0);
+}
+
+static inline Span
+span_of(const char *data)
+{
+	return span_at(data, strlen(data));
 }
 
 static inline bool
 span_equal(Span a, Span b)
 {
-	return a.length == b.length && memcmp(a.text, b.text, a.length) == 0;
+	return a.length == b.length && memcmp(a.data, b.data, a.length) == 0;
 }
 
 static inline bool
-span_is(Span span, const char *text)
+span_is(Span span, const char *data)
 {
-	return span.text != NULL && span_equal(span, span_of(text));
+	return span.data != NULL && span_equal(span, span_of(data));
 }
 
 #endif							/* JSON_SPAN_H */

@@ -35,7 +35,7 @@ make_key(Span span)
 	Key		   *key = client_alloc(sizeof(Key) + span.length);
 
 	key->length = span.length;
-	memcpy(key->bytes, span.text, span.length);
+	memcpy(key->bytes, span.data, span.length);
 	return key;
 }
 
@@ -76,9 +76,9 @@ take_record(void *arg, const rd_kafka_message_t *record)
 	LiveKeys   *keys = arg;
 	Span		key = {record->key, record->key_len};
 
-	if (key.text != NULL && record->payload == NULL)
+	if (key.data != NULL && record->payload == NULL)
 		live_keys_remove(keys, key);
-	else if (key.text != NULL)
+	else if (key.data != NULL)
 		add(keys, key);
 	return ++keys->records % 4096 == 0 ? producer_keep_alive(keys->producer) : OUTCOME_OK;
 }

@@ -59,7 +59,7 @@ load_row(Load *load, Span row)
 	{
 		client_buffer_clear(&load->ascii);
 		json_add_ascii(&load->ascii, row);
-		row.text = load->ascii.data;
+		row.data = load->ascii.data;
 		row.length = load->ascii.length;
 	}
 	load->rows++;
@@ -67,7 +67,7 @@ load_row(Load *load, Span row)
 	debug_point("load");
 	outcome = emit_row(load->source, load->relation, row);
 	if (outcome == OUTCOME_OK && load->old_keys.count > 0)
-		live_keys_remove(&load->old_keys, (Span) {load->source->key.data, load->source->key.length});
+		live_keys_remove(&load->old_keys, span_at(load->source->key.data, load->source->key.length));
 	return outcome;
 }
 
@@ -92,7 +92,7 @@ load_message(Load *load, const char *message, int length)
 		client_log(CLIENT_ERROR, "COPY sends something unexpected");
 		return OUTCOME_FAILED;
 	}
-	return load_row(load, (Span) {message + COPY_ROW_HEADER, ntohl(size)});
+	return load_row(load, span_at(message + COPY_ROW_HEADER, ntohl(size)));
 }
 
 static Outcome
@@ -158,7 +158,7 @@ load_all(Load *load, uint64_t lsn)
 	Source	   *source = load->source;
 	Outcome		outcome = producer_begin(&source->producer);
 
-	record_origin(&source->origin, lsn, 0, (Span) {NULL, 0});
+	record_origin(&source->origin, lsn, 0, no_span());
 	for (int i = 0; outcome == OUTCOME_OK && i < source->relations.count; i++)
 	{
 		Relation   *relation = &source->relations.relations[i];

@@ -14,6 +14,7 @@
  */
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "client/log.h"
 #include "debug_point.h"
@@ -128,15 +129,25 @@ try_to_send(Producer *producer, rd_kafka_topic_t *topic, int32_t partition, Span
 	rd_kafka_vu_t parts[6];
 	size_t		count = 0;
 
-	parts[count++] = (rd_kafka_vu_t) {.vtype = RD_KAFKA_VTYPE_RKT,.u.rkt = topic};
-	parts[count++] = (rd_kafka_vu_t) {.vtype = RD_KAFKA_VTYPE_PARTITION,.u.i32 = partition};
-	parts[count++] = (rd_kafka_vu_t) {.vtype = RD_KAFKA_VTYPE_MSGFLAGS,.u.i = RD_KAFKA_MSG_F_COPY};
-	parts[count++] = (rd_kafka_vu_t) {.vtype = RD_KAFKA_VTYPE_KEY,.u.mem = {(void *) key.text, key.length}};
-	parts[count++] = (rd_kafka_vu_t) {.vtype = RD_KAFKA_VTYPE_VALUE,.u.mem = {(void *) value.text, value.length}};
+	parts[count].vtype = RD_KAFKA_VTYPE_RKT;
+	parts[count++].u.rkt = topic;
+	parts[count].vtype = RD_KAFKA_VTYPE_PARTITION;
+	parts[count++].u.i32 = partition;
+	parts[count].vtype = RD_KAFKA_VTYPE_MSGFLAGS;
+	parts[count++].u.i = RD_KAFKA_MSG_F_COPY;
+	parts[count].vtype = RD_KAFKA_VTYPE_KEY;
+	parts[count].u.mem.ptr = (void *) key.data;
+	parts[count++].u.mem.size = key.length;
+	parts[count].vtype = RD_KAFKA_VTYPE_VALUE;
+	parts[count].u.mem.ptr = (void *) value.data;
+	parts[count++].u.mem.size = value.length;
 	if (schema_id)
-		parts[count++] = (rd_kafka_vu_t) {.vtype = RD_KAFKA_VTYPE_HEADER,
-			.u.header = {"schema", schema_id, -1}
-		};
+	{
+		parts[count].vtype = RD_KAFKA_VTYPE_HEADER;
+		parts[count].u.header.name = "schema";
+		parts[count].u.header.val = schema_id;
+		parts[count++].u.header.size = (ssize_t) strlen(schema_id);
+	}
 	return rd_kafka_produceva(producer->client, parts, count);
 }
 
@@ -167,15 +178,15 @@ producer_send(Producer *producer, rd_kafka_topic_t *topic, int32_t partition, Sp
 Outcome
 producer_flush(Producer *producer)
 {
-	char		text[512];
+	char		message[512];
 
 	while (rd_kafka_flush(producer->client, STEP) == RD_KAFKA_RESP_ERR__TIMED_OUT)
 	{
-		rd_kafka_resp_err_t error = rd_kafka_fatal_error(producer->client, text, sizeof(text));
+		rd_kafka_resp_err_t error = rd_kafka_fatal_error(producer->client, message, sizeof(message));
 		Outcome		outcome;
 
 		if (error)
-			return broker_error(error, "deliver records to Kafka", text);
+			return broker_error(error, "deliver records to Kafka", message);
 		outcome = producer_keep_alive(producer);
 		if (outcome != OUTCOME_OK)
 			return outcome;

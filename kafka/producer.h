@@ -42,7 +42,7 @@ extern Outcome producer_keep_alive(Producer *producer);
 extern Outcome producer_begin(Producer *producer);
 
 /*
- * A record of the transaction.  All is copied; text NULL is a key or a value that is null.  schema_id is
+ * A record of the transaction.  All is copied; data NULL is a key or a value that is null.  schema_id is
  * its header "schema", unless it is NULL.
  */
 extern Outcome producer_send(Producer *producer, rd_kafka_topic_t *topic, int32_t partition, Span key, Span value,

@@ -28,10 +28,10 @@ record_origin(RecordOrigin *origin, uint64_t lsn, int64_t commit_ms, Span xid)
 	origin->now = (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
 	origin->lsn = lsn;
 	origin->changes = 0;
-	origin->length = snprintf(origin->text, sizeof(origin->text),
+	origin->length = snprintf(origin->source, sizeof(origin->source),
 							  "\"snapshot\":\"%s\",\"ts_ms\":%" PRId64 ",\"lsn\":%" PRIu64 ",\"txId\":%.*s,",
-							  xid.text ? "false" : "true", xid.text ? commit_ms : origin->now, lsn,
-							  xid.text ? (int) xid.length : 4, xid.text ? xid.text : "null");
+							  xid.data ? "false" : "true", xid.data ? commit_ms : origin->now, lsn,
+							  xid.data ? (int) xid.length : 4, xid.data ? xid.data : "null");
 }
 
 /* The value of a column of a row; keys are often the first columns. */
@@ -44,7 +44,7 @@ find_column(Span row, const char *name, Span *value)
 
 	while (json_next_member(&scan, &found, value))
 	{
-		if (found.length == length && memcmp(found.text, name, length) == 0)
+		if (found.length == length && memcmp(found.data, name, length) == 0)
 			return true;
 	}
 	return false;
@@ -64,7 +64,7 @@ record_key(ClientBuffer *buffer, const Relation *relation, Span row)
 		client_buffer_add_char(buffer, i == 0 ? '{' : ',');
 		client_buffer_add_text(buffer, relation->key[i]);
 		client_buffer_add_char(buffer, ':');
-		client_buffer_add(buffer, value.text, value.length);
+		client_buffer_add(buffer, value.data, value.length);
 	}
 	client_buffer_add_char(buffer, '}');
 	return KEY_GOOD;
@@ -84,13 +84,13 @@ add_unavailable(ClientBuffer *buffer, Span row, Span names)
 
 		if (name.length >= sizeof(column))
 			continue;			/* longer than an escaped name can be */
-		memcpy(column, name.text, name.length);
+		memcpy(column, name.data, name.length);
 		column[name.length] = '\0';
 		if (find_column(row, column, &value))
 			continue;
 		if (buffer->data[buffer->length - 1] != '{')
 			client_buffer_add_char(buffer, ',');
-		client_buffer_add(buffer, name.text, name.length);
+		client_buffer_add(buffer, name.data, name.length);
 		add_literal(buffer, ":" UNAVAILABLE);
 	}
 }
@@ -98,15 +98,15 @@ add_unavailable(ClientBuffer *buffer, Span row, Span names)
 static void
 add_row(ClientBuffer *buffer, Span row, const Span unavailable[2])
 {
-	if (row.text == NULL)
+	if (row.data == NULL)
 	{
 		add_literal(buffer, "null");
 		return;
 	}
-	client_buffer_add(buffer, row.text, row.length - 1);
+	client_buffer_add(buffer, row.data, row.length - 1);
 	for (int i = 0; unavailable != NULL && i < 2; i++)
 	{
-		if (unavailable[i].text != NULL)
+		if (unavailable[i].data != NULL)
 			add_unavailable(buffer, row, unavailable[i]);
 	}
 	client_buffer_add_char(buffer, '}');
@@ -125,7 +125,7 @@ record_value(ClientBuffer *buffer, const Relation *relation, const RecordOrigin 
 	add_row(buffer, after, unavailable);
 	add_literal(buffer, ",\"source\":");
 	client_buffer_add_text(buffer, relation->source);
-	client_buffer_add(buffer, origin->text, origin->length);
+	client_buffer_add(buffer, origin->source, origin->length);
 	length = snprintf(tail, sizeof(tail),
 					  "\"sequence\":\"[\\\"%" PRIu64 "\\\",\\\"%" PRIu64 "\\\"]\"},\"op\":\"%c\",\"ts_ms\":%" PRId64 "}",
 					  origin->lsn, origin->changes, op, origin->now);

@@ -30,7 +30,7 @@ typedef struct RecordOrigin
 {
 	uint64_t	lsn;			/* of its commit record */
 	uint64_t	changes;		/* so far */
-	char		text[160];		/* what "source" has of it; set by record_origin() */
+	char		source[160];	/* what "source" has of it */
 	size_t		length;
 	int64_t		now;			/* when we have seen it, in ms since 1970 */
 } RecordOrigin;

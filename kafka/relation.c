@@ -23,48 +23,48 @@
 #define VERSION "0.1"
 
 static const char *const look_up_sql =
-	"WITH RECURSIVE r AS (\n"
-	"	SELECT c.oid, c.relkind, c.relreplident, c.relispopulated, c.relpersistence\n"
-	"	FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace\n"
-	"	WHERE n.nspname = $1 AND c.relname = $2 AND n.nspname NOT IN ('derive_state', 'pg_catalog', 'information_schema')\n"
-	"), k AS (\n"
-	"	SELECT i.indrelid, i.indkey, i.indnkeyatts, i.indnullsnotdistinct\n"
-	"	FROM pg_index i JOIN r ON r.oid = i.indrelid\n"
-	"	WHERE i.indisunique AND i.indimmediate AND i.indisvalid AND i.indexprs IS NULL AND i.indpred IS NULL\n"
-	"	AND CASE r.relreplident WHEN 'f' THEN true WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident ELSE false END\n"
-	"	ORDER BY i.indisprimary DESC, i.indexrelid LIMIT 1\n"
-	"), base AS (\n"
-	"	SELECT a.attnum, a.atttypid AS type FROM pg_attribute a JOIN r ON r.oid = a.attrelid WHERE a.attnum > 0\n"
-	"	UNION ALL\n"
-	"	SELECT b.attnum, t.typbasetype FROM base b JOIN pg_type t ON t.oid = b.type WHERE t.typtype = 'd'\n"
-	"), a AS (\n"
-	"	SELECT a.attnum, a.attname, a.attnotnull, to_json(a.attname::text)::text AS name,\n"
-	"		to_json(format_type(a.atttypid, a.atttypmod))::text AS type, b.type::regtype::text AS base\n"
-	"	FROM pg_attribute a JOIN r ON r.oid = a.attrelid\n"
-	"		JOIN base b ON b.attnum = a.attnum JOIN pg_type t ON t.oid = b.type AND t.typtype <> 'd'\n"
-	"	WHERE a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated IN ('', 's')\n"
-	"), c AS (\n"
-	"	SELECT a.*, CASE\n"
-	"			WHEN base IN ('boolean', 'smallint', 'integer', 'bigint', 'real', 'double precision', 'numeric',\n"
-	"				'date', 'timestamp without time zone', 'timestamp with time zone') THEN 'to_json(t.%I)::text'\n"
-	"			WHEN base = 'oid' THEN 'concat(t.%I)'\n"
-	"			WHEN base IN ('json', 'jsonb') THEN E'translate(t.%I::text, E''\\\\n\\\\r'', ''  '')'\n"
-	"			ELSE 'to_json(concat(t.%I))::text'\n"
-	"		END AS expression, attnum = min(attnum) OVER () AS first\n"
-	"	FROM a\n"
-	")\n"
-	"SELECT r.relkind, r.relreplident, r.relispopulated, r.relpersistence,\n"
-	"	to_json($1::text)::text, to_json($2::text)::text,\n"
-	"	(SELECT '[' || coalesce(string_agg('{\"name\":' || name || ',\"type\":' || type || ',\"not_null\":' || attnotnull::text || '}',\n"
-	"		',' ORDER BY attnum), '') || ']' FROM a),\n"
-	"	(SELECT '[' || string_agg(a.name, ',' ORDER BY i.n) || ']'\n"
-	"		FROM k, generate_series(1, k.indnkeyatts) i(n) JOIN a ON a.attnum = k.indkey[i.n - 1]),\n"
-	"	(SELECT CASE WHEN bool_and(a.attnotnull) THEN '\"none\"' WHEN bool_and(k.indnullsnotdistinct) THEN '\"equal\"' ELSE '\"distinct\"' END\n"
-	"		FROM k, generate_series(1, k.indnkeyatts) i(n) JOIN a ON a.attnum = k.indkey[i.n - 1]),\n"
-	"	(SELECT 'SELECT ' || coalesce(string_agg(format('%L || CASE WHEN num_nulls(t.%I) = 1 THEN ''null'' ELSE '\n"
-	"		|| expression || ' END', CASE WHEN first THEN '{' ELSE ',' END || name || ':', attname, attname), ' || ' ORDER BY attnum),\n"
-	"		'''{''') || ' || ''}'' FROM ONLY ' || r.oid::regclass::text || ' t' FROM c)\n"
-	"FROM r\n";
+"WITH RECURSIVE r AS (\n"
+"	SELECT c.oid, c.relkind, c.relreplident, c.relispopulated, c.relpersistence\n"
+"	FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace\n"
+"	WHERE n.nspname = $1 AND c.relname = $2 AND n.nspname NOT IN ('derive_state', 'pg_catalog', 'information_schema')\n"
+"), k AS (\n"
+"	SELECT i.indrelid, i.indkey, i.indnkeyatts, i.indnullsnotdistinct\n"
+"	FROM pg_index i JOIN r ON r.oid = i.indrelid\n"
+"	WHERE i.indisunique AND i.indimmediate AND i.indisvalid AND i.indexprs IS NULL AND i.indpred IS NULL\n"
+"	AND CASE r.relreplident WHEN 'f' THEN true WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident ELSE false END\n"
+"	ORDER BY i.indisprimary DESC, i.indexrelid LIMIT 1\n"
+"), base AS (\n"
+"	SELECT a.attnum, a.atttypid AS type FROM pg_attribute a JOIN r ON r.oid = a.attrelid WHERE a.attnum > 0\n"
+"	UNION ALL\n"
+"	SELECT b.attnum, t.typbasetype FROM base b JOIN pg_type t ON t.oid = b.type WHERE t.typtype = 'd'\n"
+"), a AS (\n"
+"	SELECT a.attnum, a.attname, a.attnotnull, to_json(a.attname::text)::text AS name,\n"
+"		to_json(format_type(a.atttypid, a.atttypmod))::text AS type, b.type::regtype::text AS base\n"
+"	FROM pg_attribute a JOIN r ON r.oid = a.attrelid\n"
+"		JOIN base b ON b.attnum = a.attnum JOIN pg_type t ON t.oid = b.type AND t.typtype <> 'd'\n"
+"	WHERE a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated IN ('', 's')\n"
+"), c AS (\n"
+"	SELECT a.*, CASE\n"
+"			WHEN base IN ('boolean', 'smallint', 'integer', 'bigint', 'real', 'double precision', 'numeric',\n"
+"				'date', 'timestamp without time zone', 'timestamp with time zone') THEN 'to_json(t.%I)::text'\n"
+"			WHEN base = 'oid' THEN 'concat(t.%I)'\n"
+"			WHEN base IN ('json', 'jsonb') THEN E'translate(t.%I::text, E''\\\\n\\\\r'', ''  '')'\n"
+"			ELSE 'to_json(concat(t.%I))::text'\n"
+"		END AS expression, attnum = min(attnum) OVER () AS first\n"
+"	FROM a\n"
+")\n"
+"SELECT r.relkind, r.relreplident, r.relispopulated, r.relpersistence,\n"
+"	to_json($1::text)::text, to_json($2::text)::text,\n"
+"	(SELECT '[' || coalesce(string_agg('{\"name\":' || name || ',\"type\":' || type || ',\"not_null\":' || attnotnull::text || '}',\n"
+"		',' ORDER BY attnum), '') || ']' FROM a),\n"
+"	(SELECT '[' || string_agg(a.name, ',' ORDER BY i.n) || ']'\n"
+"		FROM k, generate_series(1, k.indnkeyatts) i(n) JOIN a ON a.attnum = k.indkey[i.n - 1]),\n"
+"	(SELECT CASE WHEN bool_and(a.attnotnull) THEN '\"none\"' WHEN bool_and(k.indnullsnotdistinct) THEN '\"equal\"' ELSE '\"distinct\"' END\n"
+"		FROM k, generate_series(1, k.indnkeyatts) i(n) JOIN a ON a.attnum = k.indkey[i.n - 1]),\n"
+"	(SELECT 'SELECT ' || coalesce(string_agg(format('%L || CASE WHEN num_nulls(t.%I) = 1 THEN ''null'' ELSE '\n"
+"		|| expression || ' END', CASE WHEN first THEN '{' ELSE ',' END || name || ':', attname, attname), ' || ' ORDER BY attnum),\n"
+"		'''{''') || ' || ''}'' FROM ONLY ' || r.oid::regclass::text || ' t' FROM c)\n"
+"FROM r\n";
 
 enum
 {
@@ -79,25 +79,25 @@ enum
 
 /* One name, folded to lower case unless it is quoted; returns what follows, or NULL if it is none. */
 static const char *
-parse_name(const char *text, char **name)
+parse_name(const char *at, char **name)
 {
 	ClientBuffer buffer = {0};
 
-	if (*text == '"')
+	if (*at == '"')
 	{
-		for (text++; *text != '\0'; text++)
+		for (at++; *at != '\0'; at++)
 		{
-			if (*text == '"' && *++text != '"')
+			if (*at == '"' && *++at != '"')
 				break;
-			client_buffer_add_char(&buffer, *text);
+			client_buffer_add_char(&buffer, *at);
 		}
-		if (text[-1] != '"')
+		if (at[-1] != '"')
 			buffer.length = 0;
 	}
 	else
 	{
-		for (; *text != '\0' && *text != '.' && !isspace((unsigned char) *text) && *text != '"'; text++)
-			client_buffer_add_char(&buffer, (*text >= 'A' && *text <= 'Z') ? *text - 'A' + 'a' : *text);
+		for (; *at != '\0' && *at != '.' && !isspace((unsigned char) *at) && *at != '"'; at++)
+			client_buffer_add_char(&buffer, (*at >= 'A' && *at <= 'Z') ? *at - 'A' + 'a' : *at);
 	}
 	if (buffer.length == 0)
 	{
@@ -105,7 +105,7 @@ parse_name(const char *text, char **name)
 		return NULL;
 	}
 	*name = client_buffer_take(&buffer);
-	return text;
+	return at;
 }
 
 static void
@@ -288,12 +288,12 @@ json_add_ascii(ClientBuffer *buffer, Span json)
 		unsigned	c;
 
 		length = 1;
-		if (isascii((unsigned char) json.text[i]))
+		if (isascii((unsigned char) json.data[i]))
 		{
-			client_buffer_add_char(buffer, json.text[i]);
+			client_buffer_add_char(buffer, json.data[i]);
 			continue;
 		}
-		c = decode((const unsigned char *) json.text + i, json.length - i, &length);
+		c = decode((const unsigned char *) json.data + i, json.length - i, &length);
 		if (c >= 0x10000)
 			client_buffer_addf(buffer, "\\u%04x\\u%04x", 0xD800 + ((c - 0x10000) >> 10), 0xDC00 + ((c - 0x10000) & 0x3FF));
 		else
@@ -311,7 +311,7 @@ get_json(PGconn *connection, const PGresult *result, int column)
 	if (stream_is_ascii(connection))
 		json_add_ascii(&buffer, value);
 	else
-		client_buffer_add(&buffer, value.text, value.length);
+		client_buffer_add(&buffer, value.data, value.length);
 	return client_buffer_take(&buffer);
 }
 
@@ -342,12 +342,12 @@ set_schema_id(Relation *relation)
 void
 relation_describe(Relation *relation, Span columns, Span key, Span key_nulls)
 {
-	replace_text(&relation->columns, client_strndup(columns.text, columns.length));
+	replace_text(&relation->columns, client_strndup(columns.data, columns.length));
 	set_schema_id(relation);
 	for (int i = 0; i < relation->nkey; i++)
 		free(relation->key[i]);
 	relation->nkey = 0;
-	if (!relation->keyless && key.text != NULL && key.text[0] == '[')
+	if (!relation->keyless && key.data != NULL && key.data[0] == '[')
 	{
 		JsonScan	scan = json_scan(key);
 		Span		name;
@@ -355,7 +355,7 @@ relation_describe(Relation *relation, Span columns, Span key, Span key_nulls)
 		while (json_next_element(&scan, &name))
 		{
 			relation->key = client_realloc(relation->key, sizeof(char *) * (relation->nkey + 1));
-			relation->key[relation->nkey++] = client_strndup(name.text, name.length);
+			relation->key[relation->nkey++] = client_strndup(name.data, name.length);
 		}
 	}
 	relation->key_nulls_distinct = span_is(key_nulls, "\"distinct\"");

@@ -32,7 +32,8 @@ typedef struct SourceOptions
 	int64_t		replication;	/* of those, too; -1: as the brokers are set */
 	int64_t		commit_interval;	/* ms */
 	int64_t		transaction_timeout;	/* ms */
-	bool		reload_lost;	/* load anew where the slot is lost, and do not stop */
+	bool		reload_lost;	/* load anew where the slot is lost, and do
+								 * not stop */
 } SourceOptions;
 
 /* One attempt: from connecting to whatever ends it. */

@@ -159,7 +159,7 @@ stream_next(Stream *stream, Span *line)
 			return length == -1 ? ended(stream) : lost(stream);
 		if (stream->line[0] == 'w' && length >= LINE_HEADER)
 		{
-			line->text = stream->line + LINE_HEADER;
+			line->data = stream->line + LINE_HEADER;
 			line->length = length - LINE_HEADER;
 			return STREAM_LINE;
 		}

@@ -18,8 +18,8 @@ typedef struct Stream
 {
 	PGconn	   *connection;		/* a walsender */
 	char	   *line;			/* memory of the last one */
-	uint64_t	seen;			/* what the server has sent, or has passed over
-								 * as nothing for us */
+	uint64_t	seen;			/* what the server has sent, or has passed
+								 * over as nothing for us */
 	uint64_t	confirmed;		/* what it need not send again */
 	int64_t		reported_at;	/* when it was told so, in ms */
 	bool		reply_wanted;

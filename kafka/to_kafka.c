@@ -96,8 +96,8 @@ static Outcome
 find_slot(Source *source, SlotState *state)
 {
 	static const char *const sql =
-		"SELECT active, coalesce(wal_status = 'lost', false), plugin, coalesce(database = current_database(), false) "
-		"FROM pg_replication_slots WHERE slot_name = $1";
+	"SELECT active, coalesce(wal_status = 'lost', false), plugin, coalesce(database = current_database(), false) "
+	"FROM pg_replication_slots WHERE slot_name = $1";
 	const char *params[] = {source->slot};
 	PGresult   *result;
 	Outcome		outcome = database_query(source->connection, &result, PGRES_TUPLES_OK, "find the replication slot", sql, 1, params);
@@ -437,7 +437,7 @@ change_event(Source *source, const Event *event)
 {
 	Relation   *relation = wanted_relation(source, event->schema, event->table);
 	const Span	lists[2] = {event->unchanged, event->omitted};
-	const Span *unavailable = event->unchanged.text || event->omitted.text ? lists : NULL;
+	const Span *unavailable = event->unchanged.data || event->omitted.data ? lists : NULL;
 	Outcome		outcome;
 
 	if (relation == NULL)
@@ -516,7 +516,7 @@ unknown_event(Source *source, const Event *event)
 {
 	(void) source;
 	client_log(CLIENT_ERROR, "the event stream has an event of an unknown kind, %.*s", (int) event->event.length,
-			   event->event.text ? event->event.text : "");
+			   event->event.data ? event->event.data : "");
 	return OUTCOME_FAILED;
 }
 
@@ -559,7 +559,11 @@ handle_lines(Source *source, int most, bool *empty)
 				if (!event_parse(&event, line))
 					return broken_stream("a line that is not understood");
 				outcome = handlers[event.kind] (source, &event);
-				/* none of many small transactions may be in the next commit if it is due */
+
+				/*
+				 * none of many small transactions may be in the next commit
+				 * if it is due
+				 */
 				if (event.kind == EVENT_COMMIT)
 					return outcome;
 				break;

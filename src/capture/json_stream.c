@@ -536,7 +536,7 @@ typedef struct Described
 {
 	Oid			relid;			/* key of the hash table */
 	bool		valid;			/* nothing has changed since */
-	char	   *text;			/* NULL: nothing was said */
+	char	   *said;			/* NULL: nothing */
 } Described;
 
 /* Of the stream that this process decodes; NULL: it does not say. */
@@ -779,7 +779,7 @@ send_description(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation re
 		return;
 	entry = hash_search(stream->described, &relid, HASH_ENTER, &found);
 	if (!found)
-		entry->text = NULL;
+		entry->said = NULL;
 	else if (entry->valid)
 		return;
 
@@ -789,11 +789,11 @@ send_description(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation re
 	appendStringInfoChar(&text, '{');
 	append_table(&text, relation);
 	append_description(&text, relation);
-	if (entry->text != NULL && strcmp(entry->text, text.data) == 0)
+	if (entry->said != NULL && strcmp(entry->said, text.data) == 0)
 		return;
-	if (entry->text != NULL)
-		pfree(entry->text);
-	entry->text = MemoryContextStrdup(GetMemoryChunkContext(stream), text.data);
+	if (entry->said != NULL)
+		pfree(entry->said);
+	entry->said = MemoryContextStrdup(GetMemoryChunkContext(stream), text.data);
 
 	out = start_transaction_event(ctx, "relation", txn);
 	appendStringInfoChar(out, ',');

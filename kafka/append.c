@@ -5,8 +5,8 @@
  *
  * Offsets are kept in the database, in the transaction that appends:
  *
- *		pg_derive_kafka.offsets			name, topic, partition: the next offset
- *		pg_derive_kafka.dead_letters	records that were refused
+ *		derive_kafka.offsets			name, topic, partition: the next offset
+ *		derive_kafka.dead_letters	records that were refused
  *
  * The offset is moved from the one that we know to the next: a consumer that has
  * lost a partition without having noticed moves nothing, and appends nothing.  The row
@@ -49,25 +49,25 @@ static const char *const refusals[] = {
 static const char *const set_up_sql =
 "DO $$ BEGIN\n"
 "	PERFORM pg_advisory_xact_lock(hashtext('pg_derive_kafka'));\n"
-"	IF to_regclass('pg_derive_kafka.dead_letters') IS NOT NULL THEN RETURN; END IF;\n"
-"	CREATE SCHEMA IF NOT EXISTS pg_derive_kafka;\n"
-"	CREATE TABLE pg_derive_kafka.offsets (\n"
+"	IF to_regclass('derive_kafka.dead_letters') IS NOT NULL THEN RETURN; END IF;\n"
+"	CREATE SCHEMA IF NOT EXISTS derive_kafka;\n"
+"	CREATE TABLE derive_kafka.offsets (\n"
 "		name text, topic text, partition integer,\n"
 "		next_offset bigint NOT NULL,\n"
 "		changed_at timestamptz NOT NULL DEFAULT now(),\n"
 "		PRIMARY KEY (name, topic, partition));\n"
-"	COMMENT ON TABLE pg_derive_kafka.offsets IS 'how far pg_derive_kafka has read partitions of Kafka';\n"
-"	CREATE TABLE pg_derive_kafka.dead_letters (\n"
+"	COMMENT ON TABLE derive_kafka.offsets IS 'how far pg_derive_kafka has read partitions of Kafka';\n"
+"	CREATE TABLE derive_kafka.dead_letters (\n"
 "		name text, topic text, partition integer, record_offset bigint,\n"
 "		key bytea, value bytea, record_time timestamptz, error text NOT NULL,\n"
 "		at timestamptz NOT NULL DEFAULT now(),\n"
 "		PRIMARY KEY (name, topic, partition, record_offset));\n"
-"	COMMENT ON TABLE pg_derive_kafka.dead_letters IS 'records of Kafka that could not be events';\n"
+"	COMMENT ON TABLE derive_kafka.dead_letters IS 'records of Kafka that could not be events';\n"
 "END $$";
 
 /* Arrays: topics, partitions, the offsets that we know, and those to come. */
 static const char *const move_sql =
-"UPDATE pg_derive_kafka.offsets o SET next_offset = b.next, changed_at = now()\n"
+"UPDATE derive_kafka.offsets o SET next_offset = b.next, changed_at = now()\n"
 "FROM unnest($2::text[], $3::int4[], $4::int8[], $5::int8[]) b(topic, partition, known, next)\n"
 "WHERE o.name = $1 AND o.topic = b.topic AND o.partition = b.partition AND o.next_offset = b.known";
 
@@ -181,7 +181,7 @@ make_append_sql(const SinkOptions *options)
 	};
 	ClientBuffer sql = {0};
 
-	client_buffer_add_text(&sql, "SELECT count(derive.append($1::regclass, ");
+	client_buffer_add_text(&sql, "SELECT count(derive.append($1::oid::regclass, ");
 	if (options->value_column == NULL)
 		client_buffer_add_text(&sql, "r.value::jsonb");
 	else
@@ -202,23 +202,29 @@ make_append_sql(const SinkOptions *options)
 	return client_buffer_take(&sql);
 }
 
-/* Ends the program's attempt early where the topic is none, and not at the first record. */
+/*
+ * Find the topic, as the session's search_path has it; statements that follow find what is PostgreSQL's
+ * own only.  It is said here if it is none, and not at the first record.
+ */
 static Outcome
-check_topic(Sink *sink)
+find_topic(Sink *sink)
 {
 	const char *params[] = {sink->options->into};
 	PGresult   *result;
 	Outcome		outcome = database_query(sink->connection, &result, PGRES_TUPLES_OK, "find the topic",
-										 "SELECT relkind, has_table_privilege(oid, 'INSERT') FROM pg_class WHERE oid = $1::regclass", 1, params);
+										 "SELECT oid, relkind = 'm', has_table_privilege(oid, 'INSERT'), set_config('search_path', 'pg_catalog', false) "
+										 "FROM pg_class WHERE oid = $1::regclass", 1, params);
 
 	if (outcome != OUTCOME_OK)
 		return outcome;
-	if (PQgetvalue(result, 0, 0)[0] != 'm' || PQgetvalue(result, 0, 1)[0] != 't')
+	if (PQgetvalue(result, 0, 1)[0] != 't' || PQgetvalue(result, 0, 2)[0] != 't')
 	{
-		client_log(CLIENT_ERROR, PQgetvalue(result, 0, 0)[0] != 'm' ? "\"%s\" is not a topic" : "\"%s\" may not be appended to",
+		client_log(CLIENT_ERROR, PQgetvalue(result, 0, 1)[0] != 't' ? "\"%s\" is not a topic" : "\"%s\" may not be appended to",
 				   sink->options->into);
 		outcome = OUTCOME_FAILED;
 	}
+	free(sink->into);
+	sink->into = client_strdup(PQgetvalue(result, 0, 0));
 	PQclear(result);
 	return outcome;
 }
@@ -231,7 +237,7 @@ append_open(Sink *sink)
 	if (outcome == OUTCOME_OK)
 		outcome = database_command(sink->connection, NULL, PGRES_COMMAND_OK, "make the tables of offsets", set_up_sql);
 	if (outcome == OUTCOME_OK)
-		outcome = check_topic(sink);
+		outcome = find_topic(sink);
 	if (outcome == OUTCOME_OK && sink->append_sql == NULL)
 		sink->append_sql = make_append_sql(sink->options);
 	return outcome;
@@ -256,11 +262,11 @@ append_get_offset(Sink *sink, const char *topic, int32_t partition, int64_t star
 	snprintf(partition_text, sizeof(partition_text), "%d", partition);
 	snprintf(start_text, sizeof(start_text), "%lld", (long long) start);
 	outcome = database_query(sink->connection, NULL, PGRES_COMMAND_OK, "set the offset of a partition",
-							 "INSERT INTO pg_derive_kafka.offsets (name, topic, partition, next_offset) VALUES ($1, $2, $3, $4) "
+							 "INSERT INTO derive_kafka.offsets (name, topic, partition, next_offset) VALUES ($1, $2, $3, $4) "
 							 "ON CONFLICT DO NOTHING", 4, params);
 	if (outcome == OUTCOME_OK)
 		outcome = database_query(sink->connection, &result, PGRES_TUPLES_OK, "get the offset of a partition",
-								 "SELECT next_offset FROM pg_derive_kafka.offsets WHERE name = $1 AND topic = $2 AND partition = $3",
+								 "SELECT next_offset FROM derive_kafka.offsets WHERE name = $1 AND topic = $2 AND partition = $3",
 								 3, params);
 	if (outcome != OUTCOME_OK)
 		return outcome;
@@ -373,7 +379,7 @@ append_events(Sink *sink, rd_kafka_message_t **records, int count, char **error)
 		add_int64_element(&arrays[4], record->offset);
 		add_int64_element(&arrays[5], rd_kafka_message_timestamp(record, NULL));
 	}
-	set_text(&params, INTO, options->into);
+	set_text(&params, INTO, sink->into);
 	for (int i = 0; i < 6; i++)
 		set_binary(&params, KEYS + i, &arrays[i]);
 	set_text(&params, VALUE_COLUMN, options->value_column);
@@ -470,7 +476,7 @@ insert_dead_letter(Sink *sink, rd_kafka_message_t *record, const char *error)
 	set_text(&params, 6, numbers[2]);
 	set_text(&params, 7, error);
 	result = PQexecParams(sink->connection,
-						  "INSERT INTO pg_derive_kafka.dead_letters (name, topic, partition, record_offset, key, value, record_time, error) "
+						  "INSERT INTO derive_kafka.dead_letters (name, topic, partition, record_offset, key, value, record_time, error) "
 						  "VALUES ($1, $2, $3::int4, $4::int8, $5::bytea, $6::bytea, to_timestamp($7::int8 / 1000.0), $8)",
 						  8, NULL, params.values, params.lengths, params.formats, 0);
 	if (PQresultStatus(result) != PGRES_COMMAND_OK)

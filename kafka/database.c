@@ -12,12 +12,14 @@
 #include "client/memory.h"
 #include "database.h"
 
-/* Those of src/capture/json_text.c, and of ourselves; a walsender's own are set by the plugin. */
-static const char *const settings =
+static const char *const common_settings =
+"SET client_encoding = 'UTF8'; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0";
+
+/* Those of src/capture/json_text.c; a walsender's own are set by the plugin. */
+static const char *const stream_settings =
 "SET bytea_output = 'hex'; SET datestyle = 'ISO, MDY'; SET extra_float_digits = 1; "
 "SET intervalstyle = 'postgres'; SET lc_monetary = 'C'; SET quote_all_identifiers = off; "
-"SET search_path = pg_catalog; SET timezone = 'GMT'; SET client_encoding = 'UTF8'; "
-"SET row_security = off; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0";
+"SET search_path = pg_catalog; SET timezone = 'GMT'; SET row_security = off";
 
 /* What passes by itself, as classes of SQLSTATE and single ones. */
 static const char *const transient[] = {
@@ -97,11 +99,17 @@ database_connect(PGconn **connection, const char *conninfo, const char *name, co
 		outcome = OUTCOME_RETRY;
 	}
 	else if (!replication)
-		outcome = database_command(*connection, NULL, PGRES_COMMAND_OK, "set up the session", settings);
+		outcome = database_command(*connection, NULL, PGRES_COMMAND_OK, "set up the session", common_settings);
 	if (outcome != OUTCOME_OK)
 	{
 		PQfinish(*connection);
 		*connection = NULL;
 	}
 	return outcome;
+}
+
+Outcome
+database_write_as_stream(PGconn *connection)
+{
+	return database_command(connection, NULL, PGRES_COMMAND_OK, "set up the session", stream_settings);
 }

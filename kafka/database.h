@@ -17,12 +17,15 @@
 #include "outcome.h"
 
 /*
- * Connect, with "replication" as libpq has it (NULL: an ordinary connection), and
- * set what values look like to what the event stream has, and row_security to off.
- * *connection is NULL unless the outcome is OUTCOME_OK; to be given to PQfinish().
+ * Connect, with "replication" as libpq has it (NULL: an ordinary connection), which then
+ * has all texts in UTF-8 and no timeouts.  *connection is NULL unless the outcome is
+ * OUTCOME_OK; to be given to PQfinish().
  */
 extern Outcome database_connect(PGconn **connection, const char *conninfo, const char *name,
 								const char *replication);
+
+/* Set what values look like to what the event stream has, and row_security to off. */
+extern Outcome database_write_as_stream(PGconn *connection);
 
 /*
  * A statement with text parameters, whose result must have this status.  *result is

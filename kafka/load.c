@@ -219,6 +219,8 @@ load_relations(Source *source)
 	if (outcome == OUTCOME_OK)
 		outcome = database_connect(&load.connection, source->options->database, "pg_derive_kafka", NULL);
 	if (outcome == OUTCOME_OK)
+		outcome = database_write_as_stream(load.connection);
+	if (outcome == OUTCOME_OK)
 		outcome = see_snapshot(load.connection, snapshot);
 	if (outcome == OUTCOME_OK)
 	{

@@ -52,6 +52,7 @@ typedef struct Sink
 	const SinkOptions *options;
 	rd_kafka_t *client;
 	PGconn	   *connection;
+	char	   *into;			/* OID of the topic, as text */
 	char	   *append_sql;
 	rd_kafka_message_t **batch; /* records that were read, and not yet written */
 	int			count;

@@ -30,8 +30,9 @@
 #define KEEPALIVE_SIZE	18
 #define STATUS_SIZE		34
 
-/* How often the server is told how far we are, in ms. */
+/* How often the server is told that we are alive, and how far we are where that is news, in ms. */
 #define REPORT_INTERVAL 1000
+#define NEWS_INTERVAL	100
 
 /* PostgreSQL's times begin in 2000. */
 #define POSTGRES_EPOCH	INT64_C(946684800)
@@ -186,7 +187,8 @@ stream_confirm(Stream *stream, uint64_t lsn)
 
 	if (lsn > stream->confirmed)
 		stream->confirmed = lsn;
-	if (!stream->reply_wanted && now - stream->reported_at < REPORT_INTERVAL)
+	if (!stream->reply_wanted &&
+		now - stream->reported_at < (stream->confirmed > stream->reported ? NEWS_INTERVAL : REPORT_INTERVAL))
 		return OUTCOME_OK;
 	clock_gettime(CLOCK_REALTIME, &clock);
 	for (int i = 0; i < 3; i++)
@@ -196,5 +198,6 @@ stream_confirm(Stream *stream, uint64_t lsn)
 		return database_error(stream->connection, NULL, "answer the event stream");
 	stream->reply_wanted = false;
 	stream->reported_at = now;
+	stream->reported = stream->confirmed;
 	return OUTCOME_OK;
 }

@@ -21,7 +21,8 @@ typedef struct Stream
 	uint64_t	seen;			/* what the server has sent, or has passed
 								 * over as nothing for us */
 	uint64_t	confirmed;		/* what it need not send again */
-	int64_t		reported_at;	/* when it was told so, in ms */
+	uint64_t	reported;		/* what it was told of that */
+	int64_t		reported_at;	/* and when, in ms */
 	bool		reply_wanted;
 } Stream;
 

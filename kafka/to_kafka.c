@@ -273,6 +273,8 @@ begin(Source *source)
 	Outcome		outcome = database_connect(&source->connection, options->database, "pg_derive_kafka", NULL);
 
 	if (outcome == OUTCOME_OK)
+		outcome = database_write_as_stream(source->connection);
+	if (outcome == OUTCOME_OK)
 		outcome = stream_open(&source->stream, options->database, "pg_derive_kafka");
 	if (outcome == OUTCOME_OK)
 		outcome = identify(source);
@@ -604,7 +606,8 @@ follow(Source *source)
 			outcome = confirm(source, empty);
 		if (outcome == OUTCOME_OK && empty)
 			stream_wait(&source->stream, source->producer.in_transaction ?
-						(int) (source->options->commit_interval + source->begun_at - now_ms()) : 1000);
+						(int) (source->options->commit_interval + source->begun_at - now_ms()) :
+						source->stream.reported < source->stream.seen ? 100 : 1000);
 	}
 	return outcome;
 }

@@ -206,6 +206,53 @@ FROM pg_logical_slot_get_changes('stream', NULL, NULL, 'format', '1', 'origin', 
 GROUP BY 1 ORDER BY 1;
 
 --
+-- What relations are like: before the first change, and again where that has changed
+--
+CREATE TABLE kept (id int, key2 text, v varchar(5)[], gone int);
+CREATE FUNCTION said() RETURNS SETOF text LANGUAGE sql AS $$
+	SELECT regexp_replace(e, '"(old|new)":.*', '..') FROM stream.events('relations', 'on', 'tables', 'stream.kept, public.*') AS e
+	WHERE e !~ '"(begin|commit)"'
+$$;
+INSERT INTO kept VALUES (1, 'a');
+INSERT INTO kept VALUES (2, 'b');
+SELECT said();
+-- not the primary key if the log has all columns: a unique index that will do
+CREATE UNIQUE INDEX kept_part ON kept (id) WHERE id > 1;
+CREATE UNIQUE INDEX kept_expression ON kept ((id + 1));
+ALTER TABLE kept ADD CONSTRAINT kept_deferred UNIQUE (id) DEFERRABLE;
+INSERT INTO kept VALUES (3, 'c');
+CREATE UNIQUE INDEX kept_key ON kept (key2, id) INCLUDE (v);
+INSERT INTO kept VALUES (4, 'd');
+ALTER TABLE kept REPLICA IDENTITY FULL;
+INSERT INTO kept VALUES (5, 'e');
+BEGIN;
+ALTER TABLE kept DROP COLUMN gone;
+INSERT INTO kept VALUES (6, 'f');
+ALTER TABLE kept RENAME key2 TO "k\2";
+INSERT INTO kept VALUES (7, 'g');
+ALTER TABLE kept ALTER id SET NOT NULL, ALTER "k\2" SET NOT NULL;
+INSERT INTO kept VALUES (8, 'h');
+COMMIT;
+CREATE UNIQUE INDEX kept_equal ON kept (v) NULLS NOT DISTINCT WHERE false;
+DROP INDEX kept_key;
+CREATE UNIQUE INDEX kept_two ON kept (id) NULLS NOT DISTINCT;
+ALTER TABLE kept ALTER id DROP NOT NULL;
+UPDATE kept SET v = '{x}' WHERE id = 1;
+-- what changes nothing of it is not said
+ANALYZE kept;
+ALTER TABLE kept SET (fillfactor = 90);
+DELETE FROM kept WHERE id = 1;
+ALTER TABLE kept ADD PRIMARY KEY ("k\2");
+ALTER TABLE kept REPLICA IDENTITY DEFAULT;
+DELETE FROM kept WHERE id = 2;
+ALTER TABLE kept REPLICA IDENTITY NOTHING;
+INSERT INTO kept VALUES (9, 'i');
+SELECT said();
+-- a new reader hears it again
+INSERT INTO kept VALUES (10, 'j');
+SELECT said();
+
+--
 -- Options that are wrong
 --
 SELECT * FROM events('fromat', '1');

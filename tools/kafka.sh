@@ -14,7 +14,7 @@ find_kafka()
 	[ -w "$(dirname "$cache")" ] || [ -w "$cache" ] || cache=$root/build/cache
 	kafka_jars=$cache/kafka-$version
 	[ ! -e "$kafka_jars/complete" ] || return 0
-	echo "  fetching Apache Kafka $version from Maven Central (some 120 MB, once)"
+	echo "  fetching Apache Kafka $version from Maven Central (some 54 MB, once)"
 	mkdir -p "$kafka_jars" || die "$kafka_jars cannot be made"
 	log=$kafka_jars/fetch.log
 	mvn -B -f "$pom" dependency:copy-dependencies -DoutputDirectory="$kafka_jars" -DincludeScope=runtime >"$log" 2>&1 </dev/null ||

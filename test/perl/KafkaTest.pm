@@ -23,7 +23,7 @@ our @EXPORT = qw(
   kafka_start kafka_stop kafka_kill kafka_start_node kafka_brokers kafka_create_topic kafka_records kafka_send
   kafka_console kafka_load_records kafka_load_table
   connector_start connector_stop connector_kill connector_ends connector_log connector_waits
-  to_kafka from_kafka kafka_caught_up
+  to_kafka from_kafka kafka_caught_up views_are_exact
 );
 
 my $timeout = 2 * $PostgreSQL::Test::Utils::timeout_default;
@@ -298,6 +298,18 @@ sub connector_log
 	return -e $connector->{log} ? slurp_file($connector->{log}) : '';
 }
 
+sub has_ended
+{
+	my ($connector) = @_;
+
+	if ($connector->{pid} && waitpid($connector->{pid}, POSIX::WNOHANG()) == $connector->{pid})
+	{
+		$connector->{pid} = 0;
+		$connector->{status} = $? & 127 ? -($? & 127) : $? >> 8;
+	}
+	return !$connector->{pid};
+}
+
 # Wait until it has ended; its exit status, or -9 where it was killed.
 sub connector_ends
 {
@@ -305,12 +317,7 @@ sub connector_ends
 
 	foreach (1 .. 20 * $timeout)
 	{
-		if (waitpid($connector->{pid}, POSIX::WNOHANG()) == $connector->{pid})
-		{
-			my $status = $?;
-			$connector->{pid} = 0;
-			return $status & 127 ? -($status & 127) : $status >> 8;
-		}
+		return $connector->{status} if has_ended($connector);
 		usleep(50_000);
 	}
 	die "$connector->{name} does not end: " . connector_log($connector);
@@ -320,14 +327,14 @@ sub connector_kill
 {
 	my ($connector) = @_;
 	kill 'KILL', $connector->{pid} if $connector->{pid};
-	return $connector->{pid} ? connector_ends($connector) : undef;
+	return connector_ends($connector);
 }
 
 # As systemd stops it; returns its status.
 sub connector_stop
 {
 	my ($connector) = @_;
-	kill 'TERM', $connector->{pid};
+	kill 'TERM', $connector->{pid} if $connector->{pid};
 	return connector_ends($connector);
 }
 
@@ -337,7 +344,9 @@ sub connector_waits
 	my ($connector, $pattern, $offset) = @_;
 	foreach (1 .. 20 * $timeout)
 	{
+		my $ended = has_ended($connector);
 		return 1 if substr(connector_log($connector), $offset // 0) =~ $pattern;
+		last if $ended;
 		usleep(50_000);
 	}
 	diag("the log of $connector->{name} does not have $pattern:\n" . connector_log($connector));
@@ -376,6 +385,21 @@ sub kafka_caught_up
 		usleep(100_000);
 	}
 	return 0;
+}
+
+# As DeriveTest's is_exact(), where there are topics, which have no query.
+sub views_are_exact
+{
+	my ($node, $label) = @_;
+
+	is( $node->safe_psql('postgres', q{
+		WITH v AS MATERIALIZED (SELECT view FROM derive.views
+				WHERE NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = view AND attname = 'event_lsn')),
+			o AS MATERIALIZED (SELECT view, oracle(view) FROM v)
+		SELECT view, oracle FROM o WHERE oracle <> 0 UNION ALL SELECT view, NULL FROM derive.views WHERE state <> 'ready'}),
+		'', "$label: every view is ready and equals its query");
+	is($node->safe_psql('postgres', 'SELECT * FROM derive.verify() WHERE missing <> 0 OR extra <> 0'), '', "$label: derive.verify()");
+	return;
 }
 
 1;

@@ -5,7 +5,7 @@
  *
  * The protocol is that of streaming replication.  Messages of the server are
  *
- *		w	start, end, time (int64 each), and a line
+ *		w	start, end, time (int64 each), and lines
  *		k	end, time (int64 each), and whether an answer is wanted
  *
  * and ours is r: what was written, flushed and applied (int64 each), the time, and
@@ -72,7 +72,7 @@ stream_open(Stream *stream, const char *conninfo, const char *name)
 void
 stream_close(Stream *stream)
 {
-	PQfreemem(stream->line);
+	PQfreemem(stream->message);
 	PQfinish(stream->connection);
 	memset(stream, 0, sizeof(*stream));
 }
@@ -134,37 +134,56 @@ take_keepalive(Stream *stream, int length)
 {
 	if (length < KEEPALIVE_SIZE)
 		return;
-	stream->seen = get_number(stream->line + 1);
-	stream->reply_wanted = stream->reply_wanted || stream->line[17] != 0;
+	stream->seen = get_number(stream->message + 1);
+	stream->reply_wanted = stream->reply_wanted || stream->message[17] != 0;
+}
+
+/* The next line of the last message. */
+static void
+take_line(Stream *stream, Span *line)
+{
+	const char *end = memchr(stream->rest.data, '\n', stream->rest.length);
+
+	*line = stream->rest;
+	stream->rest = no_span();
+	if (end == NULL)
+		return;
+	stream->rest = span_at(end + 1, line->length - (end + 1 - line->data));
+	line->length = end - line->data;
 }
 
 StreamState
 stream_next(Stream *stream, Span *line)
 {
+	if (stream->rest.data != NULL)
+	{
+		take_line(stream, line);
+		return STREAM_LINE;
+	}
 	for (;;)
 	{
 		int			length;
 
-		PQfreemem(stream->line);
-		stream->line = NULL;
-		length = PQgetCopyData(stream->connection, &stream->line, 1);
+		PQfreemem(stream->message);
+		stream->message = NULL;
+		length = PQgetCopyData(stream->connection, &stream->message, 1);
 		if (length == 0)
 		{
 			if (!PQconsumeInput(stream->connection))
 				return lost(stream);
-			length = PQgetCopyData(stream->connection, &stream->line, 1);
+			length = PQgetCopyData(stream->connection, &stream->message, 1);
 			if (length == 0)
 				return STREAM_EMPTY;
 		}
 		if (length < 0)
 			return length == -1 ? ended(stream) : lost(stream);
-		if (stream->line[0] == 'w' && length >= LINE_HEADER)
+		if (stream->message[0] == 'w' && length >= LINE_HEADER)
 		{
-			line->data = stream->line + LINE_HEADER;
-			line->length = length - LINE_HEADER;
+			stream->rest = span_at(stream->message + LINE_HEADER, length - LINE_HEADER);
+			take_line(stream, line);
 			return STREAM_LINE;
 		}
-		if (stream->line[0] == 'k')
+		if (stream->message[0] == 'k')
 			take_keepalive(stream, length);
 	}
 }

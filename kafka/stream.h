@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * stream.h
- *	  The event stream of a logical slot (docs/event-stream.md), line by line.
+ *	  The event stream of a logical slot (docs/event-stream.md), line by line; lines may be joined.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,7 +17,8 @@
 typedef struct Stream
 {
 	PGconn	   *connection;		/* a walsender */
-	char	   *line;			/* memory of the last one */
+	char	   *message;		/* the last one of the server */
+	Span		rest;			/* its lines that were not given yet */
 	uint64_t	seen;			/* what the server has sent, or has passed
 								 * over as nothing for us */
 	uint64_t	confirmed;		/* what it need not send again */

@@ -253,6 +253,20 @@ INSERT INTO kept VALUES (10, 'j');
 SELECT said();
 
 --
+-- Joined: a message is all that a transaction has, or some 16 kB of it
+--
+INSERT INTO orders SELECT generate_series(100, 1099);
+SELECT pg_logical_emit_message(false, 'alone', 'x') IS NOT NULL;
+INSERT INTO orders VALUES (1100), (1101);
+SELECT n BETWEEN 5 AND 15 AS few, max(length(e)) BETWEEN 16384 AND 17000 AS is_long, sum(lines) FROM (
+	SELECT count(*) OVER () AS n, e, (SELECT count(*) FROM regexp_split_to_table(e, '\n') l WHERE l::json IS NOT NULL) AS lines
+	FROM (SELECT data AS e FROM pg_logical_slot_peek_changes('stream', NULL, NULL, 'joined', 'on')) s) s
+GROUP BY n;
+SELECT count(*), max(length(data)) < 300 FROM pg_logical_slot_peek_changes('stream', NULL, NULL, 'joined', 'off');
+SELECT data FROM pg_logical_slot_get_changes('stream', NULL, NULL,
+	'joined', 'on', 'include_xids', 'off', 'include_lsns', 'off', 'include_times', 'off') WHERE data ~ '1101|alone';
+
+--
 -- Options that are wrong
 --
 SELECT * FROM events('fromat', '1');

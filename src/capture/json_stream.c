@@ -69,6 +69,10 @@
  * a row (see key_of()), null if there is none; "key_nulls" whether several rows can
  * have NULLs in it ("distinct"), one row can ("equal"), or none ("none").
  *
+ * Joined.  A message to the reader costs the server and him a system call each, which is
+ * more than most events.  With the option joined, a message has several events of a
+ * transaction, with line feeds between them.
+ *
  * Transactions of which nothing is sent are left out, unless include_empty is
  * set; so begin is sent late, with the first event.
  *
@@ -129,6 +133,9 @@ typedef struct JsonStream
 	bool		relations;		/* say what relations are like */
 	HTAB	   *described;		/* if so: of Described, by OID */
 	bool		origin_none;	/* only what was written here, by users */
+	bool		joined;			/* a message may have several events */
+	bool		open;			/* if so: there is one, to which more can be
+								 * added */
 	bool		begun;			/* the begin of the current transaction was
 								 * sent */
 } JsonStream;
@@ -154,6 +161,7 @@ static const JsonOption json_options[] = {
 	{"include_lsns", parse_boolean, offsetof(JsonStream, include_lsns)},
 	{"include_times", parse_boolean, offsetof(JsonStream, include_times)},
 	{"include_xids", parse_boolean, offsetof(JsonStream, include_xids)},
+	{"joined", parse_boolean, offsetof(JsonStream, joined)},
 	{"origin", parse_origin, 0},
 	{"relations", parse_boolean, offsetof(JsonStream, relations)},
 	{"tables", parse_patterns, offsetof(JsonStream, tables)},
@@ -687,20 +695,33 @@ append_description(StringInfo out, Relation relation)
 
 /* ---------- events ---------- */
 
+/* A message with joined events is sent when it has this many bytes, or is the last one of a transaction. */
+#define JOINED_SIZE		(16 * 1024)
+
 static StringInfo
 start_event(LogicalDecodingContext *ctx, const char *event)
 {
-	OutputPluginPrepareWrite(ctx, true);
+	JsonStream *stream = ctx->output_plugin_private;
+
+	if (stream->open)
+		appendStringInfoChar(ctx->out, '\n');
+	else
+		OutputPluginPrepareWrite(ctx, true);
 	appendStringInfoString(ctx->out, "{\"event\":");
 	derive_json_append_name(ctx->out, event);
 	return ctx->out;
 }
 
+/* The event is complete; last: none of its transaction follows. */
 static void
-end_event(LogicalDecodingContext *ctx)
+end_event(LogicalDecodingContext *ctx, bool last)
 {
+	JsonStream *stream = ctx->output_plugin_private;
+
 	appendStringInfoChar(ctx->out, '}');
-	OutputPluginWrite(ctx, true);
+	stream->open = stream->joined && !last && ctx->out->len < JOINED_SIZE;
+	if (!stream->open)
+		OutputPluginWrite(ctx, true);
 }
 
 static StringInfo
@@ -733,7 +754,7 @@ send_begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 	out = start_transaction_event(ctx, "begin", txn);
 	if (stream->include_times)
 		append_time(out, "commit_time", txn->xact_time.commit_time);
-	end_event(ctx);
+	end_event(ctx, false);
 }
 
 static void
@@ -742,6 +763,7 @@ json_begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 	JsonStream *stream = ctx->output_plugin_private;
 
 	stream->begun = false;
+	stream->open = false;
 	stream->replaced = NIL;
 	MemoryContextReset(stream->txn_cxt);
 	if (stream->include_empty)
@@ -761,7 +783,7 @@ json_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr commi
 		append_time(out, "commit_time", txn->xact_time.commit_time);
 	if (stream->include_lsns)
 		append_lsn(out, "end_lsn", txn->end_lsn);
-	end_event(ctx);
+	end_event(ctx, true);
 }
 
 /* Say what the relation is like, unless that is known. */
@@ -798,7 +820,7 @@ send_description(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation re
 	out = start_transaction_event(ctx, "relation", txn);
 	appendStringInfoChar(out, ',');
 	appendStringInfoString(out, text.data + 1);
-	end_event(ctx);
+	end_event(ctx, false);
 }
 
 static const char *
@@ -849,7 +871,7 @@ send_replaced(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation view,
 	appendStringInfoString(out, "}]");
 	append_bool(out, "cascade", false);
 	append_bool(out, "restart_identity", false);
-	end_event(ctx);
+	end_event(ctx, false);
 }
 
 /* The rows of a view are from here on those of another one. */
@@ -870,7 +892,7 @@ send_replace(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation view, 
 		appendStringInfoChar(out, '}');
 		RelationClose(other);
 	}
-	end_event(ctx);
+	end_event(ctx, false);
 }
 
 /* The view, if it is wanted; to be closed. */
@@ -934,7 +956,7 @@ json_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 		append_table(out, known);
 		append_rows(out, relation, derive_change_oldtuple(change),
 					derive_change_newtuple(change));
-		end_event(ctx);
+		end_event(ctx, false);
 	}
 	if (is_rewrite && RelationIsValid(known))
 		RelationClose(known);
@@ -971,7 +993,7 @@ json_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 		appendStringInfoChar(out, ']');
 		append_bool(out, "cascade", change->data.truncate.cascade);
 		append_bool(out, "restart_identity", change->data.truncate.restart_seqs);
-		end_event(ctx);
+		end_event(ctx, false);
 	}
 	MemoryContextSwitchTo(caller);
 	MemoryContextReset(stream->event_cxt);
@@ -1046,7 +1068,7 @@ json_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr lsn,
 	}
 	append_bool(out, "transactional", transactional);
 	append_message(out, prefix, content, size);
-	end_event(ctx);
+	end_event(ctx, !transactional);
 	MemoryContextSwitchTo(caller);
 	MemoryContextReset(stream->event_cxt);
 }

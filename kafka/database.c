@@ -13,7 +13,7 @@
 #include "database.h"
 
 static const char *const common_settings =
-"SET client_encoding = 'UTF8'; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0";
+"SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0";
 
 /* Those of src/capture/json_text.c; a walsender's own are set by the plugin. */
 static const char *const stream_settings =
@@ -86,9 +86,9 @@ database_command(PGconn *connection, PGresult **result, ExecStatusType expected,
 Outcome
 database_connect(PGconn **connection, const char *conninfo, const char *name, const char *replication)
 {
-	const char *keywords[] = {"dbname", "fallback_application_name", "connect_timeout",
+	const char *keywords[] = {"dbname", "fallback_application_name", "connect_timeout", "client_encoding",
 	replication ? "replication" : NULL, NULL};
-	const char *values[] = {conninfo, name, "10", replication, NULL};
+	const char *values[] = {conninfo, name, "10", "UTF8", replication, NULL};
 	Outcome		outcome = OUTCOME_OK;
 
 	*connection = PQconnectdbParams(keywords, values, 1);

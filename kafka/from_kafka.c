@@ -22,8 +22,6 @@
 #include "sink.h"
 #include "stream.h"
 
-#define VERSION "0.1"
-
 /* How long records are gathered, and how long we rest before we begin anew, in ms. */
 #define GATHER 20
 #define PAUSE 1000
@@ -351,7 +349,7 @@ from_kafka(int argc, char **argv)
 	const struct timespec pause = {.tv_sec = PAUSE / 1000};
 	Outcome		outcome;
 
-	client_options_read(table, argc, argv, "pg_derive_kafka from_kafka", VERSION,
+	client_options_read(table, argc, argv, "pg_derive_kafka from_kafka", PG_DERIVE_VERSION,
 						"Appends records of Kafka to a topic of a database, each once.");
 	if (client_log_level_by_name(log_level) < 0)
 		client_fatal("there is no log level \"%s\"", log_level);

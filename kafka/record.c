@@ -96,7 +96,7 @@ add_unavailable(ClientBuffer *buffer, Span row, Span names)
 }
 
 static void
-add_row(ClientBuffer *buffer, Span row, const Span unavailable[2])
+add_row(ClientBuffer *buffer, Span row, const Span *unavailable, int lists)
 {
 	if (row.data == NULL)
 	{
@@ -104,7 +104,7 @@ add_row(ClientBuffer *buffer, Span row, const Span unavailable[2])
 		return;
 	}
 	client_buffer_add(buffer, row.data, row.length - 1);
-	for (int i = 0; unavailable != NULL && i < 2; i++)
+	for (int i = 0; unavailable != NULL && i < lists; i++)
 	{
 		if (unavailable[i].data != NULL)
 			add_unavailable(buffer, row, unavailable[i]);
@@ -120,9 +120,9 @@ record_value(ClientBuffer *buffer, const Relation *relation, const RecordOrigin 
 	int			length;
 
 	add_literal(buffer, "{\"before\":");
-	add_row(buffer, before, unavailable);
+	add_row(buffer, before, unavailable, 1);
 	add_literal(buffer, ",\"after\":");
-	add_row(buffer, after, unavailable);
+	add_row(buffer, after, unavailable, 2);
 	add_literal(buffer, ",\"source\":");
 	client_buffer_add_text(buffer, relation->source);
 	client_buffer_add(buffer, origin->source, origin->length);

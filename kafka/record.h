@@ -50,7 +50,7 @@ extern KeyState record_key(ClientBuffer *buffer, const Relation *relation, Span 
 
 /*
  * The value, written into the empty buffer.  op is Debezium's; before and after are rows, or NULL; unavailable
- * are two arrays of names of columns, or NULL.
+ * are two arrays of names of columns, or NULL: of those that either row may lack, and of those that only the new one does.
  */
 extern void record_value(ClientBuffer *buffer, const Relation *relation, const RecordOrigin *origin, char op,
 						 Span before, Span after, const Span unavailable[2]);

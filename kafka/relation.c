@@ -20,8 +20,6 @@
 #include "database.h"
 #include "relation.h"
 
-#define VERSION "0.1"
-
 static const char *const look_up_sql =
 "WITH RECURSIVE r AS (\n"
 "	SELECT c.oid, c.relkind, c.relreplident, c.relispopulated, c.relpersistence\n"
@@ -169,12 +167,17 @@ static char *
 topic_name(const char *source, const char *schema, const char *table)
 {
 	char	   *name = client_sprintf("%s.%s.%s", source, schema, table);
+	char	   *end = name;
 
-	for (char *c = name; *c != '\0'; c++)
+	for (const char *c = name; *c != '\0'; c++)
 	{
-		if (!isascii((unsigned char) *c) || (!isalnum((unsigned char) *c) && strchr("._-", *c) == NULL))
-			*c = '_';
+		bool		continues = ((unsigned char) *c & 0xC0) == 0x80;	/* a character of UTF-8 */
+		bool		known = isascii((unsigned char) *c) && (isalnum((unsigned char) *c) || strchr("._-", *c) != NULL);
+
+		if (!continues)
+			*end++ = known ? *c : '_';
 	}
+	*end = '\0';
 	if (strlen(name) > 249)
 		client_fatal("the Kafka topic \"%s\" would have a name of more than 249 bytes", name);
 	return name;
@@ -405,7 +408,7 @@ set_source(Relation *relation, const char *source, PGconn *connection)
 	ClientBuffer database = {0};
 
 	client_buffer_add_json(&database, PQdb(connection));
-	client_buffer_addf(&buffer, "{\"version\":\"" VERSION "\",\"connector\":\"pg_derive\",\"name\":\"%s\",\"db\":%s,"
+	client_buffer_addf(&buffer, "{\"version\":\"" PG_DERIVE_VERSION "\",\"connector\":\"pg_derive\",\"name\":\"%s\",\"db\":%s,"
 					   "\"schema\":%s,\"table\":%s,", source, database.data, relation->schema_json, relation->table_json);
 	replace_text(&relation->source, client_buffer_take(&buffer));
 	client_buffer_free(&database);

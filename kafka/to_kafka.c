@@ -32,8 +32,6 @@
 #include "event.h"
 #include "source.h"
 
-#define VERSION "0.1"
-
 /* Changes that are read before the clock is looked at. */
 #define CHUNK 256
 
@@ -441,7 +439,7 @@ static Outcome
 change_event(Source *source, const Event *event)
 {
 	Relation   *relation = wanted_relation(source, event->schema, event->table);
-	const Span	lists[2] = {event->unchanged, event->omitted};
+	const Span	lists[2] = {event->omitted, event->unchanged};
 	const Span *unavailable = event->unchanged.data || event->omitted.data ? lists : NULL;
 	Outcome		outcome;
 
@@ -675,7 +673,7 @@ to_kafka(int argc, char **argv)
 	struct sigaction action = {.sa_handler = stop};
 	Outcome		outcome;
 
-	client_options_read(table, argc, argv, "pg_derive_kafka to_kafka", VERSION,
+	client_options_read(table, argc, argv, "pg_derive_kafka to_kafka", PG_DERIVE_VERSION,
 						"Sends tables, topics and views to Kafka, and every change of them, once.");
 	if (client_log_level_by_name(log_level) < 0)
 		client_fatal("there is no log level \"%s\"", log_level);

@@ -136,6 +136,48 @@ is( $node->safe_psql('postgres', q{SELECT value->'source'->>'txId' = orders.xmin
 kafka_load_records($kafka, $node, 'shop.public.log', 'lines');
 is($node->safe_psql('postgres', q{SELECT value->'after'->>'line', key FROM lines ORDER BY 1}), "first|\nlast|\nsame|\nsame|", 'records without keys');
 
+# A value that is not in the log, in a table with a key: as Debezium writes it.
+{
+	$node->safe_psql('postgres', q{
+	CREATE TABLE large (id int PRIMARY KEY, body text, n int);
+	ALTER TABLE large ALTER body SET STORAGE EXTERNAL;
+	INSERT INTO large VALUES (1, repeat('x', 10000), 1);
+	});
+	my $large = connector_start('large', to_kafka($node, $kafka, 'large', 'public.large'));
+	connector_waits($large, qr/following/);
+	$node->safe_psql('postgres', q{UPDATE large SET n = 2; UPDATE large SET id = 2; UPDATE large SET body = 'small'; DELETE FROM large});
+	ok(kafka_caught_up($node, 'large'), 'caught up');
+	is(connector_stop($large), 0, 'ends');
+	kafka_load_records($kafka, $node, 'large.public.large', 'lines');
+	is( $node->safe_psql('postgres', q{
+		SELECT value->>'op', value->'before', coalesce(left(value->'after'->>'body', 30), '-'), value->'after'->>'n'
+		FROM lines WHERE value IS NOT NULL ORDER BY (value->'source'->>'lsn')::bigint, value->>'op' DESC}),
+		join("\n", 'r|null|' . 'x' x 30 . '|1', 'u|null|__debezium_unavailable_value|2', 'd|{"id": 1}|-|', 'c|null|__debezium_unavailable_value|2',
+			'u|null|small|2', 'd|{"id": 2}|-|'), 'large values, and old rows of which the log has the key');
+}
+
+# In a database of another encoding rows that are read are the same bytes as those of the stream, too.
+{
+	$node->safe_psql('postgres', q{CREATE DATABASE latin TEMPLATE template0 ENCODING LATIN1 LC_COLLATE 'C' LC_CTYPE 'C'});
+	$node->safe_psql('latin', q{
+	SET client_encoding = 'UTF8';
+	CREATE TABLE "größe" ("schlüssel" text PRIMARY KEY, j json);
+	INSERT INTO "größe" VALUES (E'\u00e9 "q" \\ \t', '{"ä": 1}');
+	});
+	my $latin = connector_start('latin', [ grep({ !/^--database/ } @{ to_kafka($node, $kafka, 'latin', 'public.größe') }), '--database=' . $node->connstr('latin') ]);
+	connector_waits($latin, qr/following/);
+	$node->safe_psql('latin', q{SET client_encoding = 'UTF8'; UPDATE "größe" SET "schlüssel" = 'x'; UPDATE "größe" SET "schlüssel" = E'\u00e9 "q" \\ \t'});
+	ok(kafka_caught_up($node, 'latin'), 'caught up');
+	is(connector_stop($latin), 0, 'ends');
+	my @rows = map { [ $_->{key}, $_->{headers}[1], $_->{payload} =~ /"after":(\{.*?\}),"source"/, $_->{payload} =~ /"op":"(.)"/ ] }
+	  grep { defined $_->{payload} && $_->{key} =~ /q/ } kafka_records($kafka, 'latin.public.gr__e');
+	is(join(' ', map { $_->[-1] } @rows), 'r d c', 'a table in LATIN1');
+	is_deeply([ @{ $rows[2] }[ 0 .. 2 ] ], [ @{ $rows[0] }[ 0 .. 2 ] ], 'the same bytes');
+	like($rows[0][0], qr/^\{"schl\\u00fcssel":"\\u00e9 /, 'which are ASCII');
+	$node->safe_psql('latin', q{SELECT pg_drop_replication_slot('kafka_latin')});
+	$node->safe_psql('postgres', q{SELECT pg_drop_replication_slot('kafka_large')});
+}
+
 # Kafka's own consumer sees the same.
 my @seen = map { join("\t", "schema:$_->{headers}[1]", $_->{key}, $_->{payload} // 'null') . "\n" } kafka_records($kafka, 'shop.public.totals');
 is(join('', sort(split(/^/, kafka_console($kafka, 'shop.public.totals', scalar(@seen), 'print.key=true', 'print.headers=true')))),

@@ -37,10 +37,6 @@ wait_derived($node, 'indexes are there');
 my @relations = qw(accounts log moves by_branch by_account);
 my $arguments = to_kafka($node, $kafka, 'bank', join(',', map { "public.$_" } @relations), '--kafka=statistics.interval.ms=0');
 my $back = from_kafka($node, $kafka, 'back', 'bank.public.log', 'back', '--key_column=k', '--partition_column=p', '--offset_column=o');
-my $program = connector_start('bank', $arguments);
-ok(connector_waits($program, qr/following/), 'it follows') or BAIL_OUT(connector_log($program));
-my $reader = connector_start('back', $back);
-
 my $script = q{
 \set a random(1, 5000)
 \set d random(-50, 50)
@@ -53,6 +49,18 @@ INSERT INTO log (account, delta) VALUES (:a, 1000000);
 ROLLBACK TO s;
 COMMIT;
 };
+
+# The initial rows are read while others are written, and more than once.
+my $first_load = start_load($node, 60, undef, $script);
+foreach my $point ('load:4000', 'before_commit')
+{
+	my $dying = connector_start('dying', $arguments, env => { PG_DERIVE_KAFKA_KILL => $point });
+	is(connector_ends($dying), -9, "killed at $point");
+}
+my $program = connector_start('bank', $arguments);
+ok(connector_waits($program, qr/following/), 'it follows') or BAIL_OUT(connector_log($program));
+my $reader = connector_start('back', $back);
+stop_load($first_load);
 
 my %kill = (
 	program => sub { connector_kill($program); $program = connector_start('bank', $arguments); },

@@ -22,11 +22,11 @@ find_kafka()
 	touch "$kafka_jars/complete"
 }
 
-# build_kafka FOLDER [MAKE VARIABLE...]: pg_derive_kafka, in a folder.
+# build_kafka FOLDER [MAKE VARIABLE...]: pg_derive_kafka, in a folder; with KAFKA_CFLAGS, if they are set.
 build_kafka()
 {
 	local folder=$1
 
 	shift
-	make -s --no-print-directory -j "$(nproc)" -C "$root/kafka" BUILD="$folder" PG_CONFIG="$PG_CONFIG" "$@"
+	make -s --no-print-directory -j "$(nproc)" -C "$root/kafka" BUILD="$folder" PG_CONFIG="$PG_CONFIG" ${KAFKA_CFLAGS:+CFLAGS="$KAFKA_CFLAGS"} "$@"
 }

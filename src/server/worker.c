@@ -389,8 +389,9 @@ come_to_rest(void)
 		derive_worker_give_up_pin();
 
 		/*
-		 * One that writes adds its own commit to the log.  The pin ends with a reload, unless
-		 * another worker, which most likely is about to leave as well, looks at it.
+		 * One that writes adds its own commit to the log.  The pin ends with
+		 * a reload, unless another worker, which most likely is about to
+		 * leave as well, looks at it.
 		 */
 		do
 		{

@@ -368,6 +368,10 @@ from_kafka(int argc, char **argv)
 		if (outcome == OUTCOME_RETRY && !stopping)
 			(void) nanosleep(&pause, NULL);
 	} while (outcome != OUTCOME_FAILED && !stopping);
+	free(sink.batch);
+	free(sink.assigned);
+	free(sink.into);
+	free(sink.append_sql);
 	client_log(CLIENT_INFO, "ends");
 	return outcome == OUTCOME_FAILED ? 1 : 0;
 }

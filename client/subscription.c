@@ -173,7 +173,11 @@ polled(void *arg, const PGresult *result)
 		subscription->handlers.rows(subscription->handlers.arg, ++subscription->batch, result);
 	}
 	else if (!failed && subscription->handlers.caught_up != NULL)
+	{
+		if (!subscription->transactional)
+			subscription->state = RESTING;
 		subscription->handlers.caught_up(subscription->handlers.arg);
+	}
 	if (!subscription->transactional)
 		rest(subscription);
 	else if (!rows)

@@ -1,0 +1,177 @@
+/*-------------------------------------------------------------------------
+ *
+ * channel.c
+ *	  The events that clients with the same shape get.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "channel.h"
+
+#include "feed.h"
+#include "memory.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+
+/* ----------------------------------------------------------------
+ *		Channels
+ * ----------------------------------------------------------------
+ */
+
+static void
+got_answer(void *arg, const PGresult *result)
+{
+	GwChannel  *channel = arg;
+	GwFeed	   *feed = channel->feed;
+
+	if (gw_shape_answer(channel->shape, result))
+		channel->state = GW_CHANNEL_READY;
+	else
+	{
+		channel->state = GW_CHANNEL_WRONG;
+		channel->status = result != NULL && strncmp(client_result_sqlstate(result), "22", 2) == 0 ? 400 : 503;
+		channel->problem = client_strdup(client_result_message(result));
+	}
+	gw_feed_continue(feed);
+	gw_channel_release(channel);
+}
+
+static void
+ask(GwChannel *channel)
+{
+	char	   *sql;
+	int			count;
+	Oid		   *types;
+	const char **values;
+
+	channel->state = GW_CHANNEL_READY;
+	if (!gw_shape_question(channel->shape, &sql, &count, &types, &values))
+		return;
+	channel->state = GW_CHANNEL_ASKING;
+	channel->users++;
+	client_query(gw_catalog(), sql, count, types, values, got_answer, channel);
+	free(sql);
+	free(types);
+	free(values);
+}
+
+/* One that is wrong is not found: maybe the database was away. */
+GwChannel *
+gw_channel_get(GwFeed *feed, const GwRequest *request, char **wrong)
+{
+	GwShape    *shape = gw_shape_create(feed->view, request, wrong);
+	GwChannel  *channel;
+
+	if (shape == NULL)
+		return NULL;
+	for (channel = feed->channels; channel != NULL; channel = channel->next)
+	{
+		if (channel->state != GW_CHANNEL_WRONG && strcmp(channel->shape->key, shape->key) == 0)
+		{
+			gw_shape_free(shape);
+			channel->users++;
+			return channel;
+		}
+	}
+	channel = client_alloc(sizeof(GwChannel));
+	channel->feed = feed;
+	channel->shape = shape;
+	channel->users = 1;
+	channel->next = feed->channels;
+	feed->channels = channel;
+	ask(channel);
+	return channel;
+}
+
+void
+gw_channel_forget(GwChannel *channel)
+{
+	for (int i = 0; i < GW_CHANNEL_EVENTS; i++)
+	{
+		gw_blob_release(channel->events[i].blob);
+		channel->events[i] = (GwEvent) {0, NULL};
+	}
+}
+
+void
+gw_channel_release(GwChannel *channel)
+{
+	GwChannel **place = &channel->feed->channels;
+
+	if (--channel->users > 0)
+		return;
+	while (*place != channel)
+		place = &(*place)->next;
+	*place = channel->next;
+	gw_channel_forget(channel);
+	gw_shape_free(channel->shape);
+	free(channel->problem);
+	free(channel);
+}
+
+
+/* ----------------------------------------------------------------
+ *		Events
+ * ----------------------------------------------------------------
+ */
+
+/* What becomes of the operation by the conditions; 0: nothing. */
+static char
+seen_operation(const GwShape *shape, const GwChange *change, bool *broken)
+{
+	int			old = change->operation != 'i' ? gw_shape_matches(shape, change->old) : 0;
+	int			new = change->operation != 'd' ? gw_shape_matches(shape, change->new) : 0;
+
+	*broken = old < 0 || new < 0;
+	if (*broken)
+		return 0;
+	if (old && new)
+		return gw_shape_differs(shape, change->old, change->new) ? 'u' : 0;
+	return old ? 'd' : new ? 'i' : 0;
+}
+
+static GwBlob *
+make_event(const GwShape *shape, const GwChange *change, bool *broken)
+{
+	static ClientBuffer buffer = {0};
+	char		id[GW_POSITION_SIZE];
+	char		operation = seen_operation(shape, change, broken);
+
+	if (operation == 0)
+		return NULL;
+	gw_position_text(change->position, id);
+	client_buffer_addf(&buffer, "id: %s\ndata: {\"id\": \"%s\", \"operation\": \"%s\"", id, id,
+					   operation == 'i' ? "insert" : operation == 'u' ? "update" : "delete");
+	if (operation != 'i')
+	{
+		client_buffer_add_text(&buffer, ", \"old\": ");
+		gw_shape_add_row(shape, &buffer, change->old);
+	}
+	if (operation != 'd')
+	{
+		client_buffer_add_text(&buffer, ", \"new\": ");
+		gw_shape_add_row(shape, &buffer, change->new);
+	}
+	if (change->omitted != NULL)
+		client_buffer_addf(&buffer, ", \"omitted\": %s", change->omitted);
+	client_buffer_add_text(&buffer, "}\n\n");
+	return gw_blob_create(&buffer);
+}
+
+GwBlob *
+gw_channel_event(GwChannel *channel, GwRing *ring, uint64_t seq, bool *broken)
+{
+	GwEvent    *event = &channel->events[seq % GW_CHANNEL_EVENTS];
+
+	*broken = false;
+	if (event->seq != seq + 1)
+	{
+		gw_blob_release(event->blob);
+		event->seq = 0;
+		event->blob = make_event(channel->shape, gw_ring_get(ring, seq), broken);
+		if (!*broken)
+			event->seq = seq + 1;
+	}
+	return event->blob;
+}

@@ -1,0 +1,621 @@
+/*-------------------------------------------------------------------------
+ *
+ * feed.c
+ *	  A view that clients read: what it is, its last changes, who follows it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "feed.h"
+
+#include "http.h"
+#include "log.h"
+#include "memory.h"
+#include "rights.h"
+#include "round.h"
+#include "session.h"
+#include "settings.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The kept subscription follows the floor in steps of so many changes. */
+#define ADVANCE_STEP	1000
+
+/* A feed that was never followed is forgotten after this time. */
+#define FORGET_MS		60000
+
+GwFeed	   *gw_feeds;
+
+static GwFeed *closing_feeds;
+static ClientLoop *loop;
+static ClientConnection *catalog;
+static ClientTimer check_timer;
+static ClientTimer tend_timer;
+static bool found_old_ones;
+
+ClientConnection *
+gw_catalog(void)
+{
+	return catalog;
+}
+
+ClientLoop *
+gw_loop(void)
+{
+	return loop;
+}
+
+
+/* ----------------------------------------------------------------
+ *		Clients
+ * ----------------------------------------------------------------
+ */
+
+void
+gw_feed_add_client(GwFeed *feed, GwClient *client)
+{
+	client->feed = feed;
+	client->feed_previous = NULL;
+	client->feed_next = feed->clients;
+	if (feed->clients != NULL)
+		feed->clients->feed_previous = client;
+	feed->clients = client;
+	feed->client_count++;
+	feed->used_at = client_now_ms();
+}
+
+void
+gw_feed_remove_client(GwClient *client)
+{
+	GwFeed	   *feed = client->feed;
+
+	if (client->feed_previous != NULL)
+		client->feed_previous->feed_next = client->feed_next;
+	else
+		feed->clients = client->feed_next;
+	if (client->feed_next != NULL)
+		client->feed_next->feed_previous = client->feed_previous;
+	feed->client_count--;
+	feed->used_at = client_now_ms();
+	client->feed = NULL;
+	client->feed_next = client->feed_previous = NULL;
+}
+
+void
+gw_feed_continue(GwFeed *feed)
+{
+	for (GwClient *client = feed->clients, *next; client != NULL; client = next)
+	{
+		next = client->feed_next;
+		if (client->state == GW_WAITING)
+			gw_session_continue(client);
+	}
+}
+
+
+/* ----------------------------------------------------------------
+ *		Changes
+ * ----------------------------------------------------------------
+ */
+
+void
+gw_feed_add_row(GwRing *ring, const PGresult *rows, int row)
+{
+	const char *texts[3];
+	const int	columns[] = {CLIENT_POLL_OLD, CLIENT_POLL_NEW, CLIENT_POLL_OMITTED};
+
+	if (strcmp(PQgetvalue(rows, row, CLIENT_POLL_OPERATION), "initial") == 0)
+		return;
+	for (int i = 0; i < 3; i++)
+		texts[i] = PQgetisnull(rows, row, columns[i]) ? NULL : PQgetvalue(rows, row, columns[i]);
+	gw_ring_add(ring, gw_lsn_parse(PQgetvalue(rows, row, CLIENT_POLL_LSN)), PQgetvalue(rows, row, CLIENT_POLL_OPERATION)[0],
+				texts[0], texts[1], texts[2]);
+	gw_metrics.changes++;
+}
+
+void
+gw_feed_take(GwFeed *feed, const PGresult *rows)
+{
+	for (int i = 0; i < PQntuples(rows); i++)
+		gw_feed_add_row(&feed->ring, rows, i);
+}
+
+/* Does each channel have something to tell of what is new? */
+static void
+look_for_news(GwFeed *feed, uint64_t from)
+{
+	for (GwChannel *channel = feed->channels; channel != NULL; channel = channel->next)
+	{
+		bool		broken = false;
+
+		channel->news = false;
+		if (channel->state != GW_CHANNEL_READY)
+			continue;
+		for (uint64_t seq = from; seq < feed->visible && !channel->news; seq++)
+			channel->news = gw_channel_event(channel, &feed->ring, seq, &broken) != NULL || broken;
+	}
+}
+
+void
+gw_feed_publish(GwFeed *feed, bool incomplete)
+{
+	GwRing	   *ring = &feed->ring;
+	uint64_t	from = feed->visible;
+	uint64_t	to = ring->next_seq;
+
+	/* but an LSN that is as large as all that is kept is sent in pieces */
+	if (incomplete && ring->end - ring->start <= (uint64_t) gw_settings.keep_changes)
+	{
+		uint64_t	last_lsn = gw_ring_position(ring).lsn;
+
+		while (to > from && gw_ring_get(ring, to - 1)->position.lsn == last_lsn)
+			to--;
+	}
+	if (to == from)
+		return;
+	feed->visible = to;
+	look_for_news(feed, from);
+	for (GwClient *client = feed->clients; client != NULL; client = client->feed_next)
+	{
+		if (client->state != GW_STREAMING || client->channel == NULL)
+			continue;
+		if (client->channel->news)
+			gw_http_wake(client);
+		else if (client->seq == from)
+			client->seq = to;
+	}
+	feed->to_advance += gw_ring_trim(ring, (uint64_t) gw_settings.keep_changes, client_now_ms() - gw_settings.keep_changes_for);
+	if (feed->visible < ring->first_seq)
+		feed->visible = ring->first_seq;
+	gw_feed_advance(feed);
+}
+
+void
+gw_feed_reset(GwFeed *feed, GwPosition floor)
+{
+	gw_ring_reset(&feed->ring, floor);
+	feed->epoch++;
+	feed->visible = feed->ring.next_seq;
+	for (GwChannel *channel = feed->channels; channel != NULL; channel = channel->next)
+		gw_channel_forget(channel);
+	for (GwClient *client = feed->clients, *next; client != NULL; client = next)
+	{
+		next = client->feed_next;
+		if (client->state == GW_STREAMING)
+			gw_session_start_over(client);
+	}
+}
+
+static void
+advanced(void *arg, const PGresult *result)
+{
+	GwFeed	   *feed = arg;
+
+	feed->advancing = false;
+	if (result != NULL && !client_result_ok(result))
+		client_log(CLIENT_WARNING, "view %s: %s", feed->view->identifier, client_result_message(result));
+	if (!feed->closing && client_result_ok(result))
+		gw_feed_advance(feed);
+}
+
+void
+gw_feed_advance(GwFeed *feed)
+{
+	uint64_t	count = feed->to_advance < ADVANCE_STEP ? feed->to_advance : ADVANCE_STEP;
+	char		rows[32];
+	const char *const values[] = {feed->kept, rows};
+
+	if (feed->advancing || feed->state != GW_FOLLOWING || count < ADVANCE_STEP / 4 || !client_connection_is_open(catalog))
+		return;
+	(void) snprintf(rows, sizeof(rows), "%" PRIu64, count);
+	feed->to_advance -= count;
+	feed->advancing = true;
+	client_query(catalog, "SELECT pg_catalog.count(*) FROM derive.poll($1, $2::int4)", 2, NULL, values, advanced, feed);
+}
+
+
+/* ----------------------------------------------------------------
+ *		Following
+ * ----------------------------------------------------------------
+ */
+
+static void
+polled(void *arg, uint64_t batch, const PGresult *rows)
+{
+	GwFeed	   *feed = arg;
+
+	(void) batch;
+	if (feed->state != GW_FOLLOWING)
+		return;
+	gw_feed_take(feed, rows);
+	gw_feed_publish(feed, PQntuples(rows) == 1000);
+	if (feed->export_wanted)
+		gw_round_export(feed);
+}
+
+static void
+caught_up(void *arg)
+{
+	GwFeed	   *feed = arg;
+
+	if (feed->state != GW_FOLLOWING)
+		return;
+	gw_feed_publish(feed, false);
+	if (feed->export_wanted)
+		gw_round_export(feed);
+}
+
+static void
+connected(void *arg, ClientConnection *connection)
+{
+	(void) connection;
+	gw_feed_open(arg);
+}
+
+static void
+disconnected(void *arg)
+{
+	GwFeed	   *feed = arg;
+
+	feed->state = GW_OPENING;
+	client_timer_clear(&feed->retry);
+	gw_rounds_feed_lost(feed);
+}
+
+/* The view is looked at by check_feed() soon, and opening finds out what to do about the subscription. */
+static bool
+failed(void *arg, const char *sqlstate, const char *message)
+{
+	(void) sqlstate;
+	gw_feed_open_again(arg, message);
+	return false;
+}
+
+void
+gw_feed_follow(GwFeed *feed)
+{
+	ClientSubscriptionHandlers handlers = {
+		.rows = polled, .caught_up = caught_up, .connected = connected, .disconnected = disconnected,
+		.failed = failed, .arg = feed
+	};
+	ClientSubscriptionPlan plan = {.schema = feed->view->schema, .view = feed->view->name, .name = feed->live, .max_rows = 1000};
+
+	if (feed->state != GW_KNOWN)
+		return;
+	(void) snprintf(feed->live, sizeof(feed->live), "%.40s/%u", gw_settings.name, feed->view->oid);
+	(void) snprintf(feed->kept, sizeof(feed->kept), "%.40s/%u/kept", gw_settings.name, feed->view->oid);
+	feed->state = GW_OPENING;
+	feed->subscription = client_subscription_create(loop, gw_settings.database, gw_settings.name, &plan, &handlers);
+}
+
+
+/* ----------------------------------------------------------------
+ *		Feeds come
+ * ----------------------------------------------------------------
+ */
+
+static void
+add_name(GwFeed *feed, const char *name)
+{
+	size_t		count = 0;
+
+	while (feed->names != NULL && feed->names[count] != NULL)
+		count++;
+	feed->names = client_realloc(feed->names, (count + 2) * sizeof(char *));
+	feed->names[count] = client_strdup(name);
+	feed->names[count + 1] = NULL;
+}
+
+static bool
+has_name(const GwFeed *feed, const char *name)
+{
+	for (char **own = feed->names; *own != NULL; own++)
+	{
+		if (strcmp(*own, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+static GwFeed *
+other_feed_of(const GwFeed *feed, Oid oid)
+{
+	for (GwFeed *other = gw_feeds; other != NULL; other = other->next)
+	{
+		if (other != feed && other->view != NULL && other->view->oid == oid)
+			return other;
+	}
+	return NULL;
+}
+
+/* The same view by another name. */
+static void
+join(GwFeed *feed, GwFeed *other)
+{
+	bool		follow = feed->follow_when_known;
+
+	add_name(other, feed->names[0]);
+	while (feed->clients != NULL)
+	{
+		GwClient   *client = feed->clients;
+
+		gw_feed_remove_client(client);
+		gw_feed_add_client(other, client);
+	}
+	gw_feed_close(feed, GW_DROP_VIEW, "", "", false);
+	if (follow)
+		gw_feed_follow(other);
+	gw_feed_continue(other);
+}
+
+static void
+described(void *arg, GwView *view, int status, const char *message)
+{
+	GwFeed	   *feed = arg;
+	GwFeed	   *other = view ? other_feed_of(feed, view->oid) : NULL;
+
+	feed->state = GW_KNOWN;
+	if (feed->closing || view == NULL)
+	{
+		gw_view_free(view);
+		for (GwClient *client = feed->clients, *next; client != NULL; client = next)
+		{
+			next = client->feed_next;
+			if (client->state == GW_WAITING)
+				gw_session_fail(client, status ? status : 503, status == 404 ? "no_such_view" : status == 422 ? "not_offered" : "unavailable",
+								message ? message : "the view is gone");
+		}
+		gw_feed_close(feed, GW_DROP_VIEW, "no_such_view", "", false);
+		return;
+	}
+	if (other != NULL)
+	{
+		gw_view_free(view);
+		join(feed, other);
+		return;
+	}
+	feed->view = view;
+	if (feed->follow_when_known)
+		gw_feed_follow(feed);
+	gw_feed_continue(feed);
+}
+
+GwFeed *
+gw_feed_get(const char *name)
+{
+	GwFeed	   *feed;
+	int64_t		count = 0;
+
+	for (feed = gw_feeds; feed != NULL; feed = feed->next)
+	{
+		if (has_name(feed, name))
+			return feed;
+		count++;
+	}
+	if (count >= gw_settings.max_views)
+		return NULL;
+	feed = client_alloc(sizeof(GwFeed));
+	add_name(feed, name);
+	feed->used_at = client_now_ms();
+	feed->view_lag = -1;
+	feed->next = gw_feeds;
+	gw_feeds = feed;
+	gw_view_describe(catalog, name, described, feed);
+	return feed;
+}
+
+
+/* ----------------------------------------------------------------
+ *		Feeds go
+ * ----------------------------------------------------------------
+ */
+
+static void
+free_feed(GwFeed *feed)
+{
+	for (char **name = feed->names; *name != NULL; name++)
+		free(*name);
+	free(feed->names);
+	gw_view_free(feed->view);
+	gw_ring_free(&feed->ring);
+	free(feed->problem);
+	free(feed->view_state);
+	free(feed);
+}
+
+/* Nobody refers to it any more. */
+static bool
+is_unused(const GwFeed *feed)
+{
+	return feed->clients == NULL && feed->channels == NULL && feed->grants == NULL && feed->jobs == NULL &&
+		!feed->advancing && feed->state != GW_DESCRIBING && !gw_round_reads(feed);
+}
+
+static void
+reap(void)
+{
+	GwFeed	  **place = &closing_feeds;
+
+	while (*place != NULL)
+	{
+		GwFeed	   *feed = *place;
+
+		if (feed->subscription != NULL)
+		{
+			client_subscription_destroy(feed->subscription);
+			feed->subscription = NULL;
+		}
+		if (is_unused(feed))
+		{
+			*place = feed->next;
+			free_feed(feed);
+		}
+		else
+			place = &feed->next;
+	}
+}
+
+void
+gw_feed_close(GwFeed *feed, GwDropReason reason, const char *code, const char *message, bool unsubscribe)
+{
+	GwFeed	  **place = &gw_feeds;
+	const char *const values[] = {feed->live, feed->kept};
+
+	if (feed->closing)
+		return;
+	while (*place != feed)
+		place = &(*place)->next;
+	*place = feed->next;
+	feed->next = closing_feeds;
+	closing_feeds = feed;
+	feed->closing = true;
+	client_timer_clear(&feed->retry);
+	if (feed->subscription != NULL)
+	{
+		client_log(CLIENT_INFO, "view %s is no longer followed: %s", feed->view->identifier, message);
+		client_subscription_pause(feed->subscription);
+		gw_rounds_feed_lost(feed);
+		feed->state = GW_KNOWN;
+	}
+	for (GwClient *client = feed->clients, *next; client != NULL; client = next)
+	{
+		next = client->feed_next;
+		gw_session_drop(client, reason, code, message);
+	}
+	if (unsubscribe && feed->live[0] != '\0')
+		client_query(catalog, "SELECT derive.unsubscribe(subscriber) FROM derive.subscriptions WHERE subscriber IN ($1, $2)",
+					 2, NULL, values, NULL, NULL);
+}
+
+
+/* ----------------------------------------------------------------
+ *		Checks
+ * ----------------------------------------------------------------
+ */
+
+static void
+checked(void *arg, const PGresult *result)
+{
+	/* it may have gone meanwhile, and is known by its OID */
+	char	   *oid = arg;
+	GwFeed	   *feed = other_feed_of(NULL, (Oid) strtoul(oid, NULL, 10));
+	bool		changed = false;
+
+	free(oid);
+	if (feed == NULL || !client_result_ok(result))
+		return;
+	if (PQntuples(result) == 0 || PQgetisnull(result, 0, 1))
+	{
+		gw_feed_close(feed, GW_DROP_VIEW, "view_dropped", "the view is gone, or not maintained any more", true);
+		return;
+	}
+	if (strcmp(PQgetvalue(result, 0, 0), feed->view->fingerprint) != 0)
+	{
+		gw_feed_close(feed, GW_DROP_VIEW, "view_changed", "the name or the columns of the view have changed", true);
+		return;
+	}
+	feed->view_lag = PQgetisnull(result, 0, 2) ? -1 : atof(PQgetvalue(result, 0, 2));
+	if (strcmp(feed->view_state ? feed->view_state : "ready", PQgetvalue(result, 0, 1)) != 0)
+		changed = true;
+	free(feed->view_state);
+	feed->view_state = client_strdup(PQgetvalue(result, 0, 1));
+	if (changed)
+		gw_session_tell_state(feed);
+}
+
+void
+gw_feed_check(GwFeed *feed)
+{
+	char	   *oid = client_sprintf("%u", feed->view->oid);
+	const char *const values[] = {oid};
+
+	client_query(catalog, gw_fingerprint_sql, 1, NULL, values, checked, oid);
+}
+
+static void
+check(void *arg)
+{
+	(void) arg;
+	client_timer_set(loop, &check_timer, gw_settings.rights_interval, check, NULL);
+	if (!client_connection_is_open(catalog) || !client_connection_is_idle(catalog))
+		return;
+	for (GwFeed *feed = gw_feeds; feed != NULL; feed = feed->next)
+	{
+		if (feed->view == NULL)
+			continue;
+		gw_feed_check(feed);
+		gw_grants_check(feed);
+	}
+}
+
+/* Once a second. */
+static void
+tend(void *arg)
+{
+	int64_t		now = client_now_ms();
+
+	(void) arg;
+	client_timer_set(loop, &tend_timer, 1000, tend, NULL);
+	gw_sessions_check();
+	for (GwFeed *feed = gw_feeds, *next; feed != NULL; feed = next)
+	{
+		next = feed->next;
+		if (feed->clients != NULL || feed->view == NULL)
+			continue;
+		if (feed->state == GW_KNOWN ? now - feed->used_at > FORGET_MS : now - feed->used_at > gw_settings.unfollow_after)
+			gw_feed_close(feed, GW_DROP_VIEW, "", "nobody reads it", true);
+	}
+	reap();
+}
+
+/* Views of subscriptions that an earlier gateway of this name has left are followed again. */
+static void
+got_old_ones(void *arg, const PGresult *result)
+{
+	(void) arg;
+	if (!client_result_ok(result))
+		return;
+	found_old_ones = true;
+	for (int i = 0; i < PQntuples(result); i++)
+	{
+		GwFeed	   *feed = gw_feed_get(PQgetvalue(result, i, 0));
+
+		if (feed == NULL)
+			continue;
+		feed->follow_when_known = true;
+		gw_feed_follow(feed);
+	}
+}
+
+static void
+got_own_role(void *arg, const PGresult *result)
+{
+	(void) arg;
+	if (client_result_ok(result) && PQntuples(result) == 1 && strcmp(PQgetvalue(result, 0, 0), "t") == 0)
+		client_log(CLIENT_WARNING, "the gateway connects as a superuser; give it a role of its own (docs/gateway.md)");
+}
+
+static void
+catalog_connected(void *arg)
+{
+	const char *const values[] = {gw_settings.name};
+
+	(void) arg;
+	client_query(catalog, "SELECT rolsuper FROM pg_roles WHERE rolname = CURRENT_USER", 0, NULL, NULL, got_own_role, NULL);
+	if (!found_old_ones)
+		client_query(catalog, "SELECT DISTINCT n.nspname || '.' || c.relname FROM derive.subscriptions s JOIN pg_class c ON c.oid = s.view "
+					 "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE s.subscriber = $1 || '/' || c.oid", 1, NULL, values, got_old_ones, NULL);
+}
+
+void
+gw_feeds_start(ClientLoop *of)
+{
+	ClientConnectionHandlers handlers = {.connected = catalog_connected};
+
+	loop = of;
+	catalog = client_connection_create(loop, "catalog", gw_settings.database, gw_settings.name, &handlers);
+	client_timer_set(loop, &check_timer, gw_settings.rights_interval, check, NULL);
+	client_timer_set(loop, &tend_timer, 1000, tend, NULL);
+}

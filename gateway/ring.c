@@ -1,0 +1,164 @@
+/*-------------------------------------------------------------------------
+ *
+ * ring.c
+ *	  The last changes of a view.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "ring.h"
+
+#include "loop.h"
+#include "memory.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define SMALLEST	64
+
+/* What a change takes beside its rows. */
+#define OVERHEAD	(sizeof(GwChange) + 32)
+
+static void
+remove_first(GwRing *ring)
+{
+	GwChange   *change = gw_ring_get(ring, ring->first_seq);
+
+	ring->floor = change->position;
+	ring->start = change->end;
+	free(change->old);
+	ring->first_seq++;
+}
+
+void
+gw_ring_reset(GwRing *ring, GwPosition floor)
+{
+	while (ring->first_seq < ring->next_seq)
+		remove_first(ring);
+	ring->floor = floor;
+}
+
+void
+gw_ring_free(GwRing *ring)
+{
+	gw_ring_reset(ring, ring->floor);
+	free(ring->changes);
+	ring->changes = NULL;
+	ring->size = 0;
+}
+
+GwChange *
+gw_ring_get(GwRing *ring, uint64_t seq)
+{
+	return &ring->changes[seq & (ring->size - 1)];
+}
+
+GwPosition
+gw_ring_position(const GwRing *ring)
+{
+	if (ring->first_seq == ring->next_seq)
+		return ring->floor;
+	return ring->changes[(ring->next_seq - 1) & (ring->size - 1)].position;
+}
+
+static void
+grow(GwRing *ring)
+{
+	uint64_t	size = ring->size ? 2 * ring->size : SMALLEST;
+	GwChange   *changes = client_alloc(size * sizeof(GwChange));
+
+	for (uint64_t seq = ring->first_seq; seq < ring->next_seq; seq++)
+		changes[seq & (size - 1)] = *gw_ring_get(ring, seq);
+	free(ring->changes);
+	ring->changes = changes;
+	ring->size = size;
+}
+
+/* A copy at a place that moves on; NULL for NULL. */
+static char *
+put(char **place, const char *text)
+{
+	char	   *result = *place;
+
+	if (text == NULL)
+		return NULL;
+	*place = stpcpy(*place, text) + 1;
+	return result;
+}
+
+void
+gw_ring_add(GwRing *ring, uint64_t lsn, char operation, const char *old, const char *new, const char *omitted)
+{
+	GwPosition	last = gw_ring_position(ring);
+	const char *const texts[] = {old, new, omitted};
+	size_t		bytes = 1;
+	GwChange   *change;
+	char	   *place;
+
+	if (ring->next_seq - ring->first_seq == ring->size)
+		grow(ring);
+	for (int i = 0; i < 3; i++)
+		bytes += texts[i] ? strlen(texts[i]) + 1 : 0;
+	change = gw_ring_get(ring, ring->next_seq++);
+	change->position = (GwPosition) {lsn, last.lsn == lsn ? last.number + 1 : 1};
+	change->at = client_now_ms();
+	change->end = ring->end += bytes + OVERHEAD;
+	change->operation = operation;
+
+	/* the old row is first, so that it is what is to be freed */
+	place = client_alloc(bytes);
+	change->old = place;
+	*place++ = '\0';
+	if (old != NULL)
+	{
+		place = change->old;
+		(void) put(&place, old);
+	}
+	change->new = put(&place, new);
+	change->omitted = put(&place, omitted);
+}
+
+bool
+gw_ring_find(GwRing *ring, GwPosition position, uint64_t *seq)
+{
+	uint64_t	low = ring->first_seq;
+	uint64_t	high = ring->next_seq;
+
+	*seq = ring->first_seq;
+	if (gw_position_compare(position, ring->floor) == 0)
+		return true;
+	while (low < high)
+	{
+		uint64_t	middle = low + (high - low) / 2;
+		int			order = gw_position_compare(gw_ring_get(ring, middle)->position, position);
+
+		if (order == 0)
+		{
+			*seq = middle + 1;
+			return true;
+		}
+		if (order < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return false;
+}
+
+uint64_t
+gw_ring_trim(GwRing *ring, uint64_t bytes, int64_t since)
+{
+	uint64_t	before = ring->first_seq;
+	uint64_t	last_lsn = gw_ring_position(ring).lsn;
+
+	while (ring->first_seq < ring->next_seq &&
+		   (ring->end - ring->start > bytes || gw_ring_get(ring, ring->first_seq)->at < since))
+	{
+		uint64_t	lsn = gw_ring_get(ring, ring->first_seq)->position.lsn;
+
+		if (lsn == last_lsn && ring->end - ring->start <= bytes)
+			break;
+		while (ring->first_seq < ring->next_seq && gw_ring_get(ring, ring->first_seq)->position.lsn == lsn)
+			remove_first(ring);
+	}
+	return ring->first_seq - before;
+}

@@ -11,6 +11,8 @@
 #	make scenario			everything that happens in production, in random order; SCENARIO_SECONDS, SCENARIO_MODE, SCENARIO_SEED, SCENARIO_WORLD, SCENARIO_ACTIONS, SCENARIO_GOAL
 #	make lint				layers, formatting, exported symbols, lists that must agree
 #	make indent				format the sources
+#	make gateway, make install-gateway	pg_derive_gateway: maintained views for browsers (see docs/gateway.md)
+#	make fuzz-gateway		its parsers, by libFuzzer; FUZZ_SECONDS
 #
 # The release build puts its objects beside the sources, as PGXS does.  The
 # tests run a build of their own, with assertions, in build/assert; so neither
@@ -437,6 +439,15 @@ lint:
 indent:
 	@tools/update-typedefs >/dev/null
 	@tools/indent $(wildcard src/*/*.c src/*/*.h include/*/*.h test/modules/*/*.c examples/*/*.c client/*.[ch] gateway/*.[ch] kafka/*.[ch])
+
+# Programs beside the server, which need other libraries than the extension.
+.PHONY: gateway install-gateway fuzz-gateway
+gateway:
+	@+$(MAKE) -s -C gateway all
+install-gateway:
+	@+$(MAKE) -s -C gateway install
+fuzz-gateway:
+	@+test/gateway/fuzz
 
 # PGXS' own "check" prints that it is not supported and succeeds; this one tests.
 check: test

@@ -4,8 +4,8 @@ PG_CONFIG ?= pg_config
 
 CLIENT_OBJS = $(addprefix $(BUILD)/client/, memory.o buffer.o log.o options.o loop.o connection.o subscription.o)
 CLIENT_CFLAGS = -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wmissing-prototypes -Wpointer-arith -Wvla \
-	-I$(CLIENT) -I$(shell $(PG_CONFIG) --includedir)
-CLIENT_LIBS = -L$(shell $(PG_CONFIG) --libdir) -lpq
+	-I$(CLIENT) $(shell pkg-config --cflags libpq 2>/dev/null || echo -I`$(PG_CONFIG) --includedir`)
+CLIENT_LIBS = $(shell pkg-config --libs libpq 2>/dev/null || echo -L`$(PG_CONFIG) --libdir` -lpq)
 # of the build: -O2 -g, instruments
 CFLAGS ?= -O2 -g
 COPT ?=

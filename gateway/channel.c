@@ -25,30 +25,40 @@ got_answer(void *arg, const PGresult *result)
 	GwChannel  *channel = arg;
 	GwFeed	   *feed = channel->feed;
 
+	channel->asking = false;
+	if (result == NULL)
+	{
+		gw_channel_release(channel);
+		return;
+	}
 	if (gw_shape_answer(channel->shape, result))
 		channel->state = GW_CHANNEL_READY;
 	else
 	{
 		channel->state = GW_CHANNEL_WRONG;
-		channel->status = result != NULL && strncmp(client_result_sqlstate(result), "22", 2) == 0 ? 400 : 503;
+		channel->status = strncmp(client_result_sqlstate(result), "22", 2) == 0 ? 400 : 503;
 		channel->problem = client_strdup(client_result_message(result));
 	}
 	gw_feed_continue(feed);
 	gw_channel_release(channel);
 }
 
-static void
-ask(GwChannel *channel)
+void
+gw_channel_ask(GwChannel *channel)
 {
 	char	   *sql;
 	int			count;
 	Oid		   *types;
 	const char **values;
 
-	channel->state = GW_CHANNEL_READY;
-	if (!gw_shape_question(channel->shape, &sql, &count, &types, &values))
+	if (channel->state != GW_CHANNEL_ASKING || channel->asking)
 		return;
-	channel->state = GW_CHANNEL_ASKING;
+	if (!gw_shape_question(channel->shape, &sql, &count, &types, &values))
+	{
+		channel->state = GW_CHANNEL_READY;
+		return;
+	}
+	channel->asking = true;
 	channel->users++;
 	client_query(gw_catalog(), sql, count, types, values, got_answer, channel);
 	free(sql);
@@ -80,7 +90,7 @@ gw_channel_get(GwFeed *feed, const GwRequest *request, char **wrong)
 	channel->users = 1;
 	channel->next = feed->channels;
 	feed->channels = channel;
-	ask(channel);
+	gw_channel_ask(channel);
 	return channel;
 }
 

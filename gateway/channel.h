@@ -39,6 +39,7 @@ typedef struct GwChannel
 	struct GwFeed *feed;
 	GwShape    *shape;
 	GwChannelState state;
+	bool		asking;			/* the question is under way */
 	char	   *problem;
 	int			status;			/* of the problem */
 	int			users;			/* clients and jobs, and its question */
@@ -49,6 +50,9 @@ typedef struct GwChannel
 /* The one for a request, with one more user; or NULL, and what is wrong with the request, for free(). */
 extern GwChannel *gw_channel_get(struct GwFeed *feed, const GwRequest *request, char **wrong);
 extern void gw_channel_release(GwChannel *channel);
+
+/* Ask what its values mean, if that is not known and not asked already. */
+extern void gw_channel_ask(GwChannel *channel);
 
 /*
  * The event for a change: a blob that is the channel's until the next call, or NULL.

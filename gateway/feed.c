@@ -280,10 +280,12 @@ gw_feed_follow(GwFeed *feed)
 		.rows = polled, .caught_up = caught_up, .connected = connected, .disconnected = disconnected,
 		.failed = failed, .arg = feed
 	};
-	ClientSubscriptionPlan plan = {.schema = feed->view->schema, .view = feed->view->name, .name = feed->live, .max_rows = 1000};
+	ClientSubscriptionPlan plan = {.name = feed->live, .max_rows = 1000};
 
-	if (feed->state != GW_KNOWN)
+	if (feed->state != GW_KNOWN || feed->view == NULL)
 		return;
+	plan.schema = feed->view->schema;
+	plan.view = feed->view->name;
 	(void) snprintf(feed->live, sizeof(feed->live), "%.40s/%u", gw_settings.name, feed->view->oid);
 	(void) snprintf(feed->kept, sizeof(feed->kept), "%.40s/%u/kept", gw_settings.name, feed->view->oid);
 	feed->state = GW_OPENING;
@@ -356,6 +358,10 @@ described(void *arg, GwView *view, int status, const char *message)
 	GwFeed	   *feed = arg;
 	GwFeed	   *other = view ? other_feed_of(feed, view->oid) : NULL;
 
+	/* while the database is away clients wait: a browser gives up for ever if it is refused */
+	feed->asking = false;
+	if (status == 503 && !feed->closing)
+		return;
 	feed->state = GW_KNOWN;
 	if (feed->closing || view == NULL)
 	{
@@ -364,8 +370,7 @@ described(void *arg, GwView *view, int status, const char *message)
 		{
 			next = client->feed_next;
 			if (client->state == GW_WAITING)
-				gw_session_fail(client, status ? status : 503, status == 404 ? "no_such_view" : status == 422 ? "not_offered" : "unavailable",
-								message ? message : "the view is gone");
+				gw_session_fail(client, status, status == 422 ? "not_offered" : "no_such_view", message);
 		}
 		gw_feed_close(feed, GW_DROP_VIEW, "no_such_view", "", false);
 		return;
@@ -380,6 +385,26 @@ described(void *arg, GwView *view, int status, const char *message)
 	if (feed->follow_when_known)
 		gw_feed_follow(feed);
 	gw_feed_continue(feed);
+}
+
+/* What was asked when the database was away, or is to be asked first. */
+static void
+ask_again(GwFeed *feed)
+{
+	if (!client_connection_is_open(catalog))
+		return;
+	if (feed->state == GW_DESCRIBING && !feed->asking)
+	{
+		feed->asking = true;
+		gw_view_describe(catalog, feed->names[0], described, feed);
+	}
+	for (GwChannel *channel = feed->channels; channel != NULL; channel = channel->next)
+		gw_channel_ask(channel);
+	for (GwGrant *grant = feed->grants; grant != NULL; grant = grant->next)
+	{
+		if (!grant->known)
+			gw_grant_ask(grant);
+	}
 }
 
 GwFeed *
@@ -402,7 +427,7 @@ gw_feed_get(const char *name)
 	feed->view_lag = -1;
 	feed->next = gw_feeds;
 	gw_feeds = feed;
-	gw_view_describe(catalog, name, described, feed);
+	ask_again(feed);
 	return feed;
 }
 
@@ -430,7 +455,7 @@ static bool
 is_unused(const GwFeed *feed)
 {
 	return feed->clients == NULL && feed->channels == NULL && feed->grants == NULL && feed->jobs == NULL &&
-		!feed->advancing && feed->state != GW_DESCRIBING && !gw_round_reads(feed);
+		!feed->advancing && !feed->asking && !gw_round_reads(feed);
 }
 
 static void
@@ -562,9 +587,10 @@ tend(void *arg)
 	for (GwFeed *feed = gw_feeds, *next; feed != NULL; feed = next)
 	{
 		next = feed->next;
-		if (feed->clients != NULL || feed->view == NULL)
+		ask_again(feed);
+		if (feed->clients != NULL || (feed->view == NULL && feed->asking))
 			continue;
-		if (feed->state == GW_KNOWN ? now - feed->used_at > FORGET_MS : now - feed->used_at > gw_settings.unfollow_after)
+		if (feed->state <= GW_KNOWN ? now - feed->used_at > FORGET_MS : now - feed->used_at > gw_settings.unfollow_after)
 			gw_feed_close(feed, GW_DROP_VIEW, "", "nobody reads it", true);
 	}
 	reap();
@@ -604,6 +630,8 @@ catalog_connected(void *arg)
 
 	(void) arg;
 	client_query(catalog, "SELECT rolsuper FROM pg_roles WHERE rolname = CURRENT_USER", 0, NULL, NULL, got_own_role, NULL);
+	for (GwFeed *feed = gw_feeds; feed != NULL; feed = feed->next)
+		ask_again(feed);
 	if (!found_old_ones)
 		client_query(catalog, "SELECT DISTINCT n.nspname || '.' || c.relname FROM derive.subscriptions s JOIN pg_class c ON c.oid = s.view "
 					 "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE s.subscriber = $1 || '/' || c.oid", 1, NULL, values, got_old_ones, NULL);

@@ -45,6 +45,7 @@ typedef struct GwFeed
 	char	  **names;			/* by which clients have asked for it; ends with NULL */
 	GwFeedState state;
 	bool		follow_when_known;
+	bool		asking;			/* the catalogs, what it is */
 	bool		closing;		/* it is gone, and only waits for those who still use it */
 	GwView	   *view;			/* from KNOWN on */
 	char		live[GW_MAX_NAME + 1];	/* the subscriptions */

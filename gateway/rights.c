@@ -55,7 +55,7 @@ got_answer(void *arg, const PGresult *result)
 		else
 			set_answer(grant, 403, PQgetisnull(result, 0, 0) ? NULL : PQgetvalue(result, 0, 0));
 	}
-	else if (!was_known)
+	else if (!was_known && result != NULL)
 		set_answer(grant, 503, client_result_message(result));
 
 	/* who follows goes on while the database is away: it tells nothing new then */
@@ -68,13 +68,13 @@ got_answer(void *arg, const PGresult *result)
 				gw_session_drop(client, GW_DROP_RIGHTS, "permission_denied", grant->problem);
 		}
 	}
-	if (!was_known)
+	if (!was_known && grant->known)
 		gw_feed_continue(feed);
 	gw_grant_release(grant);
 }
 
-static void
-ask(GwGrant *grant)
+void
+gw_grant_ask(GwGrant *grant)
 {
 	char		oid[16];
 	const char *const values[] = {grant->role, oid, grant->attributes};
@@ -112,7 +112,7 @@ gw_grant_get(GwFeed *feed, const char *role, char *attributes)
 	if (!grant->known || !grant->allowed || client_now_ms() - grant->asked_at > gw_settings.rights_interval)
 	{
 		grant->known = false;
-		ask(grant);
+		gw_grant_ask(grant);
 	}
 	return grant;
 }
@@ -136,5 +136,5 @@ void
 gw_grants_check(GwFeed *feed)
 {
 	for (GwGrant *grant = feed->grants; grant != NULL; grant = grant->next)
-		ask(grant);
+		gw_grant_ask(grant);
 }

@@ -33,6 +33,9 @@ typedef struct GwGrant
 extern GwGrant *gw_grant_get(GwFeed *feed, const char *role, char *attributes);
 extern void gw_grant_release(GwGrant *grant);
 
+/* Ask, if it is not asked already. */
+extern void gw_grant_ask(GwGrant *grant);
+
 /* Ask about all of a feed again. */
 extern void gw_grants_check(GwFeed *feed);
 

@@ -423,7 +423,7 @@ begin_text(GwJob *job)
 	switch (job->form)
 	{
 		case GW_FORM_EVENTS:
-			client_buffer_add_text(&job->text, "data: {\"operation\": \"reset\"}\n\n");
+			client_buffer_add_text(&job->text, "id\ndata: {\"operation\": \"reset\"}\n\n");
 			break;
 		case GW_FORM_JSON:
 			client_buffer_add_char(&job->text, '[');

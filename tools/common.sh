@@ -70,8 +70,8 @@ debian_postgres_version()
 	echo 15
 }
 
-# Debian packages that are missing for these purposes: build, test, kafka, fuzz, scenario, lint; npm, python, maven,
-# pgbouncer, activerecord for clients.
+# Debian packages that are missing for these purposes: build, test, tap, gateway, kafka, fuzz, scenario, lint; npm,
+# python, maven, pgbouncer, activerecord for clients.
 # None that is there is named: installing it could upgrade a server that runs.
 missing_packages()
 {
@@ -106,6 +106,17 @@ missing_packages()
 				command -v java >/dev/null || echo default-jre-headless
 				command -v mvn >/dev/null || echo maven
 				command -v kcat >/dev/null || echo kcat
+				;;
+			tap|gateway)
+				# of the gateway, and its clients in tests
+				command -v pkg-config >/dev/null || echo pkg-config
+				[ -e /usr/include/libpq-fe.h ] || [ -e /usr/include/postgresql/libpq-fe.h ] || echo libpq-dev
+				[ -e /usr/include/libwebsockets.h ] || echo libwebsockets-dev
+				[ -e /usr/include/jwt.h ] || echo libjwt-dev
+				[ -e /usr/include/jansson.h ] || echo libjansson-dev
+				[ -e /usr/include/openssl/ssl.h ] || echo libssl-dev
+				command -v python3 >/dev/null || echo python3
+				command -v openssl >/dev/null || echo openssl
 				;;
 			coverage) command -v lcov >/dev/null || echo lcov ;;
 			valgrind) command -v valgrind >/dev/null || echo valgrind ;;

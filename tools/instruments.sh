@@ -15,11 +15,14 @@ instrument_dir=			# where reports are collected
 instrument_env=()		# for the servers, and all that starts them
 instrument_patience=1	# by which time limits are multiplied
 instrument_build=assert
+instrument_copt=-Werror	# of the programs beside the server
 instrument_pattern=		# lines of a server log that are findings
 
 case $instrument in
 	none) ;;
-	coverage | sanitize) instrument_build=$instrument instrument_patience=3 ;;
+	coverage | sanitize) instrument_build=$instrument instrument_patience=3 ;;&
+	sanitize) instrument_copt="-Werror -O1 -fsanitize=address,undefined -fno-omit-frame-pointer" ;;
+	coverage) ;;
 	valgrind) instrument_patience=40 ;;
 	*) die "unknown instrument \"$instrument\"" "TEST_WITH is coverage, sanitize or valgrind." ;;
 esac

@@ -93,7 +93,7 @@ def sse_events(port, path, headers, last_id):
     event_id, data = None, None
     while True:
         line = lines.line()
-        if line.startswith("id: "):
+        if line == "id" or line.startswith("id: "):
             event_id = line[4:]
         elif line.startswith("data: "):
             data = line[6:]
@@ -184,7 +184,6 @@ class Follower(threading.Thread):
                 self.rows.clear()
                 self.resets += 1
                 self.ready = False
-                # a browser would come again with the last id; a reset says that it is void
                 self.last_id = None
             elif operation == "ready":
                 self.ready = True
@@ -209,7 +208,7 @@ class Follower(threading.Thread):
                 if "new" in event:
                     self.rows[canonical(event["new"])] += 1
         if event_id is not None:
-            self.last_id = event_id
+            self.last_id = event_id or None
 
     def stop(self):
         self.stopped = True

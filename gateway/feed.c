@@ -115,11 +115,50 @@ gw_feed_add_row(GwRing *ring, const PGresult *rows, int row)
 	gw_metrics.changes++;
 }
 
-void
+/* Has a row the columns that the view had when it was described?  What no JSON can hold is missing. */
+static bool
+has_columns(const GwFeed *feed, const char *row, bool omits)
+{
+	GwSlice		name;
+	GwSlice		value;
+	int			count = 0;
+
+	while (gw_json_next(&row, &name, &value))
+	{
+		int			i = 0;
+
+		while (i < feed->view->column_count && !gw_slice_is(name, feed->view->columns[i].json_name))
+			i++;
+		if (i == feed->view->column_count)
+			return false;
+		count++;
+	}
+	return count == feed->view->column_count || (omits && count < feed->view->column_count);
+}
+
+/*
+ * A view that got another query with more columns has all rows in that form from then on,
+ * old ones too, and so does one with a column renamed.  All rows of one poll are alike.
+ */
+bool
+gw_feed_is_changed(GwFeed *feed, const PGresult *rows)
+{
+	int			column = PQntuples(rows) == 0 ? -1 : !PQgetisnull(rows, 0, CLIENT_POLL_NEW) ? CLIENT_POLL_NEW : CLIENT_POLL_OLD;
+
+	if (column < 0 || has_columns(feed, PQgetvalue(rows, 0, column), !PQgetisnull(rows, 0, CLIENT_POLL_OMITTED)))
+		return false;
+	gw_feed_close(feed, GW_DROP_VIEW, "view_changed", "the columns of the view have changed", true);
+	return true;
+}
+
+bool
 gw_feed_take(GwFeed *feed, const PGresult *rows)
 {
+	if (gw_feed_is_changed(feed, rows))
+		return false;
 	for (int i = 0; i < PQntuples(rows); i++)
 		gw_feed_add_row(&feed->ring, rows, i);
+	return true;
 }
 
 /* Does each channel have something to tell of what is new? */
@@ -229,7 +268,8 @@ polled(void *arg, uint64_t batch, const PGresult *rows)
 	(void) batch;
 	if (feed->state != GW_FOLLOWING)
 		return;
-	gw_feed_take(feed, rows);
+	if (!gw_feed_take(feed, rows))
+		return;
 	gw_feed_publish(feed, PQntuples(rows) == 1000);
 	if (feed->export_wanted)
 		gw_round_export(feed);
@@ -259,6 +299,8 @@ disconnected(void *arg)
 {
 	GwFeed	   *feed = arg;
 
+	if (feed->closing)
+		return;
 	feed->state = GW_OPENING;
 	client_timer_clear(&feed->retry);
 	gw_rounds_feed_lost(feed);
@@ -471,6 +513,8 @@ reap(void)
 		{
 			client_subscription_destroy(feed->subscription);
 			feed->subscription = NULL;
+			gw_feed_end_refill(feed);
+			feed->exporting = false;
 		}
 		if (is_unused(feed))
 		{
@@ -509,6 +553,9 @@ gw_feed_close(GwFeed *feed, GwDropReason reason, const char *code, const char *m
 		next = client->feed_next;
 		gw_session_drop(client, reason, code, message);
 	}
+	/* their rows wait for nobody now */
+	while (feed->jobs != NULL)
+		gw_job_drop(feed);
 	if (unsubscribe && feed->live[0] != '\0')
 		client_query(catalog, "SELECT derive.unsubscribe(subscriber) FROM derive.subscriptions WHERE subscriber IN ($1, $2)",
 					 2, NULL, values, NULL, NULL);

@@ -53,6 +53,7 @@ typedef struct GwFeed
 	ClientSubscription *subscription;	/* from OPENING on */
 	unsigned	session;		/* number of its connection's session */
 	ClientTimer retry;			/* of opening */
+	struct GwRefill *refill;	/* while it opens; or NULL */
 	char	   *problem;		/* why it does not open, or the state of the view; or NULL */
 	char	   *view_state;		/* as in derive.views; or NULL */
 	double		view_lag;		/* seconds; below 0: not known */
@@ -98,8 +99,11 @@ extern void gw_feed_continue(GwFeed *feed);
 /* Add a row of a poll to a ring; an initial row is none. */
 extern void gw_feed_add_row(GwRing *ring, const PGresult *rows, int row);
 
-/* Add the changes of a poll. */
-extern void gw_feed_take(GwFeed *feed, const PGresult *rows);
+/* Have the rows of a poll other columns than we know?  Then the feed is closed. */
+extern bool gw_feed_is_changed(GwFeed *feed, const PGresult *rows);
+
+/* Add the changes of a poll.  False if the feed was closed. */
+extern bool gw_feed_take(GwFeed *feed, const PGresult *rows);
 
 /*
  * Send what was taken to those who follow.  Incomplete: the poll may have ended within
@@ -121,6 +125,9 @@ extern void gw_feed_advance(GwFeed *feed);
 
 /* A session of the feed's connection begins: prepare it for polls, and let them begin (feed_open.c). */
 extern void gw_feed_open(GwFeed *feed);
+
+/* Its connection is gone: so is what was being read (feed_open.c). */
+extern void gw_feed_end_refill(GwFeed *feed);
 
 /* Something of it has failed: open again, after a moment. */
 extern void gw_feed_open_again(GwFeed *feed, const char *problem);

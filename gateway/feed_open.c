@@ -52,6 +52,8 @@ gw_feed_open_again(GwFeed *feed, const char *problem)
 {
 	bool		was_following = feed->state == GW_FOLLOWING;
 
+	if (feed->closing)
+		return;
 	if (feed->problem == NULL || strcmp(feed->problem, problem) != 0)
 	{
 		client_log(CLIENT_WARNING, "view %s is not followed: %s", feed->view->identifier, problem);
@@ -82,6 +84,8 @@ has_failed(GwFeed *feed, const PGresult *result)
 static void
 opened(GwFeed *feed)
 {
+	if (feed->closing)
+		return;
 	feed->state = GW_FOLLOWING;
 	free(feed->problem);
 	feed->problem = NULL;
@@ -164,17 +168,17 @@ renew(GwFeed *feed)
  * ----------------------------------------------------------------
  */
 
-/* A change of those that the kept subscription has. */
-typedef struct Refill
+/* What the kept subscription has. */
+typedef struct GwRefill
 {
 	GwFeed	   *feed;
 	GwRing		ring;			/* what is read */
 	bool		failed;
-} Refill;
+} GwRefill;
 
 /* Add what is new to the feed's ring. */
 static void
-merge(Refill *refill)
+merge(GwRefill *refill)
 {
 	GwRing	   *ring = &refill->feed->ring;
 	uint64_t	seq;
@@ -196,7 +200,7 @@ merge(Refill *refill)
 static void
 refilled(void *arg, const PGresult *result)
 {
-	Refill	   *refill = arg;
+	GwRefill   *refill = arg;
 	GwFeed	   *feed = refill->feed;
 
 	if (!refill->failed && !has_failed(feed, result))
@@ -213,14 +217,22 @@ refilled(void *arg, const PGresult *result)
 		}
 		opened(feed);
 	}
-	gw_ring_free(&refill->ring);
-	free(refill);
+	gw_feed_end_refill(feed);
+}
+
+void
+gw_feed_end_refill(GwFeed *feed)
+{
+	if (feed->refill != NULL)
+		gw_ring_free(&feed->refill->ring);
+	free(feed->refill);
+	feed->refill = NULL;
 }
 
 static void
 refill_step(void *arg, const PGresult *result)
 {
-	Refill	   *refill = arg;
+	GwRefill   *refill = arg;
 
 	if (!refill->failed && has_failed(refill->feed, result))
 		refill->failed = true;
@@ -229,11 +241,18 @@ refill_step(void *arg, const PGresult *result)
 static void
 refill_row(void *arg, const PGresult *result)
 {
-	Refill	   *refill = arg;
+	GwRefill   *refill = arg;
 
 	if (PQresultStatus(result) != PGRES_SINGLE_TUPLE)
 	{
 		refill_step(arg, result);
+		return;
+	}
+	if (refill->failed)
+		return;
+	if (refill->ring.first_seq == refill->ring.next_seq && gw_feed_is_changed(refill->feed, result))
+	{
+		refill->failed = true;
 		return;
 	}
 	gw_feed_add_row(&refill->ring, result, 0);
@@ -243,11 +262,12 @@ refill_row(void *arg, const PGresult *result)
 static void
 refill(GwFeed *feed, uint64_t start)
 {
-	Refill	   *refill = client_alloc(sizeof(Refill));
+	GwRefill   *refill = client_alloc(sizeof(GwRefill));
 	ClientConnection *connection = connection_of(feed);
 	const char *const kept[] = {feed->kept};
 	const char *const live[] = {feed->live};
 
+	feed->refill = refill;
 	refill->feed = feed;
 	refill->ring.floor = (GwPosition) {0, start};
 	feed->to_advance = 0;
@@ -274,7 +294,7 @@ looked(void *arg, const PGresult *result)
 	const char *states[2] = {"none", "none"};
 	uint64_t	start;
 
-	if (has_failed(feed, result))
+	if (has_failed(feed, result) || feed->closing)
 		return;
 	for (int i = 0; i < 2; i++)
 	{
@@ -312,7 +332,7 @@ locked(void *arg, const PGresult *result)
 {
 	GwFeed	   *feed = arg;
 
-	if (has_failed(feed, result))
+	if (has_failed(feed, result) || feed->closing)
 		return;
 	if (strcmp(PQgetvalue(result, 0, 0), "t") == 0)
 		look(feed);
@@ -327,7 +347,7 @@ lock(void *arg)
 	GwFeed	   *feed = arg;
 	const char *const values[] = {feed->live};
 
-	if (!client_connection_is_open(connection_of(feed)))
+	if (feed->closing || !client_connection_is_open(connection_of(feed)))
 		return;
 	client_query(connection_of(feed), "SELECT pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended($1, 7013))",
 				 1, NULL, values, locked, feed);
@@ -336,6 +356,8 @@ lock(void *arg)
 void
 gw_feed_open(GwFeed *feed)
 {
+	if (feed->closing)
+		return;
 	feed->session++;
 	feed->state = GW_OPENING;
 	client_subscription_pause(feed->subscription);

@@ -181,7 +181,10 @@ begin_request(struct lws *wsi, GwClient *client, const char *path)
 		free(request->last_event_id);
 		request->last_event_id = event_id;
 	}
-	if (count_clients() > gw_settings.max_clients)
+	/* libwebsockets takes a line end that the URL has as %0A for the end of the URL, and loses the rest */
+	if (lws_hdr_total_length(wsi, WSI_TOKEN_HTTP) <= 0)
+		gw_session_fail(client, 400, "bad_request", "a URL cannot have line ends");
+	else if (count_clients() > gw_settings.max_clients)
 		gw_session_fail(client, 503, "too_many_clients", "too many clients (max_clients)");
 	else if (wrong != NULL)
 		gw_session_fail(client, 400, "bad_request", wrong);
@@ -396,8 +399,9 @@ send_bytes(GwClient *client)
 		lws_write(client->wsi, scratch + LWS_PRE, length, last ? LWS_WRITE_HTTP_FINAL : LWS_WRITE_HTTP) < (int) length)
 		return false;
 	has_sent(client, length);
+	/* what may come of a body is not a request */
 	if (last)
-		return lws_http_transaction_completed(client->wsi) == 0;
+		return client->status != 405 && lws_http_transaction_completed(client->wsi) == 0;
 	return client->state != GW_LEAVING || client->blob != NULL;
 }
 
@@ -561,7 +565,9 @@ gateway_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, 
 			lws_close_reason(wsi, LWS_CLOSE_STATUS_UNACCEPTABLE_OPCODE, NULL, 0);
 			return -1;
 		case LWS_CALLBACK_HTTP_BODY:
-			return -1;
+		case LWS_CALLBACK_HTTP_BODY_COMPLETION:
+			/* of a request that is refused */
+			return 0;
 		case LWS_CALLBACK_CLOSED:
 		case LWS_CALLBACK_CLOSED_HTTP:
 		case LWS_CALLBACK_HTTP_DROP_PROTOCOL:

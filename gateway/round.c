@@ -131,6 +131,16 @@ gw_job_leave(GwClient *client)
 	client->job = NULL;
 }
 
+void
+gw_job_drop(GwFeed *feed)
+{
+	GwJob	   *job = feed->jobs;
+
+	feed->jobs = job->next;
+	fail_job(job, 503, "the view is gone");
+	finish_job(job);
+}
+
 /* Those of a round come again. */
 static void
 give_back(Reader *reader)
@@ -144,7 +154,7 @@ give_back(Reader *reader)
 		job->running = false;
 		client_buffer_free(&job->text);
 		job->rows = 0;
-		if (++job->tries < MAX_TRIES)
+		if (++job->tries < MAX_TRIES && !feed->closing)
 		{
 			job->next = feed->jobs;
 			feed->jobs = job;
@@ -329,7 +339,8 @@ export_polled(void *arg, const PGresult *result)
 		export_failed(feed, result);
 		return;
 	}
-	gw_feed_take(feed, result);
+	if (!gw_feed_take(feed, result))
+		return;
 	if (PQntuples(result) > 0)
 	{
 		poll_for_export(feed);

@@ -65,6 +65,9 @@ extern void gw_job_join(GwClient *client);
 /* The client no longer wants it. */
 extern void gw_job_leave(GwClient *client);
 
+/* End the first job of a feed that closes. */
+extern void gw_job_drop(GwFeed *feed);
+
 /* Begin a round where jobs wait and one can begin. */
 extern void gw_rounds_continue(void);
 

@@ -20,8 +20,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The kept subscription follows the floor in steps of so many changes. */
-#define ADVANCE_STEP	1000
+/* The kept subscription follows the floor in steps of about so many changes: polls wait meanwhile. */
+#define ADVANCE_STEP	200
 
 /* A feed that was never followed is forgotten after this time. */
 #define FORGET_MS		60000
@@ -181,7 +181,7 @@ void
 gw_feed_publish(GwFeed *feed, bool incomplete)
 {
 	GwRing	   *ring = &feed->ring;
-	uint64_t	from = feed->visible;
+	uint64_t	from = feed->visible > ring->first_seq ? feed->visible : ring->first_seq;
 	uint64_t	to = ring->next_seq;
 
 	/* but an LSN that is as large as all that is kept is sent in pieces */
@@ -205,7 +205,7 @@ gw_feed_publish(GwFeed *feed, bool incomplete)
 		else if (client->seq == from)
 			client->seq = to;
 	}
-	feed->to_advance += gw_ring_trim(ring, (uint64_t) gw_settings.keep_changes, client_now_ms() - gw_settings.keep_changes_for);
+	gw_ring_trim(ring, (uint64_t) gw_settings.keep_changes, client_now_ms() - gw_settings.keep_changes_for);
 	if (feed->visible < ring->first_seq)
 		feed->visible = ring->first_seq;
 	gw_feed_advance(feed);
@@ -234,24 +234,30 @@ advanced(void *arg, const PGresult *result)
 
 	feed->advancing = false;
 	if (result != NULL && !client_result_ok(result))
-		client_log(CLIENT_WARNING, "view %s: %s", feed->view->identifier, client_result_message(result));
-	if (!feed->closing && client_result_ok(result))
+	{
+		gw_feed_open_again(feed, client_result_message(result));
+		return;
+	}
+	if (result != NULL && !feed->closing)
 		gw_feed_advance(feed);
 }
 
+/*
+ * On the feed's own connection: whoever opens the feed anew waits for its lock, and so
+ * for the end of this.  Else it might count changes of which we take some away.
+ */
 void
 gw_feed_advance(GwFeed *feed)
 {
-	uint64_t	count = feed->to_advance < ADVANCE_STEP ? feed->to_advance : ADVANCE_STEP;
-	char		rows[32];
-	const char *const values[] = {feed->kept, rows};
+	char		count[32];
+	const char *const values[] = {feed->kept, count};
 
-	if (feed->advancing || feed->state != GW_FOLLOWING || count < ADVANCE_STEP / 4 || !client_connection_is_open(catalog))
+	if (feed->advancing || feed->exporting || feed->state != GW_FOLLOWING || feed->ring.removed_count == 0)
 		return;
-	(void) snprintf(rows, sizeof(rows), "%" PRIu64, count);
-	feed->to_advance -= count;
 	feed->advancing = true;
-	client_query(catalog, "SELECT pg_catalog.count(*) FROM derive.poll($1, $2::int4)", 2, NULL, values, advanced, feed);
+	(void) snprintf(count, sizeof(count), "%" PRIu64, gw_ring_take_removed(&feed->ring, ADVANCE_STEP));
+	client_query(client_subscription_connection(feed->subscription),
+				 "SELECT pg_catalog.count(*) FROM derive.poll($1, $2::int4)", 2, NULL, values, advanced, feed);
 }
 
 
@@ -302,6 +308,7 @@ disconnected(void *arg)
 	if (feed->closing)
 		return;
 	feed->state = GW_OPENING;
+	feed->advancing = false;
 	client_timer_clear(&feed->retry);
 	gw_rounds_feed_lost(feed);
 }
@@ -497,7 +504,7 @@ static bool
 is_unused(const GwFeed *feed)
 {
 	return feed->clients == NULL && feed->channels == NULL && feed->grants == NULL && feed->jobs == NULL &&
-		!feed->advancing && !feed->asking && !gw_round_reads(feed);
+		!feed->asking && !gw_round_reads(feed);
 }
 
 static void

@@ -61,7 +61,6 @@ typedef struct GwFeed
 	GwRing		ring;
 	unsigned	epoch;			/* raised by a reset: what was read before does not fit any more */
 	uint64_t	visible;		/* changes up to here are sent; those behind have an LSN that is not complete */
-	uint64_t	to_advance;		/* changes of which the kept subscription is behind the floor */
 	bool		advancing;
 	bool		ever_followed;	/* the ring is that of the subscriptions */
 

@@ -124,7 +124,6 @@ begin(GwFeed *feed, uint64_t start)
 	ClientConnection *connection = connection_of(feed);
 
 	feed->ever_followed = true;
-	feed->to_advance = 0;
 	gw_feed_reset(feed, (GwPosition) {0, start});
 	client_query(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ", 0, NULL, NULL, NULL, NULL);
 	client_query(connection, "SELECT pg_catalog.count(*) FROM (SELECT FROM derive.poll($1, " EVERYTHING ") "
@@ -176,27 +175,6 @@ typedef struct GwRefill
 	bool		failed;
 } GwRefill;
 
-/* Add what is new to the feed's ring. */
-static void
-merge(GwRefill *refill)
-{
-	GwRing	   *ring = &refill->feed->ring;
-	uint64_t	seq;
-
-	if (!gw_ring_find(&refill->ring, gw_ring_position(ring), &seq))
-	{
-		client_log(CLIENT_WARNING, "view %s: what was followed does not go on; all begin anew", refill->feed->view->identifier);
-		gw_feed_reset(refill->feed, refill->ring.floor);
-		seq = refill->ring.first_seq;
-	}
-	for (; seq < refill->ring.next_seq; seq++)
-	{
-		GwChange   *change = gw_ring_get(&refill->ring, seq);
-
-		gw_ring_add(ring, change->position.lsn, change->operation, change->operation == 'i' ? NULL : change->old, change->new, change->omitted);
-	}
-}
-
 static void
 refilled(void *arg, const PGresult *result)
 {
@@ -205,16 +183,15 @@ refilled(void *arg, const PGresult *result)
 
 	if (!refill->failed && !has_failed(feed, result))
 	{
-		if (feed->ever_followed)
-			merge(refill);
-		else
+		if (!gw_ring_merge(&feed->ring, &refill->ring))
 		{
-			gw_ring_free(&feed->ring);
-			feed->ring = refill->ring;
-			memset(&refill->ring, 0, sizeof(GwRing));
+			if (feed->ever_followed)
+				client_log(CLIENT_WARNING, "view %s: what was followed does not go on; all begin anew", feed->view->identifier);
+			gw_feed_reset(feed, refill->ring.floor);
+			(void) gw_ring_merge(&feed->ring, &refill->ring);
 			feed->visible = feed->ring.next_seq;
-			feed->ever_followed = true;
 		}
+		feed->ever_followed = true;
 		opened(feed);
 	}
 	gw_feed_end_refill(feed);
@@ -256,7 +233,7 @@ refill_row(void *arg, const PGresult *result)
 		return;
 	}
 	gw_feed_add_row(&refill->ring, result, 0);
-	refill->feed->to_advance += gw_ring_trim(&refill->ring, (uint64_t) gw_settings.keep_changes, 0);
+	gw_ring_trim(&refill->ring, (uint64_t) gw_settings.keep_changes, 0);
 }
 
 static void
@@ -270,7 +247,6 @@ refill(GwFeed *feed, uint64_t start)
 	feed->refill = refill;
 	refill->feed = feed;
 	refill->ring.floor = (GwPosition) {0, start};
-	feed->to_advance = 0;
 	client_query(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ", 0, NULL, NULL, NULL, NULL);
 	client_query(connection, "SAVEPOINT kept", 0, NULL, NULL, NULL, NULL);
 	client_query_rows(connection, "SELECT operation, old, new, lsn, pg_catalog.to_jsonb(omitted) FROM derive.poll($1, " EVERYTHING ")",

@@ -35,6 +35,7 @@ gw_ring_reset(GwRing *ring, GwPosition floor)
 	while (ring->first_seq < ring->next_seq)
 		remove_first(ring);
 	ring->floor = floor;
+	ring->removed_count = 0;
 }
 
 void
@@ -42,8 +43,36 @@ gw_ring_free(GwRing *ring)
 {
 	gw_ring_reset(ring, ring->floor);
 	free(ring->changes);
+	free(ring->removed);
 	ring->changes = NULL;
-	ring->size = 0;
+	ring->removed = NULL;
+	ring->size = ring->removed_size = 0;
+}
+
+/* All of the first LSN; returns how many they were. */
+static uint64_t
+remove_first_lsn(GwRing *ring)
+{
+	uint64_t	lsn = gw_ring_get(ring, ring->first_seq)->position.lsn;
+	uint64_t	count = 0;
+
+	while (ring->first_seq < ring->next_seq && gw_ring_get(ring, ring->first_seq)->position.lsn == lsn)
+	{
+		remove_first(ring);
+		count++;
+	}
+	return count;
+}
+
+static void
+add_removed(GwRing *ring, uint64_t count)
+{
+	if (ring->removed_count == ring->removed_size)
+	{
+		ring->removed_size = ring->removed_size ? 2 * ring->removed_size : SMALLEST;
+		ring->removed = client_realloc(ring->removed, ring->removed_size * sizeof(uint64_t));
+	}
+	ring->removed[ring->removed_count++] = count;
 }
 
 GwChange *
@@ -144,21 +173,55 @@ gw_ring_find(GwRing *ring, GwPosition position, uint64_t *seq)
 	return false;
 }
 
-uint64_t
+void
 gw_ring_trim(GwRing *ring, uint64_t bytes, int64_t since)
 {
-	uint64_t	before = ring->first_seq;
 	uint64_t	last_lsn = gw_ring_position(ring).lsn;
 
 	while (ring->first_seq < ring->next_seq &&
 		   (ring->end - ring->start > bytes || gw_ring_get(ring, ring->first_seq)->at < since))
 	{
-		uint64_t	lsn = gw_ring_get(ring, ring->first_seq)->position.lsn;
-
-		if (lsn == last_lsn && ring->end - ring->start <= bytes)
+		if (gw_ring_get(ring, ring->first_seq)->position.lsn == last_lsn && ring->end - ring->start <= bytes)
 			break;
-		while (ring->first_seq < ring->next_seq && gw_ring_get(ring, ring->first_seq)->position.lsn == lsn)
-			remove_first(ring);
+		add_removed(ring, remove_first_lsn(ring));
 	}
-	return ring->first_seq - before;
+}
+
+uint64_t
+gw_ring_take_removed(GwRing *ring, uint64_t most)
+{
+	uint64_t	result = 0;
+	size_t		n = 0;
+
+	while (n < ring->removed_count && (n == 0 || result + ring->removed[n] <= most))
+		result += ring->removed[n++];
+	ring->removed_count -= n;
+	if (ring->removed_count > 0)
+		memmove(ring->removed, ring->removed + n, ring->removed_count * sizeof(uint64_t));
+	return result;
+}
+
+bool
+gw_ring_merge(GwRing *ring, GwRing *other)
+{
+	uint64_t	seq;
+
+	if (!gw_ring_find(other, gw_ring_position(ring), &seq))
+		return false;
+	/* what the other one has removed and this one has not */
+	while (ring->first_seq < ring->next_seq && gw_position_compare(gw_ring_get(ring, ring->first_seq)->position, other->floor) <= 0)
+		(void) remove_first_lsn(ring);
+	ring->removed_count = 0;
+	for (size_t i = 0; i < other->removed_count; i++)
+		add_removed(ring, other->removed[i]);
+	for (; seq < other->next_seq; seq++)
+	{
+		GwChange   *change = gw_ring_get(other, seq);
+
+		gw_ring_add(ring, change->position.lsn, change->operation, change->operation == 'i' ? NULL : change->old, change->new, change->omitted);
+	}
+	/* and the other way round */
+	while (other->first_seq < other->next_seq && gw_position_compare(gw_ring_get(other, other->first_seq)->position, ring->floor) <= 0)
+		add_removed(ring, remove_first_lsn(other));
+	return true;
 }

@@ -15,6 +15,10 @@
  * position is the floor or that of a change that is there; else nobody knows what it
  * lacks.
  *
+ * The kept subscription (feed.h) is to follow the floor, but whole LSNs at a time: numbers
+ * within an LSN are counted from where it begins.  So the ring also knows of how many
+ * changes the LSNs were that it has removed and the subscription still has.
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef GW_RING_H
@@ -44,6 +48,9 @@ typedef struct GwRing
 	GwPosition	floor;
 	uint64_t	start;			/* bytes of all changes up to the floor */
 	uint64_t	end;			/* and up to the last one */
+	uint64_t   *removed;		/* numbers of changes of LSNs that were removed, the oldest first */
+	size_t		removed_count;
+	size_t		removed_size;
 } GwRing;
 
 /* Forget all; from here on positions count from this one. */
@@ -64,8 +71,17 @@ extern bool gw_ring_find(GwRing *ring, GwPosition position, uint64_t *seq);
 /*
  * Remove the oldest changes until no more than so many bytes are there and none came
  * before "since", but not those of the last LSN, and always all of an LSN.  But if the
- * last LSN alone has more bytes than that, all are removed.  Returns how many.
+ * last LSN alone has more bytes than that, all are removed.
  */
-extern uint64_t gw_ring_trim(GwRing *ring, uint64_t bytes, int64_t since);
+extern void gw_ring_trim(GwRing *ring, uint64_t bytes, int64_t since);
+
+/* Some of the oldest LSNs that were removed, and their number of changes together: at least one, or about "most". */
+extern uint64_t gw_ring_take_removed(GwRing *ring, uint64_t most);
+
+/*
+ * Add to a ring what another one has behind its last change, and have as removed what
+ * that has: it is what the subscription has.  False if that does not know the last change.
+ */
+extern bool gw_ring_merge(GwRing *ring, GwRing *other);
 
 #endif

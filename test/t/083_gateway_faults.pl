@@ -137,7 +137,6 @@ check_followers($followers, 'the others');
 
 # One that reads too slowly is told why.
 my $slow = raw_socket();
-setsockopt $slow, SOL_SOCKET, SO_RCVBUF, 4096;
 print $slow "GET /views/v/changes HTTP/1.1\r\nHost: x\r\n\r\n";
 $before = metric($gateway, 'dropped_streams_total{reason="slow"}');
 for my $i (1 .. 100)
@@ -254,6 +253,11 @@ update_all() for 1 .. 3;
 check_followers($followers, 'changes were not kept');
 $node->append_conf('postgresql.conf', 'pg_derive.subscription_max_size = 0');
 $node->reload;
+# those that are lost are found out when they are needed
+$node->safe_psql('postgres', q{SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'gateway'});
+ok($node->poll_query_until('postgres', q{SELECT count(*) > 2 AND bool_and(state = 'following') FROM derive.subscriptions}), 'subscriptions are made anew');
+gateway_is_healthy($gateway);
+check_followers($followers, 'anew');
 
 # Sessions that are ended, all of them, again and again
 my $load = start_load($node, 60, undef, "\\set id random(1, 900)\nUPDATE t SET x = x + 1 WHERE id = :id;\n");

@@ -101,6 +101,7 @@ set_option(const ClientOption *option, const char *value)
 	switch (option->type)
 	{
 		case CLIENT_STRING:
+			free(*(char **) option->target);
 			*(const char **) option->target = value[0] != '\0' ? client_strdup(value) : NULL;
 			return NULL;
 		case CLIENT_INTEGER:

@@ -118,6 +118,12 @@ missing_packages()
 				command -v python3 >/dev/null || echo python3
 				command -v openssl >/dev/null || echo openssl
 				;;
+			fuzz-gateway)
+				command -v clang >/dev/null || echo clang
+				# libFuzzer, and the sanitizers for clang
+				compgen -G '/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a' >/dev/null ||
+					apt-cache depends clang 2>/dev/null | sed -nE 's/.*Depends: clang-([0-9]+)$/libclang-rt-\1-dev/p'
+				;;
 			coverage) command -v lcov >/dev/null || echo lcov ;;
 			valgrind) command -v valgrind >/dev/null || echo valgrind ;;
 			fuzz|scenario) command -v python3 >/dev/null || echo python3 ;;

@@ -70,8 +70,8 @@ debian_postgres_version()
 	echo 15
 }
 
-# Debian packages that are missing for these purposes: build, test, tap, gateway, kafka, fuzz, scenario, lint; npm,
-# python, maven, pgbouncer, activerecord for clients.
+# Debian packages that are missing for these purposes: build, test, tap, gateway, browser, kafka, fuzz, scenario, lint;
+# npm, python, maven, pgbouncer, activerecord for clients.
 # None that is there is named: installing it could upgrade a server that runs.
 missing_packages()
 {
@@ -117,6 +117,12 @@ missing_packages()
 				[ -e /usr/include/openssl/ssl.h ] || echo libssl-dev
 				command -v python3 >/dev/null || echo python3
 				command -v openssl >/dev/null || echo openssl
+				command -v curl >/dev/null || echo curl
+				;;
+			browser)
+				# of the test of the live page
+				command -v chromium >/dev/null || echo chromium
+				command -v chromedriver >/dev/null || echo chromium-driver
 				;;
 			fuzz-gateway)
 				command -v clang >/dev/null || echo clang

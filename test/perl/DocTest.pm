@@ -183,7 +183,7 @@ sub doc_tester
 	write_program("$folder/bin/systemctl", qq{[ "\$*" = "restart postgresql" ] && exec '$bin/pg_ctl' -D '$data' -l '@{[ $node->logfile ]}' -w -s restart});
 	$tester{cwd} = $tester{root};
 	$tester{env} = {
-		PATH => "$folder/bin:$bin:$ENV{PATH}",
+		PATH => "$folder/bin:$destdir/usr/bin:$bin:$ENV{PATH}",
 		PGHOST => $node->host,
 		PGPORT => $node->port,
 		DESTDIR => $destdir,

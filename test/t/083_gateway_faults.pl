@@ -93,7 +93,7 @@ foreach my $what (sort keys %wrong)
 is(get($gateway, '/views/v?limit=1')->{status}, 200, 'and it works still');
 foreach (
 	[ GET => '/', 404 ], [ GET => '/views', 404 ], [ GET => '/views/', 404 ], [ GET => '/views//changes', 404 ], [ GET => '/views/v/changes/x', 404 ],
-	[ POST => '/views/v', 405 ], [ DELETE => '/views/v', 405 ], [ PUT => '/views/v', 405 ], [ GET => '/views/v?a%0Ab=eq.1', 400 ], [ GET => '/views/' . 'n' x 3000, 404 ])
+	[ POST => '/views/v', 405 ], [ DELETE => '/views/v', 405 ], [ PUT => '/views/v', 405 ], [ GET => '/views/v?a%0Ab=eq.1', 400 ], [ GET => '/views/' . 'n' x 3000, 404 ], [ GET => '/views/v?', 200 ], [ GET => '/views/v?limit=1&', 200 ])
 {
 	my ($method, $path, $status) = @$_;
 	is($gateway->{http}->request($method, "http://127.0.0.1:$gateway->{port}$path")->{status}, $status, "$method " . substr $path, 0, 30);

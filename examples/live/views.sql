@@ -9,4 +9,5 @@ SELECT derive.create_view('airport_map', $$
 CREATE ROLE gateway LOGIN NOINHERIT;
 CREATE ROLE web;
 GRANT web TO gateway;
+SELECT derive.wait();
 GRANT SELECT ON airport_map, state_routes, last_departures, branch_accounts, teller_work TO gateway, web;

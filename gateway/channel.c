@@ -141,10 +141,30 @@ seen_operation(const GwShape *shape, const GwChange *change, bool *broken)
 	return old ? 'd' : new ? 'i' : 0;
 }
 
+/*
+ * Is no change with this LSN behind it seen in this shape?  Then with it the copy of a
+ * client is what the view was at one moment.
+ */
+static bool
+is_last(const GwShape *shape, const GwFeed *feed, GwRing *ring, uint64_t seq)
+{
+	uint64_t	lsn = gw_ring_get(ring, seq)->position.lsn;
+	bool		broken;
+
+	while (++seq < ring->next_seq && gw_ring_get(ring, seq)->position.lsn == lsn)
+	{
+		if (seen_operation(shape, gw_ring_get(ring, seq), &broken) != 0)
+			return false;
+	}
+	return seq < ring->next_seq || !feed->incomplete;
+}
+
 static GwBlob *
-make_event(const GwShape *shape, const GwChange *change, bool *broken)
+make_event(const GwChannel *channel, GwRing *ring, uint64_t seq, bool *broken)
 {
 	static ClientBuffer buffer = {0};
+	const GwShape *shape = channel->shape;
+	const GwChange *change = gw_ring_get(ring, seq);
 	char		id[GW_POSITION_SIZE];
 	char		operation = seen_operation(shape, change, broken);
 
@@ -165,6 +185,8 @@ make_event(const GwShape *shape, const GwChange *change, bool *broken)
 	}
 	if (change->omitted != NULL)
 		client_buffer_addf(&buffer, ", \"omitted\": %s", change->omitted);
+	if (is_last(shape, channel->feed, ring, seq))
+		client_buffer_add_text(&buffer, ", \"last\": true");
 	client_buffer_add_text(&buffer, "}\n\n");
 	return gw_blob_create(&buffer);
 }
@@ -179,7 +201,7 @@ gw_channel_event(GwChannel *channel, GwRing *ring, uint64_t seq, bool *broken)
 	{
 		gw_blob_release(event->blob);
 		event->seq = 0;
-		event->blob = make_event(channel->shape, gw_ring_get(ring, seq), broken);
+		event->blob = make_event(channel, ring, seq, broken);
 		if (!*broken)
 			event->seq = seq + 1;
 	}

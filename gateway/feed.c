@@ -194,6 +194,7 @@ gw_feed_publish(GwFeed *feed, bool incomplete)
 	}
 	if (to == from)
 		return;
+	feed->incomplete = incomplete && to == ring->next_seq;
 	feed->visible = to;
 	look_for_news(feed, from);
 	for (GwClient *client = feed->clients; client != NULL; client = client->feed_next)

@@ -61,6 +61,7 @@ typedef struct GwFeed
 	GwRing		ring;
 	unsigned	epoch;			/* raised by a reset: what was read before does not fit any more */
 	uint64_t	visible;		/* changes up to here are sent; those behind have an LSN that is not complete */
+	bool		incomplete;		/* the last LSN of those that are visible */
 	bool		advancing;
 	bool		ever_followed;	/* the ring is that of the subscriptions */
 

@@ -1,10 +1,11 @@
 /*
  * Follow a view of pg_derive_gateway: keep a copy of its rows, and say what changes.
  *
- *   follow('totals', {key: row => row.region, change: (operation, row, old) => ...})
+ *   follow('totals', {key: row => row.region, change: event => ...})
  *
- * The copy is a Map from keys to rows. "change" is called with "insert", "update" or "delete"; "ready" when the
- * rows are there, at first and when all begins anew; "state" with "live" or why not. When the connection is lost it
+ * The copy is a Map from keys to rows. "change" is called with each event: operation ("insert", "update" or
+ * "delete"), old, new, id and, at the end of a batch, last. "ready" is called when the rows are there, at first and when
+ * all begins anew; "state" with "live" or why not. When the connection is lost it
  * comes again with the id of the last event, and goes on where it was.
  *
  * (Less code would do the same with EventSource; but of those a browser opens six for a server, in all of its tabs.)
@@ -32,7 +33,7 @@ export function follow(path, {key, change = () => {}, ready = () => {}, state = 
                 // a view without a key has a delete and an insert where others have an update: look at what is there
                 if (event.old) rows.delete(key(event.old));
                 if (event.new) rows.set(key(event.new), event.new);
-                change(event.operation, event.new, event.old, event.id);
+                change(event);
                 break;
             case 'error':
                 state(event.code);

@@ -100,28 +100,19 @@ setInterval(() => {
 
 /*
  * Each transaction of the bank changes an account and writes a line of its teller. Both views move in one transaction of
- * the database, so in each of its snapshots the money on the accounts is what the tellers moved. The two streams come
- * one after the other; a snapshot is complete here when both have come to the same place in the log.
+ * the database, so at each moment of both the money on the accounts is what the tellers moved. A stream is at a moment
+ * of its view when it has had the last event of a batch; both are at the same one if that has the same place in the log.
  */
-const bank = { accounts: null, tellers: null, accountsAt: '', tellersAt: '', compared: '', right: 0, wrong: 0, timer: null };
-const lsn = id => (id || '').replace(/-\d+$/, '');
+const bank = { accounts: null, tellers: null, accountsAt: null, tellersAt: null, right: 0, wrong: 0 };
+const moment = event => event.last ? event.id.replace(/-\d+$/, '') : null;
 const sum = (rows, column) => { let result = 0; for (const row of rows.values()) result += Number(row[column]); return result; };
 
-function compare() {
-    bank.timer = null;
+function bankMoved() {
     bank.accounts = sum(branches, 'balance');
     bank.tellers = sum(tellers, 'moved');
-    if (bank.accountsAt !== '' && bank.accountsAt === bank.tellersAt && bank.compared !== bank.accountsAt) {
-        bank.compared = bank.accountsAt;
+    if (bank.accountsAt !== null && bank.accountsAt === bank.tellersAt)
         bank[bank.accounts === bank.tellers ? 'right' : 'wrong']++;
-    }
     draw(drawBank);
-}
-
-// When nothing comes for a moment, all of a batch is here.
-function bankMoved() {
-    clearTimeout(bank.timer);
-    bank.timer = setTimeout(compare, 2);
 }
 
 function drawBank() {
@@ -162,16 +153,16 @@ function measure(latest) {
 
 const branches = follow('branch_accounts', {
     key: row => row.bid,
-    change(operation, row, old, id) { counted(); bank.accountsAt = lsn(id); bankMoved(); },
+    change(event) { counted(); bank.accountsAt = moment(event); bankMoved(); },
     ready() { bankMoved(); },
     state: state => setState('branch_accounts', state)
 });
 const tellers = follow('teller_work', {
     key: row => row.tid,
-    change(operation, row, old, id) {
+    change(event) {
         counted();
-        bank.tellersAt = lsn(id);
-        if (row) { row.touched = performance.now(); measure(row.latest); }
+        bank.tellersAt = moment(event);
+        if (event.new) { event.new.touched = performance.now(); measure(event.new.latest); }
         bankMoved();
     },
     ready() { bankMoved(); },
@@ -212,7 +203,7 @@ const light = (id, key) => flashes.set(`${id} ${key}`, performance.now());
 
 const routes = follow('state_routes', {
     key: row => `${row.from_state} ${row.to_state}`,
-    change(operation, row) { counted(); if (row) light('routes', `${row.from_state} ${row.to_state}`); draw(drawRoutes); },
+    change({ new: row }) { counted(); if (row) light('routes', `${row.from_state} ${row.to_state}`); draw(drawRoutes); },
     ready() { draw(drawRoutes); },
     state: state => setState('state_routes', state)
 });
@@ -229,7 +220,7 @@ const pulses = new Map();       // of airports: when they changed
 
 const airports = follow('airport_map', {
     key: row => row.iata,
-    change(operation, row) {
+    change({ new: row }) {
         counted();
         if (!row) return;
         pulses.set(row.iata, performance.now());
@@ -328,7 +319,7 @@ requestAnimationFrame(drawMap);
 
 follow('last_departures', {
     key: row => row.id,
-    change(operation, row) {
+    change({ operation, new: row }) {
         counted();
         if (operation !== 'insert') return;
         const from = airports.get(row.iata), to = airports.get(row.destination);

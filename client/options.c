@@ -221,7 +221,7 @@ read_line(const ClientOption *options, const char *c)
 char *
 client_options_parse(const ClientOption *options, const char *text)
 {
-	for (int number = 1; text !=NULL; number++)
+	for (int number = 1; text != NULL; number++)
 	{
 		char	   *wrong = read_line(options, text);
 
@@ -234,8 +234,8 @@ client_options_parse(const ClientOption *options, const char *text)
 		}
 		text = strchr(text, '\n');
 
-		if (text !=NULL)
-			text	  ++;
+		if (text != NULL)
+			text++;
 	}
 	return NULL;
 }

@@ -100,7 +100,7 @@ gw_channel_forget(GwChannel *channel)
 	for (int i = 0; i < GW_CHANNEL_EVENTS; i++)
 	{
 		gw_blob_release(channel->events[i].blob);
-		channel->events[i] = (GwEvent) {0, NULL};
+		memset(&channel->events[i], 0, sizeof(GwEvent));
 	}
 }
 

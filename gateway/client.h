@@ -50,7 +50,8 @@ typedef struct GwClient
 	char	   *if_none_match;	/* or NULL */
 	int64_t		since;			/* when the request came, as client_now_ms() */
 	int64_t		progress;		/* when something was sent last */
-	int64_t		pending_since;	/* for so long it has taken nothing of what waits for it; 0: nothing waits */
+	int64_t		pending_since;	/* for so long it has taken nothing of what
+								 * waits for it; 0: nothing waits */
 
 	int			status;			/* of an answer */
 	const char *content_type;
@@ -61,7 +62,8 @@ typedef struct GwClient
 	GwBlob	   *next_blob;		/* what comes then, or NULL */
 	bool		in_message;		/* a WebSocket message was sent up to "offset" */
 	uint64_t	seq;			/* the change that comes then */
-	bool		resumes;		/* it has said what it has got, and that was not looked at yet */
+	bool		resumes;		/* it has said what it has got, and that was
+								 * not looked at yet */
 
 	struct GwFeed *feed;		/* what it waits for or follows; NULL: nothing */
 	struct GwChannel *channel;

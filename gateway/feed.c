@@ -327,10 +327,10 @@ void
 gw_feed_follow(GwFeed *feed)
 {
 	ClientSubscriptionHandlers handlers = {
-		.rows = polled, .caught_up = caught_up, .connected = connected, .disconnected = disconnected,
-		.failed = failed, .arg = feed
+		.rows = polled,.caught_up = caught_up,.connected = connected,.disconnected = disconnected,
+		.failed = failed,.arg = feed
 	};
-	ClientSubscriptionPlan plan = {.name = feed->live, .max_rows = 1000};
+	ClientSubscriptionPlan plan = {.name = feed->live,.max_rows = 1000};
 
 	if (feed->state != GW_KNOWN || feed->view == NULL)
 		return;
@@ -408,7 +408,10 @@ described(void *arg, GwView *view, int status, const char *message)
 	GwFeed	   *feed = arg;
 	GwFeed	   *other = view ? other_feed_of(feed, view->oid) : NULL;
 
-	/* while the database is away clients wait: a browser gives up for ever if it is refused */
+	/*
+	 * while the database is away clients wait: a browser gives up for ever if
+	 * it is refused
+	 */
 	feed->asking = false;
 	if (status == 503 && !feed->closing)
 		return;

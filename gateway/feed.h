@@ -42,11 +42,13 @@ typedef enum GwFeedState
 typedef struct GwFeed
 {
 	struct GwFeed *next;
-	char	  **names;			/* by which clients have asked for it; ends with NULL */
+	char	  **names;			/* by which clients have asked for it; ends
+								 * with NULL */
 	GwFeedState state;
 	bool		follow_when_known;
 	bool		asking;			/* the catalogs, what it is */
-	bool		closing;		/* it is gone, and only waits for those who still use it */
+	bool		closing;		/* it is gone, and only waits for those who
+								 * still use it */
 	GwView	   *view;			/* from KNOWN on */
 	char		live[GW_MAX_NAME + 1];	/* the subscriptions */
 	char		kept[GW_MAX_NAME + 1];
@@ -54,13 +56,16 @@ typedef struct GwFeed
 	unsigned	session;		/* number of its connection's session */
 	ClientTimer retry;			/* of opening */
 	struct GwRefill *refill;	/* while it opens; or NULL */
-	char	   *problem;		/* why it does not open, or the state of the view; or NULL */
+	char	   *problem;		/* why it does not open, or the state of the
+								 * view; or NULL */
 	char	   *view_state;		/* as in derive.views; or NULL */
 	double		view_lag;		/* seconds; below 0: not known */
 
 	GwRing		ring;
-	unsigned	epoch;			/* raised by a reset: what was read before does not fit any more */
-	uint64_t	visible;		/* changes up to here are sent; those behind have an LSN that is not complete */
+	unsigned	epoch;			/* raised by a reset: what was read before
+								 * does not fit any more */
+	uint64_t	visible;		/* changes up to here are sent; those behind
+								 * have an LSN that is not complete */
 	bool		incomplete;		/* the last LSN of those that are visible */
 	bool		advancing;
 	bool		ever_followed;	/* the ring is that of the subscriptions */

@@ -122,9 +122,10 @@ begin(GwFeed *feed, uint64_t start)
 {
 	const char *const values[] = {feed->live, feed->kept};
 	ClientConnection *connection = connection_of(feed);
+	GwPosition	floor = {0, start};
 
 	feed->ever_followed = true;
-	gw_feed_reset(feed, (GwPosition) {0, start});
+	gw_feed_reset(feed, floor);
 	client_query(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ", 0, NULL, NULL, NULL, NULL);
 	client_query(connection, "SELECT pg_catalog.count(*) FROM (SELECT FROM derive.poll($1, " EVERYTHING ") "
 				 "UNION ALL SELECT FROM derive.poll($2, " EVERYTHING ")) AS p", 2, NULL, values, skipped, feed);
@@ -246,7 +247,7 @@ refill(GwFeed *feed, uint64_t start)
 
 	feed->refill = refill;
 	refill->feed = feed;
-	refill->ring.floor = (GwPosition) {0, start};
+	refill->ring.floor.number = start;
 	client_query(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ", 0, NULL, NULL, NULL, NULL);
 	client_query(connection, "SAVEPOINT kept", 0, NULL, NULL, NULL, NULL);
 	client_query_rows(connection, "SELECT operation, old, new, lsn, pg_catalog.to_jsonb(omitted) FROM derive.poll($1, " EVERYTHING ")",

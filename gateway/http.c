@@ -129,7 +129,11 @@ read_parameters(struct lws *wsi, GwRequest *request)
 
 		if (length < 0)
 			break;
-		/* an empty one, as after a "?" that nothing follows, comes as one zero byte */
+
+		/*
+		 * an empty one, as after a "?" that nothing follows, comes as one
+		 * zero byte
+		 */
 		if (parameter[0] != '\0')
 			wrong = strlen(parameter) == (size_t) length ? gw_request_parameter(request, parameter) :
 				client_strdup("a parameter has a zero byte");
@@ -176,13 +180,21 @@ begin_request(struct lws *wsi, GwClient *client, const char *path)
 	client->csv = accept != NULL && strncmp(accept, "text/csv", 8) == 0;
 	free(accept);
 	wrong = read_parameters(wsi, request);
-	/* the header is newer than what the URL says: a browser sends it when it comes again */
+
+	/*
+	 * the header is newer than what the URL says: a browser sends it when it
+	 * comes again
+	 */
 	if (event_id != NULL)
 	{
 		free(request->last_event_id);
 		request->last_event_id = event_id;
 	}
-	/* libwebsockets takes a line end that the URL has as %0A for the end of the URL, and loses the rest */
+
+	/*
+	 * libwebsockets takes a line end that the URL has as %0A for the end of
+	 * the URL, and loses the rest
+	 */
 	if (lws_hdr_total_length(wsi, WSI_TOKEN_HTTP) <= 0)
 		gw_session_fail(client, 400, "bad_request", "a URL cannot have line ends");
 	else if (count_clients() > gw_settings.max_clients)
@@ -224,7 +236,7 @@ websocket_is_allowed(struct lws *wsi)
 	char	   *host = header(wsi, WSI_TOKEN_HOST);
 	const char *place = origin ? strstr(origin, "://") : NULL;
 	bool		result = origin == NULL || origin_is_allowed(origin) ||
-		(place != NULL && host != NULL && strcasecmp(place + 3, host) == 0);
+	(place != NULL && host != NULL && strcasecmp(place + 3, host) == 0);
 
 	free(origin);
 	free(host);
@@ -295,7 +307,10 @@ send_headers(GwClient *client)
 		return false;
 	if (stream)
 	{
-		/* the end of the connection is the end of the stream; a proxy is not to collect it */
+		/*
+		 * the end of the connection is the end of the stream; a proxy is not
+		 * to collect it
+		 */
 		if (!add_header(wsi, "connection:", "close", &place, end) || !add_header(wsi, "x-accel-buffering:", "no", &place, end))
 			return false;
 	}
@@ -667,7 +682,11 @@ gw_http_start(ClientLoop *loop)
 		info.options |= LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT;
 		info.ssl_cert_filepath = gw_settings.tls_certificate;
 		info.ssl_private_key_filepath = gw_settings.tls_key;
-		/* a browser opens few connections of HTTP/1.1, but HTTP/2 is not tested here */
+
+		/*
+		 * a browser opens few connections of HTTP/1.1, but HTTP/2 is not
+		 * tested here
+		 */
 		info.alpn = "http/1.1";
 	}
 	context = lws_create_context(&info);

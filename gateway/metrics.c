@@ -17,8 +17,8 @@
 GwMetrics	gw_metrics;
 
 const char *const gw_drop_names[GW_DROP_REASONS] = {
-	[GW_DROP_SLOW] = "slow", [GW_DROP_RIGHTS] = "rights", [GW_DROP_VIEW] = "view",
-	[GW_DROP_STOPPING] = "stopping", [GW_DROP_ERROR] = "error"
+	[GW_DROP_SLOW] = "slow",[GW_DROP_RIGHTS] = "rights",[GW_DROP_VIEW] = "view",
+	[GW_DROP_STOPPING] = "stopping",[GW_DROP_ERROR] = "error"
 };
 
 static const struct
@@ -28,6 +28,7 @@ static const struct
 	const char *help;
 	const uint64_t *value;
 }			counters[] =
+
 {
 	{"streams_total", "counter", "Streams that have begun.", &gw_metrics.streams},
 	{"resumed_streams_total", "counter", "Streams that went on from the id of an event.", &gw_metrics.resumed},
@@ -83,6 +84,7 @@ static const struct
 	const char *help;
 	double		(*value) (const GwFeed *feed);
 }			gauges[] =
+
 {
 	{"view_followed", "1 while changes of the view arrive.", view_followed},
 	{"view_streams", "Clients that follow the view.", view_streams},

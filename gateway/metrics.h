@@ -17,7 +17,8 @@
 typedef enum GwDropReason
 {
 	GW_DROP_SLOW,				/* too far behind, or takes nothing */
-	GW_DROP_RIGHTS,				/* may not read the view any more; its token has expired */
+	GW_DROP_RIGHTS,				/* may not read the view any more; its token
+								 * has expired */
 	GW_DROP_VIEW,				/* the view is gone or another one */
 	GW_DROP_STOPPING,			/* the gateway stops */
 	GW_DROP_ERROR

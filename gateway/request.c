@@ -20,6 +20,7 @@ static const struct
 	const char *sql;
 	bool		ordered;
 }			operators[] =
+
 {
 	[GW_EQ] = {"eq.", "=", false},
 	[GW_NEQ] = {"neq.", "<>", false},
@@ -262,6 +263,7 @@ static const struct
 	const char *name;
 	char	   *(*read) (GwRequest *request, const char *value);
 }			parameters[] =
+
 {
 	{"select", read_select},
 	{"limit", read_limit},

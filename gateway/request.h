@@ -38,7 +38,8 @@ typedef struct GwCondition
 {
 	char	   *column;
 	GwOperator	operator;
-	int			count;			/* 1, any number with GW_IN, 0 with those that are "is" */
+	int			count;			/* 1, any number with GW_IN, 0 with those that
+								 * are "is" */
 	char	  **values;
 } GwCondition;
 

@@ -19,16 +19,16 @@
  * membership alone does not allow SET ROLE.
  */
 static const char *const may_sql =
-	"SELECT CASE "
-	"WHEN r.oid IS NULL THEN 'there is no such role' "
-	"WHEN NOT pg_catalog.pg_has_role(r.oid, CASE WHEN pg_catalog.current_setting('server_version_num')::int4 >= 160000 THEN 'SET' ELSE 'MEMBER' END) "
-	"THEN 'the gateway may not act as this role' "
-	"WHEN r.rolsuper OR r.rolbypassrls THEN 'the gateway does not act as a superuser' "
-	"WHEN NOT pg_catalog.has_schema_privilege(r.oid, c.relnamespace, 'USAGE') THEN 'permission denied for the schema' "
-	"WHEN NOT pg_catalog.has_table_privilege(r.oid, c.oid, 'SELECT') AND NOT (SELECT coalesce(pg_catalog.bool_and("
-	"pg_catalog.has_column_privilege(r.oid, c.oid, n, 'SELECT')), false) FROM pg_catalog.unnest($3::int2[]) AS n) "
-	"THEN 'permission denied for the view, or for columns of it; those to be read are named by select' END "
-	"FROM pg_class c LEFT JOIN pg_roles r ON r.rolname = $1 WHERE c.oid = $2::oid";
+"SELECT CASE "
+"WHEN r.oid IS NULL THEN 'there is no such role' "
+"WHEN NOT pg_catalog.pg_has_role(r.oid, CASE WHEN pg_catalog.current_setting('server_version_num')::int4 >= 160000 THEN 'SET' ELSE 'MEMBER' END) "
+"THEN 'the gateway may not act as this role' "
+"WHEN r.rolsuper OR r.rolbypassrls THEN 'the gateway does not act as a superuser' "
+"WHEN NOT pg_catalog.has_schema_privilege(r.oid, c.relnamespace, 'USAGE') THEN 'permission denied for the schema' "
+"WHEN NOT pg_catalog.has_table_privilege(r.oid, c.oid, 'SELECT') AND NOT (SELECT coalesce(pg_catalog.bool_and("
+"pg_catalog.has_column_privilege(r.oid, c.oid, n, 'SELECT')), false) FROM pg_catalog.unnest($3::int2[]) AS n) "
+"THEN 'permission denied for the view, or for columns of it; those to be read are named by select' END "
+"FROM pg_class c LEFT JOIN pg_roles r ON r.rolname = $1 WHERE c.oid = $2::oid";
 
 static void
 set_answer(GwGrant *grant, int status, const char *problem)
@@ -58,7 +58,10 @@ got_answer(void *arg, const PGresult *result)
 	else if (!was_known && result != NULL)
 		set_answer(grant, 503, client_result_message(result));
 
-	/* who follows goes on while the database is away: it tells nothing new then */
+	/*
+	 * who follows goes on while the database is away: it tells nothing new
+	 * then
+	 */
 	if (grant->known && !grant->allowed)
 	{
 		for (GwClient *client = feed->clients, *next; client != NULL; client = next)

@@ -128,7 +128,8 @@ gw_ring_add(GwRing *ring, uint64_t lsn, char operation, const char *old, const c
 	for (int i = 0; i < 3; i++)
 		bytes += texts[i] ? strlen(texts[i]) + 1 : 0;
 	change = gw_ring_get(ring, ring->next_seq++);
-	change->position = (GwPosition) {lsn, last.lsn == lsn ? last.number + 1 : 1};
+	change->position.lsn = lsn;
+	change->position.number = last.lsn == lsn ? last.number + 1 : 1;
 	change->at = client_now_ms();
 	change->end = ring->end += bytes + OVERHEAD;
 	change->operation = operation;

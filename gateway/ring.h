@@ -32,9 +32,11 @@ typedef struct GwChange
 {
 	GwPosition	position;
 	int64_t		at;				/* when it came, as client_now_ms() */
-	uint64_t	end;			/* bytes of all changes so far, this one included */
+	uint64_t	end;			/* bytes of all changes so far, this one
+								 * included */
 	char		operation;		/* 'i', 'u' or 'd' */
-	char	   *old;			/* rows as JSON, or NULL; one block of memory with the following */
+	char	   *old;			/* rows as JSON, or NULL; one block of memory
+								 * with the following */
 	char	   *new;
 	char	   *omitted;
 } GwChange;
@@ -48,7 +50,8 @@ typedef struct GwRing
 	GwPosition	floor;
 	uint64_t	start;			/* bytes of all changes up to the floor */
 	uint64_t	end;			/* and up to the last one */
-	uint64_t   *removed;		/* numbers of changes of LSNs that were removed, the oldest first */
+	uint64_t   *removed;		/* numbers of changes of LSNs that were
+								 * removed, the oldest first */
 	size_t		removed_count;
 	size_t		removed_size;
 } GwRing;

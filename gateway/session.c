@@ -118,7 +118,7 @@ void
 gw_session_drop(GwClient *client, GwDropReason reason, const char *code, const char *message)
 {
 	static const int statuses[GW_DROP_REASONS] = {
-		[GW_DROP_SLOW] = 503, [GW_DROP_RIGHTS] = 403, [GW_DROP_VIEW] = 404, [GW_DROP_STOPPING] = 503, [GW_DROP_ERROR] = 500
+		[GW_DROP_SLOW] = 503,[GW_DROP_RIGHTS] = 403,[GW_DROP_VIEW] = 404,[GW_DROP_STOPPING] = 503,[GW_DROP_ERROR] = 500
 	};
 
 	if (client->state == GW_ANSWERING || client->state == GW_LEAVING)

@@ -235,7 +235,7 @@ static void
 add_filter(const GwShape *shape, ClientBuffer *sql, const GwFilter *filter, int *parameter)
 {
 	static const char *const tests[] = {
-		[GW_IS_NULL] = "IS NULL", [GW_IS_NOT_NULL] = "IS NOT NULL", [GW_IS_TRUE] = "IS TRUE", [GW_IS_FALSE] = "IS FALSE"
+		[GW_IS_NULL] = "IS NULL",[GW_IS_NOT_NULL] = "IS NOT NULL",[GW_IS_TRUE] = "IS TRUE",[GW_IS_FALSE] = "IS FALSE"
 	};
 	const char *column = shape->view->columns[filter->column].identifier;
 

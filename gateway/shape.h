@@ -28,14 +28,17 @@ typedef struct GwFilter
 	int			column;			/* in the view's columns */
 	GwOperator	operator;
 	int			count;
-	char	  **values;			/* as given; then as the database writes them as text */
-	char	  **json;			/* as it writes them as JSON; NULL until it was asked */
+	char	  **values;			/* as given; then as the database writes them
+								 * as text */
+	char	  **json;			/* as it writes them as JSON; NULL until it
+								 * was asked */
 } GwFilter;
 
 typedef struct GwShape
 {
 	const GwView *view;
-	int		   *columns;		/* those selected, in the order of the view; NULL: all */
+	int		   *columns;		/* those selected, in the order of the view;
+								 * NULL: all */
 	int			column_count;
 	GwFilter	filters[GW_MAX_CONDITIONS];
 	int			filter_count;

@@ -35,7 +35,8 @@ sign(int number)
 /* The parts of a decimal number, without zeros that mean nothing. */
 typedef struct Decimal
 {
-	int			class;			/* -1: -Infinity, 0: a number, 1: Infinity, 2: NaN */
+	int			class;			/* -1: -Infinity, 0: a number, 1: Infinity, 2:
+								 * NaN */
 	bool		negative;		/* and not zero */
 	GwSlice		whole;
 	GwSlice		fraction;
@@ -148,7 +149,10 @@ read_time(GwSlice value)
 
 	/* without the quotes */
 	if (value.length >= 2)
-		value = (GwSlice) {value.text + 1, value.length - 2};
+	{
+		value.text++;
+		value.length -= 2;
+	}
 	if (gw_slice_is(value, "infinity") || gw_slice_is(value, "-infinity"))
 	{
 		result.class = value.text[0] == '-' ? -1 : 1;
@@ -171,7 +175,8 @@ read_time(GwSlice value)
 		result.year = 0;
 		c = value.text;
 	}
-	result.rest = (GwSlice) {c, value.length - (size_t) (c - value.text)};
+	result.rest.text = c;
+	result.rest.length = value.length - (size_t) (c - value.text);
 	return result;
 }
 

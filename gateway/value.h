@@ -29,7 +29,8 @@
 
 typedef enum GwKind
 {
-	GW_NOTHING,					/* cannot be compared, nor told from null (json, row types) */
+	GW_NOTHING,					/* cannot be compared, nor told from null
+								 * (json, row types) */
 	GW_NULLABLE,				/* cannot be compared, but may be null or not */
 	GW_NUMBER,
 	GW_BOOLEAN,

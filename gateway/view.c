@@ -20,17 +20,17 @@
 	"FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0)))"
 
 const char *const gw_fingerprint_sql =
-	"SELECT " FINGERPRINT ", v.state, pg_catalog.date_part('epoch', v.lag) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-	"LEFT JOIN derive.views v ON v.view = c.oid WHERE c.oid = $1::oid";
+"SELECT " FINGERPRINT ", v.state, pg_catalog.date_part('epoch', v.lag) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+"LEFT JOIN derive.views v ON v.view = c.oid WHERE c.oid = $1::oid";
 
 /* The relation of that name in the first of the schemas that has one. */
 static const char *const find_sql =
-	"SELECT c.oid, n.nspname, c.relname, c.relkind, EXISTS (SELECT FROM derive.views v WHERE v.view = c.oid), "
-	"pg_catalog.format('%I.%I', n.nspname, c.relname), " FINGERPRINT " "
-	"FROM pg_catalog.unnest(pg_catalog.regexp_split_to_array($1, '\\s*,\\s*')) WITH ORDINALITY AS s(name, place) "
-	"JOIN pg_namespace n ON n.nspname = s.name JOIN pg_class c ON c.relnamespace = n.oid "
-	"WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND (c.relname = $2 OR n.nspname || '.' || c.relname = $2) "
-	"ORDER BY c.relname = $2 DESC, s.place LIMIT 1";
+"SELECT c.oid, n.nspname, c.relname, c.relkind, EXISTS (SELECT FROM derive.views v WHERE v.view = c.oid), "
+"pg_catalog.format('%I.%I', n.nspname, c.relname), " FINGERPRINT " "
+"FROM pg_catalog.unnest(pg_catalog.regexp_split_to_array($1, '\\s*,\\s*')) WITH ORDINALITY AS s(name, place) "
+"JOIN pg_namespace n ON n.nspname = s.name JOIN pg_class c ON c.relnamespace = n.oid "
+"WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND (c.relname = $2 OR n.nspname || '.' || c.relname = $2) "
+"ORDER BY c.relname = $2 DESC, s.place LIMIT 1";
 
 /*
  * Columns with the type below their domain.  Is the order of their texts that of bytes?
@@ -38,22 +38,22 @@ static const char *const find_sql =
  * and to_jsonb() would run it as the client's role.
  */
 static const char *const columns_sql =
-	"WITH RECURSIVE part(number, type) AS ("
-	"SELECT attnum, atttypid FROM pg_attribute WHERE attrelid = $1::oid AND attnum > 0 AND NOT attisdropped "
-	"UNION SELECT p.number, x.type FROM part p JOIN pg_type t ON t.oid = p.type CROSS JOIN LATERAL ("
-	"SELECT t.typbasetype UNION ALL SELECT t.typelem UNION ALL SELECT r.rngsubtype FROM pg_range r WHERE r.rngtypid = t.oid "
-	"UNION ALL SELECT a.atttypid FROM pg_attribute a WHERE a.attrelid = t.typrelid AND a.attnum > 0) AS x(type) WHERE x.type <> 0), "
-	"base(number, type, next) AS ("
-	"SELECT attnum, atttypid, typbasetype FROM pg_attribute JOIN pg_type t ON t.oid = atttypid WHERE attrelid = $1::oid AND attnum > 0 AND NOT attisdropped "
-	"UNION ALL SELECT b.number, t.oid, t.typbasetype FROM base b JOIN pg_type t ON t.oid = b.next) "
-	"SELECT a.attname, pg_catalog.quote_ident(a.attname), pg_catalog.to_json(a.attname::text), a.attnum, b.type, t.typtype, "
-	"pg_catalog.format_type(a.atttypid, a.atttypmod), t.typelem <> 0, coalesce(l.collisdeterministic, true), "
-	"coalesce(l.collprovider IN ('c', 'b') AND l.collcollate IN ('C', 'POSIX') "
-	"OR l.collprovider = 'd' AND d.datlocprovider = 'c' AND d.datcollate IN ('C', 'POSIX'), false), "
-	"EXISTS (SELECT FROM part p JOIN pg_cast k ON k.castsource = p.type AND p.type >= 16384 AND k.casttarget IN ('json'::regtype, 'jsonb'::regtype) WHERE p.number = a.attnum) "
-	"FROM pg_attribute a JOIN base b ON b.number = a.attnum AND b.next = 0 JOIN pg_type t ON t.oid = b.type "
-	"LEFT JOIN pg_collation l ON l.oid = a.attcollation JOIN pg_database d ON d.datname = pg_catalog.current_database() "
-	"WHERE a.attrelid = $1::oid ORDER BY a.attnum";
+"WITH RECURSIVE part(number, type) AS ("
+"SELECT attnum, atttypid FROM pg_attribute WHERE attrelid = $1::oid AND attnum > 0 AND NOT attisdropped "
+"UNION SELECT p.number, x.type FROM part p JOIN pg_type t ON t.oid = p.type CROSS JOIN LATERAL ("
+"SELECT t.typbasetype UNION ALL SELECT t.typelem UNION ALL SELECT r.rngsubtype FROM pg_range r WHERE r.rngtypid = t.oid "
+"UNION ALL SELECT a.atttypid FROM pg_attribute a WHERE a.attrelid = t.typrelid AND a.attnum > 0) AS x(type) WHERE x.type <> 0), "
+"base(number, type, next) AS ("
+"SELECT attnum, atttypid, typbasetype FROM pg_attribute JOIN pg_type t ON t.oid = atttypid WHERE attrelid = $1::oid AND attnum > 0 AND NOT attisdropped "
+"UNION ALL SELECT b.number, t.oid, t.typbasetype FROM base b JOIN pg_type t ON t.oid = b.next) "
+"SELECT a.attname, pg_catalog.quote_ident(a.attname), pg_catalog.to_json(a.attname::text), a.attnum, b.type, t.typtype, "
+"pg_catalog.format_type(a.atttypid, a.atttypmod), t.typelem <> 0, coalesce(l.collisdeterministic, true), "
+"coalesce(l.collprovider IN ('c', 'b') AND l.collcollate IN ('C', 'POSIX') "
+"OR l.collprovider = 'd' AND d.datlocprovider = 'c' AND d.datcollate IN ('C', 'POSIX'), false), "
+"EXISTS (SELECT FROM part p JOIN pg_cast k ON k.castsource = p.type AND p.type >= 16384 AND k.casttarget IN ('json'::regtype, 'jsonb'::regtype) WHERE p.number = a.attnum) "
+"FROM pg_attribute a JOIN base b ON b.number = a.attnum AND b.next = 0 JOIN pg_type t ON t.oid = b.type "
+"LEFT JOIN pg_collation l ON l.oid = a.attcollation JOIN pg_database d ON d.datname = pg_catalog.current_database() "
+"WHERE a.attrelid = $1::oid ORDER BY a.attnum";
 
 /* Types that come with PostgreSQL, by their OIDs, which never change. */
 static const struct
@@ -62,6 +62,7 @@ static const struct
 	GwKind		kind;
 	bool		ordered;		/* whatever the collation */
 }			kinds[] =
+
 {
 	{16, GW_BOOLEAN, true},
 	{21, GW_NUMBER, true},		/* smallint, integer, bigint */

@@ -257,6 +257,15 @@ foreach (
 	like($err, $message, "refused: @{[ %$settings ]}");
 }
 
+# The documentation has all settings, in the words of --help.
+my ($help) = run_command([ gateway_path(), '--help' ]);
+my %documented = map { /^\| `(\w+)` \| (?:`(.*?)`)? ?\| (.*) \|$/ ? ($1 => ($2 // '') . " $3") : () }
+  split /\n/, slurp_file("$FindBin::RealBin/../../docs/gateway.md") =~ s/.*^## Settings$//msr;
+my %helped;
+$helped{$1} = ($2 // '') . " $3" while $help =~ /^  (\w+)(?: = (.*))?\n      (.*)$/mg;
+is_deeply(\%documented, \%helped, 'docs/gateway.md has all settings');
+cmp_ok(scalar(keys %helped), '>', 30, 'of which there are many');
+
 wait_derived($node);
 is_exact($node, 'at the end');
 $node->stop;

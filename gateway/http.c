@@ -130,11 +130,8 @@ read_parameters(struct lws *wsi, GwRequest *request)
 		if (length < 0)
 			break;
 
-		/*
-		 * an empty one, as after a "?" that nothing follows, comes as one
-		 * zero byte
-		 */
-		if (parameter[0] != '\0')
+		/* an empty one at the end, as after a "?" alone, comes as a slash */
+		if (parameter[0] != '\0' && strcmp(parameter, "/") != 0)
 			wrong = strlen(parameter) == (size_t) length ? gw_request_parameter(request, parameter) :
 				client_strdup("a parameter has a zero byte");
 	}

@@ -20,7 +20,8 @@
 
 MODULE_big = pg_derive
 EXTENSION = pg_derive
-DATA = pg_derive--0.1.sql
+# The first version and the steps from it: CREATE EXTENSION takes them all, as for those that come with PostgreSQL.
+DATA = pg_derive--0.1.sql pg_derive--0.1--0.2.sql
 HEADERS = include/pg_derive/derivation.h
 PGFILEDESC = "pg_derive - materialized views maintained from the write-ahead log"
 

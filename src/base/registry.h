@@ -124,7 +124,7 @@ typedef struct DeriveViewRow
 #define DERIVE_EXTENSION_NAME "pg_derive"
 
 /* Of the SQL objects that this library knows; the default_version of the control file. */
-#define DERIVE_EXTENSION_VERSION "0.1"
+#define DERIVE_EXTENSION_VERSION "0.2"
 #define DERIVE_VERSION_HINT \
 	"Run ALTER EXTENSION pg_derive UPDATE; or, if the library is the older one, install the other one and restart the server."
 

@@ -23,6 +23,7 @@
 #include "base/registry.h"
 #include "capture/decoder.h"
 #include "catalog/pg_authid.h"
+#include "commands/extension.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -112,7 +113,11 @@ versions_agree(void)
 {
 	const char *version = sql_version(NULL);
 
-	return version == NULL || strcmp(version, DERIVE_EXTENSION_VERSION) == 0;
+	/*
+	 * a script of the extension may be the first one of those that lead to
+	 * this version
+	 */
+	return version == NULL || creating_extension || strcmp(version, DERIVE_EXTENSION_VERSION) == 0;
 }
 
 static const char *

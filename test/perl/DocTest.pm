@@ -7,9 +7,11 @@
 #	```sh		run by bash in the checkout, or where the page's "cd" has gone; shows output in
 #				lines "# ..." likewise.  "sudo" and "systemctl restart postgresql" do what they
 #				do, for this server and our user.  A block whose first line is
-#				"# Not run by the tests: REASON" is not run.
+#				"# Not run by the tests: REASON" is not run; REASON may end with "; FILE runs it".
 #	```text, ```json	what the block before printed
 #	```ini		settings of postgresql.conf, which must exist
+#	```yaml		a piece of somebody's configuration, which can be read; of our examples it names those that
+#				there are
 #	a block of any kind whose first line is a comment that begins with the name of a file in
 #	a folder of examples/ is that file
 #
@@ -23,6 +25,7 @@ package DocTest;
 use strict;
 use warnings;
 
+use CPAN::Meta::YAML;
 use Cwd qw(realpath);
 use DeriveTest;
 use Exporter 'import';
@@ -285,6 +288,16 @@ sub check_settings
 	return @wrong;
 }
 
+sub check_yaml
+{
+	my ($tester, $text) = @_;
+	my @wrong;
+
+	push @wrong, "cannot be read: $@" unless eval { CPAN::Meta::YAML->read_string($text) };
+	push @wrong, map { "there is no $_" } grep { !-e "$tester->{root}/$_" } $text =~ m{\b(examples/[\w./-]+)}g;
+	return @wrong;
+}
+
 # Run a block, or check what it is.
 sub run_block
 {
@@ -301,7 +314,14 @@ sub run_block
 	}
 	if ($kind eq 'sh')
 	{
-		return () if $text =~ /^# Not run by the tests: \S/ && ++$tester->{not_run};
+		if (my ($why) = $text =~ /^# Not run by the tests: (\S.*)/)
+		{
+			# another test does it, or none
+			my ($other) = $why =~ m{; ((?:test|tools)/[\w./-]+) };
+			return "names $other, which is not there" if $other && !-e "$tester->{root}/$other";
+			$tester->{not_run}++ if !$other;
+			return ();
+		}
 		return run_shell($tester, $text);
 	}
 	if ($kind eq 'text' || $kind eq 'json')
@@ -314,6 +334,7 @@ sub run_block
 	{
 		return check_settings($tester, $text);
 	}
+	return check_yaml($tester, $text) if $kind eq 'yaml';
 	return if $kind eq '' && $text =~ /[─│]/;
 	return "is a block of a kind that is not tested: \"$kind\"";
 }

@@ -28,6 +28,8 @@ my @wrong = (
 	[ sh   => "false\ntrue\n", qr/^fails/ ],
 	[ sh   => "echo one\n# two\n", qr/^does not print/ ],
 	[ json => "{\"event\":\"begin\"}\n", qr/^was not printed/ ],
+	[ yaml => "a: [b\n", qr/^cannot be read/ ],
+	[ yaml => "a: examples/monitoring/none\n", qr/^there is no examples/ ],
 	[ ini  => "pg_derive.nothing = 1\n", qr/^there is no setting/ ],
 	[ c    => "/* word_count.c */\n", qr/^is not / ],
 	[ ''   => "SELECT 1;\n", qr/^is a block of a kind that is not tested/ ]);
@@ -53,7 +55,7 @@ foreach my $page (grep { !/\/kafka\.md$/ } @pages)
 my $installed = "$tester->{folder}/installed";
 ok(-s "$installed$_", "README.md installs $_")
   foreach $node->config_data('--pkglibdir') . '/pg_derive.so',
-  map { $node->config_data('--sharedir') . "/extension/$_" } 'pg_derive.control', 'pg_derive--0.1.sql';
+  map { $node->config_data('--sharedir') . "/extension/$_" } 'pg_derive.control', 'pg_derive--0.1.sql', 'pg_derive--0.1--0.2.sql';
 cmp_ok($tester->{not_run}, '<=', 3, 'hardly a block is not run');
 
 # The reference is what the objects say.

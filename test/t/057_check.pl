@@ -29,7 +29,8 @@ load_tables($node);
 wait_derived($node, 'built');
 is(wrong(), '', 'nothing is wrong');
 is(sql('SELECT count(*) FROM derive.check() WHERE remedy IS NOT NULL'), '0', 'so there are no remedies');
-is(sql(q{SELECT value FROM derive.check() WHERE setting = 'extension version'}), '0.1', 'the version');
+my $version = sql(q{SELECT extversion FROM pg_extension WHERE extname = 'pg_derive'});
+is(sql(q{SELECT value FROM derive.check() WHERE setting = 'extension version'}), $version, 'the version');
 is(sql(q{SELECT value ~ '^pg_derive_[0-9]+$' FROM derive.check() WHERE setting = 'replication slot'}), 't', 'the slot');
 
 # ---- places, slots, processes
@@ -80,14 +81,14 @@ wait_derived($node, 'processes');
 
 # ---- SQL objects of another version: nobody touches them, everybody says so, and DDL works
 
-my $words = qr/the SQL objects of extension "pg_derive" are of version 0.0, the library is of version 0.1\n.*HINT:  Run ALTER EXTENSION pg_derive UPDATE/;
+my $words = qr/the SQL objects of extension "pg_derive" are of version 0.0, the library is of version \Q$version\E\n.*HINT:  Run ALTER EXTENSION pg_derive UPDATE/;
 sql(q{UPDATE pg_extension SET extversion = '0.0' WHERE extname = 'pg_derive'});
 my $offset = -s $node->logfile;
 $node->restart;
 ok($node->wait_for_log(qr/pg_derive worker \w+ ERROR:  $words/, $offset), 'versions: the worker says so');
 like(wrong(), qr/^extension version\|0.0\|Run ALTER EXTENSION pg_derive UPDATE; or, if the library is the older one/, 'versions: derive.check()');
 ($rc, $out, $err) = $node->psql('postgres', q{SELECT derive.create_view('v', 'SELECT count(*) FROM accounts')});
-like($err, qr/ERROR:  pg_derive cannot maintain views on this server yet\nDETAIL:  "extension version" must be 0.1, as the library; it is "0.0"\.\nHINT:  Run ALTER EXTENSION pg_derive UPDATE/, 'versions: create_view');
+like($err, qr/ERROR:  pg_derive cannot maintain views on this server yet\nDETAIL:  "extension version" must be \Q$version\E, as the library; it is "0.0"\.\nHINT:  Run ALTER EXTENSION pg_derive UPDATE/, 'versions: create_view');
 for my $query ('SELECT * FROM derive.views', 'SELECT * FROM derive.stats', 'SELECT * FROM derive.progress', 'SELECT * FROM derive.worker',
 	'SELECT derive.wait()', q{SELECT derive.wait('joined')}, q{SELECT derive.repair('joined')}, q{SELECT * FROM derive.verify()}, q{SELECT derive.pause('joined')},
 	q{SELECT derive.resume('joined')}, q{SELECT derive.release('joined')}, q{SELECT derive.drop_view('joined')}, q{SELECT derive.reset_stats()},
@@ -95,14 +96,14 @@ for my $query ('SELECT * FROM derive.views', 'SELECT * FROM derive.stats', 'SELE
 	q{SELECT derive.replace_view('joined', 'SELECT 1')}, q{SELECT derive.wait_replaced('joined')}, q{SELECT derive.create_topic('topic', 'a int')})
 {
 	($rc, $out, $err) = $node->psql('postgres', $query);
-	like($err, qr/are of version 0.0|"extension version" must be 0.1/, "versions: $query");
+	like($err, qr/are of version 0.0|"extension version" must be \Q$version\E/, "versions: $query");
 }
 # what sessions do is not seen
 sql(q{UPDATE accounts SET balance = 5 WHERE id < 100; CREATE TABLE x (a int); CREATE MATERIALIZED VIEW m AS SELECT 1; DROP MATERIALIZED VIEW m; DROP TABLE x; REFRESH MATERIALIZED VIEW by_branch});
 sql('UPDATE accounts SET balance = 6 WHERE id < 200');
 is(sql('SELECT count(*) > 0 FROM by_branch'), 't', 'versions: views can be read');
 is(sql('SELECT count(*) FROM pg_replication_slots WHERE plugin = $$pg_derive$$'), '1', 'versions: the log is kept');
-sql(q{UPDATE pg_extension SET extversion = '0.1' WHERE extname = 'pg_derive'});
+sql(qq{UPDATE pg_extension SET extversion = '$version' WHERE extname = 'pg_derive'});
 wait_derived($node, 'versions agree again');
 is_exact($node, 'versions agree again');
 
@@ -111,7 +112,7 @@ $offset = -s $node->logfile;
 sql(q{UPDATE pg_extension SET extversion = '0.0' WHERE extname = 'pg_derive'; ALTER EXTENSION pg_derive UPDATE TO '0.0'});
 ok($node->wait_for_log(qr/pg_derive worker \w+ ERROR:  $words/, $offset), 'versions: a worker that runs is told');
 sql('UPDATE accounts SET balance = 7 WHERE id < 300; REFRESH MATERIALIZED VIEW joined; UPDATE accounts SET branch = 8 WHERE id < 100');
-sql(q{UPDATE pg_extension SET extversion = '0.1' WHERE extname = 'pg_derive'; ALTER EXTENSION pg_derive UPDATE TO '0.1'});
+sql(qq{UPDATE pg_extension SET extversion = '$version' WHERE extname = 'pg_derive'; ALTER EXTENSION pg_derive UPDATE TO '$version'});
 wait_derived($node, 'versions: and again');
 is_exact($node, 'versions: and again');
 sql(q{UPDATE pg_extension SET extversion = '0.0' WHERE extname = 'pg_derive'});

@@ -1,5 +1,6 @@
-# ALTER EXTENSION UPDATE: after it the catalogs are what CREATE EXTENSION of the newest version makes
-# of them, for each version that can be updated, and maintained views go on.
+# ALTER EXTENSION UPDATE: after it the catalogs are what CREATE EXTENSION makes of them, for each
+# version that can be updated; and views that were maintained before go on, with the library of
+# the new version telling what is to be done until then.
 use strict;
 use warnings;
 use FindBin;
@@ -21,7 +22,9 @@ system('cp', '-a', $shared, $ENV{DERIVE_DESTDIR}) == 0 or die 'cp';
 my $node = derive_node('update');
 my $folder = $ENV{DERIVE_DESTDIR} . $node->config_data('--sharedir') . '/extension';
 my ($newest) = slurp_file("$folder/pg_derive.control") =~ /^default_version = '(.*)'$/m;
-my $script = slurp_file("$folder/pg_derive--$newest.sql");
+# the first version, and what CREATE EXTENSION runs after it
+my ($first) = map { /pg_derive--([^-]*)\.sql$/ } glob("$folder/pg_derive--*.sql");
+my $script = slurp_file("$folder/pg_derive--$first.sql");
 
 sub version_of
 {
@@ -47,12 +50,9 @@ sub differences
 
 my $catalog = extension_catalog($node, 'postgres');
 cmp_ok(scalar(split /\n/, $catalog), '>', 500, 'facts of the newest version');
-for my $file (sort glob("$folder/pg_derive--*--*.sql"))
-{
-	my ($from) = basename($file) =~ /^pg_derive--(.*?)--/;
-	next unless -e "$folder/pg_derive--$from.sql";
-	is(differences($from, $catalog), "\n", "an update from $from makes the same objects");
-}
+my @released = map { /pg_derive--(.*?)--/ } sort glob("$folder/pg_derive--*--*.sql");
+cmp_ok(scalar(@released), '>=', 1, 'there is an older version');
+is(differences($_, $catalog), "\n", "an update from $_ makes the same objects") foreach @released;
 
 # The comparison sees what an update script has forgotten.
 my @forgotten = (
@@ -61,7 +61,7 @@ my @forgotten = (
 	[ 'a type', sub { s/NULL::int8 AS members/NULL::int4 AS members/ }, qr/column: 9 members bigint/ ],
 	[ 'an option', sub { s/derive_state\.position WITH \(fillfactor = 10\)/derive_state.position/ }, qr/position"?: relation: m p \{fillfactor=10\}/ ],
 	[ 'an index', sub { s/^CREATE INDEX stale_view [^;]*;//m }, qr/stale: index: .*stale_view/ ],
-	[ 'a function', sub { $_ .= "DROP FUNCTION derive.health(interval);\n" }, qr{^function derive\.health\(interval\): member: $}m ],
+	[ 'a function', sub { $_ .= "DROP FUNCTION derive.create_topic;\n" }, qr{^function derive\.create_topic\(.*\): member: $}m ],
 	[ 'a property of a function', sub { s/('derive_check_sql'\s+LANGUAGE C STRICT) VOLATILE/$1 STABLE/ }, qr/check"?\(\): function: / ],
 	[ 'a privilege', sub { s/^REVOKE ALL ON derive_state\.views, /GRANT SELECT ON derive_state.views TO PUBLIC;\nREVOKE ALL ON /m }, qr/derive_state\.views: acl: =r/ ]);
 my $number = 0;
@@ -72,28 +72,44 @@ for my $case (@forgotten)
 	local $_ = $script;
 	ok($change->(), "$what: forgotten");
 	append_to_file("$folder/pg_derive--$version.sql", $_);
-	append_to_file("$folder/pg_derive--$version--$newest.sql", "-- nothing\n");
+	append_to_file("$folder/pg_derive--$version--$first.sql", "-- nothing\n");
 	like(differences($version, $catalog), $seen, "$what: seen");
 }
 
 # ---- views go on
 
-# An older version is played by the newest one, taken back by a step.
-append_to_file("$folder/pg_derive--$newest--older.sql", q{
-ALTER EXTENSION pg_derive DROP FUNCTION derive.version_of_tests(); DROP FUNCTION derive.version_of_tests();
-COMMENT ON MATERIALIZED VIEW derive_state.views IS 'older';
-});
-append_to_file("$folder/pg_derive--older--$newest.sql", q{
-CREATE FUNCTION derive.version_of_tests() RETURNS int LANGUAGE sql RETURN 1;
-COMMENT ON MATERIALIZED VIEW derive_state.views IS 'the maintained views';
-});
+# Statements that make of a database with the newest version one with an older one, whatever is in it: functions that the
+# older one does not have are dropped, and others have the definition that they had.  What else a step changes has to
+# be undone here as well; otherwise the comparison below fails.
+sub steps_back
+{
+	my ($older) = @_;
+	my $functions = q{SELECT jsonb_object_agg(oid::regprocedure, pg_get_functiondef(oid)) FROM pg_proc
+		WHERE prokind = 'f' AND oid IN (SELECT objid FROM pg_depend WHERE classid = 'pg_proc'::regclass AND refclassid = 'pg_extension'::regclass
+			AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'pg_derive') AND deptype = 'e')};
+	my $old = $node->safe_psql($older, $functions);
+	my $new = $node->safe_psql('postgres', $functions);
+	return $node->safe_psql('postgres', qq{
+		SELECT concat_ws(';', coalesce(o.value, format('ALTER EXTENSION pg_derive DROP FUNCTION %s; DROP FUNCTION %1\$s', key)), '')
+		FROM jsonb_each_text(\$a\$$old\$a\$) o FULL JOIN jsonb_each_text(\$b\$$new\$b\$) n USING (key) WHERE o.value IS DISTINCT FROM n.value});
+}
+
+$node->safe_psql('postgres', "CREATE DATABASE older");
+$node->safe_psql('older', "CREATE EXTENSION pg_derive VERSION '$released[-1]'");
+my $catalog_of_older = extension_catalog($node, 'older');
+my $back = steps_back('older');
+isnt($back, '', "version $newest has other functions than $released[-1]");
+append_to_file("$folder/pg_derive--$newest--$released[-1].sql", $back);
+
 load_tables($node);
 $node->safe_psql('postgres', q{
 SELECT derive.create_view('versions', 'history', '{branches}');
 SELECT derive.create_topic('signals', 'n int');
 SELECT derive.create_view('seen', 'SELECT count(*), sum(n) FROM signals');
-CREATE FUNCTION derive.version_of_tests() RETURNS int LANGUAGE sql RETURN 1;
-ALTER EXTENSION pg_derive ADD FUNCTION derive.version_of_tests()});
+-- people may have views over ours, and have granted what is theirs
+CREATE ROLE probe;
+GRANT EXECUTE ON FUNCTION derive.health TO probe;
+CREATE VIEW ill AS SELECT h.problems, v.*, s.batches FROM derive.health() h, derive.views v JOIN derive.stats s USING (view) WHERE NOT h.ok});
 wait_derived($node, 'built');
 my $before = extension_catalog($node, 'postgres');
 
@@ -110,16 +126,28 @@ SELECT derive.append('signals', '{"n": $n}')});
 	return;
 }
 change(1);
-$node->safe_psql('postgres', q{ALTER EXTENSION pg_derive UPDATE TO 'older'});
-is(version_of('postgres'), 'older', 'an older version');
-isnt(extension_catalog($node, 'postgres'), $before, 'its objects differ');
+$node->safe_psql('postgres', "ALTER EXTENSION pg_derive UPDATE TO '$released[-1]'");
+is(version_of('postgres'), $released[-1], 'an older version');
+my $taken_back = extension_catalog($node, 'postgres');
+is(missing_lines($catalog_of_older, $taken_back), '', 'its objects are those of that version');
+is(missing_lines($taken_back, $catalog_of_older), join("\n", grep { /derive\.health.*: acl: / } split /\n/, $taken_back), 'and no others');
 $node->safe_psql('postgres', q{UPDATE accounts SET balance = balance + 2 WHERE id % 50 = 2; DELETE FROM history WHERE account % 50 = 2; UPDATE branches SET name = 'older' WHERE branch = 2});
 # also with a worker that meets it when it starts
+my $offset = -s $node->logfile;
 $node->restart;
+my $says = qr/the SQL objects of extension "pg_derive" are of version \Q$released[-1]\E, the library is of version \Q$newest\E/;
+ok($node->wait_for_log(qr/pg_derive worker \w+ ERROR:  $says\n.*HINT:  Run ALTER EXTENSION pg_derive UPDATE;/, $offset), 'the worker says what is to be done');
+is($node->safe_psql('postgres', q{SELECT ok, value, needed FROM derive.check() WHERE setting = 'extension version'}), "f|$released[-1]|must be $newest, as the library", 'derive.check()');
+for my $query (q{SELECT derive.wait()}, q{SELECT * FROM derive.health()}, q{SELECT * FROM ill})
+{
+	my ($rc, $out, $err) = $node->psql('postgres', $query);
+	like($err, qr/ERROR:  (?:$says|.*\n.*"extension version" must be \Q$newest\E, as the library; it is "\Q$released[-1]\E"\.)\nHINT:  Run ALTER EXTENSION pg_derive UPDATE;/, "so does $query");
+}
 $node->safe_psql('postgres', q{UPDATE accounts SET balance = balance + 3 WHERE id % 50 = 3});
 $node->safe_psql('postgres', 'ALTER EXTENSION pg_derive UPDATE');
 is(version_of('postgres'), $newest, 'updated');
 is(missing_lines($before, extension_catalog($node, 'postgres')), '', 'its objects are back');
+is($node->safe_psql('postgres', q{SELECT has_function_privilege('probe', 'derive.health(interval)', 'EXECUTE'), count(*) FROM ill}), 't|0', 'grants and views of people are still there');
 change(4);
 wait_derived($node, 'views go on');
 is($node->safe_psql('postgres', q{SELECT view, state FROM derive.views WHERE state <> 'ready' OR view <> ALL ('{versions, signals}'::regclass[]) AND oracle(view) <> 0}), '', 'every view is ready and equals its query');

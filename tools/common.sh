@@ -70,8 +70,8 @@ debian_postgres_version()
 	echo 15
 }
 
-# Debian packages that are missing for these purposes: build, test, tap, gateway, browser, kafka, fuzz, scenario, lint;
-# npm, python, maven, pgbouncer, activerecord for clients.
+# Debian packages that are missing for these purposes: build, test, tap, gateway, browser, kafka, coverage, valgrind,
+# fuzz, scenario, lint; npm, python, maven, pgbouncer, activerecord for clients.
 # None that is there is named: installing it could upgrade a server that runs.
 missing_packages()
 {

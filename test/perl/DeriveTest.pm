@@ -171,7 +171,7 @@ sub is_exact
 	return;
 }
 
-# The worker of a database, known by its slot.
+# The worker of a database, known by its slot; where there are groups, that of the default group.
 sub worker_pid
 {
 	my ($node, $db) = @_;
@@ -180,7 +180,8 @@ sub worker_pid
 	for my $i (1 .. 10 * $timeout)
 	{
 		my ($rc, $out) = $node->psql('postgres',
-			"SELECT active_pid FROM pg_replication_slots WHERE plugin = 'pg_derive' AND database = '$db' AND active_pid IS NOT NULL");
+			"SELECT active_pid FROM pg_replication_slots JOIN pg_database ON datname = database
+			WHERE slot_name = 'pg_derive_' || oid AND plugin = 'pg_derive' AND database = '$db' AND active_pid IS NOT NULL");
 		$pid = $out // '';
 		last if $pid =~ /^\d+$/;
 		usleep(100_000);

@@ -13,7 +13,8 @@
 static const char *const names[] = {
 	[DERIVE_WAIT_ASSISTANT_IDLE] = "DeriveAssistantIdle",	/* lane, verifier:
 															 * nothing to do */
-	[DERIVE_WAIT_BATCH] = "DeriveBatch",	/* for a batch to be committed */
+	[DERIVE_WAIT_BATCH] = "DeriveBatch",	/* lane, verifier: for a batch to
+											 * be committed */
 	[DERIVE_WAIT_BATCH_INTERVAL] = "DeriveBatchInterval",	/* pg_derive.batch_interval */
 	[DERIVE_WAIT_BUILD_PAUSE] = "DeriveBuildPause", /* builder:
 													 * pg_derive.build_share */

@@ -24,9 +24,11 @@ FROM pg_replication_slots
 WHERE plugin = 'pg_derive' AND slot_name LIKE 'pg\_derive\_%'
     AND (NOT active OR coalesce(wal_status, 'lost') NOT IN ('reserved', 'extended'))
 UNION ALL
-SELECT 'slot keeps much log', slot_name, pg_size_pretty(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn))
-FROM pg_replication_slots
-WHERE plugin = 'pg_derive' AND pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn) > 10::numeric * 1024 ^ 3
+SELECT 'slot keeps much log', slot_name, pg_size_pretty(bytes)
+FROM (SELECT slot_name, pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END,
+        restart_lsn) AS bytes
+    FROM pg_replication_slots WHERE plugin = 'pg_derive') s
+WHERE bytes > 10::numeric * 1024 ^ 3
 UNION ALL
 SELECT 'subscription is ' || state, subscriber, coalesce(behind || ' rows behind', 'must start anew')
 FROM derive.subscriptions

@@ -28,7 +28,7 @@ my @wrong = (
 	[ sh   => "false\ntrue\n", qr/^fails/ ],
 	[ sh   => "echo one\n# two\n", qr/^does not print/ ],
 	[ json => "{\"event\":\"begin\"}\n", qr/^was not printed/ ],
-	[ yaml => "a: [b\n", qr/^cannot be read/ ],
+	[ yaml => "a:\n  b: 1\n c\n", qr/^cannot be read/ ],
 	[ yaml => "a: examples/monitoring/none\n", qr/^there is no examples/ ],
 	[ ini  => "pg_derive.nothing = 1\n", qr/^there is no setting/ ],
 	[ c    => "/* word_count.c */\n", qr/^is not / ],

@@ -6,6 +6,8 @@
 #	make test-on-17, test-on-18	the same with servers of these versions
 #	make test-upgrade		pg_upgrade from one of them to another
 #	make test-clients		drivers, mappers and other clients, from their registries; CLIENTS chooses
+#	make dist				archives of the sources, DIST names the folder
+#	make test-packages		these, Debian's packages and images, built and used in minimal systems
 #	make coverage, sanitize, valgrind		the tests with these instruments; they take longer
 #	make fuzz				the random differential tester; FUZZ_SECONDS, FUZZ_SEED, FUZZ_ROUND, FUZZ_ONLY
 #	make scenario			everything that happens in production, in random order; SCENARIO_SECONDS, SCENARIO_MODE, SCENARIO_SEED, SCENARIO_WORLD, SCENARIO_ACTIONS, SCENARIO_GOAL
@@ -389,7 +391,7 @@ endif
 export KINDS REGRESS ISOLATION MODULE_TESTS PROVE_TESTS KAFKA_TESTS FUZZ_SECONDS FUZZ_SEED FUZZ_ROUND FUZZ_ONLY PG_CONFIG
 export SCENARIO_SECONDS SCENARIO_MODE SCENARIO_SEED SCENARIO_WORLD SCENARIO_ACTIONS SCENARIO_GOAL
 
-.PHONY: assert-build coverage-build sanitize-build test test-on-17 test-on-18 test-upgrade test-clients coverage sanitize valgrind fuzz scenario lint indent dist kafka test-kafka
+.PHONY: assert-build coverage-build sanitize-build test test-on-17 test-on-18 test-upgrade test-clients coverage sanitize valgrind fuzz scenario lint indent dist kafka test-kafka test-packages
 assert_flags = PG_CFLAGS="-DUSE_ASSERT_CHECKING"
 coverage_flags = PG_CFLAGS="-DUSE_ASSERT_CHECKING --coverage -O0" SHLIB_LINK=--coverage
 sanitize_flags = PG_CFLAGS="-DUSE_ASSERT_CHECKING -fsanitize=address,undefined -fno-omit-frame-pointer -O1" SHLIB_LINK=-fsanitize=address,undefined
@@ -453,5 +455,14 @@ fuzz-gateway:
 # PGXS' own "check" prints that it is not supported and succeeds; this one tests.
 check: test
 
+# What is handed out, of the commit that is checked out: a zip file as PGXN wants it, and the same as a tar file.
+DIST = .
 dist:
-	git archive --format=zip --prefix=pg_derive-0.1.0/ --output=pg_derive-0.1.0.zip HEAD
+	@version=$$(sed -n 's/^  "version": "\(.*\)",$$/\1/p' META.json) && for format in zip tar.gz; do \
+		git archive --format=$$format --prefix=pg_derive-$$version/ --output="$(DIST)/pg_derive-$$version.$$format" HEAD && \
+		echo "$(DIST)/pg_derive-$$version.$$format" || exit 1; done
+
+# The archives, Debian's packages and the images, built and used in minimal systems; STEPS chooses.
+STEPS =
+test-packages:
+	@+tools/test-packages $(STEPS)

@@ -1,0 +1,2 @@
+-- Run by the image of PostgreSQL in the database that it creates.
+CREATE EXTENSION pg_derive;

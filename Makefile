@@ -2,7 +2,8 @@
 #
 #	make, make install		the extension, by PostgreSQL's PGXS
 #	make installcheck		its tests, against the server you run (see CONTRIBUTING.md)
-#	make test				every test, against private temporary servers; installs what is missing
+#	make test				every test of the extension, against private temporary servers; installs what is missing
+#	make test-programs, test-kafka	those of the gateway, its page in a browser, and Prometheus; of pg_derive_kafka, with a real Kafka
 #	make test-on-17, test-on-18	the same with servers of these versions
 #	make test-upgrade		pg_upgrade from one of them to another
 #	make test-clients		drivers, mappers and other clients, from their registries; CLIENTS chooses
@@ -323,7 +324,9 @@ MODULE_TESTS =
 TAP_TESTS = 1
 # Those that need Apache Kafka are run by "make test-kafka".
 KAFKA_TESTS = $(sort $(wildcard test/t/*_kafka*.pl))
-PROVE_TESTS = $(filter-out $(KAFKA_TESTS), $(sort $(wildcard test/t/*.pl)))
+# Those of the gateway, a browser and Prometheus by "make test-programs".
+PROGRAM_TESTS = $(sort $(wildcard test/t/*_gateway*.pl test/t/*_metrics.pl))
+PROVE_TESTS = $(filter-out $(KAFKA_TESTS) $(PROGRAM_TESTS), $(sort $(wildcard test/t/*.pl)))
 
 FUZZ_SECONDS = 600
 FUZZ_SEED =
@@ -388,10 +391,10 @@ clean:
 endif
 
 # Tests and checks.  tools/test says what it does; its lists come from here.
-export KINDS REGRESS ISOLATION MODULE_TESTS PROVE_TESTS KAFKA_TESTS FUZZ_SECONDS FUZZ_SEED FUZZ_ROUND FUZZ_ONLY PG_CONFIG
+export KINDS REGRESS ISOLATION MODULE_TESTS PROVE_TESTS PROGRAM_TESTS KAFKA_TESTS FUZZ_SECONDS FUZZ_SEED FUZZ_ROUND FUZZ_ONLY PG_CONFIG
 export SCENARIO_SECONDS SCENARIO_MODE SCENARIO_SEED SCENARIO_WORLD SCENARIO_ACTIONS SCENARIO_GOAL
 
-.PHONY: assert-build coverage-build sanitize-build test test-on-17 test-on-18 test-upgrade test-clients coverage sanitize valgrind fuzz scenario lint indent dist kafka test-kafka test-packages
+.PHONY: assert-build coverage-build sanitize-build test test-on-17 test-on-18 test-upgrade test-clients coverage sanitize valgrind fuzz scenario lint indent dist kafka test-kafka test-programs test-packages
 assert_flags = PG_CFLAGS="-DUSE_ASSERT_CHECKING"
 coverage_flags = PG_CFLAGS="-DUSE_ASSERT_CHECKING --coverage -O0" SHLIB_LINK=--coverage
 sanitize_flags = PG_CFLAGS="-DUSE_ASSERT_CHECKING -fsanitize=address,undefined -fno-omit-frame-pointer -O1" SHLIB_LINK=-fsanitize=address,undefined
@@ -411,6 +414,10 @@ kafka:
 
 test-kafka:
 	@+tools/test kafka
+
+# What runs beside the server: the gateway and its page, and what reads our metrics.
+test-programs:
+	@+tools/test programs
 
 # The same with servers of other versions; KINDS chooses among the tests.
 test-on-17 test-on-18: test-on-%:

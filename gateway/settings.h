@@ -11,7 +11,7 @@
 #include "options.h"
 
 #define GW_PROGRAM	"pg_derive_gateway"
-#define GW_VERSION	"0.1"
+#define GW_VERSION	"0.2"
 
 typedef struct GwSettings
 {

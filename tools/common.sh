@@ -70,7 +70,7 @@ debian_postgres_version()
 	echo 15
 }
 
-# Debian packages that are missing for these purposes: build, test, tap, gateway, browser, kafka, coverage, valgrind,
+# Debian packages that are missing for these purposes: build, test, gateway, programs, browser, kafka, coverage, valgrind,
 # fuzz, scenario, lint; npm, python, maven, pgbouncer, activerecord for clients.
 # None that is there is named: installing it could upgrade a server that runs.
 missing_packages()
@@ -107,8 +107,8 @@ missing_packages()
 				command -v mvn >/dev/null || echo maven
 				command -v kcat >/dev/null || echo kcat
 				;;
-			tap|gateway)
-				# of the gateway, and its clients in tests
+			gateway|programs)
+				# the gateway, and its clients in tests
 				command -v pkg-config >/dev/null || echo pkg-config
 				[ -e /usr/include/libpq-fe.h ] || [ -e /usr/include/postgresql/libpq-fe.h ] || echo libpq-dev
 				[ -e /usr/include/libwebsockets.h ] || echo libwebsockets-dev

@@ -18,7 +18,7 @@ needs_of_tests()
 {
 	# there may be no tests
 	# shellcheck disable=SC2086
-	sed -nE "s/^# $1: //p" ${PROVE_TESTS:-/dev/null} | tr -s ' ' '\n' | sort -u
+	sed -nE "s/^# $1: //p" ${PROVE_TESTS:-} ${PROGRAM_TESTS:-} /dev/null | tr -s ' ' '\n' | sort -u
 }
 
 # Sets programs to a folder with the programs of Debian packages, which is kept.

@@ -323,6 +323,16 @@ failed(void *arg, const char *sqlstate, const char *message)
 	return false;
 }
 
+bool
+gw_feed_has_place(const GwFeed *feed)
+{
+	int64_t		count = 0;
+
+	for (const GwFeed *other = gw_feeds; other != NULL; other = other->next)
+		count += other->state > GW_KNOWN;
+	return feed->state > GW_KNOWN || count < gw_settings.max_views;
+}
+
 void
 gw_feed_follow(GwFeed *feed)
 {
@@ -332,7 +342,7 @@ gw_feed_follow(GwFeed *feed)
 	};
 	ClientSubscriptionPlan plan = {.name = feed->live,.max_rows = 1000};
 
-	if (feed->state != GW_KNOWN || feed->view == NULL)
+	if (feed->state != GW_KNOWN || feed->view == NULL || !gw_feed_has_place(feed))
 		return;
 	plan.schema = feed->view->schema;
 	plan.view = feed->view->name;
@@ -464,16 +474,12 @@ GwFeed *
 gw_feed_get(const char *name)
 {
 	GwFeed	   *feed;
-	int64_t		count = 0;
 
 	for (feed = gw_feeds; feed != NULL; feed = feed->next)
 	{
 		if (has_name(feed, name))
 			return feed;
-		count++;
 	}
-	if (count >= gw_settings.max_views)
-		return NULL;
 	feed = client_alloc(sizeof(GwFeed));
 	add_name(feed, name);
 	feed->used_at = client_now_ms();
@@ -666,8 +672,6 @@ got_old_ones(void *arg, const PGresult *result)
 	{
 		GwFeed	   *feed = gw_feed_get(PQgetvalue(result, i, 0));
 
-		if (feed == NULL)
-			continue;
 		feed->follow_when_known = true;
 		gw_feed_follow(feed);
 	}

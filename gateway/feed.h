@@ -89,8 +89,11 @@ extern void gw_feeds_start(ClientLoop *loop);
 extern ClientConnection *gw_catalog(void);
 extern ClientLoop *gw_loop(void);
 
-/* The feed by a name that a client gave, made if there is none; NULL: there are too many. */
+/* The feed by a name that a client gave, made if there is none. */
 extern GwFeed *gw_feed_get(const char *name);
+
+/* It is followed, or may be: there are not max_views others. */
+extern bool gw_feed_has_place(const GwFeed *feed);
 
 /* Follow the view, if that has not begun. */
 extern void gw_feed_follow(GwFeed *feed);

@@ -248,6 +248,11 @@ gw_session_continue(GwClient *client)
 	if (client->state != GW_WAITING || feed == NULL || feed->view == NULL || feed->closing ||
 		!find_channel(client) || !find_grant(client))
 		return;
+	if (!gw_feed_has_place(feed))
+	{
+		gw_session_fail(client, 503, "too_many_views", "too many views are followed (max_views)");
+		return;
+	}
 	gw_feed_follow(feed);
 	if (feed->state != GW_FOLLOWING)
 		return;
@@ -330,10 +335,9 @@ gw_session_begin(GwClient *client)
 						"which rows are the first ones changes: make a view with ORDER BY and LIMIT, and follow that");
 	else if (stopping)
 		gw_session_fail(client, 503, "stopping", "the gateway stops");
-	else if ((feed = gw_feed_get(request->view)) == NULL)
-		gw_session_fail(client, 503, "too_many_views", "too many views are followed (max_views)");
 	else
 	{
+		feed = gw_feed_get(request->view);
 		gw_feed_add_client(feed, client);
 		gw_session_continue(client);
 	}

@@ -91,7 +91,7 @@ setInterval(() => {
     medians.shift();
     spark('latencies', medians, '#a78bfa', true);
 
-    if (bank.accounts !== null) balances.push(bank.accounts);
+    if (branches.size) balances.push(books.accounts.sum);
     if (balances.length > seconds) balances.shift();
     spark('balance', balances, '#3ddc97', false);
 }, 1000);
@@ -100,25 +100,36 @@ setInterval(() => {
 
 /*
  * Each transaction of the bank changes an account and writes a line of its teller. Both views move in one transaction of
- * the database, so at each moment of both the money on the accounts is what the tellers moved. A stream is at a moment
- * of its view when it has had the last event of a batch; both are at the same one if that has the same place in the log.
+ * the database, so at each place of the log the money on the accounts is what the tellers moved. A stream has all that
+ * belongs to a place when the first event of the next one comes.
  */
-const bank = { accounts: null, tellers: null, accountsAt: null, tellersAt: null, right: 0, wrong: 0 };
-const moment = event => event.last ? event.id.replace(/-\d+$/, '') : null;
-const sum = (rows, column) => { let result = 0; for (const row of rows.values()) result += Number(row[column]); return result; };
+const books = { accounts: { sum: 0, at: null, closed: new Map() }, tellers: { sum: 0, at: null, closed: new Map() } };
+const bank = { right: 0, wrong: 0 };
 
-function bankMoved() {
-    bank.accounts = sum(branches, 'balance');
-    bank.tellers = sum(tellers, 'moved');
-    if (bank.accountsAt !== null && bank.accountsAt === bank.tellersAt)
-        bank[bank.accounts === bank.tellers ? 'right' : 'wrong']++;
+function book(name, column, event) {
+    const own = books[name], other = books[name === 'accounts' ? 'tellers' : 'accounts'], at = event.id.replace(/-\d+$/, '');
+    if (own.at !== null && own.at !== at) {
+        if (other.closed.has(own.at)) bank[other.closed.get(own.at) === own.sum ? 'right' : 'wrong']++;
+        own.closed.set(own.at, own.sum);
+        if (own.closed.size > 1000) own.closed.delete(own.closed.keys().next().value);
+    }
+    own.at = at;
+    own.sum += (event.new ? Number(event.new[column]) : 0) - (event.old ? Number(event.old[column]) : 0);
+    draw(drawBank);
+}
+
+// All rows are there, at first or anew.
+function openBook(name, column, rows) {
+    let sum = 0;
+    for (const row of rows.values()) sum += Number(row[column]);
+    books[name] = { sum, at: null, closed: new Map() };
     draw(drawBank);
 }
 
 function drawBank() {
     const sign = n => (n > 0 ? '+' : n < 0 ? '−' : '') + whole.format(Math.abs(n));
-    $('accounts').textContent = sign(bank.accounts);
-    $('tellers').textContent = sign(bank.tellers);
+    $('accounts').textContent = sign(books.accounts.sum);
+    $('tellers').textContent = sign(books.tellers.sum);
     $('exact-count').textContent = whole.format(bank.right);
     $('exact-wrong').textContent = whole.format(bank.wrong);
     $('exact').classList.toggle('wrong', bank.wrong > 0);
@@ -153,19 +164,18 @@ function measure(latest) {
 
 const branches = follow('branch_accounts', {
     key: row => row.bid,
-    change(event) { counted(); bank.accountsAt = moment(event); bankMoved(); },
-    ready() { bankMoved(); },
+    change(event) { counted(); book('accounts', 'balance', event); },
+    ready(rows) { openBook('accounts', 'balance', rows); },
     state: state => setState('branch_accounts', state)
 });
 const tellers = follow('teller_work', {
     key: row => row.tid,
     change(event) {
         counted();
-        bank.tellersAt = moment(event);
+        book('tellers', 'moved', event);
         if (event.new) { event.new.touched = performance.now(); measure(event.new.latest); }
-        bankMoved();
     },
-    ready() { bankMoved(); },
+    ready(rows) { openBook('tellers', 'moved', rows); },
     state: state => setState('teller_work', state)
 });
 

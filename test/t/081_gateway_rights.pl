@@ -155,7 +155,7 @@ my $followers = new_followers($node);
 follow($followers, $gateway, 'web', 'sse', '/views/totals/changes', 'SELECT to_jsonb(t) FROM totals t');
 follow($followers, $gateway, 'socket', 'ws', '/views/totals/changes?select=region', q{SELECT jsonb_build_object('region', region) FROM totals});
 check_followers($followers, 'before');
-$node->safe_psql('postgres', 'REVOKE SELECT ON totals FROM web; GRANT SELECT (region) ON totals TO web');
+$node->safe_psql('postgres', 'BEGIN; REVOKE SELECT ON totals FROM web; GRANT SELECT (region) ON totals TO web; COMMIT');
 is(ask($followers, 'wait web messages 1'), "ok\n", 'who follows loses a right');
 my $figures = $json->decode(ask($followers, 'get web'));
 is($figures->{codes}[0], 'permission_denied', 'and is told');

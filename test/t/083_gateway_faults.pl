@@ -286,6 +286,16 @@ gateway_is_healthy($second, 'it takes over');
 is(get($second, '/views/v?limit=1')->{status}, 200, 'and serves');
 is(stop_gateway($second), 0, 'it stops');
 
+# More views than may be followed; who may not read one does not take its place.
+$gateway = start_gateway(new_gateway($node, 'few_views', name => 'few', max_views => 1, unfollow_after => '1s'));
+$node->safe_psql('postgres', 'REVOKE SELECT ON failing FROM web');
+is(status_of(get($gateway, '/views/failing')), '403 permission_denied', 'a view that is not for us');
+is(get($gateway, '/views/sums')->{status}, 200, 'as many views as max_views');
+is(status_of(get($gateway, '/views/v?limit=1')), '503 too_many_views', 'one more');
+wait_for(sub { get($gateway, '/views/v?limit=1')->{status} == 200 }, 'until another one is no longer followed');
+stop_gateway($gateway);
+$node->safe_psql('postgres', 'GRANT SELECT ON failing TO web');
+
 # A view that nobody reads is left.
 $gateway = start_gateway(new_gateway($node, 'lonely', unfollow_after => '1s'));
 is(get($gateway, '/views/sums')->{status}, 200, 'a view is read');

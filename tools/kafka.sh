@@ -22,11 +22,12 @@ find_kafka()
 	touch "$kafka_jars/complete"
 }
 
+# libpq is that of the system (libpq-dev), whatever the server is.
 # build_kafka FOLDER [MAKE VARIABLE...]: pg_derive_kafka, in a folder; with KAFKA_CFLAGS, if they are set.
 build_kafka()
 {
 	local folder=$1
 
 	shift
-	make -s --no-print-directory -j "$(nproc)" -C "$root/kafka" BUILD="$folder" PG_CONFIG="$PG_CONFIG" ${KAFKA_CFLAGS:+CFLAGS="$KAFKA_CFLAGS"} "$@"
+	make -s --no-print-directory -j "$(nproc)" -C "$root/kafka" BUILD="$folder" PG_CONFIG=pg_config ${KAFKA_CFLAGS:+CFLAGS="$KAFKA_CFLAGS"} "$@"
 }

@@ -1,6 +1,6 @@
 /*
- * The live page: five views are followed (follow.js), and what they have is drawn again whenever it changed, at most
- * once for each frame of the screen.
+ * The live page: five views are followed (follow.js), and what they have is drawn again when it has changed, tables at
+ * most ten times a second: so that the browser has time for what comes.
  */
 import { follow } from './follow.js';
 
@@ -27,7 +27,7 @@ function setState(view, state) {
 
 const dirty = new Set();
 function draw(what) {
-    if (dirty.size === 0) requestAnimationFrame(() => { const all = [...dirty]; dirty.clear(); all.forEach(f => f()); });
+    if (dirty.size === 0) setTimeout(() => { const all = [...dirty]; dirty.clear(); all.forEach(f => f()); }, 100);
     dirty.add(what);
 }
 
@@ -91,7 +91,8 @@ setInterval(() => {
     medians.shift();
     spark('latencies', medians, '#a78bfa', true);
 
-    if (branches.size) balances.push(books.accounts.sum);
+    drawBank();
+    if (branches.size) balances.push(bank.shown[0]);
     if (balances.length > seconds) balances.shift();
     spark('balance', balances, '#3ddc97', false);
 }, 1000);
@@ -104,16 +105,20 @@ setInterval(() => {
  * belongs to a place when the first event of the next one comes.
  */
 const books = { accounts: { sum: 0, at: null, closed: new Map() }, tellers: { sum: 0, at: null, closed: new Map() } };
-const bank = { right: 0, wrong: 0 };
+const bank = { right: 0, wrong: 0, shown: null, changed: 0 };
 
 function book(name, column, event) {
     const own = books[name], other = books[name === 'accounts' ? 'tellers' : 'accounts'], at = event.id.replace(/-\d+$/, '');
     if (own.at !== null && own.at !== at) {
-        if (other.closed.has(own.at)) bank[other.closed.get(own.at) === own.sum ? 'right' : 'wrong']++;
+        if (other.closed.has(own.at)) {
+            bank[other.closed.get(own.at) === own.sum ? 'right' : 'wrong']++;
+            bank.shown = name === 'accounts' ? [own.sum, other.closed.get(own.at)] : [other.closed.get(own.at), own.sum];
+        }
         own.closed.set(own.at, own.sum);
         if (own.closed.size > 1000) own.closed.delete(own.closed.keys().next().value);
     }
     own.at = at;
+    bank.changed = performance.now();
     own.sum += (event.new ? Number(event.new[column]) : 0) - (event.old ? Number(event.old[column]) : 0);
     draw(drawBank);
 }
@@ -128,8 +133,10 @@ function openBook(name, column, rows) {
 
 function drawBank() {
     const sign = n => (n > 0 ? '+' : n < 0 ? '−' : '') + whole.format(Math.abs(n));
-    $('accounts').textContent = sign(books.accounts.sum);
-    $('tellers').textContent = sign(books.tellers.sum);
+    // what both had at the last place where they were compared; or have, when nothing comes
+    if (bank.shown === null || performance.now() - bank.changed > 500) bank.shown = [books.accounts.sum, books.tellers.sum];
+    $('accounts').textContent = sign(bank.shown[0]);
+    $('tellers').textContent = sign(bank.shown[1]);
     $('exact-count').textContent = whole.format(bank.right);
     $('exact-wrong').textContent = whole.format(bank.wrong);
     $('exact').classList.toggle('wrong', bank.wrong > 0);
@@ -266,21 +273,40 @@ function place(airport, width, height) {
     const theta = n * (airport.longitude + 96) * radian, r = rho(airport.latitude), scale = Math.min(width / .8, height / .47);
     return [width / 2 + r * Math.sin(theta) * scale, height / 2 + (r * Math.cos(theta) - rho(37.6)) * scale];
 }
+
+// Airports where nothing departs are drawn once, on a canvas of their own, until one of them changes or the size does.
+const ground = { canvas: document.createElement('canvas'), of: '' };
+function drawGround(width, height, ratio) {
+    const quiet = [...airports.values()].filter(a => a.flights === 0 && inside(a)), of = `${width} ${height} ${quiet.length}`;
+    if (ground.of === of) return;
+    ground.of = of;
+    ground.canvas.width = width * ratio;
+    ground.canvas.height = height * ratio;
+    const c = ground.canvas.getContext('2d');
+    c.scale(ratio, ratio);
+    c.fillStyle = '#2c3a58';
+    for (const a of quiet) {
+        const [x, y] = place(a, width, height);
+        c.fillRect(x - .7, y - .7, 1.4, 1.4);
+    }
+}
+
 const inside = a => a && a.latitude > 24 && a.latitude < 50 && a.longitude > -126 && a.longitude < -66;
 
+let drawn = 0, departing = [];
+setInterval(() => { departing = [...airports.values()].filter(a => a.flights > 0 && inside(a)); }, 500);
 function drawMap(now) {
     requestAnimationFrame(drawMap);
+    if (now - drawn < 40) return;
+    drawn = now;
     const [c, width, height] = canvas('map');
-    let most = 1;
-    for (const a of airports.values()) most = Math.max(most, a.flights);
-    for (const a of airports.values()) {
-        if (!inside(a)) continue;
+    drawGround(width, height, devicePixelRatio || 1);
+    c.drawImage(ground.canvas, 0, 0, width, height);
+    const most = departing.reduce((most, a) => Math.max(most, a.flights), 1);
+    for (const { iata } of departing) {
+        const a = airports.get(iata);
+        if (!a) continue;
         const [x, y] = place(a, width, height);
-        if (a.flights === 0) {
-            c.fillStyle = '#2c3a58';
-            c.fillRect(x - .7, y - .7, 1.4, 1.4);
-            continue;
-        }
         const radius = 1.6 + 11 * Math.sqrt(a.flights / most), fresh = 1 - (now - (pulses.get(a.iata) ?? -1e9)) / 1200;
         c.fillStyle = color(a.avg_delay ?? 0);
         c.globalAlpha = .32;
@@ -344,4 +370,4 @@ follow('last_departures', {
     state: state => setState('last_departures', state)
 });
 
-(function animateTellers() { requestAnimationFrame(animateTellers); drawTellers(); })();
+setInterval(drawTellers, 100);

@@ -52,6 +52,7 @@ typedef struct Source
 	ClientBuffer key;			/* of the present record */
 	ClientBuffer old_key;
 	ClientBuffer value;
+	bool		waiting;		/* for the slot; it was said */
 	bool		in_transaction; /* of the event stream */
 	bool		skipped;		/* it is in Kafka already */
 	bool		reload;			/* a relation has to be loaded before we go on */

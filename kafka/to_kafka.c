@@ -38,8 +38,9 @@
 /* How long lines may gather where there are some all the time, in ms: to be read with fewer calls. */
 #define GATHER 1
 
-/* How long we rest before we begin anew, in ms. */
+/* How long we rest before we begin anew, in ms: longer each time, up to so many times that. */
 #define PAUSE 1000
+#define MOST_PAUSES 10
 
 volatile sig_atomic_t source_stopping = 0;
 
@@ -114,7 +115,9 @@ find_slot(Source *source, SlotState *state)
 	}
 	else if (PQgetvalue(result, 0, 0)[0] == 't')
 	{
-		client_log(CLIENT_WARNING, "the replication slot \"%s\" is in use; waiting until it is not", source->slot);
+		client_log(source->waiting ? CLIENT_DEBUG : CLIENT_WARNING,
+				   "the replication slot \"%s\" is in use; waiting until it is not", source->slot);
+		source->waiting = true;
 		outcome = OUTCOME_RETRY;
 	}
 	else
@@ -671,6 +674,7 @@ to_kafka(int argc, char **argv)
 	};
 	static Source source;
 	struct sigaction action = {.sa_handler = stop};
+	int			failures = 0;
 	Outcome		outcome;
 
 	client_options_read(table, argc, argv, "pg_derive_kafka to_kafka", PG_DERIVE_VERSION,
@@ -693,10 +697,14 @@ to_kafka(int argc, char **argv)
 	{
 		outcome = begin(&source);
 		if (outcome == OUTCOME_OK)
+		{
+			failures = 0;
+			source.waiting = false;
 			outcome = follow(&source);
+		}
 		end(&source);
 		if (outcome == OUTCOME_RETRY && !source_stopping)
-			rest(PAUSE);
+			rest(PAUSE * (failures < MOST_PAUSES ? ++failures : MOST_PAUSES));
 	} while (outcome != OUTCOME_FAILED && !source_stopping);
 	client_log(CLIENT_INFO, "ends");
 	return outcome == OUTCOME_FAILED ? 1 : 0;

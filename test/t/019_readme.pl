@@ -44,8 +44,8 @@ my @pages = ("$tester->{root}/README.md", linked_pages("$tester->{root}/docs/REA
 is_deeply([ sort map { s{.*/}{}r } @pages[ 1 .. $#pages ] ],
 	[ sort grep { $_ ne 'README.md' } map { s{.*/}{}r } glob("$tester->{root}/docs/*.md") ], 'docs/README.md names every page');
 
-# What needs Apache Kafka is run by 087_kafka_docs.pl.
-foreach my $page (grep { !/\/kafka\.md$/ } @pages)
+# Pages on programs beside the server are run by tests of their own: 087_kafka_docs.pl, 094_gateway_docs.pl.
+foreach my $page (grep { !/\/(?:kafka|gateway)\.md$/ } @pages)
 {
 	# README.md and operations.md install pg_derive itself, which is not to change while others test it
 	my $ours = $page =~ /(?:README|operations)\.md$/;

@@ -38,8 +38,9 @@ sub has_title
 	my $shown = '';
 	for (1 .. 600)
 	{
-		my $pids = sql("SELECT string_agg(pid::text, ',') FROM pg_stat_activity WHERE backend_type = '$type'");
-		$shown = $pids eq '' ? '' : `ps -o args= -p $pids`;
+		my @pids = split /,/, sql("SELECT string_agg(pid::text, ',') FROM pg_stat_activity WHERE backend_type = '$type'");
+		# what ps shows, which not every system has; a process may be gone meanwhile
+		$shown = join "\n", map { (eval { slurp_file("/proc/$_/cmdline") } // '') =~ s/\0+$//r } @pids;
 		last if $shown =~ $title;
 		$node->poll_query_until('postgres', "SELECT count(*) > 0 FROM pg_stat_activity WHERE backend_type = '$type'") or last;
 	}

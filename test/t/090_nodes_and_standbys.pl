@@ -127,7 +127,12 @@ standby_is_exact($standby, $sums, 'under load');
 
 $pgbench = start_load($shop, 120, undef, $load);
 wait_for_traffic($standby);
+# All of it at once, as a machine does.  A process that applies changes and finds only the postmaster dead no longer waits for
+# the standby (SyncRepWaitForLSN()), and confirms what that does not have as long as there is more to apply.
+my $applies = apply_pid($sums, 'sums');
+kill('STOP', $applies);
 $sums->kill9;
+kill('KILL', $applies);
 $standby->append_conf('postgresql.conf', "synchronous_standby_names = ''\n");
 $standby->promote;
 wait_for_traffic($standby);

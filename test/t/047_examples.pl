@@ -15,7 +15,8 @@ plan skip_all => 'what the pages install cannot be installed' if !$ENV{DERIVE_DE
 my $tester = doc_tester('examples');
 my $node = $tester->{node};
 
-foreach my $page (glob("$tester->{root}/examples/*/README.md"))
+# That of the live page needs the gateway: 094_gateway_docs.pl.
+foreach my $page (grep { !m{/live/} } glob("$tester->{root}/examples/*/README.md"))
 {
 	my ($name) = $page =~ m{([^/]+)/README\.md$};
 	$node->safe_psql('postgres', "CREATE DATABASE $name");
@@ -34,6 +35,6 @@ foreach my $page (glob("$tester->{root}/examples/*/README.md"))
 	}
 }
 
-cmp_ok($tester->{not_run}, '<=', 1, 'hardly a block is not run');
+cmp_ok($tester->{not_run} // 0, '<=', 1, 'hardly a block is not run');
 $node->stop;
 done_testing();

@@ -1,4 +1,4 @@
-# docs/gateway.md as a reader takes it: its blocks, with the program (test/perl/DocTest.pm).
+# docs/gateway.md and examples/live/README.md as a reader takes them: their blocks, with the program (test/perl/DocTest.pm).
 use strict;
 use warnings;
 use FindBin;
@@ -24,6 +24,12 @@ INSERT INTO orders (customer_id, amount) VALUES (1, 10), (1, 15), (2, 20), (2, 4
 run_page($tester, "$tester->{root}/docs/gateway.md");
 wait_derived($node, undef, 'shop');
 is($node->safe_psql('shop', q{SELECT * FROM derive.verify() WHERE missing <> 0 OR extra <> 0}), '', 'every view equals its query');
+
+$node->safe_psql('postgres', 'CREATE DATABASE live');
+use_database($tester, 'live');
+run_page($tester, "$tester->{root}/examples/live/README.md");
+wait_derived($node, undef, 'live');
+is($node->safe_psql('live', q{SELECT * FROM derive.verify() WHERE missing <> 0 OR extra <> 0}), '', 'every view of the live page equals its query');
 cmp_ok($tester->{not_run}, '<=', 1, 'hardly a block is not run');
 $node->stop;
 done_testing();

@@ -45,6 +45,7 @@ typedef struct LaneView
 	DeriveStale *stale;			/* as S+ shows it; or NULL */
 	DeriveJournal *journal;		/* or NULL */
 
+	bool		announces;		/* subscribers are to be told of changes */
 	bool		moved;			/* its contents may be others now */
 	bool		replaced;		/* and nobody knows by which changes */
 	bool		rebuild;		/* what is stored of it is damaged */

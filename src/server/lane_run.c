@@ -419,7 +419,13 @@ compute_all(LaneRun *run, List *relids)
 	if (!lock_all(run, our_tables(), RowExclusiveLock) || !is_unchanged(run))
 		return false;
 	foreach(lc, run->views)
-		note_view(run, lfirst(lc));
+	{
+		LaneView   *view = lfirst(lc);
+
+		note_view(run, view);
+		/* the journal goes with the transaction */
+		view->announces = view->journal != NULL && (view->journal->nchanges > 0 || view->journal->announce);
+	}
 	PopActiveSnapshot();
 	PopActiveSnapshot();
 	DERIVE_DEBUG_POINT("lane-before-commit");
@@ -441,7 +447,7 @@ report(LaneRun *run)
 	{
 		LaneView   *view = lfirst(lc);
 
-		if (view->journal != NULL && (view->journal->nchanges > 0 || view->journal->announce))
+		if (view->announces)
 			derive_lane_announce(view->relid);
 		if (view->stats.batches == 0 || view->error != NULL)
 			continue;

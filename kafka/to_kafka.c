@@ -190,6 +190,25 @@ check_system(const Source *source)
 	return OUTCOME_FAILED;
 }
 
+/*
+ * What is not followed any more is not loaded any more.  This is in Kafka before the slot moves, by which
+ * changes are gone that nobody sends.
+ */
+static Outcome
+forget_unknown(Source *source)
+{
+	Outcome		outcome;
+
+	if (source->control.nunknown == 0)
+		return OUTCOME_OK;
+	outcome = producer_begin(&source->producer);
+	if (outcome == OUTCOME_OK)
+		outcome = control_forget_unknown(&source->control, &source->producer);
+	if (outcome == OUTCOME_OK)
+		outcome = producer_commit(&source->producer);
+	return outcome;
+}
+
 static Outcome
 prepare_relations(Source *source)
 {
@@ -295,6 +314,8 @@ begin(Source *source)
 	if (outcome == OUTCOME_OK)
 		outcome = check_system(source);
 	if (outcome == OUTCOME_OK)
+		outcome = forget_unknown(source);
+	if (outcome == OUTCOME_OK)
 		outcome = prepare_slot(source, slot);
 	for (int i = 0; outcome == OUTCOME_OK && i < source->relations.count; i++)
 	{
@@ -349,8 +370,6 @@ commit(Source *source)
 {
 	Outcome		outcome = control_write_position(&source->control, &source->producer, source->done, source->system);
 
-	if (outcome == OUTCOME_OK)
-		outcome = control_forget_unknown(&source->control, &source->producer);
 	if (outcome == OUTCOME_OK)
 		outcome = producer_commit(&source->producer);
 	if (outcome == OUTCOME_OK)

@@ -1,0 +1,61 @@
+# How pg_derive_kafka begins: with a relation that was not followed for a while, and with a slot or a server
+# that is not the one that it has left.  No change is lost without a word.
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+use DeriveTest;
+use KafkaTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $kafka = kafka_start(1);
+my $node = derive_node('starts');
+
+# Kafka has the rows that there are.
+sub topic_equals
+{
+	my ($topic, $relation, $label) = @_;
+	my $differs = q{(SELECT count(*) FROM (SELECT * FROM %s EXCEPT ALL SELECT * FROM %s) d)};
+
+	kafka_load_table($kafka, $node, $topic, $relation, 'rebuilt');
+	is($node->safe_psql('postgres', 'SELECT ' . sprintf("$differs, $differs", 'rebuilt', $relation, $relation, 'rebuilt')), '0|0', $label);
+	return;
+}
+
+# Start it, and wait until it follows.
+sub start
+{
+	my ($name, @more) = @_;
+	my $from = -s "$PostgreSQL::Test::Utils::log_path/$name.txt" // 0;
+	my $program = connector_start($name, @more);
+
+	ok(connector_waits($program, qr/following/, $from), "$name follows");
+	return $program;
+}
+
+sub run_sql
+{
+	return $node->safe_psql('postgres', $_[0]);
+}
+
+# --- a relation that is left out, and taken in again ------------------------------
+
+run_sql(q{
+CREATE TABLE a (id int PRIMARY KEY, v text);
+CREATE TABLE b (id int PRIMARY KEY, v text);
+INSERT INTO a SELECT i, 'first' FROM generate_series(1, 10) i;
+});
+my $both = to_kafka($node, $kafka, 'shop', 'public.a, public.b');
+is(connector_stop(start('shop', $both)), 0, 'ends');
+my $alone = start('alone', to_kafka($node, $kafka, 'shop', 'public.b'));
+run_sql(q{INSERT INTO a VALUES (100, 'unseen'); DELETE FROM a WHERE id = 1});
+ok(kafka_caught_up($node, 'shop'), 'the slot moves where there is nothing to send');
+is(connector_stop($alone), 0, 'ends');
+is(connector_stop(start('shop', $both)), 0, 'ends');
+topic_equals('shop.public.a', 'a', 'what was left out is read anew');
+
+$node->stop;
+kafka_stop($kafka);
+done_testing();

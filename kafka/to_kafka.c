@@ -29,6 +29,7 @@
 #include "client/memory.h"
 #include "client/options.h"
 #include "database.h"
+#include "debug_point.h"
 #include "event.h"
 #include "source.h"
 
@@ -137,10 +138,15 @@ any_loaded(const Source *source)
 	return false;
 }
 
-/* The changes since are not to be had; what was loaded has to be loaded again. */
+/*
+ * The changes since are not to be had; what was loaded has to be loaded again.  That is in Kafka before there is
+ * a new slot: whoever finds that one must not think that it has all changes since the load.
+ */
 static Outcome
 make_up_for_lost_slot(Source *source)
 {
+	Outcome		outcome;
+
 	if (!source->options->reload_lost)
 	{
 		client_log(CLIENT_ERROR, "the replication slot \"%s\" is lost, and with it changes since %X/%X; "
@@ -149,9 +155,15 @@ make_up_for_lost_slot(Source *source)
 		return OUTCOME_FAILED;
 	}
 	client_log(CLIENT_WARNING, "the replication slot \"%s\" is lost: reading all rows anew", source->slot);
-	for (int i = 0; i < source->relations.count; i++)
+	outcome = producer_begin(&source->producer);
+	for (int i = 0; outcome == OUTCOME_OK && i < source->relations.count; i++)
+	{
 		source->relations.relations[i].loaded = false;
-	return OUTCOME_OK;
+		outcome = control_write_loaded(&source->control, &source->producer, &source->relations.relations[i]);
+	}
+	if (outcome == OUTCOME_OK)
+		outcome = producer_commit(&source->producer);
+	return outcome;
 }
 
 static Outcome
@@ -170,6 +182,7 @@ prepare_slot(Source *source, SlotState state)
 								 "SELECT pg_drop_replication_slot($1)", 1, params);
 	if (outcome == OUTCOME_OK)
 		outcome = stream_create_slot(&source->stream, source->slot, false, &consistent, NULL);
+	debug_point("slot");
 	return outcome;
 }
 

@@ -56,6 +56,16 @@ is(connector_stop($alone), 0, 'ends');
 is(connector_stop(start('shop', $both)), 0, 'ends');
 topic_equals('shop.public.a', 'a', 'what was left out is read anew');
 
+# --- a slot that is lost ----------------------------------------------------------
+
+# Killed between the new slot and the rows: the next start must not take the slot for a good one.
+run_sql(q{SELECT pg_drop_replication_slot('kafka_shop'); INSERT INTO a VALUES (101, 'in the gap'); DELETE FROM a WHERE id = 2});
+my $dying = connector_start('dying', [ @$both, '--reload_lost=on' ], env => { PG_DERIVE_KAFKA_KILL => 'slot' });
+is(connector_ends($dying), -9, 'killed when there is a new slot, and no row');
+is(run_sql(q{SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'kafka_shop'}), 1, 'there is a new slot');
+is(connector_stop(start('shop', $both)), 0, 'ends');
+topic_equals('shop.public.a', 'a', 'rows are read anew all the same');
+
 $node->stop;
 kafka_stop($kafka);
 done_testing();

@@ -31,6 +31,7 @@ typedef struct SourceOptions
 	int64_t		partitions;		/* of the topics that we make */
 	int64_t		replication;	/* of those, too; -1: as the brokers are set */
 	int64_t		commit_interval;	/* ms */
+	int64_t		position_interval;	/* ms */
 	int64_t		transaction_timeout;	/* ms */
 	bool		reload_lost;	/* load anew where the slot is lost, and do
 								 * not stop */
@@ -45,6 +46,7 @@ typedef struct Source
 	PGconn	   *connection;		/* for the catalog */
 	char	   *system;			/* the cluster's identifier */
 	uint64_t	end_of_log;		/* when we have connected */
+	uint64_t	slot_begin;		/* and what the slot had been told of then */
 	Stream		stream;
 	Producer	producer;
 	Control		control;
@@ -57,6 +59,7 @@ typedef struct Source
 	bool		skipped;		/* it is in Kafka already */
 	bool		reload;			/* a relation has to be loaded before we go on */
 	uint64_t	done;			/* all transactions before this have been sent */
+	int64_t		moved_at;		/* when the position was written, in ms */
 	int64_t		begun_at;		/* when the transaction in Kafka was begun */
 } Source;
 

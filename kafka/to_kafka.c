@@ -39,6 +39,13 @@
 /* How long lines may gather where there are some all the time, in ms: to be read with fewer calls. */
 #define GATHER 1
 
+/* How long we wait for lines, in ms: at most, and where the server is to be told of something soon. */
+#define LONGEST_WAIT 1000
+#define SHORT_WAIT 100
+
+/* Log with nothing for us that is kept, at most, in bytes. */
+#define MOST_BEHIND (16 * 1024 * 1024)
+
 /* How long we rest before we begin anew, in ms: longer each time, up to so many times that. */
 #define PAUSE 1000
 #define MOST_PAUSES 10
@@ -99,7 +106,7 @@ static Outcome
 find_slot(Source *source, SlotState *state)
 {
 	static const char *const sql =
-	"SELECT active, coalesce(wal_status = 'lost', false), plugin, coalesce(database = current_database(), false) "
+	"SELECT active, coalesce(wal_status = 'lost', false), plugin, coalesce(database = current_database(), false), confirmed_flush_lsn "
 	"FROM pg_replication_slots WHERE slot_name = $1";
 	const char *params[] = {source->slot};
 	PGresult   *result;
@@ -122,7 +129,11 @@ find_slot(Source *source, SlotState *state)
 		outcome = OUTCOME_RETRY;
 	}
 	else
+	{
 		*state = PQgetvalue(result, 0, 1)[0] == 't' ? SLOT_LOST : SLOT_GOOD;
+		if (!lsn_parse(span_of(PQgetvalue(result, 0, 4)), &source->slot_begin))
+			source->slot_begin = 0;
+	}
 	PQclear(result);
 	return outcome;
 }
@@ -171,17 +182,23 @@ prepare_slot(Source *source, SlotState state)
 {
 	const char *params[] = {source->slot};
 	Outcome		outcome = OUTCOME_OK;
-	uint64_t	consistent;
 
+	/* another one of this name, or somebody has moved it: it never is ahead of Kafka by us */
+	if (state == SLOT_GOOD && source->slot_begin > source->control.lsn && any_loaded(source))
+		state = SLOT_LOST;
 	if (state == SLOT_GOOD)
+	{
+		if (source->slot_begin > source->control.lsn)
+			source->control.lsn = source->slot_begin;
 		return OUTCOME_OK;
+	}
 	if (any_loaded(source))
 		outcome = make_up_for_lost_slot(source);
 	if (outcome == OUTCOME_OK && state == SLOT_LOST)
 		outcome = database_query(source->connection, NULL, PGRES_TUPLES_OK, "drop the lost replication slot",
 								 "SELECT pg_drop_replication_slot($1)", 1, params);
 	if (outcome == OUTCOME_OK)
-		outcome = stream_create_slot(&source->stream, source->slot, false, &consistent, NULL);
+		outcome = stream_create_slot(&source->stream, source->slot, false, &source->control.lsn, NULL);
 	debug_point("slot");
 	return outcome;
 }
@@ -297,6 +314,7 @@ start_stream(Source *source)
 	outcome = stream_start(&source->stream, source->slot, source->control.lsn, options.data);
 	client_buffer_free(&options);
 	source->done = source->control.lsn;
+	source->moved_at = now_ms();
 	return outcome;
 }
 
@@ -385,6 +403,7 @@ commit(Source *source)
 
 	if (outcome == OUTCOME_OK)
 		outcome = producer_commit(&source->producer);
+	source->moved_at = now_ms();
 	if (outcome == OUTCOME_OK)
 		outcome = stream_confirm(&source->stream, source->done);
 	return outcome;
@@ -615,13 +634,35 @@ handle_lines(Source *source, int most, bool *empty)
 	return outcome;
 }
 
-/* Nothing is under way: the server may forget what it has passed over, too. */
+/* The time until the position is to be moved, in ms, where nothing is to be sent; LONGEST_WAIT: or longer. */
+static int64_t
+time_to_move(const Source *source)
+{
+	int64_t		left = source->moved_at + source->options->position_interval - now_ms();
+
+	if (source->stream.seen <= source->done)
+		return LONGEST_WAIT;
+	if (source->stream.reply_wanted || source->stream.seen - source->done >= MOST_BEHIND || left < 0)
+		return 0;
+	return left < LONGEST_WAIT ? left : LONGEST_WAIT;
+}
+
+/*
+ * Nothing is under way: the server may forget what it has passed over, too, but not before that is in
+ * Kafka.  The slot never is ahead of the position there, so that a slot that is can be known as another one.
+ */
 static Outcome
 confirm(Source *source, bool empty)
 {
-	bool		idle = empty && !source->in_transaction && !source->producer.in_transaction;
+	Outcome		outcome;
 
-	return stream_confirm(&source->stream, idle ? source->stream.seen : 0);
+	if (!empty || source->in_transaction || source->producer.in_transaction || time_to_move(source) > 0)
+		return stream_confirm(&source->stream, 0);
+	source->done = source->stream.seen;
+	outcome = need_transaction(source);
+	if (outcome == OUTCOME_OK)
+		outcome = commit(source);
+	return outcome;
 }
 
 static void
@@ -643,7 +684,7 @@ wait_for_lines(Source *source)
 		rest(GATHER);
 	}
 	else
-		stream_wait(&source->stream, source->stream.reported < source->stream.seen ? 100 : 1000);
+		stream_wait(&source->stream, source->stream.reported < source->stream.confirmed ? SHORT_WAIT : (int) time_to_move(source));
 }
 
 static Outcome
@@ -699,6 +740,7 @@ to_kafka(int argc, char **argv)
 		{"partitions", CLIENT_INTEGER, &options.partitions, "6", 1, 10000, "Partitions of Kafka topics that are made."},
 		{"replication", CLIENT_INTEGER, &options.replication, "-1", -1, 100, "Replicas of those; -1: as the brokers are set."},
 		{"commit_interval", CLIENT_DURATION, &options.commit_interval, "100ms", 0, 60000, "How long records are gathered for a transaction in Kafka."},
+		{"position_interval", CLIENT_DURATION, &options.position_interval, "10s", 0, 3600000, "How often the position is moved where there is nothing to send."},
 		{"transaction_timeout", CLIENT_DURATION, &options.transaction_timeout, "10min", 1000, 86400000, "How long a transaction in Kafka may take."},
 		{"reload_lost", CLIENT_BOOLEAN, &options.reload_lost, "off", 0, 0, "Where the replication slot is lost, read all rows anew."},
 		{"log_level", CLIENT_STRING, &log_level, "info", 0, 0, "error, warning, info or debug."},

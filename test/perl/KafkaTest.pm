@@ -359,7 +359,7 @@ sub to_kafka
 	my ($node, $cluster, $name, $relations, @options) = @_;
 	return [
 		'to_kafka', "--name=$name", '--database=' . $node->connstr('postgres'), '--brokers=' . kafka_brokers($cluster),
-		"--relations=$relations", '--partitions=3', @options ];
+		"--relations=$relations", '--partitions=3', '--position_interval=200ms', @options ];
 }
 
 sub from_kafka

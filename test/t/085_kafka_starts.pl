@@ -66,6 +66,30 @@ is(run_sql(q{SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'kafka_
 is(connector_stop(start('shop', $both)), 0, 'ends');
 topic_equals('shop.public.a', 'a', 'rows are read anew all the same');
 
+# Another slot of the same name, and the same one that somebody has moved.
+foreach my $sql (q{SELECT pg_drop_replication_slot('kafka_shop'); %s; SELECT pg_create_logical_replication_slot('kafka_shop', 'pg_derive')},
+	q{%s; SELECT pg_replication_slot_advance('kafka_shop', pg_current_wal_lsn())})
+{
+	run_sql(sprintf($sql, q{INSERT INTO a SELECT max(id) + 1, 'unseen' FROM a}));
+	my $refused = connector_start('refused', $both);
+	is(connector_ends($refused), 1, 'stops where the slot is ahead of Kafka');
+	like(connector_log($refused), qr/is lost, and with it changes since/, 'and says so');
+	is(connector_stop(start('shop', [ @$both, '--reload_lost=on' ])), 0, 'ends');
+	topic_equals('shop.public.a', 'a', 'or reads all rows anew');
+}
+
+# The slot follows the log where there is nothing to send, but never is ahead of Kafka.
+my $idle = start('shop', $both);
+ok(kafka_caught_up($node, 'shop'), 'the slot moves');
+connector_kill($idle);
+is(connector_stop(start('shop', $both)), 0, 'and is a good one after a kill');
+
+# Killed when the first rows are there, and nothing else was sent.
+my $new = to_kafka($node, $kafka, 'new', 'public.a');
+is(connector_ends(connector_start('dying', $new, env => { PG_DERIVE_KAFKA_KILL => $_ })), -9, "killed at $_") foreach qw(slot loaded);
+is(connector_stop(start('new', $new)), 0, 'begins with its slot');
+run_sql(q{SELECT pg_drop_replication_slot('kafka_new')});
+
 $node->stop;
 kafka_stop($kafka);
 done_testing();

@@ -30,14 +30,14 @@ contents(const ClientBuffer *buffer)
 	return span_at(buffer->data, buffer->length);
 }
 
-/* The key of a row. */
+/* The key of a row; old_row is as for record_key(). */
 static Outcome
-make_key(Relation *relation, ClientBuffer *key, Span row)
+make_key(Relation *relation, ClientBuffer *key, Span row, Span old_row)
 {
 	const char *why = NULL;
 
 	client_buffer_clear(key);
-	switch (record_key(key, relation, row))
+	switch (record_key(key, relation, row, old_row))
 	{
 		case KEY_GOOD:
 			return OUTCOME_OK;
@@ -71,7 +71,7 @@ send_row(Source *source, Relation *relation, char op, Span row, const Span unava
 
 	if (relation->keyless)
 		return send_value(source, relation, ANY_PARTITION, NULL, op, no_span(), row, unavailable);
-	outcome = make_key(relation, &source->key, row);
+	outcome = make_key(relation, &source->key, row, no_span());
 	if (outcome != OUTCOME_OK)
 		return outcome;
 	return send_value(source, relation, ANY_PARTITION, &source->key, op, no_span(), row, unavailable);
@@ -108,9 +108,9 @@ emit_update(Source *source, Relation *relation, Span old_row, Span new_row, cons
 
 	if (relation->keyless)
 		return send_value(source, relation, ANY_PARTITION, NULL, 'u', old_row, new_row, unavailable);
-	outcome = make_key(relation, &source->key, new_row);
+	outcome = make_key(relation, &source->key, new_row, old_row);
 	if (outcome == OUTCOME_OK && old_row.data)
-		outcome = make_key(relation, &source->old_key, old_row);
+		outcome = make_key(relation, &source->old_key, old_row, no_span());
 	if (outcome != OUTCOME_OK)
 		return outcome;
 
@@ -136,7 +136,7 @@ emit_delete(Source *source, Relation *relation, Span old_row, const Span unavail
 	}
 	if (relation->keyless)
 		return send_value(source, relation, ANY_PARTITION, NULL, 'd', old_row, no_span(), unavailable);
-	outcome = make_key(relation, &source->key, old_row);
+	outcome = make_key(relation, &source->key, old_row, no_span());
 	if (outcome != OUTCOME_OK)
 		return outcome;
 	return send_delete(source, relation, &source->key, old_row, unavailable);

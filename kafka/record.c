@@ -51,13 +51,14 @@ find_column(Span row, const char *name, Span *value)
 }
 
 KeyState
-record_key(ClientBuffer *buffer, const Relation *relation, Span row)
+record_key(ClientBuffer *buffer, const Relation *relation, Span row, Span old_row)
 {
 	Span		value;
 
 	for (int i = 0; i < relation->nkey; i++)
 	{
-		if (!find_column(row, relation->key[i], &value))
+		if (!find_column(row, relation->key[i], &value) &&
+			(old_row.data == NULL || !find_column(old_row, relation->key[i], &value)))
 			return KEY_MISSING;
 		if (relation->key_nulls_distinct && span_is(value, "null"))
 			return KEY_NULL;

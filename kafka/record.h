@@ -45,8 +45,11 @@ typedef enum KeyState
 /* A transaction begins, or with xid NULL the initial rows. */
 extern void record_origin(RecordOrigin *origin, uint64_t lsn, int64_t commit_ms, Span xid);
 
-/* The key of a row, written into the empty buffer. */
-extern KeyState record_key(ClientBuffer *buffer, const Relation *relation, Span row);
+/*
+ * The key of a row, written into the empty buffer.  What an UPDATE left alone may not be in the new row, if it is
+ * large: it is as in the old row, unless that is NULL.
+ */
+extern KeyState record_key(ClientBuffer *buffer, const Relation *relation, Span row, Span old_row);
 
 /*
  * The value, written into the empty buffer.  op is Debezium's; before and after are rows, or NULL; unavailable

@@ -397,6 +397,8 @@ check_relation(const Relation *relation, const PGresult *result)
 					  kind == 'm' || identity == 'f' ?
 					  "CREATE UNIQUE INDEX, or name it in keyless" :
 					  "give it a primary key, or another REPLICA IDENTITY, or name it in keyless");
+	if (relation->keyless && identity != 'f' && PQgetisnull(result, 0, KEY))
+		return refuse(relation, "its old rows are not in the log", "give it a primary key, or another REPLICA IDENTITY");
 	return OUTCOME_OK;
 }
 

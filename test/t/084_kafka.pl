@@ -57,6 +57,7 @@ INSERT INTO types (id, n) VALUES (4, repeat('1234567890', 20)::numeric / 7);
 CREATE TABLE orders (id int PRIMARY KEY, region text, amount numeric NOT NULL);
 INSERT INTO orders SELECT i, CASE WHEN i % 4 <> 0 THEN 'r' || i % 4 END, i FROM generate_series(1, 1000) i;
 CREATE TABLE log (line text, at int);
+ALTER TABLE log REPLICA IDENTITY FULL;
 INSERT INTO log VALUES ('first', 1), ('same', 2), ('same', 2);
 SELECT derive.create_view('totals', 'SELECT region, count(*), sum(amount) FROM orders GROUP BY region');
 SELECT derive.create_topic('clicks', 'page text, n int');
@@ -154,6 +155,25 @@ is($node->safe_psql('postgres', q{SELECT value->'after'->>'line', key FROM lines
 		FROM lines WHERE value IS NOT NULL ORDER BY (value->'source'->>'lsn')::bigint, value->>'op' DESC}),
 		join("\n", 'r|null|' . 'x' x 30 . '|1', 'u|null|__debezium_unavailable_value|2', 'd|{"id": 1}|-|', 'c|null|__debezium_unavailable_value|2',
 			'u|null|small|2', 'd|{"id": 2}|-|'), 'large values, and old rows of which the log has the key');
+}
+
+# So may be a column of the key: an UPDATE that leaves it alone has it in its old row only.
+{
+	$node->safe_psql('postgres', q{
+	CREATE TABLE wide (k text, n int, more text, PRIMARY KEY (n, k));
+	ALTER TABLE wide ALTER k SET STORAGE EXTERNAL, ALTER more SET STORAGE PLAIN;
+	INSERT INTO wide VALUES (repeat('k', 2100), 1, repeat('m', 500));
+	});
+	my $wide = connector_start('wide', to_kafka($node, $kafka, 'wide', 'public.wide'));
+	connector_waits($wide, qr/following/);
+	$node->safe_psql('postgres', q{UPDATE wide SET more = 'x'; UPDATE wide SET n = 2; DELETE FROM wide});
+	ok(kafka_caught_up($node, 'wide'), 'caught up');
+	is(connector_stop($wide), 0, 'ends');
+	kafka_load_records($kafka, $node, 'wide.public.wide', 'lines');
+	is( $node->safe_psql('postgres', q{
+		SELECT coalesce(value->>'op', 'tombstone'), key->>'n', length(key->>'k') FROM lines ORDER BY key->>'n', record_offset}),
+		join("\n", 'r|1|2100', 'u|1|2100', 'd|1|2100', 'tombstone|1|2100', 'c|2|2100', 'd|2|2100', 'tombstone|2|2100'), 'a large key');
+	$node->safe_psql('postgres', q{SELECT pg_drop_replication_slot('kafka_wide')});
 }
 
 # In a database of another encoding rows that are read are the same bytes as those of the stream, too.
@@ -326,14 +346,15 @@ my @refused = (
 	[ 'public.noidentity', qr/old rows are not in the log; ALTER MATERIALIZED VIEW .* REPLICA IDENTITY FULL/ ],
 	[ 'public.plain',      qr/neither a table nor a materialized view/ ],
 	[ 'public.nothing',    qr/there is no such relation/ ],
+	[ 'public.nokey', qr/old rows are not in the log; give it a primary key/, '--keyless=public.nokey' ],
 	[ 'derive_state.views', qr/there is no such relation/ ],
 	[ 'nothing',           qr/is no name of a relation/ ]);
 foreach (@refused)
 {
-	my ($relation, $message) = @$_;
-	my $refused = connector_start("refused $relation", to_kafka($node, $kafka, 'refused', $relation));
-	is(connector_ends($refused), 1, "$relation is refused");
-	like(connector_log($refused), $message, "$relation: why");
+	my ($relation, $message, @options) = @$_;
+	my $refused = connector_start("refused $relation @options", to_kafka($node, $kafka, 'refused', $relation, @options));
+	is(connector_ends($refused), 1, "$relation @options is refused");
+	like(connector_log($refused), $message, "$relation @options: why");
 }
 my $nulls = connector_start('nulls', to_kafka($node, $kafka, 'nulls', 'public.nulls'));
 ok(connector_waits($nulls, qr/following/), 'a key that allows NULLs will do');

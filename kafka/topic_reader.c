@@ -11,11 +11,12 @@
 #include "client/memory.h"
 #include "topic_reader.h"
 
-/* From where to read a partition, and whether there is an end yet. */
+/* From where to where to read a partition. */
 typedef struct Range
 {
 	int64_t		from;
 	int64_t		to;
+	bool		done;			/* that was read */
 } Range;
 
 static rd_kafka_t *
@@ -51,9 +52,21 @@ find_ends(rd_kafka_t *client, const char *topic, int partitions, Range *ranges)
 	return OUTCOME_OK;
 }
 
+/*
+ * Has this end of a partition brought it to where it ended when we have asked?  A replica that is behind, or has just
+ * become the leader, may have an end that is before.  The same end may come again.
+ */
+static bool
+is_end(Range *range, const rd_kafka_message_t *record)
+{
+	if (range->done || record->offset < range->to)
+		return false;
+	return range->done = true;
+}
+
 /* Read what is assigned until each of its partitions has come to its end. */
 static Outcome
-read_to_ends(rd_kafka_t *client, int open_ends, TopicRecordHandler handler, void *arg)
+read_to_ends(rd_kafka_t *client, int open_ends, Range *ranges, TopicRecordHandler handler, void *arg)
 {
 	while (open_ends > 0)
 	{
@@ -65,7 +78,7 @@ read_to_ends(rd_kafka_t *client, int open_ends, TopicRecordHandler handler, void
 		if (record->err == RD_KAFKA_RESP_ERR_NO_ERROR)
 			outcome = handler(arg, record);
 		else if (record->err == RD_KAFKA_RESP_ERR__PARTITION_EOF)
-			open_ends--;
+			open_ends -= is_end(&ranges[record->partition], record);
 		else if (record->err != RD_KAFKA_RESP_ERR__TRANSPORT && record->err != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
 			outcome = broker_error(record->err, "read a Kafka topic", rd_kafka_message_errstr(record));
 		rd_kafka_message_destroy(record);
@@ -86,6 +99,7 @@ read_pass(const BrokerOptions *options, const char *topic, int partitions, const
 
 	for (int i = 0; outcome == OUTCOME_OK && i < partitions; i++)
 	{
+		ranges[i].done = false;
 		if (ranges[i].from < ranges[i].to)
 			rd_kafka_topic_partition_list_add(assigned, topic, i)->offset = ranges[i].from;
 		ranges[i].from = ranges[i].to;
@@ -95,7 +109,7 @@ read_pass(const BrokerOptions *options, const char *topic, int partitions, const
 		rd_kafka_resp_err_t error = rd_kafka_assign(client, assigned);
 
 		outcome = error ? broker_error(error, "read a Kafka topic", NULL) :
-			read_to_ends(client, assigned->cnt, handler, arg);
+			read_to_ends(client, assigned->cnt, ranges, handler, arg);
 	}
 	rd_kafka_topic_partition_list_destroy(assigned);
 	rd_kafka_consumer_close(client);

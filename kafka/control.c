@@ -55,6 +55,7 @@ take_position(Reading *reading, Span value)
 
 	free(control->system);
 	control->system = NULL;
+	control->timeline = number_parse(get_member(value, "timeline"));
 	if (system.data && lsn_parse(get_member(value, "lsn"), &control->lsn))
 	{
 		system = json_inside(system);
@@ -206,11 +207,12 @@ write_record(Control *control, Producer *producer, const char *key, const char *
 }
 
 Outcome
-control_write_position(Control *control, Producer *producer, uint64_t lsn, const char *system)
+control_write_position(Control *control, Producer *producer, uint64_t lsn, uint32_t timeline, const char *system)
 {
 	char		value[128];
 
-	snprintf(value, sizeof(value), "{\"lsn\":\"%X/%X\",\"system\":\"%.32s\"}", (unsigned) (lsn >> 32), (unsigned) lsn, system);
+	snprintf(value, sizeof(value), "{\"lsn\":\"%X/%X\",\"timeline\":%u,\"system\":\"%.32s\"}",
+			 (unsigned) (lsn >> 32), (unsigned) lsn, (unsigned) timeline, system);
 	return write_record(control, producer, POSITION_KEY, value);
 }
 

@@ -8,12 +8,12 @@
  * it says is exactly what the other topics have.
  *
  *		key								value
- *		position						{"lsn":"0/16B3740","system":"7577..."}
+ *		position						{"lsn":"0/16B3740","timeline":1,"system":"7577..."}
  *		loaded "public"."orders"		{"lsn":"0/16B3700"}
  *		schema shop.public.orders 8f..	[{"name":"id","type":"integer","not_null":true}]
  *
  * position: every transaction whose commit record begins before lsn is in Kafka, of
- * the database cluster with this system identifier.  loaded: the initial rows of that
+ * the database cluster with this system identifier, on this timeline.  loaded: the initial rows of that
  * relation are, and contain all before lsn; a tombstone takes that back.  schema: what the
  * header "schema" of records stands for.
  *
@@ -31,6 +31,7 @@ typedef struct Control
 	rd_kafka_topic_t *handle;	/* of the producer */
 	char	   *system;			/* NULL: nothing is there */
 	uint64_t	lsn;
+	uint32_t	timeline;		/* of that place in the log; 0: unknown */
 	char	  **unknown;		/* keys of loaded relations that are not
 								 * followed any more */
 	int			nunknown;
@@ -45,7 +46,8 @@ extern Outcome control_open(Control *control, const BrokerOptions *options, Prod
 extern void control_close(Control *control);
 
 /* Records of the producer's transaction. */
-extern Outcome control_write_position(Control *control, Producer *producer, uint64_t lsn, const char *system);
+extern Outcome control_write_position(Control *control, Producer *producer, uint64_t lsn,
+									  uint32_t timeline, const char *system);
 extern Outcome control_write_loaded(Control *control, Producer *producer, const Relation *relation);
 extern Outcome control_write_schema(Control *control, Producer *producer, const Relation *relation);
 

@@ -9,6 +9,7 @@
  *-------------------------------------------------------------------------
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <time.h>
 
 #include "event.h"
@@ -106,6 +107,14 @@ terminated(Span word, char *buffer, size_t size)
 		memcpy(buffer, word.data, word.length);
 	buffer[word.length] = '\0';
 	return buffer;
+}
+
+uint32_t
+number_parse(Span word)
+{
+	char		buffer[32];
+
+	return (uint32_t) strtoul(terminated(word, buffer, sizeof(buffer)), NULL, 10);
 }
 
 bool

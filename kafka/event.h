@@ -54,6 +54,9 @@ extern bool event_parse(Event *event, Span line);
 /* "0/16B3740", with or without quotes, as a number; false if it is none. */
 extern bool lsn_parse(Span word, uint64_t *lsn);
 
+/* A number without sign, with or without quotes; 0 if it is none. */
+extern uint32_t number_parse(Span word);
+
 /* A time of the stream, "2026-11-23T09:09:09.837903+00:00", in ms since 1970; false if it is none. */
 extern bool time_parse(Span word, int64_t *ms);
 

@@ -183,7 +183,8 @@ load_all(Load *load, uint64_t lsn)
 				   (unsigned long long) load->rows);
 	}
 	if (outcome == OUTCOME_OK)
-		outcome = control_write_position(&source->control, &source->producer, source->control.lsn, source->system);
+		outcome = control_write_position(&source->control, &source->producer, source->control.lsn,
+										 source->timeline, source->system);
 	if (outcome == OUTCOME_OK)
 		outcome = producer_commit(&source->producer);
 	debug_point("loaded");

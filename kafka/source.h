@@ -45,6 +45,7 @@ typedef struct Source
 	char	   *slot;
 	PGconn	   *connection;		/* for the catalog */
 	char	   *system;			/* the cluster's identifier */
+	uint32_t	timeline;
 	uint64_t	end_of_log;		/* when we have connected */
 	uint64_t	slot_begin;		/* and what the slot had been told of then */
 	Stream		stream;
@@ -54,6 +55,8 @@ typedef struct Source
 	ClientBuffer key;			/* of the present record */
 	ClientBuffer old_key;
 	ClientBuffer value;
+	bool		diverged;		/* Kafka has transactions of another timeline,
+								 * which this one does not have */
 	bool		waiting;		/* for the slot; it was said */
 	bool		in_transaction; /* of the event stream */
 	bool		skipped;		/* it is in Kafka already */

@@ -80,8 +80,12 @@ stream_close(Stream *stream)
 Outcome
 stream_create_slot(Stream *stream, const char *slot, bool temporary, uint64_t *consistent, char **snapshot)
 {
-	char	   *command = client_sprintf("CREATE_REPLICATION_SLOT \"%s\" %sLOGICAL pg_derive (SNAPSHOT '%s')",
-										 slot, temporary ? "TEMPORARY " : "", snapshot ? "export" : "nothing");
+	const char *standby = PQparameterStatus(stream->connection, "in_hot_standby");
+	bool		failover = !temporary && PQserverVersion(stream->connection) >= 170000 &&
+		!(standby && strcmp(standby, "on") == 0);
+	char	   *command = client_sprintf("CREATE_REPLICATION_SLOT \"%s\" %sLOGICAL pg_derive (SNAPSHOT '%s'%s)",
+										 slot, temporary ? "TEMPORARY " : "", snapshot ? "export" : "nothing",
+										 failover ? ", FAILOVER true" : "");
 	PGresult   *result;
 	Outcome		outcome;
 

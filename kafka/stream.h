@@ -42,7 +42,8 @@ extern Outcome stream_open(Stream *stream, const char *conninfo, const char *nam
 extern void stream_close(Stream *stream);
 
 /*
- * Make a slot; a temporary one goes with the stream.  *consistent is where it
+ * Make a slot; a temporary one goes with the stream, another one goes to standbys that synchronize
+ * slots (from 17 on).  *consistent is where it
  * begins: it sends the transactions whose commit record begins there or later.  With a
  * snapshot (for free(); NULL: none is made) all others can be seen, until the next
  * command of the stream.

@@ -90,6 +90,7 @@ identify(Source *source)
 		return outcome;
 	free(source->system);
 	source->system = client_strdup(PQgetvalue(result, 0, 0));
+	source->timeline = number_parse(span_of(PQgetvalue(result, 0, 1)));
 	(void) lsn_parse(span_of(PQgetvalue(result, 0, 2)), &source->end_of_log);
 	PQclear(result);
 	return OUTCOME_OK;
@@ -160,12 +161,17 @@ make_up_for_lost_slot(Source *source)
 
 	if (!source->options->reload_lost)
 	{
-		client_log(CLIENT_ERROR, "the replication slot \"%s\" is lost, and with it changes since %X/%X; "
-				   "reload_lost = on reads all rows anew", source->slot,
+		client_log(CLIENT_ERROR, source->diverged ?
+				   "\"%s\" was promoted without transactions that Kafka has, up to %X/%X; reload_lost = on reads all rows anew" :
+				   "the replication slot \"%s\" is lost, and with it changes since %X/%X; reload_lost = on reads all rows anew",
+				   source->diverged ? PQdb(source->connection) : source->slot,
 				   (unsigned) (source->control.lsn >> 32), (unsigned) source->control.lsn);
 		return OUTCOME_FAILED;
 	}
-	client_log(CLIENT_WARNING, "the replication slot \"%s\" is lost: reading all rows anew", source->slot);
+	client_log(CLIENT_WARNING, source->diverged ?
+			   "\"%s\" was promoted without transactions that Kafka has: reading all rows anew" :
+			   "the replication slot \"%s\" is lost: reading all rows anew",
+			   source->diverged ? PQdb(source->connection) : source->slot);
 	outcome = producer_begin(&source->producer);
 	for (int i = 0; outcome == OUTCOME_OK && i < source->relations.count; i++)
 	{
@@ -184,11 +190,12 @@ prepare_slot(Source *source, SlotState state)
 	Outcome		outcome = OUTCOME_OK;
 
 	/* another one of this name, or somebody has moved it: it never is ahead of Kafka by us */
-	if (state == SLOT_GOOD && source->slot_begin > source->control.lsn && any_loaded(source))
+	if (state == SLOT_GOOD && any_loaded(source) && (source->slot_begin > source->control.lsn || source->diverged))
 		state = SLOT_LOST;
 	if (state == SLOT_GOOD)
 	{
-		if (source->slot_begin > source->control.lsn)
+		/* where it says nothing of Kafka, Kafka says nothing of it */
+		if (!any_loaded(source))
 			source->control.lsn = source->slot_begin;
 		return OUTCOME_OK;
 	}
@@ -203,16 +210,74 @@ prepare_slot(Source *source, SlotState state)
 	return outcome;
 }
 
+/*
+ * Where our timeline has left that one; false if it never was on it.  A history has lines like
+ *
+ *		1	0/3000180	no recovery target specified
+ */
+static bool
+find_switch(const char *history, uint32_t timeline, uint64_t *lsn)
+{
+	for (const char *line = history; line != NULL && *line != '\0'; line = strchr(line + 1, '\n'))
+	{
+		unsigned	parent;
+		unsigned	high;
+		unsigned	low;
+
+		/* the blank is the end of the line before, too */
+		if (sscanf(line, " %u %8X/%8X", &parent, &high, &low) == 3 && parent == timeline)
+		{
+			*lsn = ((uint64_t) high << 32) | low;
+			return true;
+		}
+	}
+	return false;
+}
+
+/*
+ * After a promotion: did Kafka get transactions that the server had not, which was promoted?  A slot may be there
+ * all the same, and would send what the new timeline has in their place.
+ */
+static Outcome
+compare_timelines(Source *source)
+{
+	char	   *command = client_sprintf("TIMELINE_HISTORY %u", (unsigned) source->timeline);
+	PGresult   *result;
+	uint64_t	lsn;
+	Outcome		outcome = OUTCOME_OK;
+
+	source->diverged = false;
+	if (source->control.timeline != 0 && source->control.timeline != source->timeline)
+	{
+		source->diverged = true;
+		/* the first one has no history */
+		if (source->timeline > 1)
+			outcome = database_command(source->stream.connection, &result, PGRES_TUPLES_OK, "get the history of the timeline", command);
+		if (source->timeline > 1 && outcome == OUTCOME_OK)
+		{
+			if (find_switch(PQgetvalue(result, 0, 1), source->control.timeline, &lsn))
+				source->diverged = source->control.lsn > lsn;
+			PQclear(result);
+		}
+	}
+	free(command);
+	return outcome;
+}
+
 /* Is what Kafka has of this cluster, and of this past of it? */
 static Outcome
-check_system(const Source *source)
+check_system(Source *source)
 {
+	Outcome		outcome = compare_timelines(source);
+
+	if (outcome != OUTCOME_OK)
+		return outcome;
 	if (source->control.system == NULL)
 		return OUTCOME_OK;
 	if (strcmp(source->control.system, source->system) != 0)
 		client_log(CLIENT_ERROR, "the Kafka topics of \"%s\" are those of another database cluster (%s, and this is %s)",
 				   source->options->name, source->control.system, source->system);
-	else if (source->control.lsn > source->end_of_log)
+	else if (source->control.lsn > source->end_of_log && !source->diverged)
 		client_log(CLIENT_ERROR, "Kafka has transactions of \"%s\" up to %X/%X, which this database does not have",
 				   source->options->name, (unsigned) (source->control.lsn >> 32), (unsigned) source->control.lsn);
 	else
@@ -399,7 +464,7 @@ broken_stream(const char *what)
 static Outcome
 commit(Source *source)
 {
-	Outcome		outcome = control_write_position(&source->control, &source->producer, source->done, source->system);
+	Outcome		outcome = control_write_position(&source->control, &source->producer, source->done, source->timeline, source->system);
 
 	if (outcome == OUTCOME_OK)
 		outcome = producer_commit(&source->producer);

@@ -5,6 +5,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
 use DeriveTest;
+use File::Path qw(make_path);
 use KafkaTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -89,6 +90,45 @@ my $new = to_kafka($node, $kafka, 'new', 'public.a');
 is(connector_ends(connector_start('dying', $new, env => { PG_DERIVE_KAFKA_KILL => $_ })), -9, "killed at $_") foreach qw(slot loaded);
 is(connector_stop(start('new', $new)), 0, 'begins with its slot');
 run_sql(q{SELECT pg_drop_replication_slot('kafka_new')});
+
+# --- a server that was promoted without all that Kafka has ---------------------------
+
+# A copy, with the slot, goes on from here; what the server writes after this is in Kafka, and never in the copy.
+is(connector_stop(start('shop', $both)), 0, 'ends');
+$node->stop;
+my $promoted = PostgreSQL::Test::Cluster->new('promoted');
+rmdir $promoted->data_dir;
+make_path($promoted->basedir);
+system_or_bail('cp', '-a', $node->data_dir, $promoted->data_dir);
+$promoted->append_conf('postgresql.conf', sprintf("port = %d\nunix_socket_directories = '%s'\n", $promoted->port, $promoted->host));
+$promoted->append_conf('postgresql.conf', "data_directory = '" . $promoted->data_dir . "'\n");
+$promoted->set_standby_mode;
+$node->start;
+my $last = start('shop', $both);
+run_sql(q{INSERT INTO a VALUES (300, 'never there'); UPDATE a SET v = 'other' WHERE id = 5});
+ok(kafka_caught_up($node, 'shop'), 'Kafka has what the copy has not');
+is(connector_stop($last), 0, 'ends');
+$node->stop;
+
+$promoted->start;
+$promoted->promote;
+$node = $promoted;
+run_sql(q{INSERT INTO a VALUES (301, 'after the promotion'); SELECT pg_switch_wal()}) ;
+run_sql(q{INSERT INTO a VALUES (302, 'after the promotion'); SELECT pg_switch_wal()});
+my $after = to_kafka($node, $kafka, 'shop', 'public.a, public.b');
+my $refused = connector_start('refused', $after);
+is(connector_ends($refused), 1, 'stops where Kafka has another past');
+like(connector_log($refused), qr/was promoted without transactions that Kafka has/, 'and says so');
+is(connector_stop(start('shop', [ @$after, '--reload_lost=on' ])), 0, 'ends');
+topic_equals('shop.public.a', 'a', 'or reads all rows anew');
+
+# Promoted again, with all that Kafka has: it goes on.
+$node->stop;
+$node->set_standby_mode;
+$node->start;
+$node->promote;
+is(connector_stop(start('shop', $after)), 0, 'goes on after a promotion that has lost nothing');
+topic_equals('shop.public.a', 'a', 'with what there is');
 
 $node->stop;
 kafka_stop($kafka);

@@ -46,10 +46,15 @@ static const char *const refusals[] = {
 	"P0001",					/* RAISE, in somebody's CHECK */
 };
 
+/*
+ * Who has made the tables, or their schema, before us could have put a trigger there, which would run with our
+ * rights.  A superuser is a member of every role, but does not trust all of them.
+ */
 static const char *const set_up_sql =
-"DO $$ BEGIN\n"
+"DO $$ DECLARE stranger text; BEGIN\n"
+"	PERFORM pg_catalog.set_config('search_path', 'pg_catalog', true);\n"
 "	PERFORM pg_advisory_xact_lock(hashtext('pg_derive_kafka'));\n"
-"	IF to_regclass('derive_kafka.dead_letters') IS NOT NULL THEN RETURN; END IF;\n"
+"	IF to_regclass('derive_kafka.dead_letters') IS NULL THEN\n"
 "	CREATE SCHEMA IF NOT EXISTS derive_kafka;\n"
 "	CREATE TABLE derive_kafka.offsets (\n"
 "		name text, topic text, partition integer,\n"
@@ -63,6 +68,16 @@ static const char *const set_up_sql =
 "		at timestamptz NOT NULL DEFAULT now(),\n"
 "		PRIMARY KEY (name, topic, partition, record_offset));\n"
 "	COMMENT ON TABLE derive_kafka.dead_letters IS 'records of Kafka that could not be events';\n"
+"	END IF;\n"
+"	SELECT o.rolname INTO stranger FROM (\n"
+"		SELECT nspowner FROM pg_namespace WHERE nspname = 'derive_kafka'\n"
+"		UNION ALL SELECT relowner FROM pg_class\n"
+"			WHERE oid IN (to_regclass('derive_kafka.offsets'), to_regclass('derive_kafka.dead_letters'))\n"
+"	) made(owner) JOIN pg_roles o ON o.oid = owner JOIN pg_roles r ON r.rolname = current_user\n"
+"	WHERE owner <> r.oid AND NOT o.rolsuper AND (r.rolsuper OR NOT pg_has_role(r.oid, owner, 'MEMBER')) LIMIT 1;\n"
+"	IF FOUND THEN\n"
+"		RAISE EXCEPTION 'schema derive_kafka, or a table in it, belongs to role \"%\", of which \"%\" is no member', stranger, current_user;\n"
+"	END IF;\n"
 "END $$";
 
 /* Arrays: topics, partitions, the offsets that we know, and those to come. */

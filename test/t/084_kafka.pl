@@ -379,6 +379,25 @@ foreach my $point (qw(before_commit after_commit))
 	my $dying = connector_start('dying', $into, env => { PG_DERIVE_KAFKA_KILL => $point });
 	is(connector_ends($dying), -9, "killed at $point");
 }
+# Somebody else has made its tables: a trigger there would run with our rights.
+$node->safe_psql('postgres', q{
+ALTER SCHEMA derive_kafka RENAME TO put_aside;
+CREATE ROLE stranger;
+CREATE SCHEMA derive_kafka AUTHORIZATION stranger;
+CREATE TABLE derive_kafka.offsets (LIKE put_aside.offsets INCLUDING ALL);
+CREATE TABLE derive_kafka.dead_letters (LIKE put_aside.dead_letters INCLUDING ALL);
+ALTER TABLE derive_kafka.offsets OWNER TO stranger;
+ALTER TABLE derive_kafka.dead_letters OWNER TO stranger;
+});
+foreach my $owner (qw(schema offsets dead_letters))
+{
+	my $refused = connector_start("stranger $owner", $into);
+	is(connector_ends($refused), 1, "stops where a stranger has $owner");
+	like(connector_log($refused), qr/belongs to role "stranger", of which ".*" is no member/, 'and says so');
+	$node->safe_psql('postgres', 'ALTER ' . ($owner eq 'schema' ? 'SCHEMA derive_kafka' : "TABLE derive_kafka.$owner") . ' OWNER TO CURRENT_USER');
+}
+$node->safe_psql('postgres', q{DROP SCHEMA derive_kafka CASCADE; ALTER SCHEMA put_aside RENAME TO derive_kafka; DROP ROLE stranger});
+
 my $reader = connector_start('reader', $into);
 kafka_send($kafka, 'in', join('', map { "k$_\t{\"id\": $_, \"what\": \"w" . $_ % 3 . "\"}\n" } 501 .. 1000));
 

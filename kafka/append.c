@@ -471,6 +471,14 @@ set_bytes(Params *params, int number, const void *bytes, size_t length)
 	params->formats[number] = 1;
 }
 
+/* What is read anew may be there; a time is that of whoever has sent the record, and may be none of PostgreSQL's. */
+static const char *const dead_letter_sql =
+"INSERT INTO derive_kafka.dead_letters (name, topic, partition, record_offset, key, value, record_time, error)\n"
+"VALUES ($1, $2, $3::int4, $4::int8, $5::bytea, $6::bytea,\n"
+"	CASE WHEN $7::int8 BETWEEN 0 AND 9224318015999000 THEN to_timestamp($7::int8 / 1000.0) END, $8)\n"
+"ON CONFLICT (name, topic, partition, record_offset) DO UPDATE SET key = excluded.key, value = excluded.value,\n"
+"	record_time = excluded.record_time, error = excluded.error, at = now()";
+
 static WriteResult
 insert_dead_letter(Sink *sink, rd_kafka_message_t *record, const char *error)
 {
@@ -491,9 +499,7 @@ insert_dead_letter(Sink *sink, rd_kafka_message_t *record, const char *error)
 	set_text(&params, 6, numbers[2]);
 	set_text(&params, 7, error);
 	result = PQexecParams(sink->connection,
-						  "INSERT INTO derive_kafka.dead_letters (name, topic, partition, record_offset, key, value, record_time, error) "
-						  "VALUES ($1, $2, $3::int4, $4::int8, $5::bytea, $6::bytea, to_timestamp($7::int8 / 1000.0), $8)",
-						  8, NULL, params.values, params.lengths, params.formats, 0);
+						  dead_letter_sql, 8, NULL, params.values, params.lengths, params.formats, 0);
 	if (PQresultStatus(result) != PGRES_COMMAND_OK)
 		write = failure(sink, result, "keep a dead letter");
 	PQclear(result);

@@ -429,6 +429,13 @@ kafka_send($kafka, 'in', "gone\t\n", '-Z');
 ok(has_read(1007), 'a tombstone is passed over');
 is(connector_stop($reader), 0, 'ends when it is told to');
 
+# Records that are read again may be among the dead letters.
+$node->safe_psql('postgres', q{UPDATE derive_kafka.offsets SET next_offset = 0 WHERE name = 'reader'; UPDATE derive_kafka.dead_letters SET error = 'old'});
+$reader = connector_start('reader', [ @$into, '--dead_letters=on' ]);
+ok(has_read(1007), 'all is read again');
+is($node->safe_psql('postgres', q{SELECT count(*), count(*) FILTER (WHERE error = 'old') FROM derive_kafka.dead_letters}), '5|0', 'dead letters are written anew');
+is(connector_stop($reader), 0, 'ends when it is told to');
+
 # The whole value in one column, of several topics.
 kafka_create_topic($kafka, 'in2', 1);
 $node->safe_psql('postgres', q{SELECT derive.create_topic('whole', 'v jsonb, f text')});

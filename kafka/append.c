@@ -418,12 +418,18 @@ append_events(Sink *sink, rd_kafka_message_t **records, int count, char **error)
 	return write;
 }
 
+static void
+take_nothing(Sink *sink)
+{
+	for (int i = 0; i < sink->nassigned; i++)
+		sink->assigned[i].taken = -1;
+}
+
 /* How far these records bring their partitions. */
 static void
 take(Sink *sink, rd_kafka_message_t **records, int count)
 {
-	for (int i = 0; i < sink->nassigned; i++)
-		sink->assigned[i].taken = -1;
+	take_nothing(sink);
 	for (int i = 0; i < count; i++)
 		sink_find(sink, records[i])->taken = records[i]->offset + 1;
 }
@@ -459,6 +465,18 @@ append_records(Sink *sink, rd_kafka_message_t **records, int count, char **error
 		write = move_offsets(sink);
 	if (write == WRITE_DONE)
 		write = append_events(sink, records, count, error);
+	return end_transaction(sink, write);
+}
+
+WriteResult
+append_end(Sink *sink, Assigned *assigned)
+{
+	WriteResult write = control(sink, "BEGIN");
+
+	take_nothing(sink);
+	assigned->taken = assigned->end;
+	if (write == WRITE_DONE)
+		write = move_offsets(sink);
 	return end_transaction(sink, write);
 }
 

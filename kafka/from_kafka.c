@@ -26,6 +26,9 @@
 #define GATHER 20
 #define PAUSE 1000
 
+/* A batch is written when it has so many bytes. */
+#define BATCH_BYTES (32 * 1024 * 1024)
+
 static volatile sig_atomic_t stopping = 0;
 
 static void
@@ -61,6 +64,7 @@ drop_batch(Sink *sink)
 	for (int i = 0; i < sink->count; i++)
 		rd_kafka_message_destroy(sink->batch[i]);
 	sink->count = 0;
+	sink->bytes = 0;
 }
 
 static void
@@ -103,6 +107,7 @@ take_partition(Sink *sink, rd_kafka_topic_partition_t *partition)
 	assigned->partition = partition->partition;
 	assigned->next = partition->offset;
 	assigned->taken = -1;
+	assigned->end = -1;
 	client_log(CLIENT_INFO, "partition %d of \"%s\" from %lld on", (int) partition->partition, partition->topic,
 			   (long long) partition->offset);
 	return OUTCOME_OK;
@@ -198,6 +203,28 @@ write_batch(Sink *sink)
 	return outcome;
 }
 
+/*
+ * Behind the last record of a partition may be the marks of transactions that are committed or aborted.  When
+ * these are removed by Kafka, an offset before them would look as if records were gone that nobody has read.
+ */
+static Outcome
+write_ends(Sink *sink)
+{
+	Outcome		outcome = OUTCOME_OK;
+	bool		moved = false;
+
+	for (int i = 0; i < sink->nassigned && outcome == OUTCOME_OK; i++)
+	{
+		if (sink->assigned[i].end <= sink->assigned[i].next)
+			continue;
+		outcome = outcome_of(append_end(sink, &sink->assigned[i]));
+		moved = true;
+	}
+	if (outcome == OUTCOME_OK && moved)
+		tell_kafka(sink);
+	return outcome;
+}
+
 static Outcome
 consumer_error(Sink *sink, const rd_kafka_message_t *record)
 {
@@ -226,10 +253,18 @@ take_record(Sink *sink, rd_kafka_message_t *record)
 
 	if (record->err == RD_KAFKA_RESP_ERR_NO_ERROR)
 	{
+		sink_find(sink, record)->end = -1;
 		sink->batch[sink->count++] = record;
+		sink->bytes += record->len + record->key_len;
 		return OUTCOME_OK;
 	}
-	outcome = consumer_error(sink, record);
+	if (record->err == RD_KAFKA_RESP_ERR__PARTITION_EOF)
+	{
+		sink_find(sink, record)->end = record->offset;
+		outcome = OUTCOME_OK;
+	}
+	else
+		outcome = consumer_error(sink, record);
 	rd_kafka_message_destroy(record);
 	return outcome;
 }
@@ -254,8 +289,10 @@ consume(Sink *sink)
 		else if (record != NULL)
 			rd_kafka_message_destroy(record);
 		if (outcome == OUTCOME_OK &&
-			(sink->count >= sink->options->batch_rows || (sink->count > 0 && (record == NULL || now_ms() - begun_at >= GATHER))))
+			(sink->count >= sink->options->batch_rows || sink->bytes >= BATCH_BYTES || (sink->count > 0 && (record == NULL || now_ms() - begun_at >= GATHER))))
 			outcome = write_batch(sink);
+		if (outcome == OUTCOME_OK && record == NULL)
+			outcome = write_ends(sink);
 	}
 	return outcome;
 }
@@ -290,6 +327,7 @@ run(Sink *sink)
 		{"enable.auto.commit", "false"},
 		{"enable.auto.offset.store", "false"},
 		{"auto.offset.reset", options->skip_gaps ? "earliest" : "error"},
+		{"enable.partition.eof", "true"},
 		{"isolation.level", "read_committed"},
 		{"partition.assignment.strategy", "range,roundrobin"},
 		{"fetch.wait.max.ms", "100"},

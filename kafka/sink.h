@@ -43,8 +43,9 @@ typedef struct Assigned
 	char	   *topic;
 	int32_t		partition;
 	int64_t		next;			/* offset that the database has */
-	int64_t		taken;			/* offset after the last record of the batch;
-								 * -1: it has none */
+	int64_t		taken;			/* where the batch brings it to; -1: nowhere */
+	int64_t		end;			/* where it has ended, with no record since; -1:
+								 * it goes on */
 } Assigned;
 
 typedef struct Sink
@@ -56,6 +57,7 @@ typedef struct Sink
 	char	   *append_sql;
 	rd_kafka_message_t **batch; /* records that were read, and not yet written */
 	int			count;
+	size_t		bytes;			/* that these have */
 	Assigned   *assigned;
 	int			nassigned;
 	Outcome		rebalanced;		/* how taking over partitions went */
@@ -86,6 +88,9 @@ extern Outcome append_get_offset(Sink *sink, const char *topic, int32_t partitio
  * says to WRITE_REFUSED, for free().
  */
 extern WriteResult append_records(Sink *sink, rd_kafka_message_t **records, int count, char **error);
+
+/* Move the offset of a partition to its end, which is behind its last record. */
+extern WriteResult append_end(Sink *sink, Assigned *assigned);
 
 /* Put one record among the dead letters, and move the offset, in one transaction. */
 extern WriteResult append_dead_letter(Sink *sink, rd_kafka_message_t *record, const char *error);

@@ -21,7 +21,7 @@ use Time::HiRes qw(usleep time);
 
 our @EXPORT = qw(
   kafka_start kafka_stop kafka_kill kafka_start_node kafka_brokers kafka_create_topic kafka_records kafka_send
-  kafka_console kafka_load_records kafka_load_table
+  kafka_console kafka_end kafka_load_records kafka_load_table
   connector_start connector_stop connector_kill connector_ends connector_log connector_waits
   to_kafka from_kafka kafka_caught_up views_are_exact
 );
@@ -234,6 +234,18 @@ sub kafka_console
 				map { ('--property', $_) } @properties) ],
 		'<', \'', '>', \$out, '2>', \$err);
 	return $out;
+}
+
+# The offset behind all that a partition has.
+sub kafka_end
+{
+	my ($cluster, $topic, $partition) = @_;
+	my ($out, $err) = ('', '');
+
+	IPC::Run::run([ 'kcat', '-b', kafka_brokers($cluster), '-Q', '-t', "$topic:$partition:-1" ], '<', \'', '>', \$out, '2>', \$err)
+	  && $out =~ / offset (\d+)/
+	  or die "kcat: $out$err";
+	return $1;
 }
 
 # The records of a topic as rows of a table (topic, partition, record_offset, key, value, schema), in a database.

@@ -446,6 +446,13 @@ ok($node->poll_query_until('postgres', q{SELECT count(*) = 2 FROM whole}), 'valu
 is($node->safe_psql('postgres', q{SELECT string_agg(v::text, ' ' ORDER BY event_id), min(f) FROM whole}), '[1, {"x": 2}] 3|in2', 'as they are');
 is(connector_stop($whole), 0, 'ends');
 
+# The offset comes to the end of a partition, behind the marks of transactions.
+my $ends = connector_start('ends', from_kafka($node, $kafka, 'ends', 'shop.public.log', 'whole', '--value_column=v'));
+my @at_end = map { kafka_end($kafka, 'shop.public.log', $_) } 0 .. 2;
+ok($node->poll_query_until('postgres', qq{SELECT string_agg(next_offset::text, ' ' ORDER BY partition) = '@at_end' FROM derive_kafka.offsets WHERE name = 'ends'}),
+	'offsets come to the ends');
+is(connector_stop($ends), 0, 'ends');
+
 wait_derived($node);
 views_are_exact($node, 'at the end');
 log_is_clean($node);

@@ -31,32 +31,16 @@ loaded_key(const Relation *relation)
 	return client_sprintf(LOADED_PREFIX "%s.%s", relation->schema_json, relation->table_json);
 }
 
-/* A member of an object; data is NULL if it is not there. */
-static Span
-get_member(Span object, const char *wanted)
-{
-	JsonScan	scan = json_scan(object);
-	Span		name;
-	Span		value;
-
-	while (json_next_member(&scan, &name, &value))
-	{
-		if (span_is(json_inside(name), wanted))
-			return value;
-	}
-	return no_span();
-}
-
 static void
 take_position(Reading *reading, Span value)
 {
 	Control    *control = reading->control;
-	Span		system = get_member(value, "system");
+	Span		system = json_member(value, "system");
 
 	free(control->system);
 	control->system = NULL;
-	control->timeline = number_parse(get_member(value, "timeline"));
-	if (system.data && lsn_parse(get_member(value, "lsn"), &control->lsn))
+	control->timeline = number_parse(json_member(value, "timeline"));
+	if (system.data && lsn_parse(json_member(value, "lsn"), &control->lsn))
 	{
 		system = json_inside(system);
 		control->system = client_strndup(system.data, system.length);
@@ -89,6 +73,18 @@ take_unknown(Control *control, Span key, bool loaded)
 	control->unknown[control->nunknown++] = client_strndup(key.data, key.length);
 }
 
+static bool
+take_identity(Relation *relation, Span value)
+{
+	Span		oid = json_member(value, "oid");
+	Span		key = json_member(value, "key");
+
+	free(relation->loaded_as);
+	relation->loaded_as = client_sprintf("\"oid\":%.*s,\"key\":%.*s", (int) oid.length, oid.data ? oid.data : "",
+										 (int) key.length, key.data ? key.data : "");
+	return lsn_parse(json_member(value, "lsn"), &relation->loaded_lsn);
+}
+
 static void
 take_loaded(Reading *reading, Span key, Span value)
 {
@@ -102,7 +98,7 @@ take_loaded(Reading *reading, Span key, Span value)
 		if (!found)
 			continue;
 		relation->loaded = value.data != NULL;
-		if (relation->loaded && !lsn_parse(get_member(value, "lsn"), &relation->loaded_lsn))
+		if (relation->loaded && !take_identity(relation, value))
 			reading->broken = true;
 		return;
 	}
@@ -220,11 +216,14 @@ Outcome
 control_write_loaded(Control *control, Producer *producer, const Relation *relation)
 {
 	char	   *key = loaded_key(relation);
-	char		value[64];
+	char	   *value = NULL;
 	Outcome		outcome;
 
-	snprintf(value, sizeof(value), "{\"lsn\":\"%X/%X\"}", (unsigned) (relation->loaded_lsn >> 32), (unsigned) relation->loaded_lsn);
-	outcome = write_record(control, producer, key, relation->loaded ? value : NULL);
+	if (relation->loaded)
+		value = client_sprintf("{\"lsn\":\"%X/%X\",%s}", (unsigned) (relation->loaded_lsn >> 32), (unsigned) relation->loaded_lsn,
+							   relation->loaded_as);
+	outcome = write_record(control, producer, key, value);
+	free(value);
 	free(key);
 	return outcome;
 }

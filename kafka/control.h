@@ -9,12 +9,12 @@
  *
  *		key								value
  *		position						{"lsn":"0/16B3740","timeline":1,"system":"7577..."}
- *		loaded "public"."orders"		{"lsn":"0/16B3700"}
+ *		loaded "public"."orders"		{"lsn":"0/16B3700","oid":16384,"key":[{"name":"id","type":"integer"}]}
  *		schema shop.public.orders 8f..	[{"name":"id","type":"integer","not_null":true}]
  *
  * position: every transaction whose commit record begins before lsn is in Kafka, of
  * the database cluster with this system identifier, on this timeline.  loaded: the initial rows of that
- * relation are, and contain all before lsn; a tombstone takes that back.  schema: what the
+ * relation are, and contain all before lsn; it had this OID and key; a tombstone takes that back.  schema: what the
  * header "schema" of records stands for.
  *
  *-------------------------------------------------------------------------

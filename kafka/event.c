@@ -54,6 +54,7 @@ static const struct
 	MEMBER("unchanged", unchanged),
 	MEMBER("omitted", omitted),
 	MEMBER("tables", tables),
+	MEMBER("oid", oid),
 	MEMBER("columns", columns),
 	MEMBER("key", key),
 	MEMBER("key_nulls", key_nulls),

@@ -43,6 +43,7 @@ typedef struct Event
 	Span		unchanged;
 	Span		omitted;
 	Span		tables;
+	Span		oid;
 	Span		columns;
 	Span		key;
 	Span		key_nulls;

@@ -154,3 +154,18 @@ json_inside(Span string)
 		inside.length = 0;
 	return inside;
 }
+
+Span
+json_member(Span object, const char *wanted)
+{
+	JsonScan	scan = json_scan(object);
+	Span		name;
+	Span		value;
+
+	while (json_next_member(&scan, &name, &value))
+	{
+		if (span_is(json_inside(name), wanted))
+			return value;
+	}
+	return no_span();
+}

@@ -82,4 +82,7 @@ span_is(Span span, const char *data)
 	return span.data != NULL && span_equal(span, span_of(data));
 }
 
+/* A member of an object; data is NULL if it is not there. */
+extern Span json_member(Span object, const char *name);
+
 #endif							/* JSON_SPAN_H */

@@ -174,8 +174,7 @@ load_all(Load *load, uint64_t lsn)
 		free(select);
 		if (outcome != OUTCOME_OK)
 			break;
-		relation->loaded = true;
-		relation->loaded_lsn = lsn;
+		relation_set_loaded(relation, lsn);
 		outcome = control_write_loaded(&source->control, &source->producer, relation);
 		if (outcome == OUTCOME_OK)
 			outcome = control_write_schema(&source->control, &source->producer, relation);

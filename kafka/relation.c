@@ -61,12 +61,12 @@ static const char *const look_up_sql =
 "		FROM k CROSS JOIN generate_series(1, k.indnkeyatts) i(n) JOIN a ON a.attnum = k.indkey[i.n - 1]),\n"
 "	(SELECT 'SELECT ' || coalesce(string_agg(format('%L || CASE WHEN num_nulls(t.%I) = 1 THEN ''null'' ELSE '\n"
 "		|| expression || ' END', CASE WHEN first THEN '{' ELSE ',' END || name || ':', attname, attname), ' || ' ORDER BY attnum),\n"
-"		'''{''') || ' || ''}'' FROM ONLY ' || r.oid::regclass::text || ' t' FROM c)\n"
+"		'''{''') || ' || ''}'' FROM ONLY ' || r.oid::regclass::text || ' t' FROM c), r.oid\n"
 "FROM r\n";
 
 enum
 {
-	KIND, IDENTITY, POPULATED, PERSISTENCE, SCHEMA_JSON, TABLE_JSON, COLUMNS, KEY, KEY_NULLS, ROWS
+	KIND, IDENTITY, POPULATED, PERSISTENCE, SCHEMA_JSON, TABLE_JSON, COLUMNS, KEY, KEY_NULLS, ROWS, RELATION_OID
 };
 
 
@@ -342,8 +342,48 @@ set_schema_id(Relation *relation)
 	snprintf(relation->schema_id, sizeof(relation->schema_id), "%016llx", (unsigned long long) hash);
 }
 
+/* The type of a column of a description, as there; the name is, too. */
+static Span
+type_of_column(Span columns, const char *wanted)
+{
+	JsonScan	scan = json_scan(columns);
+	Span		column;
+
+	while (json_next_element(&scan, &column))
+	{
+		if (span_is(json_member(column, "name"), wanted))
+			return json_member(column, "type");
+	}
+	return no_span();
+}
+
+static void
+set_identity(Relation *relation, Span oid)
+{
+	ClientBuffer buffer = {0};
+
+	client_buffer_addf(&buffer, "\"oid\":%.*s,\"key\":[", (int) oid.length, oid.data);
+	for (int i = 0; i < relation->nkey; i++)
+	{
+		Span		type = type_of_column(span_of(relation->columns), relation->key[i]);
+
+		client_buffer_addf(&buffer, "%s{\"name\":%s,\"type\":%.*s}", i > 0 ? "," : "", relation->key[i],
+						   (int) type.length, type.data);
+	}
+	client_buffer_add_char(&buffer, ']');
+	replace_text(&relation->identity, client_buffer_take(&buffer));
+}
+
 void
-relation_describe(Relation *relation, Span columns, Span key, Span key_nulls)
+relation_set_loaded(Relation *relation, uint64_t lsn)
+{
+	relation->loaded = true;
+	relation->loaded_lsn = lsn;
+	replace_text(&relation->loaded_as, client_strdup(relation->identity));
+}
+
+void
+relation_describe(Relation *relation, Span oid, Span columns, Span key, Span key_nulls)
 {
 	replace_text(&relation->columns, client_strndup(columns.data, columns.length));
 	set_schema_id(relation);
@@ -362,6 +402,7 @@ relation_describe(Relation *relation, Span columns, Span key, Span key_nulls)
 		}
 	}
 	relation->key_nulls_distinct = span_is(key_nulls, "\"distinct\"");
+	set_identity(relation, oid);
 }
 
 static Outcome
@@ -443,7 +484,7 @@ relation_look_up(Relation *relation, const char *source, PGconn *connection, cha
 	set_source(relation, source, connection);
 	columns = get_json(connection, result, COLUMNS);
 	key = get_json(connection, result, KEY);
-	relation_describe(relation, span_of(columns), span_of(key), span_of(PQgetvalue(result, 0, KEY_NULLS)));
+	relation_describe(relation, span_of(PQgetvalue(result, 0, RELATION_OID)), span_of(columns), span_of(key), span_of(PQgetvalue(result, 0, KEY_NULLS)));
 	free(columns);
 	free(key);
 	if (rows)

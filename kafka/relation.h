@@ -37,11 +37,15 @@ typedef struct Relation
 	bool		is_view;		/* a materialized view */
 	bool		loaded;			/* Kafka has its initial rows */
 	uint64_t	loaded_lsn;		/* if so: they have all before this */
+	char	   *loaded_as;		/* and the identity was this */
 
 	/* As of the last description: */
 	char	   *columns;		/* a JSON array, as the stream has it */
 	char		schema_id[SCHEMA_ID_LENGTH + 1];	/* stands for the columns;
 													 * empty: unknown */
+	char	   *identity;		/* its OID, names and types of the key: where that
+								 * changes, keys do; as members of an object
+								 * of JSON */
 	char	  **key;			/* names of columns, as in rows, with quotes */
 	int			nkey;			/* 0: there is no key */
 	bool		key_nulls_distinct; /* several rows may have a NULL in it */
@@ -69,7 +73,10 @@ extern void relations_parse(RelationSet *set, const char *source, const char *re
 extern Outcome relation_look_up(Relation *relation, const char *source, PGconn *connection, char **rows);
 
 /* Take what a relation event says; key is null or an array of names, key_nulls a word, with quotes. */
-extern void relation_describe(Relation *relation, Span columns, Span key, Span key_nulls);
+extern void relation_describe(Relation *relation, Span oid, Span columns, Span key, Span key_nulls);
+
+/* Its rows are in Kafka, as of lsn, with the identity that it has. */
+extern void relation_set_loaded(Relation *relation, uint64_t lsn);
 
 /* The relation of these names of the event stream; NULL if it is none of ours. */
 extern Relation *relation_find(RelationSet *set, Span schema, Span table);

@@ -50,6 +50,9 @@
 #define PAUSE 1000
 #define MOST_PAUSES 10
 
+/* What is said of a relation whose identity has changed. */
+#define OTHER_KEYS "is another relation, or has another key"
+
 volatile sig_atomic_t source_stopping = 0;
 
 static void
@@ -304,6 +307,52 @@ forget_unknown(Source *source)
 	return outcome;
 }
 
+/* A record is about to be made. */
+static Outcome
+need_transaction(Source *source)
+{
+	if (!source->producer.in_transaction)
+		source->begun_at = now_ms();
+	return producer_begin(&source->producer);
+}
+
+/*
+ * From here on the relation has the rows, or the keys, of another one, which we have not followed: it
+ * is to be read anew, once all before is in Kafka.
+ */
+static Outcome
+read_anew(Source *source, Relation *relation, const char *why)
+{
+	Outcome		outcome;
+
+	client_log(CLIENT_INFO, "\"%s\".\"%s\" %s: reading its rows anew", relation->schema, relation->table, why);
+	outcome = need_transaction(source);
+	if (outcome != OUTCOME_OK)
+		return outcome;
+	relation->loaded = false;
+	source->reload = true;
+	return control_write_loaded(&source->control, &source->producer, relation);
+}
+
+/* A relation that is another one by now, or has another key. */
+static Outcome
+compare_identities(Source *source)
+{
+	Outcome		outcome = OUTCOME_OK;
+
+	for (int i = 0; outcome == OUTCOME_OK && i < source->relations.count; i++)
+	{
+		Relation   *relation = &source->relations.relations[i];
+
+		if (relation->loaded && strcmp(relation->identity, relation->loaded_as) != 0)
+			outcome = read_anew(source, relation, OTHER_KEYS);
+	}
+	if (outcome == OUTCOME_OK && source->producer.in_transaction)
+		outcome = producer_commit(&source->producer);
+	source->reload = false;
+	return outcome;
+}
+
 static Outcome
 prepare_relations(Source *source)
 {
@@ -412,6 +461,8 @@ begin(Source *source)
 	if (outcome == OUTCOME_OK)
 		outcome = forget_unknown(source);
 	if (outcome == OUTCOME_OK)
+		outcome = compare_identities(source);
+	if (outcome == OUTCOME_OK)
 		outcome = prepare_slot(source, slot);
 	for (int i = 0; outcome == OUTCOME_OK && i < source->relations.count; i++)
 	{
@@ -474,15 +525,6 @@ commit(Source *source)
 	return outcome;
 }
 
-/* A record is about to be made. */
-static Outcome
-need_transaction(Source *source)
-{
-	if (!source->producer.in_transaction)
-		source->begun_at = now_ms();
-	return producer_begin(&source->producer);
-}
-
 static Outcome
 begin_event(Source *source, const Event *event)
 {
@@ -539,7 +581,7 @@ relation_event(Source *source, const Event *event)
 
 	if (relation == NULL)
 		return OUTCOME_OK;
-	relation_describe(relation, event->columns, event->key, event->key_nulls);
+	relation_describe(relation, event->oid, event->columns, event->key, event->key_nulls);
 	if (wanted_relation(source, event->schema, event->table) == NULL)
 		return OUTCOME_OK;
 	if (relation->nkey == 0 && !relation->keyless)
@@ -548,6 +590,8 @@ relation_event(Source *source, const Event *event)
 				   relation->schema, relation->table);
 		return OUTCOME_FAILED;
 	}
+	if (strcmp(relation->identity, relation->loaded_as) != 0)
+		return read_anew(source, relation, OTHER_KEYS);
 	outcome = need_transaction(source);
 	if (outcome == OUTCOME_OK)
 		outcome = control_write_schema(&source->control, &source->producer, relation);
@@ -604,25 +648,12 @@ truncate_event(Source *source, const Event *event)
 	return outcome;
 }
 
-/*
- * From here on the view has the rows of another one, which we have not followed: it
- * is to be read anew, once all before is in Kafka.
- */
 static Outcome
 replace_event(Source *source, const Event *event)
 {
 	Relation   *relation = wanted_relation(source, event->schema, event->table);
-	Outcome		outcome;
 
-	if (relation == NULL)
-		return OUTCOME_OK;
-	client_log(CLIENT_INFO, "\"%s\".\"%s\" was replaced: reading its rows anew", relation->schema, relation->table);
-	outcome = need_transaction(source);
-	if (outcome != OUTCOME_OK)
-		return outcome;
-	relation->loaded = false;
-	source->reload = true;
-	return control_write_loaded(&source->control, &source->producer, relation);
+	return relation ? read_anew(source, relation, "was replaced") : OUTCOME_OK;
 }
 
 static Outcome

@@ -14,7 +14,7 @@
  *	{"event":"truncate",... ,"tables":[{"schema":"public","table":"t"}],
  *	 "cascade":false,"restart_identity":false}
  *	{"event":"message",... ,"transactional":true,"prefix":"p","content":"c"}
- *	{"event":"relation",... ,"schema":"public","table":"t",
+ *	{"event":"relation",... ,"schema":"public","table":"t","oid":16384,
  *	 "columns":[{"name":"id","type":"integer","not_null":true}],
  *	 "key":["id"],"key_nulls":"none"}
  *	{"event":"commit",... ,"commit_time":"...","end_lsn":"0/1B"}
@@ -674,6 +674,8 @@ append_description(StringInfo out, Relation relation)
 	TupleDesc	desc = RelationGetDescr(relation);
 	bool		first = true;
 
+	append_key(out, "oid");
+	appendStringInfo(out, "%u", RelationGetRelid(relation));
 	append_key(out, "columns");
 	appendStringInfoChar(out, '[');
 	for (int i = 0; i < desc->natts; i++)

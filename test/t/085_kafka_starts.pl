@@ -91,6 +91,22 @@ is(connector_ends(connector_start('dying', $new, env => { PG_DERIVE_KAFKA_KILL =
 is(connector_stop(start('new', $new)), 0, 'begins with its slot');
 run_sql(q{SELECT pg_drop_replication_slot('kafka_new')});
 
+# --- a relation of the same name ---------------------------------------------------
+
+run_sql(q{CREATE TABLE c (id int PRIMARY KEY); INSERT INTO c VALUES (1), (2)});
+my $three = to_kafka($node, $kafka, 'three', 'public.c');
+is(connector_stop(start('three', $three)), 0, 'ends');
+run_sql(q{DROP TABLE c; CREATE TABLE c (id int PRIMARY KEY); INSERT INTO c VALUES (2), (3)});
+my $three_again = start('three', $three);
+topic_equals('three.public.c', 'c', 'rows of a table that is gone are deleted at the start');
+my $three_log = length(connector_log($three_again));
+run_sql(q{DROP TABLE c; CREATE TABLE c (id int PRIMARY KEY); INSERT INTO c VALUES (4), (5)});
+ok(connector_waits($three_again, qr/is another relation.*initial rows/s, $three_log), 'it hears of another table');
+ok(kafka_caught_up($node, 'three'), 'caught up');
+is(connector_stop($three_again), 0, 'ends');
+topic_equals('three.public.c', 'c', 'rows of a table that is gone are deleted');
+run_sql(q{SELECT pg_drop_replication_slot('kafka_three')});
+
 # --- a server that was promoted without all that Kafka has ---------------------------
 
 # A copy, with the slot, goes on from here; what the server writes after this is in Kafka, and never in the copy.

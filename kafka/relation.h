@@ -43,9 +43,9 @@ typedef struct Relation
 	char	   *columns;		/* a JSON array, as the stream has it */
 	char		schema_id[SCHEMA_ID_LENGTH + 1];	/* stands for the columns;
 													 * empty: unknown */
-	char	   *identity;		/* its OID, names and types of the key: where that
-								 * changes, keys do; as members of an object
-								 * of JSON */
+	char	   *identity;		/* its OID, names and types of the key: where
+								 * that changes, keys do; as members of an
+								 * object of JSON */
 	char	  **key;			/* names of columns, as in rows, with quotes */
 	int			nkey;			/* 0: there is no key */
 	bool		key_nulls_distinct; /* several rows may have a NULL in it */

@@ -44,8 +44,8 @@ typedef struct Assigned
 	int32_t		partition;
 	int64_t		next;			/* offset that the database has */
 	int64_t		taken;			/* where the batch brings it to; -1: nowhere */
-	int64_t		end;			/* where it has ended, with no record since; -1:
-								 * it goes on */
+	int64_t		end;			/* where it has ended, with no record since;
+								 * -1: it goes on */
 } Assigned;
 
 typedef struct Sink

@@ -82,7 +82,7 @@ stream_create_slot(Stream *stream, const char *slot, bool temporary, uint64_t *c
 {
 	const char *standby = PQparameterStatus(stream->connection, "in_hot_standby");
 	bool		failover = !temporary && PQserverVersion(stream->connection) >= 170000 &&
-		!(standby && strcmp(standby, "on") == 0);
+	!(standby && strcmp(standby, "on") == 0);
 	char	   *command = client_sprintf("CREATE_REPLICATION_SLOT \"%s\" %sLOGICAL pg_derive (SNAPSHOT '%s'%s)",
 										 slot, temporary ? "TEMPORARY " : "", snapshot ? "export" : "nothing",
 										 failover ? ", FAILOVER true" : "");

@@ -192,7 +192,10 @@ prepare_slot(Source *source, SlotState state)
 	const char *params[] = {source->slot};
 	Outcome		outcome = OUTCOME_OK;
 
-	/* another one of this name, or somebody has moved it: it never is ahead of Kafka by us */
+	/*
+	 * another one of this name, or somebody has moved it: it never is ahead
+	 * of Kafka by us
+	 */
 	if (state == SLOT_GOOD && any_loaded(source) && (source->slot_begin > source->control.lsn || source->diverged))
 		state = SLOT_LOST;
 	if (state == SLOT_GOOD)

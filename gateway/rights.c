@@ -71,7 +71,8 @@ got_answer(void *arg, const PGresult *result)
 				gw_session_drop(client, GW_DROP_RIGHTS, "permission_denied", grant->problem);
 		}
 	}
-	if (!was_known && grant->known)
+	/* who waits, for rows for example, finds out that it may not, too */
+	if (grant->known && (!was_known || !grant->allowed))
 		gw_feed_continue(feed);
 	gw_grant_release(grant);
 }

@@ -94,16 +94,19 @@ void
 gw_session_fail(GwClient *client, int status, const char *code, const char *message)
 {
 	bool		event = client->headers_sent || client->websocket;
+	GwBlob	   *last_words;
 
 	client_log(CLIENT_DEBUG, "%s: %d %s: %s", client->identity.role, status, code, message);
 	if (client->state == GW_ANSWERING || client->state == GW_LEAVING)
 		return;
+	/* the message may be that of a grant or a channel, which goes with its last user */
+	last_words = error_blob(event, code, message);
 	detach(client);
 	if (!event)
 	{
 		gw_blob_release(client->blob);
 		client->blob = NULL;
-		answer(client, status, "application/json", error_blob(false, code, message));
+		answer(client, status, "application/json", last_words);
 		return;
 	}
 	if (!client->headers_sent)
@@ -111,7 +114,7 @@ gw_session_fail(GwClient *client, int status, const char *code, const char *mess
 	client->state = GW_LEAVING;
 	client->since = client_now_ms();
 	client->status = status;
-	send_blob(client, error_blob(true, code, message));
+	send_blob(client, last_words);
 }
 
 void

@@ -26,11 +26,15 @@
 /* A feed that was never followed is forgotten after this time. */
 #define FORGET_MS		60000
 
+/* Who follows is dropped if his rights were not confirmed for so many rounds of checks. */
+#define UNCONFIRMED_ROUNDS	5
+
 GwFeed	   *gw_feeds;
 
 static GwFeed *closing_feeds;
 static ClientLoop *loop;
 static ClientConnection *catalog;
+static int64_t catalog_since;	/* the session has been there since then, as client_now_ms() */
 static ClientTimer check_timer;
 static ClientTimer tend_timer;
 static bool found_old_ones;
@@ -593,7 +597,10 @@ checked(void *arg, const PGresult *result)
 	bool		changed = false;
 
 	free(oid);
-	if (feed == NULL || !client_result_ok(result))
+	if (feed == NULL)
+		return;
+	feed->checking = false;
+	if (!client_result_ok(result))
 		return;
 	if (PQntuples(result) == 0 || PQgetisnull(result, 0, 1))
 	{
@@ -617,23 +624,36 @@ checked(void *arg, const PGresult *result)
 void
 gw_feed_check(GwFeed *feed)
 {
-	char	   *oid = client_sprintf("%u", feed->view->oid);
-	const char *const values[] = {oid};
+	char	   *oid;
+	const char *values[1];
 
+	if (feed->checking)
+		return;
+	feed->checking = true;
+	values[0] = oid = client_sprintf("%u", feed->view->oid);
 	client_query(catalog, gw_fingerprint_sql, 1, NULL, values, checked, oid);
 }
 
 static void
 check(void *arg)
 {
+	int64_t		patience = UNCONFIRMED_ROUNDS * gw_settings.rights_interval + gw_settings.query_timeout;
+	int64_t		now = client_now_ms();
+
 	(void) arg;
 	client_timer_set(loop, &check_timer, gw_settings.rights_interval, check, NULL);
-	if (!client_connection_is_open(catalog) || !client_connection_is_idle(catalog))
-		return;
-	for (GwFeed *feed = gw_feeds; feed != NULL; feed = feed->next)
+
+	/*
+	 * each question is asked once at a time, however busy the connection is:
+	 * who keeps it busy does not keep rights that were taken away
+	 */
+	for (GwFeed *feed = gw_feeds, *next; feed != NULL && client_connection_is_open(catalog); feed = next)
 	{
+		next = feed->next;
 		if (feed->view == NULL)
 			continue;
+		if (now - catalog_since > patience)
+			gw_grants_expire(feed, now - patience);
 		gw_feed_check(feed);
 		gw_grants_check(feed);
 	}
@@ -689,8 +709,13 @@ static void
 catalog_connected(void *arg)
 {
 	const char *const values[] = {gw_settings.name};
+	char		timeout[32];
+	const char *const timeouts[] = {timeout};
 
 	(void) arg;
+	catalog_since = client_now_ms();
+	(void) snprintf(timeout, sizeof(timeout), "%" PRId64, gw_settings.query_timeout);
+	client_query(catalog, "SELECT pg_catalog.set_config('statement_timeout', $1, false)", 1, NULL, timeouts, NULL, NULL);
 	client_query(catalog, "SELECT rolsuper FROM pg_roles WHERE rolname = CURRENT_USER", 0, NULL, NULL, got_own_role, NULL);
 	for (GwFeed *feed = gw_feeds; feed != NULL; feed = feed->next)
 		ask_again(feed);

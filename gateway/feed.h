@@ -47,6 +47,7 @@ typedef struct GwFeed
 	GwFeedState state;
 	bool		follow_when_known;
 	bool		asking;			/* the catalogs, what it is */
+	bool		checking;		/* and whether it is still that */
 	bool		closing;		/* it is gone, and only waits for those who
 								 * still use it */
 	GwView	   *view;			/* from KNOWN on */

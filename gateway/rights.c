@@ -35,6 +35,7 @@ set_answer(GwGrant *grant, int status, const char *problem)
 {
 	grant->known = true;
 	grant->allowed = problem == NULL;
+	grant->confirmed_at = grant->asked_at;
 	grant->status = status;
 	free(grant->problem);
 	grant->problem = problem ? client_strdup(problem) : NULL;
@@ -141,4 +142,15 @@ gw_grants_check(GwFeed *feed)
 {
 	for (GwGrant *grant = feed->grants; grant != NULL; grant = grant->next)
 		gw_grant_ask(grant);
+}
+
+void
+gw_grants_expire(GwFeed *feed, int64_t since)
+{
+	for (GwClient *client = feed->clients, *next; client != NULL; client = next)
+	{
+		next = client->feed_next;
+		if (client->state == GW_STREAMING && client->grant != NULL && client->grant->confirmed_at < since)
+			gw_session_drop(client, GW_DROP_RIGHTS, "unconfirmed", "the database does not say whether this may still be read");
+	}
 }

@@ -27,6 +27,8 @@ typedef struct GwGrant
 	int			status;			/* if not: 403 or 503, and why */
 	char	   *problem;
 	int64_t		asked_at;
+	int64_t		confirmed_at;	/* when the question was asked that has the
+								 * answer */
 } GwGrant;
 
 /* With one more user.  Its answer may be there already. */
@@ -38,5 +40,8 @@ extern void gw_grant_ask(GwGrant *grant);
 
 /* Ask about all of a feed again. */
 extern void gw_grants_check(GwFeed *feed);
+
+/* Drop those who follow by a right that was not confirmed since a time, as client_now_ms(). */
+extern void gw_grants_expire(GwFeed *feed, int64_t since);
 
 #endif

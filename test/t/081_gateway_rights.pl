@@ -223,6 +223,21 @@ is(get($gateway, '/views/totals')->{headers}{'www-authenticate'}, 'Bearer', 'and
 is(status_of(get($gateway, '/views/totals?access_token=' . token({ role => 'reader' }))), 200, 'a token in the URL, if it is allowed');
 stop_gateway($gateway);
 
+# A session that does not answer keeps no rights: who follows is dropped after some rounds.
+$gateway = start_gateway(new_gateway($node, 'unconfirmed', name => 'unconfirmed', query_timeout => '1s'));
+$stream = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $gateway->{port}) or die $!;
+print $stream "GET /views/totals/changes HTTP/1.1\r\nHost: x\r\n\r\n";
+my $heard = '';
+$heard .= <$stream> // die 'closed' until $heard =~ /"operation": "ready"/;
+my $catalog = '';
+usleep(20_000) until $catalog = $node->safe_psql('postgres',
+	q{SELECT pid FROM pg_stat_activity WHERE application_name = 'unconfirmed' AND query ~ 'pg_has_role|pg_catalog.md5'});
+kill 'STOP', $catalog;
+eval { local $SIG{ALRM} = sub { die "late\n" }; alarm 60; $heard = join '', <$stream>; alarm 0; };
+kill 'CONT', $catalog;
+like($heard, qr/"code": "unconfirmed"/, 'a stream whose rights are not confirmed any more ends');
+stop_gateway($gateway);
+
 # TLS
 system("openssl req -x509 -newkey rsa:2048 -nodes -keyout '$folder/key.pem' -out '$folder/certificate.pem' -days 2 -subj /CN=localhost 2>/dev/null") == 0 or die 'openssl';
 $gateway = start_gateway(new_gateway($node, 'tls', tls_certificate => "$folder/certificate.pem", tls_key => "$folder/key.pem"));

@@ -163,6 +163,8 @@ can_resume(GwClient *client)
 		!gw_ring_find(&client->feed->ring, position, &seq))
 		return false;
 	gw_metrics.resumed++;
+	/* if it has to begin anew later, the old id says nothing of what it has then */
+	client->resumes = false;
 	begin_stream(client, seq, NULL);
 	return true;
 }

@@ -343,6 +343,8 @@ export_polled(void *arg, const PGresult *result)
 		return;
 	if (PQntuples(result) > 0)
 	{
+		/* so that the ring is trimmed: there may be more than memory */
+		gw_feed_publish(feed, PQntuples(result) == 1000);
 		poll_for_export(feed);
 		return;
 	}

@@ -81,6 +81,18 @@ has_failed(GwFeed *feed, const PGresult *result)
 	return true;
 }
 
+/* Likewise of a COMMIT; that of a transaction that has failed rolls back, and is no error. */
+static bool
+has_not_committed(GwFeed *feed, const PGresult *result)
+{
+	if (has_failed(feed, result))
+		return true;
+	if (strcmp(PQcmdStatus((PGresult *) result), "COMMIT") == 0)
+		return false;
+	gw_feed_open_again(feed, feed->problem ? feed->problem : "a transaction was rolled back");
+	return true;
+}
+
 static void
 opened(GwFeed *feed)
 {
@@ -107,7 +119,7 @@ opened(GwFeed *feed)
 static void
 begun(void *arg, const PGresult *result)
 {
-	if (!has_failed(arg, result))
+	if (!has_not_committed(arg, result))
 		opened(arg);
 }
 
@@ -182,7 +194,7 @@ refilled(void *arg, const PGresult *result)
 	GwRefill   *refill = arg;
 	GwFeed	   *feed = refill->feed;
 
-	if (!refill->failed && !has_failed(feed, result))
+	if (!refill->failed && !has_not_committed(feed, result))
 	{
 		if (!gw_ring_merge(&feed->ring, &refill->ring))
 		{

@@ -105,7 +105,8 @@ gw_session_fail(GwClient *client, int status, const char *code, const char *mess
 	if (!event)
 	{
 		gw_blob_release(client->blob);
-		client->blob = NULL;
+		gw_blob_release(client->next_blob);
+		client->blob = client->next_blob = NULL;
 		answer(client, status, "application/json", last_words);
 		return;
 	}

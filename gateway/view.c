@@ -29,8 +29,8 @@ static const char *const find_sql =
 "pg_catalog.format('%I.%I', n.nspname, c.relname), " FINGERPRINT " "
 "FROM pg_catalog.unnest(pg_catalog.regexp_split_to_array($1, '\\s*,\\s*')) WITH ORDINALITY AS s(name, place) "
 "JOIN pg_namespace n ON n.nspname = s.name JOIN pg_class c ON c.relnamespace = n.oid "
-"WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND (c.relname = $2 OR n.nspname || '.' || c.relname = $2) "
-"ORDER BY c.relname = $2 DESC, s.place LIMIT 1";
+"WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND (c.relname = $2::text OR n.nspname || '.' || c.relname = $2::text) "
+"ORDER BY c.relname = $2::text DESC, s.place LIMIT 1";
 
 /*
  * Columns with the type below their domain.  Is the order of their texts that of bytes?

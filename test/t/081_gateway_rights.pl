@@ -20,6 +20,7 @@ my $node = derive_node('gateway_rights');
 my $folder = PostgreSQL::Test::Utils::tempdir;
 chmod 0755, $folder;
 
+my $long = 'long' x 10;
 $node->safe_psql('postgres', q{
 CREATE TABLE sales (id serial PRIMARY KEY, region text, amount numeric, secret text);
 INSERT INTO sales (region, amount, secret) VALUES ('EU', 1, 'a'), ('US', 2, 'b');
@@ -36,10 +37,12 @@ CREATE CAST (money_of AS json) WITH FUNCTION to_json_of(money_of);
 SELECT derive.create_view('typed', $$ SELECT id, ROW(amount, 'EUR')::money_of AS price FROM sales $$);
 SELECT derive.create_view("name", 'SELECT id AS "sel""ect", region AS "Größe, ''x''" FROM sales') FROM (VALUES ('"Odd.name ""x"""')) v(name);
 });
+$node->safe_psql('postgres', "CREATE SCHEMA $long; SELECT derive.create_view('$long.$long', 'SELECT id FROM sales')");
 wait_derived($node, 'built');
 gateway_role($node, 'totals', 'hidden.totals2', 'still', 'wrapper', 'typed', 'sales', '"Odd.name ""x"""');
 $node->safe_psql('postgres', q{
 GRANT USAGE ON SCHEMA hidden TO gateway;
+} . "GRANT USAGE ON SCHEMA $long TO gateway, web; GRANT SELECT ON $long.$long TO gateway, web;" . q{
 CREATE ROLE reader; GRANT reader TO gateway; GRANT SELECT ON totals TO reader;
 CREATE ROLE by_column; GRANT by_column TO gateway; GRANT SELECT (region, total) ON totals TO by_column;
 CREATE ROLE nothing; GRANT nothing TO gateway;
@@ -72,7 +75,7 @@ sub token
 sub bearer { return (Authorization => 'Bearer ' . token(@_)); }
 
 my $gateway = start_gateway(new_gateway($node, 'gateway',
-	schemas => 'public, hidden', api_keys => "$folder/keys", jwt_secret => "$folder/secret", jwt_public_key => "$folder/public.pem",
+	schemas => "public, hidden, $long", api_keys => "$folder/keys", jwt_secret => "$folder/secret", jwt_public_key => "$folder/public.pem",
 	jwt_audience => 'shop', cors_origins => 'https://shop.example, http://localhost:3000', max_rows => 100));
 my %aud = (aud => 'shop');
 my $now = time;
@@ -132,7 +135,8 @@ is(status_of(get($gateway, '/views/totals?access_token=' . token({ role => 'read
 	[ web => 'typed', '422 not_offered' ],
 	[ web => 'nothing', '404 no_such_view' ],
 	[ web => q{totals'; DROP TABLE sales; --}, '404 no_such_view' ],
-	[ web => 'Odd.name "x"', 200 ]);
+	[ web => 'Odd.name "x"', 200 ],
+	[ web => "$long.$long", 200 ]);
 sub encoded { return $_[0] =~ s/([^\w.?=&,-])/sprintf '%%%02X', ord $1/ger; }
 foreach (@cells)
 {

@@ -38,6 +38,14 @@
 /* All that there is. */
 #define EVERYTHING	"2147483647"
 
+/*
+ * The number of the start that a ring without a change begins with: it is another one
+ * whenever the kept subscription was moved on.  Else one who has got nothing but the rows
+ * would seem to lack only what is kept.  A poll that is rolled back does not change it.
+ */
+#define START \
+	"(pg_catalog.date_part('epoch', coalesce(polled_at, created_at)) * 1000000)::int8"
+
 static void lock(void *arg);
 static void look(void *arg);
 
@@ -119,8 +127,28 @@ opened(GwFeed *feed)
 static void
 begun(void *arg, const PGresult *result)
 {
-	if (!has_not_committed(arg, result))
-		opened(arg);
+	GwFeed	   *feed = arg;
+
+	if (has_failed(feed, result) || feed->closing)
+		return;
+	if (PQntuples(result) == 0)
+	{
+		gw_feed_open_again(feed, "a subscription is gone");
+		return;
+	}
+	feed->ring.floor.number = strtoull(PQgetvalue(result, 0, 0), NULL, 10);
+	opened(feed);
+}
+
+static void
+skipping_committed(void *arg, const PGresult *result)
+{
+	GwFeed	   *feed = arg;
+	const char *const values[] = {feed->kept};
+
+	if (has_not_committed(feed, result) || feed->closing)
+		return;
+	client_query(connection_of(feed), "SELECT " START " FROM derive.subscriptions WHERE subscriber = $1", 1, NULL, values, begun, feed);
 }
 
 static void
@@ -141,7 +169,7 @@ begin(GwFeed *feed, uint64_t start)
 	client_query(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ", 0, NULL, NULL, NULL, NULL);
 	client_query(connection, "SELECT pg_catalog.count(*) FROM (SELECT FROM derive.poll($1, " EVERYTHING ") "
 				 "UNION ALL SELECT FROM derive.poll($2, " EVERYTHING ")) AS p", 2, NULL, values, skipped, feed);
-	client_query(connection, "COMMIT", 0, NULL, NULL, begun, feed);
+	client_query(connection, "COMMIT", 0, NULL, NULL, skipping_committed, feed);
 }
 
 static void
@@ -275,7 +303,7 @@ refill(GwFeed *feed, uint64_t start)
  * ----------------------------------------------------------------
  */
 
-/* Rows: the state of the live one, that of the kept one, and when the latter was made. */
+/* The state of the live one, that of the kept one, and the start of the latter. */
 static void
 looked(void *arg, const PGresult *result)
 {
@@ -312,7 +340,7 @@ look(void *arg)
 
 	client_query(connection_of(feed),
 				 "SELECT pg_catalog.max(state) FILTER (WHERE subscriber = $1), pg_catalog.max(state) FILTER (WHERE subscriber = $2), "
-				 "(pg_catalog.date_part('epoch', pg_catalog.max(created_at) FILTER (WHERE subscriber = $2)) * 1000000)::int8 "
+				 "pg_catalog.max(" START ") FILTER (WHERE subscriber = $2) "
 				 "FROM derive.subscriptions WHERE subscriber IN ($1, $2)", 2, NULL, values, looked, feed);
 }
 

@@ -296,6 +296,37 @@ wait_for(sub { get($gateway, '/views/v?limit=1')->{status} == 200 }, 'until anot
 stop_gateway($gateway);
 $node->safe_psql('postgres', 'GRANT SELECT ON failing TO web');
 
+# A start whose first changes are not kept any more is another one after a restart.
+sub first_id
+{
+	my ($path, $id) = @_;
+	my $socket = raw_socket();
+	print $socket "GET $path HTTP/1.1\r\nHost: x\r\n" . ($id ? "Last-Event-ID: $id\r\n" : '') . "\r\n";
+	return read_until($socket, qr/"operation": "(ready|insert|update|delete)".*\n\n/, 30);
+}
+sub restart_kept { kill_gateway($gateway); start_gateway($gateway); gateway_is_healthy($gateway, 'started again'); return; }
+$node->safe_psql('postgres', q{
+CREATE TABLE trimmed_t (id integer PRIMARY KEY, x integer, filler text);
+INSERT INTO trimmed_t SELECT i, 0, repeat('f', 400) FROM generate_series(1, 1010) i;
+SELECT derive.create_view('trimmed', 'SELECT * FROM trimmed_t');
+CREATE TABLE small_t (id integer); SELECT derive.create_view('nothing_yet', 'SELECT id FROM small_t')});
+wait_derived($node);
+$node->safe_psql('postgres', 'GRANT SELECT ON trimmed, nothing_yet TO web, gateway');
+$gateway = start_gateway(new_gateway($node, 'trimmed', name => 'trimmed', keep_changes => '64kB', max_rows => 2000));
+my ($nothing) = first_id('/views/nothing_yet/changes') =~ /^id: (start-\d+)$/m;
+my ($start) = first_id('/views/trimmed/changes') =~ /^id: (start-\d+)$/m;
+ok($start && $nothing, 'the id of a view that has not changed is a start');
+my $polled = q{SELECT polled_at FROM derive.subscriptions WHERE subscriber LIKE 'trimmed/%/kept' AND view = 'trimmed'::regclass};
+my $at = $node->safe_psql('postgres', $polled);
+$node->safe_psql('postgres', "UPDATE trimmed_t SET x = $_ WHERE id <= 100") foreach 1 .. 4;
+ok($node->poll_query_until('postgres', "SELECT ($polled) <> '$at'"), 'changes are let go');
+restart_kept();
+like(first_id('/views/trimmed/changes', $start), qr/"operation": "reset"/, 'who knows the start only begins anew when changes are lost');
+$node->safe_psql('postgres', 'INSERT INTO small_t VALUES (1)');
+wait_derived($node);
+unlike(first_id('/views/nothing_yet/changes', $nothing), qr/"operation": "reset"/, 'and goes on where all are kept, also after restarts');
+stop_gateway($gateway);
+
 # A view that nobody reads is left.
 $gateway = start_gateway(new_gateway($node, 'lonely', unfollow_after => '1s'));
 is(get($gateway, '/views/sums')->{status}, 200, 'a view is read');

@@ -254,13 +254,17 @@ advanced(void *arg, const PGresult *result)
 void
 gw_feed_advance(GwFeed *feed)
 {
+	uint64_t	removed;
 	char		count[32];
 	const char *const values[] = {feed->kept, count};
 
-	if (feed->advancing || feed->exporting || feed->state != GW_FOLLOWING || feed->ring.removed_count == 0)
+	if (feed->advancing || feed->exporting || feed->state != GW_FOLLOWING)
+		return;
+	removed = gw_ring_take_removed(&feed->ring, ADVANCE_STEP);
+	if (removed == 0)
 		return;
 	feed->advancing = true;
-	(void) snprintf(count, sizeof(count), "%" PRIu64, gw_ring_take_removed(&feed->ring, ADVANCE_STEP));
+	(void) snprintf(count, sizeof(count), "%" PRIu64, removed);
 	client_query(client_subscription_connection(feed->subscription),
 				 "SELECT pg_catalog.count(*) FROM derive.poll($1, $2::int4)", 2, NULL, values, advanced, feed);
 }

@@ -49,14 +49,15 @@ gw_ring_free(GwRing *ring)
 	ring->size = ring->removed_size = 0;
 }
 
-/* All of the first LSN; returns how many they were. */
+/* All of the first LSN that are there, and up to a position at most; returns how many they were. */
 static uint64_t
-remove_first_lsn(GwRing *ring)
+remove_first_lsn(GwRing *ring, GwPosition to)
 {
 	uint64_t	lsn = gw_ring_get(ring, ring->first_seq)->position.lsn;
 	uint64_t	count = 0;
 
-	while (ring->first_seq < ring->next_seq && gw_ring_get(ring, ring->first_seq)->position.lsn == lsn)
+	while (ring->first_seq < ring->next_seq && gw_ring_get(ring, ring->first_seq)->position.lsn == lsn &&
+		   gw_position_compare(gw_ring_get(ring, ring->first_seq)->position, to) <= 0)
 	{
 		remove_first(ring);
 		count++;
@@ -64,15 +65,21 @@ remove_first_lsn(GwRing *ring)
 	return count;
 }
 
+/* Of an LSN that is removed in pieces the last one is known. */
 static void
-add_removed(GwRing *ring, uint64_t count)
+add_removed(GwRing *ring, uint64_t lsn, uint64_t count)
 {
+	if (ring->removed_count > 0 && ring->removed[ring->removed_count - 1].lsn == lsn)
+	{
+		ring->removed[ring->removed_count - 1].count += count;
+		return;
+	}
 	if (ring->removed_count == ring->removed_size)
 	{
 		ring->removed_size = ring->removed_size ? 2 * ring->removed_size : SMALLEST;
-		ring->removed = client_realloc(ring->removed, ring->removed_size * sizeof(uint64_t));
+		ring->removed = client_realloc(ring->removed, ring->removed_size * sizeof(GwRemoved));
 	}
-	ring->removed[ring->removed_count++] = count;
+	ring->removed[ring->removed_count++] = (GwRemoved) {lsn, count};
 }
 
 GwChange *
@@ -182,23 +189,27 @@ gw_ring_trim(GwRing *ring, uint64_t bytes, int64_t since)
 	while (ring->first_seq < ring->next_seq &&
 		   (ring->end - ring->start > bytes || gw_ring_get(ring, ring->first_seq)->at < since))
 	{
-		if (gw_ring_get(ring, ring->first_seq)->position.lsn == last_lsn && ring->end - ring->start <= bytes)
+		uint64_t	lsn = gw_ring_get(ring, ring->first_seq)->position.lsn;
+
+		if (lsn == last_lsn && ring->end - ring->start <= bytes)
 			break;
-		add_removed(ring, remove_first_lsn(ring));
+		add_removed(ring, lsn, remove_first_lsn(ring, gw_ring_position(ring)));
 	}
 }
 
 uint64_t
 gw_ring_take_removed(GwRing *ring, uint64_t most)
 {
+	/* the LSN that begins what is there, or will */
+	uint64_t	open_lsn = ring->first_seq < ring->next_seq ? gw_ring_get(ring, ring->first_seq)->position.lsn : ring->floor.lsn;
 	uint64_t	result = 0;
 	size_t		n = 0;
 
-	while (n < ring->removed_count && (n == 0 || result + ring->removed[n] <= most))
-		result += ring->removed[n++];
+	while (n < ring->removed_count && ring->removed[n].lsn != open_lsn && (n == 0 || result + ring->removed[n].count <= most))
+		result += ring->removed[n++].count;
 	ring->removed_count -= n;
 	if (ring->removed_count > 0)
-		memmove(ring->removed, ring->removed + n, ring->removed_count * sizeof(uint64_t));
+		memmove(ring->removed, ring->removed + n, ring->removed_count * sizeof(GwRemoved));
 	return result;
 }
 
@@ -211,10 +222,10 @@ gw_ring_merge(GwRing *ring, GwRing *other)
 		return false;
 	/* what the other one has removed and this one has not */
 	while (ring->first_seq < ring->next_seq && gw_position_compare(gw_ring_get(ring, ring->first_seq)->position, other->floor) <= 0)
-		(void) remove_first_lsn(ring);
+		(void) remove_first_lsn(ring, other->floor);
 	ring->removed_count = 0;
 	for (size_t i = 0; i < other->removed_count; i++)
-		add_removed(ring, other->removed[i]);
+		add_removed(ring, other->removed[i].lsn, other->removed[i].count);
 	for (; seq < other->next_seq; seq++)
 	{
 		GwChange   *change = gw_ring_get(other, seq);
@@ -223,6 +234,10 @@ gw_ring_merge(GwRing *ring, GwRing *other)
 	}
 	/* and the other way round */
 	while (other->first_seq < other->next_seq && gw_position_compare(gw_ring_get(other, other->first_seq)->position, ring->floor) <= 0)
-		add_removed(ring, remove_first_lsn(other));
+	{
+		uint64_t	lsn = gw_ring_get(other, other->first_seq)->position.lsn;
+
+		add_removed(ring, lsn, remove_first_lsn(other, ring->floor));
+	}
 	return true;
 }

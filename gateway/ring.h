@@ -41,6 +41,13 @@ typedef struct GwChange
 	char	   *omitted;
 } GwChange;
 
+/* Of an LSN so many changes were removed; the others are there, or come yet. */
+typedef struct GwRemoved
+{
+	uint64_t	lsn;
+	uint64_t	count;
+} GwRemoved;
+
 typedef struct GwRing
 {
 	GwChange   *changes;		/* seq is at seq % size */
@@ -50,8 +57,7 @@ typedef struct GwRing
 	GwPosition	floor;
 	uint64_t	start;			/* bytes of all changes up to the floor */
 	uint64_t	end;			/* and up to the last one */
-	uint64_t   *removed;		/* numbers of changes of LSNs that were
-								 * removed, the oldest first */
+	GwRemoved  *removed;		/* the oldest first */
 	size_t		removed_count;
 	size_t		removed_size;
 } GwRing;
@@ -78,7 +84,11 @@ extern bool gw_ring_find(GwRing *ring, GwPosition position, uint64_t *seq);
  */
 extern void gw_ring_trim(GwRing *ring, uint64_t bytes, int64_t since);
 
-/* Some of the oldest LSNs that were removed, and their number of changes together: at least one, or about "most". */
+/*
+ * Some of the oldest LSNs that were removed, and their number of changes together: at
+ * least one, or about "most".  But not an LSN of which changes are there still, or may
+ * come: the subscription has all of an LSN or nothing.  Zero if there is none else.
+ */
 extern uint64_t gw_ring_take_removed(GwRing *ring, uint64_t most);
 
 /*

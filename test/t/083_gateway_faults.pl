@@ -322,6 +322,19 @@ $node->safe_psql('postgres', "UPDATE trimmed_t SET x = $_ WHERE id <= 100") fore
 ok($node->poll_query_until('postgres', "SELECT ($polled) <> '$at'"), 'changes are let go');
 restart_kept();
 like(first_id('/views/trimmed/changes', $start), qr/"operation": "reset"/, 'who knows the start only begins anew when changes are lost');
+# An LSN that is larger than all that is kept is let go as a whole, or its numbers would begin anew in the middle.
+$node->safe_psql('postgres', 'UPDATE trimmed_t SET x = 9');
+wait_derived($node);
+my $lsn = '';
+for my $i (1 .. 200)
+{
+	my ($id) = first_id('/views/trimmed/changes?id=lt.0') =~ m{^id: ([0-9A-F]+/[0-9A-F]+)-1010$}m;
+	last if $lsn = $id // '';
+	usleep(50_000);
+}
+ok($lsn, 'one transaction of more changes than a poll has');
+restart_kept();
+like(first_id('/views/trimmed/changes', "$lsn-5"), qr/"operation": "reset"/, 'a position in the part of it that is not kept is not known');
 $node->safe_psql('postgres', 'INSERT INTO small_t VALUES (1)');
 wait_derived($node);
 unlike(first_id('/views/nothing_yet/changes', $nothing), qr/"operation": "reset"/, 'and goes on where all are kept, also after restarts');

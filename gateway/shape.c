@@ -188,7 +188,11 @@ gw_shape_question(const GwShape *shape, char **sql, int *count, Oid **types, con
 	/* one column: there may be more values than a query has columns */
 	client_buffer_add_text(&text, "SELECT j, j #>> '{}' FROM pg_catalog.unnest(ARRAY[");
 	for (int i = 0; i < *count; i++)
-		client_buffer_addf(&text, "%spg_catalog.to_jsonb($%d)", i > 0 ? ", " : "", i + 1);
+	{
+		/* to_jsonb() of somebody's type runs code of his, if there is a cast by now; the text of an enum does not */
+		client_buffer_addf(&text, (*types)[i] < 16384 ? "%spg_catalog.to_jsonb($%d)" : "%spg_catalog.to_jsonb(pg_catalog.format('%%s', $%d))",
+						   i > 0 ? ", " : "", i + 1);
+	}
 	client_buffer_add_text(&text, "]) WITH ORDINALITY AS v(j, n) ORDER BY n");
 	*sql = client_buffer_take(&text);
 	return true;

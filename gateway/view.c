@@ -14,10 +14,27 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The types that the one of "p" is made of. */
+#define PARTS_OF_TYPE \
+	"JOIN pg_type t ON t.oid = p.type CROSS JOIN LATERAL (" \
+	"SELECT t.typbasetype UNION ALL SELECT t.typelem UNION ALL SELECT r.rngsubtype FROM pg_range r WHERE r.rngtypid = t.oid " \
+	"UNION ALL SELECT a.atttypid FROM pg_attribute a WHERE a.attrelid = t.typrelid AND a.attnum > 0) AS x(type) WHERE x.type <> 0"
+
+/* Has that one a cast to json? */
+#define HAS_CAST \
+	"p.type >= 16384 AND EXISTS (SELECT FROM pg_cast k WHERE k.castsource = p.type AND k.casttarget IN ('json'::regtype, 'jsonb'::regtype))"
+
+/* Also what the types of the columns are made of, and their casts, which may come later. */
 #define FINGERPRINT \
 	"pg_catalog.md5(pg_catalog.concat_ws(' ', n.nspname, c.relname, " \
 	"(SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', a.attnum, pg_catalog.quote_ident(a.attname), a.atttypid, a.atttypmod), ',' ORDER BY a.attnum) " \
-	"FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0)))"
+	"FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0), " \
+	"(WITH RECURSIVE part(type) AS (" \
+	"SELECT a.atttypid FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped " \
+	"UNION SELECT x.type FROM part p " PARTS_OF_TYPE ") " \
+	"SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', p.type, " HAS_CAST ", " \
+	"(SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', pg_catalog.quote_ident(a.attname), a.atttypid), ',' ORDER BY a.attnum) " \
+	"FROM pg_attribute a JOIN pg_type t ON t.typrelid = a.attrelid WHERE t.oid = p.type AND a.attnum > 0)), ';' ORDER BY p.type) FROM part p)))"
 
 const char *const gw_fingerprint_sql =
 "SELECT " FINGERPRINT ", v.state, pg_catalog.date_part('epoch', v.lag) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
@@ -40,9 +57,7 @@ static const char *const find_sql =
 static const char *const columns_sql =
 "WITH RECURSIVE part(number, type) AS ("
 "SELECT attnum, atttypid FROM pg_attribute WHERE attrelid = $1::oid AND attnum > 0 AND NOT attisdropped "
-"UNION SELECT p.number, x.type FROM part p JOIN pg_type t ON t.oid = p.type CROSS JOIN LATERAL ("
-"SELECT t.typbasetype UNION ALL SELECT t.typelem UNION ALL SELECT r.rngsubtype FROM pg_range r WHERE r.rngtypid = t.oid "
-"UNION ALL SELECT a.atttypid FROM pg_attribute a WHERE a.attrelid = t.typrelid AND a.attnum > 0) AS x(type) WHERE x.type <> 0), "
+"UNION SELECT p.number, x.type FROM part p " PARTS_OF_TYPE "), "
 "base(number, type, next) AS ("
 "SELECT attnum, atttypid, typbasetype FROM pg_attribute JOIN pg_type t ON t.oid = atttypid WHERE attrelid = $1::oid AND attnum > 0 AND NOT attisdropped "
 "UNION ALL SELECT b.number, t.oid, t.typbasetype FROM base b JOIN pg_type t ON t.oid = b.next) "
@@ -50,7 +65,7 @@ static const char *const columns_sql =
 "pg_catalog.format_type(a.atttypid, a.atttypmod), t.typelem <> 0, coalesce(l.collisdeterministic, true), "
 "coalesce(l.collprovider IN ('c', 'b') AND l.collcollate IN ('C', 'POSIX') "
 "OR l.collprovider = 'd' AND d.datlocprovider = 'c' AND d.datcollate IN ('C', 'POSIX'), false), "
-"EXISTS (SELECT FROM part p JOIN pg_cast k ON k.castsource = p.type AND p.type >= 16384 AND k.casttarget IN ('json'::regtype, 'jsonb'::regtype) WHERE p.number = a.attnum) "
+"EXISTS (SELECT FROM part p WHERE p.number = a.attnum AND " HAS_CAST ") "
 "FROM pg_attribute a JOIN base b ON b.number = a.attnum AND b.next = 0 JOIN pg_type t ON t.oid = b.type "
 "LEFT JOIN pg_collation l ON l.oid = a.attcollation JOIN pg_database d ON d.datname = pg_catalog.current_database() "
 "WHERE a.attrelid = $1::oid ORDER BY a.attnum";

@@ -32,7 +32,7 @@ typedef struct GwView
 	char	   *schema;
 	char	   *name;
 	char	   *identifier;		/* schema and name, as SQL wants them */
-	char	   *fingerprint;	/* changes with its name and columns */
+	char	   *fingerprint;	/* changes with its name, columns and types */
 	GwColumn   *columns;
 	int			column_count;
 } GwView;

@@ -31,14 +31,21 @@ got_answer(void *arg, const PGresult *result)
 		gw_channel_release(channel);
 		return;
 	}
-	if (gw_shape_answer(channel->shape, result))
-		channel->state = GW_CHANNEL_READY;
-	else
+	if (!client_result_ok(result))
 	{
 		channel->state = GW_CHANNEL_WRONG;
 		channel->status = strncmp(client_result_sqlstate(result), "22", 2) == 0 ? 400 : 503;
 		channel->problem = client_strdup(client_result_message(result));
 	}
+	else if (!gw_shape_answer(channel->shape, result))
+	{
+		channel->state = GW_CHANNEL_WRONG;
+		channel->status = 400;
+		channel->problem = client_sprintf("a value of a condition has more than %d bytes, or all together have more than %d",
+										  GW_MAX_VALUE_BYTES, GW_MAX_SHAPE_BYTES);
+	}
+	else
+		channel->state = GW_CHANNEL_READY;
 	gw_feed_continue(feed);
 	gw_channel_release(channel);
 }
@@ -51,6 +58,7 @@ gw_channel_ask(GwChannel *channel)
 	Oid		   *types;
 	const char **values;
 
+	channel->wanted = true;
 	if (channel->state != GW_CHANNEL_ASKING || channel->asking)
 		return;
 	if (!gw_shape_question(channel->shape, &sql, &count, &types, &values))
@@ -90,7 +98,6 @@ gw_channel_get(GwFeed *feed, const GwRequest *request, char **wrong)
 	channel->users = 1;
 	channel->next = feed->channels;
 	feed->channels = channel;
-	gw_channel_ask(channel);
 	return channel;
 }
 

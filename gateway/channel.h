@@ -39,6 +39,7 @@ typedef struct GwChannel
 	struct GwFeed *feed;
 	GwShape    *shape;
 	GwChannelState state;
+	bool		wanted;			/* it was asked: by somebody who may read */
 	bool		asking;			/* the question is under way */
 	char	   *problem;
 	int			status;			/* of the problem */

@@ -470,7 +470,10 @@ ask_again(GwFeed *feed)
 		gw_view_describe(catalog, feed->names[0], described, feed);
 	}
 	for (GwChannel *channel = feed->channels; channel != NULL; channel = channel->next)
-		gw_channel_ask(channel);
+	{
+		if (channel->wanted)
+			gw_channel_ask(channel);
+	}
 	for (GwGrant *grant = feed->grants; grant != NULL; grant = grant->next)
 	{
 		if (!grant->known)

@@ -198,7 +198,7 @@ answer_unchanged(GwClient *client)
 	answer(client, 304, NULL, gw_blob_create(&nothing));
 }
 
-/* Its shape; false if it has to wait or has failed. */
+/* Its shape; false if it has failed. */
 static bool
 find_channel(GwClient *client)
 {
@@ -214,6 +214,14 @@ find_channel(GwClient *client)
 			return false;
 		}
 	}
+	return true;
+}
+
+/* What the values of the shape mean; false if it has to wait or has failed. */
+static bool
+find_meaning(GwClient *client)
+{
+	gw_channel_ask(client->channel);
 	if (client->channel->state == GW_CHANNEL_WRONG)
 		gw_session_fail(client, client->channel->status, client->channel->status == 400 ? "bad_value" : "unavailable", client->channel->problem);
 	return client->state == GW_WAITING && client->channel->state == GW_CHANNEL_READY;
@@ -252,7 +260,7 @@ gw_session_continue(GwClient *client)
 	GwFeed	   *feed = client->feed;
 
 	if (client->state != GW_WAITING || feed == NULL || feed->view == NULL || feed->closing ||
-		!find_channel(client) || !find_grant(client))
+		!find_channel(client) || !find_grant(client) || !find_meaning(client))
 		return;
 	if (!gw_feed_has_place(feed))
 	{

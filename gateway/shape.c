@@ -193,7 +193,7 @@ gw_shape_question(const GwShape *shape, char **sql, int *count, Oid **types, con
 		client_buffer_addf(&text, (*types)[i] < 16384 ? "%spg_catalog.to_jsonb($%d)" : "%spg_catalog.to_jsonb(pg_catalog.format('%%s', $%d))",
 						   i > 0 ? ", " : "", i + 1);
 	}
-	client_buffer_add_text(&text, "]) WITH ORDINALITY AS v(j, n) ORDER BY n");
+	client_buffer_addf(&text, "]) WITH ORDINALITY AS v(j, n) WHERE pg_catalog.octet_length(j::pg_catalog.text) <= %d ORDER BY n", GW_MAX_VALUE_BYTES);
 	*sql = client_buffer_take(&text);
 	return true;
 }
@@ -202,14 +202,21 @@ bool
 gw_shape_answer(GwShape *shape, const PGresult *result)
 {
 	int			row = 0;
+	int			count = 0;
+	int			bytes = 0;
 
-	if (!client_result_ok(result))
+	for (int i = 0; i < shape->filter_count; i++)
+		count += shape->filters[i].count;
+	/* those that are too long are not among them */
+	for (int i = 0; i < PQntuples(result) && bytes <= GW_MAX_SHAPE_BYTES; i++)
+		bytes += PQgetlength(result, i, 0);
+	if (count != PQntuples(result) || bytes > GW_MAX_SHAPE_BYTES)
 		return false;
 	for (int i = 0; i < shape->filter_count; i++)
 	{
 		GwFilter   *filter = &shape->filters[i];
 
-		for (int j = 0; j < filter->count && row < PQntuples(result); j++, row++)
+		for (int j = 0; j < filter->count; j++, row++)
 		{
 			free(filter->values[j]);
 			filter->json[j] = client_strdup(PQgetvalue(result, row, 0));

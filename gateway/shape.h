@@ -23,6 +23,10 @@
 #include "request.h"
 #include "view.h"
 
+/* A short text may be a long value: of 1e100000 all digits are written. */
+#define GW_MAX_VALUE_BYTES	4096
+#define GW_MAX_SHAPE_BYTES	262144
+
 typedef struct GwFilter
 {
 	int			column;			/* in the view's columns */
@@ -55,7 +59,7 @@ extern void gw_shape_free(GwShape *shape);
  */
 extern bool gw_shape_question(const GwShape *shape, char **sql, int *count, Oid **types, const char ***values);
 
-/* Its result.  False if a value is not one of its column's type. */
+/* Its result, which is one of success.  False if a value is too long, or all together are. */
 extern bool gw_shape_answer(GwShape *shape, const PGresult *result);
 
 /*

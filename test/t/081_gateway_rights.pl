@@ -123,6 +123,7 @@ is(status_of(get($gateway, '/views/totals?access_token=' . token({ role => 'read
 	[ by_column => 'totals?select=region,secret', '403 permission_denied' ],
 	[ by_column => 'totals?select=region&secret=eq.a', '403 permission_denied' ],
 	[ nothing => 'totals', '403 permission_denied' ],
+	[ nothing => 'totals?total=eq.x', '403 permission_denied' ],
 	[ not_ours => 'totals', '403 permission_denied' ],
 	[ boss => 'totals', '403 permission_denied' ],
 	[ 'no such role' => 'totals', '403 permission_denied' ],

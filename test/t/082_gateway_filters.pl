@@ -144,6 +144,8 @@ foreach (
 foreach (
 	[ 'int=eq.x', '400 bad_value', qr/invalid input syntax for type integer/ ],
 	[ 'int=eq.99999999999', '400 bad_value', qr/out of range/ ],
+	[ 'num=eq.1e100000', '400 bad_value', qr/more than 4096 bytes/ ],
+	[ 'num=in.(' . join(',', map { "${_}e4000" } 1 .. 100) . ')', '400 bad_value', qr/all together/ ],
 	[ 'mood=eq.angry', '400 bad_value', qr/invalid input value for enum/ ],
 	[ 'txt=eq.%C3%28', '400 bad_value', qr/invalid byte sequence/ ],
 	[ 'nothing=eq.1', '400 bad_request', qr/no column/ ],

@@ -191,7 +191,7 @@ make_event(const GwChannel *channel, GwRing *ring, uint64_t seq, bool *broken)
 		gw_shape_add_row(shape, &buffer, change->new);
 	}
 	if (change->omitted != NULL)
-		client_buffer_addf(&buffer, ", \"omitted\": %s", change->omitted);
+		gw_shape_add_omitted(shape, &buffer, change->omitted);
 	if (is_last(shape, channel->feed, ring, seq))
 		client_buffer_add_text(&buffer, ", \"last\": true");
 	client_buffer_add_text(&buffer, "}\n\n");

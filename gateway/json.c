@@ -94,6 +94,22 @@ gw_json_next(const char **place, GwSlice *name, GwSlice *value)
 }
 
 bool
+gw_json_element(const char **place, GwSlice *value)
+{
+	const char *c = skip_blanks(*place);
+
+	if (*c != '[' && *c != ',')
+		return false;
+	value->text = skip_blanks(c + 1);
+	c = skip_value(value->text);
+	if (c == NULL)
+		return false;
+	value->length = (size_t) (c - value->text);
+	*place = c;
+	return true;
+}
+
+bool
 gw_json_member(const char *object, const char *quoted_name, GwSlice *value)
 {
 	GwSlice		name;

@@ -33,6 +33,9 @@ typedef struct GwSlice
  */
 extern bool gw_json_next(const char **place, GwSlice *name, GwSlice *value);
 
+/* Likewise the next element of an array. */
+extern bool gw_json_element(const char **place, GwSlice *value);
+
 /* The member with this name, which is given with quotes and escapes too. */
 extern bool gw_json_member(const char *object, const char *quoted_name, GwSlice *value);
 

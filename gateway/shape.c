@@ -430,6 +430,24 @@ gw_shape_add_row(const GwShape *shape, ClientBuffer *buffer, const char *row)
 	client_buffer_add_text(buffer, *separator == '{' ? "{}" : "}");
 }
 
+void
+gw_shape_add_omitted(const GwShape *shape, ClientBuffer *buffer, const char *omitted)
+{
+	bool		any = false;
+	GwSlice		name;
+
+	while (gw_json_element(&omitted, &name))
+	{
+		if (!is_selected(shape, name))
+			continue;
+		client_buffer_add_text(buffer, any ? ", " : ", \"omitted\": [");
+		client_buffer_add(buffer, name.text, name.length);
+		any = true;
+	}
+	if (any)
+		client_buffer_add_char(buffer, ']');
+}
+
 bool
 gw_shape_differs(const GwShape *shape, const char *a, const char *b)
 {

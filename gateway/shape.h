@@ -75,6 +75,9 @@ extern int	gw_shape_matches(const GwShape *shape, const char *row);
 /* Add what of a row is selected. */
 extern void gw_shape_add_row(const GwShape *shape, ClientBuffer *buffer, const char *row);
 
+/* Add ", "omitted": [...]" with those of an array of column names that are selected; nothing, if none is. */
+extern void gw_shape_add_omitted(const GwShape *shape, ClientBuffer *buffer, const char *omitted);
+
 /* Do two rows differ in what is selected? */
 extern bool gw_shape_differs(const GwShape *shape, const char *a, const char *b);
 

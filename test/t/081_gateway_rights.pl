@@ -253,7 +253,7 @@ my $heard = '';
 $heard .= <$stream> // die 'closed' until $heard =~ /"operation": "ready"/;
 my $catalog = '';
 usleep(20_000) until $catalog = $node->safe_psql('postgres',
-	q{SELECT pid FROM pg_stat_activity WHERE application_name = 'unconfirmed' AND query ~ 'pg_has_role|pg_catalog.md5'});
+	q{SELECT pid FROM pg_stat_activity WHERE usename = 'gateway' AND query ~ 'pg_has_role|pg_catalog.md5'});
 kill 'STOP', $catalog;
 eval { local $SIG{ALRM} = sub { die "late\n" }; alarm 60; $heard = join '', <$stream>; alarm 0; };
 kill 'CONT', $catalog;

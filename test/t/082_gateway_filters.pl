@@ -5,6 +5,7 @@ use FindBin;
 use lib "$FindBin::RealBin/../perl";
 use DeriveTest;
 use GatewayTest;
+use IO::Socket::INET;
 use JSON::PP ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -83,8 +84,9 @@ sub write_rows
 }
 write_rows(60);
 $node->safe_psql('postgres', q{SELECT derive.create_view('v', 'SELECT * FROM t')});
+$node->safe_psql('postgres', q{CREATE TABLE doc_t (id integer PRIMARY KEY, a json, b json, c json); SELECT derive.create_view('docs', 'SELECT * FROM doc_t')});
 wait_derived($node, 'built');
-gateway_role($node, 'v');
+gateway_role($node, 'v', 'docs');
 my $gateway = start_gateway(new_gateway($node, 'gateway'));
 
 # Each column with each operator: an answer as the database's, or refused where it is said to be.
@@ -202,6 +204,18 @@ is($resets, 0, 'nobody began anew');
 my $changes = 0;
 /(\d+) changes/ and $changes += $1 foreach @lines;
 cmp_ok($changes, '>', 500, "$changes changes were told");
+
+# What no JSON can hold is named to those only who see that column.
+my $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $gateway->{port}) or die $!;
+print $socket "GET /views/docs/changes?select=id,a HTTP/1.1\r\nHost: x\r\n\r\n";
+my $heard = '';
+$heard .= <$socket> // die 'closed' until $heard =~ /"operation": "ready"/;
+$node->safe_psql('postgres', q{INSERT INTO doc_t VALUES (1, '"\u0000"', '"\u0000"', '1'); INSERT INTO doc_t VALUES (2, '1', '"\u0000"', '1')});
+$heard .= <$socket> // die 'closed' until $heard =~ /"id": 2\}/;
+like($heard, qr/"new": \{"id": 1\}, "omitted": \["a"\],/, 'a column that no JSON can hold');
+unlike($heard, qr/"b"|"omitted": \[\]/, 'others are not named');
+close $socket;
+$node->safe_psql('postgres', q{SELECT derive.drop_view('docs')});
 
 quit_followers($followers);
 gateway_log_is_clean($gateway);

@@ -217,6 +217,8 @@ identify_by_key(const char *api_key, GwIdentity *identity)
 		if (CRYPTO_memcmp(secrets.keys[i].hash, hash, sizeof(hash)) == 0)
 		{
 			memcpy(identity->role, secrets.keys[i].role, sizeof(identity->role));
+			identity->proof = GW_API_KEY;
+			memcpy(identity->secret, hash, sizeof(hash));
 			return NULL;
 		}
 	}
@@ -283,35 +285,71 @@ check_claims(jwt_t *jwt, GwIdentity *identity)
 	return NULL;
 }
 
+/* What verifies tokens of one kind. */
+typedef struct Verifier
+{
+	GwProof		proof;
+	jwt_alg_t	algorithm;
+	const unsigned char *key;	/* or NULL */
+	size_t		length;
+} Verifier;
+
+#define VERIFIERS	2
+
+static Verifier
+verifier(int i)
+{
+	const Verifier all[VERIFIERS] = {
+		{GW_HMAC_TOKEN, JWT_ALG_HS256, (const unsigned char *) secrets.hmac, secrets.hmac_length},
+		{GW_SIGNED_TOKEN, JWT_ALG_RS256, (const unsigned char *) secrets.public_key, secrets.public_key_length},
+	};
+
+	return all[i];
+}
+
 static const char *
 identify_by_token(const char *token, GwIdentity *identity)
 {
-	const struct
-	{
-		jwt_alg_t	algorithm;
-		const char *key;
-		size_t		length;
-	}			keys[] =
-	{
-		{JWT_ALG_HS256, secrets.hmac, secrets.hmac_length},
-		{JWT_ALG_RS256, secrets.public_key, secrets.public_key_length},
-	};
 	const char *wrong = "the token is not valid";
 
-	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+	for (int i = 0; i < VERIFIERS; i++)
 	{
+		Verifier	by = verifier(i);
 		jwt_t	   *jwt = NULL;
 
-		if (keys[i].key == NULL ||
-			jwt_decode(&jwt, token, (const unsigned char *) keys[i].key, (int) keys[i].length) != 0)
+		if (by.key == NULL || jwt_decode(&jwt, token, by.key, (int) by.length) != 0)
 			continue;
-		if (jwt_get_alg(jwt) == keys[i].algorithm)
+		if (jwt_get_alg(jwt) == by.algorithm)
 			wrong = check_claims(jwt, identity);
 		jwt_free(jwt);
 		if (wrong == NULL)
+		{
+			identity->proof = by.proof;
+			SHA256(by.key, by.length, identity->secret);
 			return NULL;
+		}
 	}
 	return wrong;
+}
+
+bool
+gw_auth_holds(const GwIdentity *identity)
+{
+	unsigned char hash[SHA256_DIGEST_LENGTH];
+
+	for (int i = 0; i < secrets.key_count && identity->proof == GW_API_KEY; i++)
+	{
+		if (memcmp(secrets.keys[i].hash, identity->secret, sizeof(hash)) == 0)
+			return strcmp(secrets.keys[i].role, identity->role) == 0;
+	}
+	for (int i = 0; i < VERIFIERS; i++)
+	{
+		Verifier	by = verifier(i);
+
+		if (by.proof == identity->proof && by.key != NULL)
+			return memcmp(SHA256(by.key, by.length, hash), identity->secret, sizeof(hash)) == 0;
+	}
+	return identity->proof == GW_NO_PROOF;
 }
 
 const char *

@@ -17,10 +17,22 @@
 
 #include <stddef.h>
 
+/* What proved it. */
+typedef enum GwProof
+{
+	GW_NO_PROOF,				/* it is the anonymous role */
+	GW_API_KEY,
+	GW_HMAC_TOKEN,
+	GW_SIGNED_TOKEN
+} GwProof;
+
 typedef struct GwIdentity
 {
 	char		role[GW_MAX_NAME + 1];
 	int64_t		expires;		/* seconds since 1970; 0: never */
+	GwProof		proof;
+	unsigned char secret[32];	/* SHA-256 of the key, or of what verified the
+								 * token */
 } GwIdentity;
 
 /*
@@ -35,6 +47,9 @@ extern char *gw_auth_load(void);
  */
 extern const char *gw_auth_identify(const char *authorization, const char *api_key, const char *url_token,
 									GwIdentity *identity);
+
+/* Is there still what proved it, with the same role?  To be asked after gw_auth_load(). */
+extern bool gw_auth_holds(const GwIdentity *identity);
 
 /* One line of the file of keys: "ROLE SHA256".  False if it is none; a comment or blank one leaves role empty. */
 extern bool gw_auth_parse_key(const char *line, char role[GW_MAX_NAME + 1], unsigned char hash[32]);

@@ -66,7 +66,10 @@ reload(void *arg, int signal)
 	if (wrong != NULL)
 		client_log(CLIENT_ERROR, "keys are not read again: %s", wrong);
 	else
+	{
 		client_log(CLIENT_INFO, "keys are read again");
+		gw_sessions_check_keys();
+	}
 	free(wrong);
 }
 

@@ -457,6 +457,17 @@ gw_sessions_check(void)
 }
 
 void
+gw_sessions_check_keys(void)
+{
+	for (GwClient *client = gw_clients, *next; client != NULL; client = next)
+	{
+		next = client->next;
+		if (!gw_auth_holds(&client->identity))
+			gw_session_drop(client, GW_DROP_RIGHTS, "key_removed", "the key, or what verifies the token, is not valid any more");
+	}
+}
+
+void
 gw_sessions_stop(void)
 {
 	stopping = true;

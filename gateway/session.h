@@ -33,6 +33,9 @@ extern void gw_session_drop(GwClient *client, GwDropReason reason, const char *c
 /* The state of the view has changed. */
 extern void gw_session_tell_state(GwFeed *feed);
 
+/* Keys were read again: drop those whose key is not there any more. */
+extern void gw_sessions_check_keys(void);
+
 /* No more requests are taken, and all streams end. */
 extern void gw_sessions_stop(void);
 

@@ -198,8 +198,20 @@ my $stream = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $gateway
 print $stream "GET /views/totals/changes HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " . token({ role => 'reader', exp => time + 2, %aud }) . "\r\n\r\n";
 like(join('', <$stream>), qr/"operation": "ready".*"code": "token_expired"/s, 'a stream ends with its token');
 
-# Keys are read again
-write_file('keys', 'reader ' . sha256_hex('a third key of ours') . "\n");
+# Keys are read again, and who follows by one that is gone is dropped.
+sub followed_by
+{
+	my ($header) = @_;
+	my $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $gateway->{port}) or die $!;
+	print $socket "GET /views/totals/changes?select=region,total HTTP/1.1\r\nHost: x\r\n$header\r\n\r\n";
+	my $text = '';
+	$text .= <$socket> // die 'closed' until $text =~ /"operation": "ready"/;
+	return $socket;
+}
+my $dropped = metric($gateway, 'dropped_streams_total{reason="rights"}');
+my @stay = (followed_by('Authorization: Bearer ' . token({ role => 'reader', %aud })), followed_by('X-API-Key: 0123456789abcdef0123'));
+my $goes = followed_by('X-API-Key: another key of ours');
+write_file('keys', "$line\nreader " . sha256_hex('a third key of ours') . "\n");
 kill 'HUP', $gateway->{pid};
 my $status = '';
 for my $i (1 .. 200)
@@ -209,6 +221,10 @@ for my $i (1 .. 200)
 	usleep(50_000);
 }
 is($status, 200, 'SIGHUP: a new key');
+eval { local $SIG{ALRM} = sub { die "late\n" }; alarm 60; my $end = join '', <$goes>; alarm 0; like($end, qr/"code": "key_removed"/, 'who follows by a key that is gone is told'); 1 }
+  or fail("who follows by a key that is gone is dropped: $@");
+is(metric($gateway, 'dropped_streams_total{reason="rights"}'), $dropped + 1, 'and nobody else');
+close $_ foreach @stay;
 is(status_of(get($gateway, '/views/totals', 'X-API-Key' => 'another key of ours')), '401 unauthorized', 'and the old one is gone');
 write_file('keys', "reader nonsense\n");
 kill 'HUP', $gateway->{pid};

@@ -18,15 +18,25 @@
 
 #include "buffer.h"
 
+#include <stdbool.h>
+#include <stdint.h>
+
 typedef struct GwBlob
 {
 	int			references;
+	bool		is_result;		/* counted in gw_result_bytes */
 	size_t		length;
 	char		data[];			/* with a zero byte behind */
 } GwBlob;
 
 /* With one reference.  The buffer is empty afterwards, with its memory kept. */
 extern GwBlob *gw_blob_create(ClientBuffer *buffer);
+
+/* Bytes of all that are results: rows of views for a client or some. */
+extern int64_t gw_result_bytes;
+
+/* Likewise, of a result. */
+extern GwBlob *gw_blob_create_result(ClientBuffer *buffer);
 
 /* One more; returns it. */
 extern GwBlob *gw_blob_keep(GwBlob *blob);

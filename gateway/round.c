@@ -498,7 +498,7 @@ job_rolled_back(void *arg, const PGresult *result)
 		job->position = reader->position;
 		job->seq = reader->seq;
 		end_text(job);
-		job->blob = gw_blob_create(&job->text);
+		job->blob = gw_blob_create_result(&job->text);
 	}
 	finish_job(job);
 	next_job(reader);
@@ -512,6 +512,17 @@ status_of(const PGresult *result)
 	return strcmp(sqlstate, "42501") == 0 ? 403 :
 		strcmp(sqlstate, "57014") == 0 ? 503 :
 		strncmp(sqlstate, "42", 2) == 0 ? 409 : 500;
+}
+
+/* Bytes of all results: of those that are read now, and of those that are not sent to all yet. */
+static int64_t
+bytes_of_results(void)
+{
+	int64_t		result = gw_result_bytes;
+
+	for (int i = 0; i < gw_settings.readers; i++)
+		result += readers[i].exported && readers[i].jobs != NULL ? (int64_t) readers[i].jobs->text.length : 0;
+	return result;
 }
 
 static void
@@ -530,6 +541,11 @@ got_row(void *arg, const PGresult *result)
 		{
 			client_buffer_free(&job->text);
 			fail_job(job, 413, "there are more rows, or bytes, than are sent at once; use conditions, select or limit");
+		}
+		else if (bytes_of_results() > gw_settings.result_memory)
+		{
+			client_buffer_free(&job->text);
+			fail_job(job, 503, "too many rows wait for their clients (result_memory)");
 		}
 		else
 			add_row(job, result);

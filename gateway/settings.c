@@ -57,6 +57,8 @@ const ClientOption gw_options[] = {
 	"Most rows of an answer, and of the initial rows of a stream."},
 	{"max_result", CLIENT_SIZE, S(max_result), "64MB", 1024, INT64_C(1) << 40,
 	"Most bytes of an answer, and of the initial rows of a stream."},
+	{"result_memory", CLIENT_SIZE, S(result_memory), "1GB", 65536, INT64_C(1) << 40,
+	"Most bytes of all answers and initial rows together that are read, or wait to be sent; one more is told 503."},
 	{"max_lag", CLIENT_SIZE, S(max_lag), "1MB", 1024, INT64_C(1) << 40,
 	"Most bytes of changes that wait for one client; who is further behind is dropped."},
 	{"keep_changes", CLIENT_SIZE, S(keep_changes), "16MB", 65536, INT64_C(1) << 40,

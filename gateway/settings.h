@@ -38,6 +38,7 @@ typedef struct GwSettings
 	int64_t		max_views;
 	int64_t		max_rows;
 	int64_t		max_result;
+	int64_t		result_memory;
 	int64_t		max_lag;
 	int64_t		keep_changes;
 	int64_t		keep_changes_for;

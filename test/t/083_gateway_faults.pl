@@ -340,6 +340,12 @@ wait_derived($node);
 unlike(first_id('/views/nothing_yet/changes', $nothing), qr/"operation": "reset"/, 'and goes on where all are kept, also after restarts');
 stop_gateway($gateway);
 
+# Answers of more bytes together than may be in memory
+$gateway = start_gateway(new_gateway($node, 'memory', name => 'trimmed', result_memory => '64kB'));
+is(status_of(get($gateway, '/views/trimmed')), '503 unavailable', 'more bytes than all answers may have');
+is(status_of(get($gateway, '/views/trimmed?limit=' . (90 + $_))), 200, 'what was sent does not count any more') foreach 1 .. 5;
+stop_gateway($gateway);
+
 # A view that nobody reads is left.
 $gateway = start_gateway(new_gateway($node, 'lonely', unfollow_after => '1s'));
 is(get($gateway, '/views/sums')->{status}, 200, 'a view is read');

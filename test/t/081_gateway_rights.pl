@@ -187,6 +187,9 @@ is($json->decode(ask($followers, 'get socket'))->{connections}, 1, 'who reads ot
 $node->safe_psql('postgres', 'REVOKE SELECT (region) ON totals FROM web');
 is(ask($followers, 'wait socket messages 1'), "ok\n", 'until it loses those as well');
 $node->safe_psql('postgres', 'GRANT SELECT ON totals TO web');
+# a change, so that it has to be connected again
+$node->safe_psql('postgres', 'UPDATE sales SET amount = amount + 1');
+wait_derived($node);
 check_followers($followers, 'granted again');
 $node->safe_psql('postgres', 'REVOKE web FROM gateway');
 is(ask($followers, 'wait web messages 2'), "ok\n", 'the gateway may not act as the role any more');

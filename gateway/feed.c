@@ -34,7 +34,8 @@ GwFeed	   *gw_feeds;
 static GwFeed *closing_feeds;
 static ClientLoop *loop;
 static ClientConnection *catalog;
-static int64_t catalog_since;	/* the session has been there since then, as client_now_ms() */
+static int64_t catalog_since;	/* the session has been there since then, as
+								 * client_now_ms() */
 static ClientTimer check_timer;
 static ClientTimer tend_timer;
 static bool found_old_ones;

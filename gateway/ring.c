@@ -79,7 +79,8 @@ add_removed(GwRing *ring, uint64_t lsn, uint64_t count)
 		ring->removed_size = ring->removed_size ? 2 * ring->removed_size : SMALLEST;
 		ring->removed = client_realloc(ring->removed, ring->removed_size * sizeof(GwRemoved));
 	}
-	ring->removed[ring->removed_count++] = (GwRemoved) {lsn, count};
+	ring->removed[ring->removed_count].lsn = lsn;
+	ring->removed[ring->removed_count++].count = count;
 }
 
 GwChange *

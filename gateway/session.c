@@ -99,7 +99,11 @@ gw_session_fail(GwClient *client, int status, const char *code, const char *mess
 	client_log(CLIENT_DEBUG, "%s: %d %s: %s", client->identity.role, status, code, message);
 	if (client->state == GW_ANSWERING || client->state == GW_LEAVING)
 		return;
-	/* the message may be that of a grant or a channel, which goes with its last user */
+
+	/*
+	 * the message may be that of a grant or a channel, which goes with its
+	 * last user
+	 */
 	last_words = error_blob(event, code, message);
 	detach(client);
 	if (!event)
@@ -164,7 +168,11 @@ can_resume(GwClient *client)
 		!gw_ring_find(&client->feed->ring, position, &seq))
 		return false;
 	gw_metrics.resumed++;
-	/* if it has to begin anew later, the old id says nothing of what it has then */
+
+	/*
+	 * if it has to begin anew later, the old id says nothing of what it has
+	 * then
+	 */
 	client->resumes = false;
 	begin_stream(client, seq, NULL);
 	return true;

@@ -189,7 +189,10 @@ gw_shape_question(const GwShape *shape, char **sql, int *count, Oid **types, con
 	client_buffer_add_text(&text, "SELECT j, j #>> '{}' FROM pg_catalog.unnest(ARRAY[");
 	for (int i = 0; i < *count; i++)
 	{
-		/* to_jsonb() of somebody's type runs code of his, if there is a cast by now; the text of an enum does not */
+		/*
+		 * to_jsonb() of somebody's type runs code of his, if there is a cast
+		 * by now; the text of an enum does not
+		 */
 		client_buffer_addf(&text, (*types)[i] < 16384 ? "%spg_catalog.to_jsonb($%d)" : "%spg_catalog.to_jsonb(pg_catalog.format('%%s', $%d))",
 						   i > 0 ? ", " : "", i + 1);
 	}

@@ -65,11 +65,13 @@ got_answer(void *arg, const PGresult *result)
 	 */
 	if (grant->known && !grant->allowed)
 	{
+		bool		gone = grant->status == 404;
+
 		for (GwClient *client = feed->clients, *next; client != NULL; client = next)
 		{
 			next = client->feed_next;
 			if (client->grant == grant && client->state == GW_STREAMING)
-				gw_session_drop(client, GW_DROP_RIGHTS, "permission_denied", grant->problem);
+				gw_session_drop(client, gone ? GW_DROP_VIEW : GW_DROP_RIGHTS, gone ? "view_dropped" : "permission_denied", grant->problem);
 		}
 	}
 	/* who waits, for rows for example, finds out that it may not, too */

@@ -258,7 +258,9 @@ find_grant(GwClient *client)
 		free(attributes);
 	}
 	if (client->grant->known && !client->grant->allowed)
-		gw_session_fail(client, client->grant->status, client->grant->status == 403 ? "permission_denied" : "unavailable", client->grant->problem);
+		gw_session_fail(client, client->grant->status,
+						client->grant->status == 403 ? "permission_denied" : client->grant->status == 404 ? "no_such_view" : "unavailable",
+						client->grant->problem);
 	return client->state == GW_WAITING && client->grant->known;
 }
 

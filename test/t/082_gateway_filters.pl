@@ -211,7 +211,8 @@ print $socket "GET /views/docs/changes?select=id,a HTTP/1.1\r\nHost: x\r\n\r\n";
 my $heard = '';
 $heard .= <$socket> // die 'closed' until $heard =~ /"operation": "ready"/;
 $node->safe_psql('postgres', q{INSERT INTO doc_t VALUES (1, '"\u0000"', '"\u0000"', '1'); INSERT INTO doc_t VALUES (2, '1', '"\u0000"', '1')});
-$heard .= <$socket> // die 'closed' until $heard =~ /"id": 2\}/;
+# in one batch they come in any order
+$heard .= <$socket> // die 'closed' until $heard =~ /"id": 2\}/ && $heard =~ /"id": 1\}.*\n/;
 like($heard, qr/"new": \{"id": 1\}, "omitted": \["a"\],/, 'a column that no JSON can hold');
 unlike($heard, qr/"b"|"omitted": \[\]/, 'others are not named');
 close $socket;

@@ -83,7 +83,7 @@ sub normal
 	$text =~ s/(state|derived)_\d+_\d+/$1_N/g;
 	$text =~ s/\b[0-9A-F]{1,8}\/[0-9A-F]{1,8}\b/LSN/g;
 	$text =~ s/\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?([+-]\d\d(:\d\d)?|Z)?/TIME/g;
-	$text =~ s/"xid":\d+/"xid":N/g;
+	$text =~ s/"(xid|oid)":\d+/"$1":N/g;
 	$text =~ s/-{2,}/-/g;
 	$text =~ s/[ \t]+/ /g;
 	$text =~ s/^ | $//mg;

@@ -316,7 +316,12 @@ $gateway = start_gateway(new_gateway($node, 'trimmed', name => 'trimmed', keep_c
 my ($nothing) = first_id('/views/nothing_yet/changes') =~ /^id: (start-\d+)$/m;
 my ($start) = first_id('/views/trimmed/changes') =~ /^id: (start-\d+)$/m;
 ok($start && $nothing, 'the id of a view that has not changed is a start');
-$node->safe_psql('postgres', "UPDATE trimmed_t SET x = $_ WHERE id <= 100") foreach 1 .. 4;
+# each in a batch of its own
+foreach my $x (1 .. 4)
+{
+	$node->safe_psql('postgres', "UPDATE trimmed_t SET x = $x WHERE id <= 100");
+	wait_derived($node);
+}
 $node->safe_psql('postgres', 'UPDATE trimmed_t SET x = 5 WHERE id = 1');
 wait_derived($node);
 # the last one is all that is kept then, which alone would not show that others are missing

@@ -34,20 +34,16 @@ static const struct
 static ClientLogLevel most_detailed = CLIENT_INFO;
 
 void
-client_log_set_level(ClientLogLevel level)
+client_log_set_level(const char *name)
 {
-	most_detailed = level;
-}
+	const int	count = (int) (sizeof(levels) / sizeof(levels[0]));
+	int			level = 0;
 
-int
-client_log_level_by_name(const char *name)
-{
-	for (int i = 0; i < (int) (sizeof(levels) / sizeof(levels[0])); i++)
-	{
-		if (strcmp(levels[i].name, name) == 0)
-			return i;
-	}
-	return -1;
+	while (level < count && (name == NULL || strcmp(levels[level].name, name) != 0))
+		level++;
+	if (level == count)
+		client_fatal("log_level is error, warning, info or debug");
+	most_detailed = (ClientLogLevel) level;
 }
 
 static void

@@ -22,11 +22,11 @@ typedef enum ClientLogLevel
 	CLIENT_DEBUG
 } ClientLogLevel;
 
-/* What is more detailed than this is not logged; CLIENT_INFO at first. */
-extern void client_log_set_level(ClientLogLevel level);
-
-/* By its name, as above; -1 if there is no such level. */
-extern int	client_log_level_by_name(const char *name);
+/*
+ * What is more detailed than the level of this name ("error", "warning", "info", "debug") is not
+ * logged; it is "info" at first.  The program ends where there is no such level.
+ */
+extern void client_log_set_level(const char *name);
 
 /* One line.  Line ends within the message become blanks. */
 extern void client_log(ClientLogLevel level, const char *format,...) __attribute__((format(printf, 2, 3)));

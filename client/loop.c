@@ -14,6 +14,7 @@
  */
 #include "loop.h"
 
+#include "clock.h"
 #include "log.h"
 #include "memory.h"
 
@@ -58,15 +59,6 @@ struct ClientLoop
 	int			watch_size;		/* of the array */
 	uint64_t	next_number;
 };
-
-int64_t
-client_now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 static void
 add_own(ClientLoop *loop, int fd, uint64_t number)

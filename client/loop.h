@@ -31,9 +31,6 @@ extern int	client_loop_fd(ClientLoop *loop);
 /* Do what there is to do; wait for it so many ms, -1: for ever.  True if something was done. */
 extern bool client_loop_service(ClientLoop *loop, int timeout_ms);
 
-/* Time that only goes forward, in ms. */
-extern int64_t client_now_ms(void);
-
 
 /* ----------------------------------------------------------------
  *		Descriptors

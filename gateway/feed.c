@@ -7,6 +7,7 @@
  */
 #include "feed.h"
 
+#include "clock.h"
 #include "http.h"
 #include "log.h"
 #include "memory.h"
@@ -124,15 +125,16 @@ gw_feed_add_row(GwRing *ring, const PGresult *rows, int row)
 static bool
 has_columns(const GwFeed *feed, const char *row, bool omits)
 {
-	GwSlice		name;
-	GwSlice		value;
+	JsonScan	scan = json_scan(span_of(row));
+	Span		name;
+	Span		value;
 	int			count = 0;
 
-	while (gw_json_next(&row, &name, &value))
+	while (json_next_member(&scan, &name, &value))
 	{
 		int			i = 0;
 
-		while (i < feed->view->column_count && !gw_slice_is(name, feed->view->columns[i].json_name))
+		while (i < feed->view->column_count && !span_is(name, feed->view->columns[i].json_name))
 			i++;
 		if (i == feed->view->column_count)
 			return false;

@@ -20,6 +20,7 @@
  */
 #include "http.h"
 
+#include "clock.h"
 #include "feed.h"
 #include "log.h"
 #include "memory.h"

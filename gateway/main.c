@@ -16,6 +16,7 @@
  *
  *-------------------------------------------------------------------------
  */
+#include "clock.h"
 #include "feed.h"
 #include "http.h"
 #include "log.h"
@@ -76,12 +77,9 @@ reload(void *arg, int signal)
 static void
 check_settings(void)
 {
-	int			level = client_log_level_by_name(gw_settings.log_level ? gw_settings.log_level : "");
 	char	   *wrong;
 
-	if (level < 0)
-		client_fatal("log_level is error, warning, info or debug");
-	client_log_set_level((ClientLogLevel) level);
+	client_log_set_level(gw_settings.log_level);
 	if (gw_settings.name == NULL || strlen(gw_settings.name) > 40)
 		client_fatal("name has 1 to 40 bytes");
 	if (gw_settings.schemas == NULL)

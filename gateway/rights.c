@@ -7,6 +7,7 @@
  */
 #include "rights.h"
 
+#include "clock.h"
 #include "memory.h"
 #include "session.h"
 #include "settings.h"

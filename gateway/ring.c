@@ -7,7 +7,7 @@
  */
 #include "ring.h"
 
-#include "loop.h"
+#include "clock.h"
 #include "memory.h"
 
 #include <stdlib.h>

@@ -7,6 +7,7 @@
  */
 #include "session.h"
 
+#include "clock.h"
 #include "http.h"
 #include "log.h"
 #include "memory.h"

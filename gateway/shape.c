@@ -350,9 +350,9 @@ compares(GwOperator operator, int order)
 
 /* A null is neither equal nor unequal to anything, as in SQL. */
 static bool
-filter_matches(const GwFilter *filter, GwKind kind, GwSlice value)
+filter_matches(const GwFilter *filter, GwKind kind, Span value)
 {
-	bool		is_null = gw_slice_is(value, "null");
+	bool		is_null = span_is(value, "null");
 
 	switch (filter->operator)
 	{
@@ -361,17 +361,15 @@ filter_matches(const GwFilter *filter, GwKind kind, GwSlice value)
 		case GW_IS_NOT_NULL:
 			return !is_null;
 		case GW_IS_TRUE:
-			return gw_slice_is(value, "true");
+			return span_is(value, "true");
 		case GW_IS_FALSE:
-			return gw_slice_is(value, "false");
+			return span_is(value, "false");
 		default:
 			break;
 	}
 	for (int i = 0; i < filter->count && !is_null; i++)
 	{
-		GwSlice		other = {filter->json[i], strlen(filter->json[i])};
-
-		if (compares(filter->operator == GW_IN ? GW_EQ : filter->operator, gw_value_compare(kind, value, other)))
+		if (compares(filter->operator == GW_IN ? GW_EQ : filter->operator, gw_value_compare(kind, value, span_of(filter->json[i]))))
 			return true;
 	}
 	return false;
@@ -385,9 +383,9 @@ gw_shape_matches(const GwShape *shape, const char *row)
 	for (int i = 0; i < shape->filter_count; i++)
 	{
 		const GwColumn *column = &shape->view->columns[shape->filters[i].column];
-		GwSlice		value;
+		Span		value = json_member(span_of(row), json_inside(span_of(column->json_name)));
 
-		if (!gw_json_member(row, column->json_name, &value))
+		if (value.data == NULL)
 			return -1;
 		if (!filter_matches(&shape->filters[i], column->kind, value))
 			result = 0;
@@ -396,13 +394,13 @@ gw_shape_matches(const GwShape *shape, const char *row)
 }
 
 static bool
-is_selected(const GwShape *shape, GwSlice name)
+is_selected(const GwShape *shape, Span name)
 {
 	if (shape->columns == NULL)
 		return true;
 	for (int i = 0; i < shape->column_count; i++)
 	{
-		if (gw_slice_is(name, shape->view->columns[shape->columns[i]].json_name))
+		if (span_is(name, shape->view->columns[shape->columns[i]].json_name))
 			return true;
 	}
 	return false;
@@ -411,8 +409,9 @@ is_selected(const GwShape *shape, GwSlice name)
 void
 gw_shape_add_row(const GwShape *shape, ClientBuffer *buffer, const char *row)
 {
-	GwSlice		name;
-	GwSlice		value;
+	JsonScan	scan = json_scan(span_of(row));
+	Span		name;
+	Span		value;
 	const char *separator = "{";
 
 	if (shape->columns == NULL)
@@ -420,14 +419,14 @@ gw_shape_add_row(const GwShape *shape, ClientBuffer *buffer, const char *row)
 		client_buffer_add_text(buffer, row);
 		return;
 	}
-	while (gw_json_next(&row, &name, &value))
+	while (json_next_member(&scan, &name, &value))
 	{
 		if (!is_selected(shape, name))
 			continue;
 		client_buffer_add_text(buffer, separator);
-		client_buffer_add(buffer, name.text, name.length);
+		client_buffer_add(buffer, name.data, name.length);
 		client_buffer_add_text(buffer, ": ");
-		client_buffer_add(buffer, value.text, value.length);
+		client_buffer_add(buffer, value.data, value.length);
 		separator = ", ";
 	}
 	client_buffer_add_text(buffer, *separator == '{' ? "{}" : "}");
@@ -436,15 +435,16 @@ gw_shape_add_row(const GwShape *shape, ClientBuffer *buffer, const char *row)
 void
 gw_shape_add_omitted(const GwShape *shape, ClientBuffer *buffer, const char *omitted)
 {
+	JsonScan	scan = json_scan(span_of(omitted));
 	bool		any = false;
-	GwSlice		name;
+	Span		name;
 
-	while (gw_json_element(&omitted, &name))
+	while (json_next_element(&scan, &name))
 	{
 		if (!is_selected(shape, name))
 			continue;
 		client_buffer_add_text(buffer, any ? ", " : ", \"omitted\": [");
-		client_buffer_add(buffer, name.text, name.length);
+		client_buffer_add(buffer, name.data, name.length);
 		any = true;
 	}
 	if (any)

@@ -7,6 +7,8 @@
  */
 #include "value.h"
 
+#include "json_string.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,31 +40,31 @@ typedef struct Decimal
 	int			class;			/* -1: -Infinity, 0: a number, 1: Infinity, 2:
 								 * NaN */
 	bool		negative;		/* and not zero */
-	GwSlice		whole;
-	GwSlice		fraction;
+	Span		whole;
+	Span		fraction;
 } Decimal;
 
-static GwSlice
+static Span
 digits_from(const char **c, const char *end)
 {
-	GwSlice		result = {*c, 0};
+	Span		result = {*c, 0};
 
 	while (*c < end && **c >= '0' && **c <= '9')
 		(*c)++;
-	result.length = (size_t) (*c - result.text);
+	result.length = (size_t) (*c - result.data);
 	return result;
 }
 
 static Decimal
-read_decimal(GwSlice value)
+read_decimal(Span value)
 {
 	Decimal		result = {0};
-	const char *c = value.text;
-	const char *end = value.text + value.length;
+	const char *c = value.data;
+	const char *end = value.data + value.length;
 
 	if (c < end && *c == '"')
 	{
-		result.class = gw_slice_is(value, "\"NaN\"") ? 2 : gw_slice_is(value, "\"Infinity\"") ? 1 : -1;
+		result.class = span_is(value, "\"NaN\"") ? 2 : span_is(value, "\"Infinity\"") ? 1 : -1;
 		return result;
 	}
 	if (c < end && *c == '-')
@@ -78,7 +80,7 @@ read_decimal(GwSlice value)
 		c++;
 		result.fraction = digits_from(&c, end);
 	}
-	while (result.fraction.length > 0 && result.fraction.text[result.fraction.length - 1] == '0')
+	while (result.fraction.length > 0 && result.fraction.data[result.fraction.length - 1] == '0')
 		result.fraction.length--;
 	if (result.whole.length == 0 && result.fraction.length == 0)
 		result.negative = false;
@@ -86,7 +88,7 @@ read_decimal(GwSlice value)
 }
 
 static int
-compare_numbers(GwSlice x, GwSlice y)
+compare_numbers(Span x, Span y)
 {
 	Decimal		a = read_decimal(x);
 	Decimal		b = read_decimal(y);
@@ -100,11 +102,11 @@ compare_numbers(GwSlice x, GwSlice y)
 		result = a.whole.length < b.whole.length ? -1 : 1;
 	else
 	{
-		result = a.whole.length > 0 ? memcmp(a.whole.text, b.whole.text, a.whole.length) : 0;
+		result = a.whole.length > 0 ? memcmp(a.whole.data, b.whole.data, a.whole.length) : 0;
 		if (result == 0 && (a.fraction.length == 0 || b.fraction.length == 0))
 			result = a.fraction.length > 0 ? 1 : b.fraction.length > 0 ? -1 : 0;
 		else if (result == 0)
-			result = compare_bytes(a.fraction.text, a.fraction.length, b.fraction.text, b.fraction.length);
+			result = compare_bytes(a.fraction.data, a.fraction.length, b.fraction.data, b.fraction.length);
 	}
 	return a.negative ? -sign(result) : sign(result);
 }
@@ -126,22 +128,22 @@ typedef struct Time
 {
 	int			class;			/* -1: -infinity, 0: finite, 1: infinity */
 	long		year;
-	GwSlice		rest;
+	Span		rest;
 } Time;
 
 static bool
-cut_end(GwSlice *slice, const char *end)
+cut_end(Span *slice, const char *end)
 {
 	size_t		length = strlen(end);
 
-	if (slice->length < length || memcmp(slice->text + slice->length - length, end, length) != 0)
+	if (slice->length < length || memcmp(slice->data + slice->length - length, end, length) != 0)
 		return false;
 	slice->length -= length;
 	return true;
 }
 
 static Time
-read_time(GwSlice value)
+read_time(Span value)
 {
 	Time		result = {0};
 	bool		before_christ;
@@ -150,20 +152,20 @@ read_time(GwSlice value)
 	/* without the quotes */
 	if (value.length >= 2)
 	{
-		value.text++;
+		value.data++;
 		value.length -= 2;
 	}
-	if (gw_slice_is(value, "infinity") || gw_slice_is(value, "-infinity"))
+	if (span_is(value, "infinity") || span_is(value, "-infinity"))
 	{
-		result.class = value.text[0] == '-' ? -1 : 1;
+		result.class = value.data[0] == '-' ? -1 : 1;
 		return result;
 	}
 	before_christ = cut_end(&value, " BC");
 	(void) cut_end(&value, "+00:00");
-	c = value.text;
-	for (long year = 0; c < value.text + value.length && *c >= '0' && *c <= '9' && year < 1000000000; c++)
+	c = value.data;
+	for (long year = 0; c < value.data + value.length && *c >= '0' && *c <= '9' && year < 1000000000; c++)
 		result.year = year = year * 10 + (*c - '0');
-	if (c < value.text + value.length && *c == '-')
+	if (c < value.data + value.length && *c == '-')
 	{
 		c++;
 		if (before_christ)
@@ -173,15 +175,15 @@ read_time(GwSlice value)
 	{
 		/* a time of the day */
 		result.year = 0;
-		c = value.text;
+		c = value.data;
 	}
-	result.rest.text = c;
-	result.rest.length = value.length - (size_t) (c - value.text);
+	result.rest.data = c;
+	result.rest.length = value.length - (size_t) (c - value.data);
 	return result;
 }
 
 static int
-compare_times(GwSlice x, GwSlice y)
+compare_times(Span x, Span y)
 {
 	Time		a = read_time(x);
 	Time		b = read_time(y);
@@ -190,7 +192,7 @@ compare_times(GwSlice x, GwSlice y)
 		return sign(a.class - b.class);
 	if (a.year != b.year)
 		return a.year < b.year ? -1 : 1;
-	return sign(compare_bytes(a.rest.text, a.rest.length, b.rest.text, b.rest.length));
+	return sign(compare_bytes(a.rest.data, a.rest.length, b.rest.data, b.rest.length));
 }
 
 
@@ -200,7 +202,7 @@ compare_times(GwSlice x, GwSlice y)
  */
 
 static int
-compare_texts(GwSlice x, GwSlice y, bool padded)
+compare_texts(Span x, Span y, bool padded)
 {
 	size_t		lengths[2] = {0, 0};
 	char	   *texts[2] = {gw_json_string(x, &lengths[0]), gw_json_string(y, &lengths[1])};
@@ -218,7 +220,7 @@ compare_texts(GwSlice x, GwSlice y, bool padded)
 }
 
 int
-gw_value_compare(GwKind kind, GwSlice a, GwSlice b)
+gw_value_compare(GwKind kind, Span a, Span b)
 {
 	switch (kind)
 	{
@@ -232,6 +234,6 @@ gw_value_compare(GwKind kind, GwSlice a, GwSlice b)
 		case GW_BOOLEAN:
 			/* "false" < "true", as it happens */
 		default:
-			return sign(compare_bytes(a.text, a.length, b.text, b.length));
+			return sign(compare_bytes(a.data, a.length, b.data, b.length));
 	}
 }

@@ -25,7 +25,7 @@
 #ifndef GW_VALUE_H
 #define GW_VALUE_H
 
-#include "json.h"
+#include "json_span.h"
 
 typedef enum GwKind
 {
@@ -40,6 +40,6 @@ typedef enum GwKind
 } GwKind;
 
 /* As strcmp(), of two values of the kind that are not null. */
-extern int	gw_value_compare(GwKind kind, GwSlice a, GwSlice b);
+extern int	gw_value_compare(GwKind kind, Span a, Span b);
 
 #endif

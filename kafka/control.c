@@ -35,12 +35,12 @@ static void
 take_position(Reading *reading, Span value)
 {
 	Control    *control = reading->control;
-	Span		system = json_member(value, "system");
+	Span		system = json_member(value, span_of("system"));
 
 	free(control->system);
 	control->system = NULL;
-	control->timeline = number_parse(json_member(value, "timeline"));
-	if (system.data && lsn_parse(json_member(value, "lsn"), &control->lsn))
+	control->timeline = number_parse(json_member(value, span_of("timeline")));
+	if (system.data && lsn_parse(json_member(value, span_of("lsn")), &control->lsn))
 	{
 		system = json_inside(system);
 		control->system = client_strndup(system.data, system.length);
@@ -76,13 +76,13 @@ take_unknown(Control *control, Span key, bool loaded)
 static bool
 take_identity(Relation *relation, Span value)
 {
-	Span		oid = json_member(value, "oid");
-	Span		key = json_member(value, "key");
+	Span		oid = json_member(value, span_of("oid"));
+	Span		key = json_member(value, span_of("key"));
 
 	free(relation->loaded_as);
 	relation->loaded_as = client_sprintf("\"oid\":%.*s,\"key\":%.*s", (int) oid.length, oid.data ? oid.data : "",
 										 (int) key.length, key.data ? key.data : "");
-	return lsn_parse(json_member(value, "lsn"), &relation->loaded_lsn);
+	return lsn_parse(json_member(value, span_of("lsn")), &relation->loaded_lsn);
 }
 
 static void

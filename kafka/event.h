@@ -10,7 +10,7 @@
 
 #include <stdint.h>
 
-#include "json_span.h"
+#include "client/json_span.h"
 
 typedef enum EventKind
 {

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "client/clock.h"
 #include "client/log.h"
 #include "client/memory.h"
 #include "client/options.h"
@@ -283,13 +284,13 @@ consume(Sink *sink)
 		if (record != NULL && outcome == OUTCOME_OK)
 		{
 			if (sink->count == 0)
-				begun_at = now_ms();
+				begun_at = client_now_ms();
 			outcome = take_record(sink, record);
 		}
 		else if (record != NULL)
 			rd_kafka_message_destroy(record);
 		if (outcome == OUTCOME_OK &&
-			(sink->count >= sink->options->batch_rows || sink->bytes >= BATCH_BYTES || (sink->count > 0 && (record == NULL || now_ms() - begun_at >= GATHER))))
+			(sink->count >= sink->options->batch_rows || sink->bytes >= BATCH_BYTES || (sink->count > 0 && (record == NULL || client_now_ms() - begun_at >= GATHER))))
 			outcome = write_batch(sink);
 		if (outcome == OUTCOME_OK && record == NULL)
 			outcome = write_ends(sink);
@@ -389,9 +390,7 @@ from_kafka(int argc, char **argv)
 
 	client_options_read(table, argc, argv, "pg_derive_kafka from_kafka", PG_DERIVE_VERSION,
 						"Appends records of Kafka to a topic of a database, each once.");
-	if (client_log_level_by_name(log_level) < 0)
-		client_fatal("there is no log level \"%s\"", log_level);
-	client_log_set_level(client_log_level_by_name(log_level));
+	client_log_set_level(log_level);
 	if (options.name == NULL || options.database == NULL || options.topics == NULL || options.into == NULL)
 		client_fatal("set name, database, topics and into");
 	if (options.value_is_text && options.value_column == NULL)

@@ -13,7 +13,7 @@
 #ifndef LIVE_KEYS_H
 #define LIVE_KEYS_H
 
-#include "json_span.h"
+#include "client/json_span.h"
 #include "producer.h"
 
 typedef struct LiveKeys

@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 #include "broker.h"
-#include "json_span.h"
+#include "client/json_span.h"
 
 typedef struct Producer
 {

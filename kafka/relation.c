@@ -351,8 +351,8 @@ type_of_column(Span columns, const char *wanted)
 
 	while (json_next_element(&scan, &column))
 	{
-		if (span_is(json_member(column, "name"), wanted))
-			return json_member(column, "type");
+		if (span_is(json_member(column, span_of("name")), wanted))
+			return json_member(column, span_of("type"));
 	}
 	return no_span();
 }

@@ -20,7 +20,7 @@
 #include <stdint.h>
 
 #include "client/buffer.h"
-#include "json_span.h"
+#include "client/json_span.h"
 #include "outcome.h"
 
 #define SCHEMA_ID_LENGTH 16

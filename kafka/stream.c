@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "client/clock.h"
 #include "client/log.h"
 #include "client/memory.h"
 #include "event.h"
@@ -36,15 +37,6 @@
 
 /* PostgreSQL's times begin in 2000. */
 #define POSTGRES_EPOCH	INT64_C(946684800)
-
-int64_t
-now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 static uint64_t
 get_number(const char *from)
@@ -204,7 +196,7 @@ stream_wait(Stream *stream, int timeout_ms)
 Outcome
 stream_confirm(Stream *stream, uint64_t lsn)
 {
-	int64_t		now = now_ms();
+	int64_t		now = client_now_ms();
 	struct timespec clock;
 	char		message[STATUS_SIZE] = "r";
 

@@ -11,7 +11,7 @@
 #include <libpq-fe.h>
 #include <stdint.h>
 
-#include "json_span.h"
+#include "client/json_span.h"
 #include "outcome.h"
 
 typedef struct Stream
@@ -64,8 +64,5 @@ extern void stream_wait(Stream *stream, int timeout_ms);
  * called at least every few seconds.
  */
 extern Outcome stream_confirm(Stream *stream, uint64_t lsn);
-
-/* A clock in ms, which does not jump. */
-extern int64_t now_ms(void);
 
 #endif							/* STREAM_H */

@@ -25,6 +25,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "client/clock.h"
 #include "client/log.h"
 #include "client/memory.h"
 #include "client/options.h"
@@ -315,7 +316,7 @@ static Outcome
 need_transaction(Source *source)
 {
 	if (!source->producer.in_transaction)
-		source->begun_at = now_ms();
+		source->begun_at = client_now_ms();
 	return producer_begin(&source->producer);
 }
 
@@ -431,7 +432,7 @@ start_stream(Source *source)
 	outcome = stream_start(&source->stream, source->slot, source->control.lsn, options.data);
 	client_buffer_free(&options);
 	source->done = source->control.lsn;
-	source->moved_at = now_ms();
+	source->moved_at = client_now_ms();
 	return outcome;
 }
 
@@ -522,7 +523,7 @@ commit(Source *source)
 
 	if (outcome == OUTCOME_OK)
 		outcome = producer_commit(&source->producer);
-	source->moved_at = now_ms();
+	source->moved_at = client_now_ms();
 	if (outcome == OUTCOME_OK)
 		outcome = stream_confirm(&source->stream, source->done);
 	return outcome;
@@ -694,7 +695,7 @@ static bool
 commit_is_due(const Source *source)
 {
 	return source->producer.in_transaction && !source->in_transaction &&
-		(source_stopping || now_ms() - source->begun_at >= source->options->commit_interval);
+		(source_stopping || client_now_ms() - source->begun_at >= source->options->commit_interval);
 }
 
 /* Handle what has come, up to so many lines; *empty if that was all. */
@@ -737,7 +738,7 @@ handle_lines(Source *source, int most, bool *empty)
 static int64_t
 time_to_move(const Source *source)
 {
-	int64_t		left = source->moved_at + source->options->position_interval - now_ms();
+	int64_t		left = source->moved_at + source->options->position_interval - client_now_ms();
 
 	if (source->stream.seen <= source->done)
 		return LONGEST_WAIT;
@@ -779,7 +780,7 @@ wait_for_lines(Source *source)
 {
 	if (source->producer.in_transaction)
 	{
-		stream_wait(&source->stream, (int) (source->options->commit_interval + source->begun_at - now_ms()));
+		stream_wait(&source->stream, (int) (source->options->commit_interval + source->begun_at - client_now_ms()));
 		rest(GATHER);
 	}
 	else
@@ -852,9 +853,7 @@ to_kafka(int argc, char **argv)
 
 	client_options_read(table, argc, argv, "pg_derive_kafka to_kafka", PG_DERIVE_VERSION,
 						"Sends tables, topics and views to Kafka, and every change of them, once.");
-	if (client_log_level_by_name(log_level) < 0)
-		client_fatal("there is no log level \"%s\"", log_level);
-	client_log_set_level(client_log_level_by_name(log_level));
+	client_log_set_level(log_level);
 	check_name(options.name);
 	if (options.database == NULL || options.relations == NULL)
 		client_fatal("set database and relations");

@@ -11,6 +11,7 @@
  *-------------------------------------------------------------------------
  */
 #include "auth.h"
+#include "json_string.h"
 #include "memory.h"
 #include "options.h"
 #include "position.h"
@@ -94,7 +95,7 @@ fuzz_row(char *text)
 	GwShape    *shape;
 	ClientBuffer buffer = {0};
 	ClientBuffer again = {0};
-	GwSlice		value;
+	Span		value;
 
 	gw_request_init(&request, "/views/v");
 	(void) gw_request_parameter(&request, "select=n,t");
@@ -104,7 +105,8 @@ fuzz_row(char *text)
 	MUST(strcmp(buffer.data, again.data) == 0);
 	gw_shape_add_omitted(shape, &again, text);
 	(void) gw_shape_differs(shape, text, buffer.data);
-	if (gw_json_member(text, "\"t\"", &value))
+	value = json_member(span_of(text), span_of("t"));
+	if (value.data != NULL)
 		free(gw_json_string(value, NULL));
 	client_buffer_free(&buffer);
 	client_buffer_free(&again);
@@ -117,8 +119,8 @@ static void
 fuzz_values(char *text)
 {
 	char	   *first = strsep(&text, "\n");
-	GwSlice		a = {first, strlen(first)};
-	GwSlice		b = {text ? text : "", text ? strlen(text) : 0};
+	Span		a = span_of(first);
+	Span		b = span_of(text ? text : "");
 
 	for (GwKind kind = GW_NUMBER; kind <= GW_PADDED; kind++)
 	{

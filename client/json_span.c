@@ -20,7 +20,7 @@ skip_blanks(JsonScan *scan)
 		scan->at++;
 }
 
-/* Behind the string that begins here; the end of the text if it does not end. */
+/* Behind the string that begins here; NULL if it does not end. */
 static const char *
 end_of_string(const char *at, const char *end)
 {
@@ -31,16 +31,16 @@ end_of_string(const char *at, const char *end)
 		if (*at == '\\')
 			at++;
 	}
-	return end;
+	return NULL;
 }
 
-/* Behind the object or array that begins here. */
+/* Behind the object or array that begins here; NULL if it does not end. */
 static const char *
 end_of_nest(const char *at, const char *end)
 {
 	size_t		depth = 0;
 
-	while (at < end)
+	while (at != NULL && at < end)
 	{
 		switch (*at)
 		{
@@ -59,7 +59,7 @@ end_of_nest(const char *at, const char *end)
 		}
 		at++;
 	}
-	return end;
+	return NULL;
 }
 
 /* Behind a number, true, false or null. */
@@ -75,20 +75,23 @@ static bool
 take_value(JsonScan *scan, Span *value)
 {
 	const char *start;
+	const char *behind;
 
 	skip_blanks(scan);
 	start = scan->at;
 	if (start == scan->end)
 		return false;
 	if (*start == '"')
-		scan->at = end_of_string(start, scan->end);
+		behind = end_of_string(start, scan->end);
 	else if (*start == '{' || *start == '[')
-		scan->at = end_of_nest(start, scan->end);
+		behind = end_of_nest(start, scan->end);
 	else
-		scan->at = end_of_word(start, scan->end);
-	value->data = start;
-	value->length = scan->at - start;
-	return value->length > 0;
+		behind = end_of_word(start, scan->end);
+	if (behind == NULL || behind == start)
+		return false;
+	scan->at = behind;
+	*value = span_at(start, (size_t) (behind - start));
+	return true;
 }
 
 /* Take this character, if it is next. */
@@ -156,7 +159,7 @@ json_inside(Span string)
 }
 
 Span
-json_member(Span object, const char *wanted)
+json_member(Span object, Span wanted)
 {
 	JsonScan	scan = json_scan(object);
 	Span		name;
@@ -164,7 +167,7 @@ json_member(Span object, const char *wanted)
 
 	while (json_next_member(&scan, &name, &value))
 	{
-		if (span_is(json_inside(name), wanted))
+		if (span_equal(json_inside(name), wanted))
 			return value;
 	}
 	return no_span();

@@ -3,15 +3,16 @@
  * json_span.h
  *	  Parts of a text of JSON, where they stand.
  *
- * What the event stream has to say goes on to Kafka as it is: no value is
- * decoded and written again, so that a number of 100 digits is the same one
- * behind us.  All that we need to know is where the members of an object are:
+ * What the server says in JSON leaves as it came: no value is decoded and written
+ * again, so that a number of 100 digits is the same one behind us.  All that we need
+ * to know is where the members of an object are:
  *
  *		{"id":1,"name":"x"}		names:  "id"  "name"		values:  1  "x"
  *
  * Names and strings are spans with their quotes.  The text must be sound JSON of
  * one value, as PostgreSQL writes it; of a broken one the scan ends early, with
- * "broken" set, and never reads beyond its end.
+ * "broken" set, and never reads beyond its end.  Where it is no object or array, nothing is
+ * found.
  *
  *-------------------------------------------------------------------------
  */
@@ -82,7 +83,7 @@ span_is(Span span, const char *data)
 	return span.data != NULL && span_equal(span, span_of(data));
 }
 
-/* A member of an object; data is NULL if it is not there. */
-extern Span json_member(Span object, const char *name);
+/* A member of an object, by what is between the quotes of its name; data is NULL if it is not there. */
+extern Span json_member(Span object, Span name);
 
 #endif							/* JSON_SPAN_H */

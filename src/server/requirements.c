@@ -114,10 +114,11 @@ versions_agree(void)
 	const char *version = sql_version(NULL);
 
 	/*
-	 * a script of the extension may be the first one of those that lead to
-	 * this version
+	 * a script of ours may be the first one of those that lead to this
+	 * version; that of another extension is a user as any
 	 */
-	return version == NULL || creating_extension || strcmp(version, DERIVE_EXTENSION_VERSION) == 0;
+	return version == NULL || strcmp(version, DERIVE_EXTENSION_VERSION) == 0 ||
+		(creating_extension && CurrentExtensionObject == get_extension_oid(DERIVE_EXTENSION_NAME, true));
 }
 
 static const char *

@@ -66,7 +66,7 @@ SELECT derive.wait()});
 subscribe($node, 'from_alpha', $alpha);
 subscribe($node, 'from_beta', $beta);
 wait_derived($node, 'the initial copies');
-is_exact($node, 'the initial copies');
+is_exact($node, 'the initial copies', undef, 'limits_history');
 
 # What somebody sees who reads the views while all of that goes on.
 my $look = q{SELECT 1 / (count(*) = 0)::int FROM (
@@ -137,7 +137,7 @@ foreach my $what (sort keys %kills)
 	wait_applied($node, 'from_beta', $beta);
 	resume_failed($node);
 	wait_derived($node, $what);
-	is_exact($node, $what);
+	is_exact($node, $what, undef, 'limits_history');
 	foreach ([ $alpha, 'alpha' ], [ $beta, 'beta' ])
 	{
 		my ($publisher, $site) = @$_;

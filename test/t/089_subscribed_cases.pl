@@ -26,6 +26,7 @@ INSERT INTO lines SELECT i % 100, i % 5 FROM generate_series(1, 500) i},
 	publication => q{CREATE PUBLICATION shop FOR TABLE customers, lines, orders (id, customer, amount, note) WHERE (id % 10 <> 0 AND amount > 5)},
 	conf => "logical_decoding_work_mem = 64kB\nmax_prepared_transactions = 5\n");
 my $node = derive_node('node', conf => "wal_retrieve_retry_interval = 200ms\n");
+my @histories = qw(order_history tags_history parts_history);
 my $sub = 'shop';
 
 # The column "note" is elsewhere, "origin" is the node's own, "double" is computed there.
@@ -49,7 +50,7 @@ sub all_is_well
 	my ($label, @more) = @_;
 	wait_applied($node, $sub, $pub);
 	wait_derived($node, $label);
-	is_exact($node, $label);
+	is_exact($node, $label, undef, @histories);
 	is_copied($pub, $node, $label, @published, @more);
 	is($node->safe_psql('postgres', 'SELECT count(*) FROM (SELECT note, id, amount, origin, customer, double FROM order_history WHERE until_lsn IS NULL EXCEPT TABLE orders) x'),
 		0, "$label: the history ends with the rows that there are");
@@ -189,7 +190,7 @@ my $offset = -s $node->logfile;
 write_on_publisher(q{BEGIN; INSERT INTO lines VALUES (500, 1); INSERT INTO customers VALUES (500, 'shop'); COMMIT});
 my $log = log_says($node, qr/ERROR:  .*duplicate key|conflict detected/, $offset, 'a conflict');
 wait_derived($node, 'a conflict');
-is_exact($node, 'a conflict');
+is_exact($node, 'a conflict', undef, @histories);
 is($node->safe_psql('postgres', 'SELECT count(*) FROM line_sums WHERE customer = 500'), 0, 'no part of its transaction is in a view');
 $node->safe_psql('postgres', 'DELETE FROM customers WHERE id = 500');
 all_is_well('a conflict that was mended');
@@ -319,7 +320,7 @@ $node->safe_psql('postgres', 'DROP PUBLICATION again');
 $node->safe_psql('postgres', 'DROP SUBSCRIPTION prepared');
 $node->safe_psql('postgres', q{UPDATE orders SET amount = amount * 2; INSERT INTO lines SELECT 30, i FROM generate_series(1, 50) i; TRUNCATE returns});
 wait_derived($node, 'without the subscription');
-is_exact($node, 'without the subscription');
+is_exact($node, 'without the subscription', undef, @histories);
 log_is_clean($node);
 $_->stop foreach $node, $pub;
 done_testing();

@@ -11,9 +11,40 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep);
 
-our @EXPORT = qw(publisher subscribe apply_pid wait_applied wait_synced is_copied);
+our @EXPORT = qw(bank_tables bank_load bank_copied publisher subscribe apply_pid wait_applied wait_synced is_copied);
 
 my $timeout = $PostgreSQL::Test::Utils::timeout_default;
+
+# A bank: accounts whose sum never changes, and an entry for each change.
+sub bank_tables
+{
+	return q{
+CREATE TABLE accounts (id int PRIMARY KEY, branch int, balance bigint NOT NULL);
+CREATE TABLE entries (account int, delta int);
+ALTER TABLE entries REPLICA IDENTITY FULL;
+INSERT INTO accounts SELECT i, i % 10, 100 FROM generate_series(1, 2000) i};
+}
+
+# Of pgbench: money is moved, for start_load().
+sub bank_load
+{
+	return q{
+\set a random(1, 1000)
+\set b random(1001, 2000)
+\set d random(-50, 50)
+BEGIN;
+UPDATE accounts SET balance = balance + :d WHERE id = :a;
+UPDATE accounts SET balance = balance - :d, branch = (branch + 1) % 10 WHERE id = :b;
+INSERT INTO entries VALUES (:a, :d), (:b, 0 - :d);
+COMMIT;
+};
+}
+
+# For is_copied().
+sub bank_copied
+{
+	return ('SELECT * FROM accounts', 'SELECT * FROM entries');
+}
 
 # A server without the extension, which publishes all of its tables, or as many as the
 # statement says.  Options: publication => statement; the others are those of derive_node().

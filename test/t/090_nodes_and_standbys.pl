@@ -12,22 +12,7 @@ use ReplicationTest;
 use Test::More;
 use Time::HiRes qw(usleep);
 
-my $shop = publisher('shop', q{
-CREATE TABLE accounts (id int PRIMARY KEY, branch int, balance bigint NOT NULL);
-CREATE TABLE entries (account int, delta int);
-ALTER TABLE entries REPLICA IDENTITY FULL;
-INSERT INTO accounts SELECT i, i % 10, 100 FROM generate_series(1, 2000) i});
-my $load = q{
-\set a random(1, 1000)
-\set b random(1001, 2000)
-\set d random(-50, 50)
-BEGIN;
-UPDATE accounts SET balance = balance + :d WHERE id = :a;
-UPDATE accounts SET balance = balance - :d, branch = (branch + 1) % 10 WHERE id = :b;
-INSERT INTO entries VALUES (:a, :d), (:b, 0 - :d);
-COMMIT;
-};
-my @tables = ('SELECT * FROM accounts', 'SELECT * FROM entries');
+my $shop = publisher('shop', bank_tables());
 
 # Each node subscribes to what its views read.
 my $conf = "wal_retrieve_retry_interval = 200ms\nwal_receiver_status_interval = 1s\nhot_standby_feedback = on\n";
@@ -85,7 +70,7 @@ sub caught_up
 	wait_applied($node, $name, $shop);
 	wait_derived($node, "$label: $name");
 	is_exact($node, "$label: $name");
-	is_copied($shop, $node, "$label: $name", @tables);
+	is_copied($shop, $node, "$label: $name", bank_copied());
 	return;
 }
 
@@ -108,7 +93,7 @@ $sums->backup('base');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($sums, 'base');
 follow($standby, $sums);
-my $pgbench = start_load($shop, 120, undef, $load);
+my $pgbench = start_load($shop, 120, undef, bank_load());
 wait_for_traffic($standby);
 for (1 .. 20)
 {
@@ -125,7 +110,7 @@ standby_is_exact($standby, $sums, 'under load');
 
 # ---- the node dies, the standby takes over its views and its subscription
 
-$pgbench = start_load($shop, 120, undef, $load);
+$pgbench = start_load($shop, 120, undef, bank_load());
 wait_for_traffic($standby);
 # All of it at once, as a machine does.  A process that applies changes and finds only the postmaster dead no longer waits for
 # the standby (SyncRepWaitForLSN()), and confirms what that does not have as long as there is more to apply.
@@ -144,7 +129,7 @@ is($standby->safe_psql('postgres', 'SELECT n, balance FROM total'), '2000|200000
 
 # ---- the other node loses its worker and what applies, the new primary all
 
-$pgbench = start_load($shop, 120, undef, $load);
+$pgbench = start_load($shop, 120, undef, bank_load());
 wait_for_traffic($standby);
 kill('KILL', apply_pid($joins, 'joins'), worker_pid($joins));
 $standby->kill9;

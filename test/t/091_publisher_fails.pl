@@ -11,24 +11,9 @@ use PostgreSQL::Test::Utils;
 use ReplicationTest;
 use Test::More;
 
-my @tables = ('SELECT * FROM accounts', 'SELECT * FROM entries');
-my $alpha = publisher('alpha', q{
-CREATE TABLE accounts (id int PRIMARY KEY, branch int, balance bigint NOT NULL);
-CREATE TABLE entries (account int, delta int);
-ALTER TABLE entries REPLICA IDENTITY FULL;
-INSERT INTO accounts SELECT i, i % 10, 100 FROM generate_series(1, 2000) i},
+my $alpha = publisher('alpha', bank_tables(),
 	conf => "hot_standby_feedback = on\nwal_receiver_status_interval = 1s\n");
 my $copies_slots = $alpha->pg_version >= 17;
-my $load = q{
-\set a random(1, 1000)
-\set b random(1001, 2000)
-\set d random(-50, 50)
-BEGIN;
-UPDATE accounts SET balance = balance + :d WHERE id = :a;
-UPDATE accounts SET balance = balance - :d, branch = (branch + 1) % 10 WHERE id = :b;
-INSERT INTO entries VALUES (:a, :d), (:b, 0 - :d);
-COMMIT;
-};
 my $node = derive_node('node', conf => "wal_retrieve_retry_interval = 200ms\n");
 
 $node->safe_psql('postgres', q{
@@ -56,7 +41,7 @@ if ($copies_slots)
 	$alpha->append_conf('postgresql.conf', "synchronized_standby_slots = 'beta'\n");
 	$alpha->reload;
 }
-my $pgbench = start_load($alpha, 120, undef, $load);
+my $pgbench = start_load($alpha, 120, undef, bank_load());
 my $arrived = q{SELECT count(*) >= 1000 FROM entries};
 $node->poll_query_until('postgres', $arrived) or die 'nothing arrives at the node';
 $beta->poll_query_until('postgres', $arrived) or die 'nothing arrives at the standby';
@@ -85,14 +70,14 @@ else
 	is($node->safe_psql('postgres', 'SELECT n FROM total'), 0, 'the views follow that');
 	subscribe($node, 'shop', $beta);
 }
-$pgbench = start_load($beta, 120, undef, $load);
+$pgbench = start_load($beta, 120, undef, bank_load());
 my $before = $node->safe_psql('postgres', 'SELECT count(*) FROM entries');
 $node->poll_query_until('postgres', "SELECT count(*) >= $before + 400 FROM entries") or die 'nothing arrives from the new publisher';
 stop_load($pgbench);
 wait_applied($node, 'shop', $beta);
 wait_derived($node, 'the new publisher');
 is_exact($node, 'the new publisher');
-is_copied($beta, $node, 'the new publisher', @tables);
+is_copied($beta, $node, 'the new publisher', bank_copied());
 is($node->safe_psql('postgres', 'SELECT n, balance, (SELECT count(*) FROM wrong) FROM total'), '2000|200000|0', 'each transaction is there once');
 log_is_clean($node);
 $_->stop foreach $node, $beta;

@@ -70,6 +70,13 @@ debian_postgres_version()
 	echo 15
 }
 
+# Debian packages that are missing for the programs in C that use client/.
+missing_for_client()
+{
+	command -v pkg-config >/dev/null || echo pkg-config
+	[ -e /usr/include/libpq-fe.h ] || [ -e /usr/include/postgresql/libpq-fe.h ] || echo libpq-dev
+}
+
 # Debian packages that are missing for these purposes: build, test, gateway, programs, browser, kafka, coverage, valgrind,
 # fuzz, scenario, lint; npm, python, maven, pgbouncer, activerecord for clients.
 # None that is there is named: installing it could upgrade a server that runs.
@@ -100,17 +107,15 @@ missing_packages()
 				;;
 			kafka)
 				# the program, then what its tests run
+				missing_for_client
 				[ -f /usr/include/librdkafka/rdkafka.h ] || echo librdkafka-dev
-				[ -f "$(pg_config --includedir 2>/dev/null || echo /usr/include/postgresql)/libpq-fe.h" ] || echo libpq-dev
-				command -v pkg-config >/dev/null || echo pkg-config
 				command -v java >/dev/null || echo default-jre-headless
 				command -v mvn >/dev/null || echo maven
 				command -v kcat >/dev/null || echo kcat
 				;;
 			gateway|programs)
 				# the gateway, and its clients in tests
-				command -v pkg-config >/dev/null || echo pkg-config
-				[ -e /usr/include/libpq-fe.h ] || [ -e /usr/include/postgresql/libpq-fe.h ] || echo libpq-dev
+				missing_for_client
 				[ -e /usr/include/libwebsockets.h ] || echo libwebsockets-dev
 				[ -e /usr/include/jwt.h ] || echo libjwt-dev
 				[ -e /usr/include/jansson.h ] || echo libjansson-dev

@@ -47,6 +47,7 @@ OBJS = \
 	src/base/rowhash.o \
 	src/base/subscribed.o \
 	src/base/topic.o \
+	src/base/unlocked.o \
 	src/base/usercode.o \
 	src/base/wait_event.o \
 	src/base/waiting.o \

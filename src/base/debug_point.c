@@ -37,6 +37,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
 
 #include "base/gucs.h"
@@ -125,6 +126,12 @@ wait_for_test(const char *name)
 	}
 	PG_END_TRY();
 	AtEOXact_GUC(true, level);
+
+	/*
+	 * what the test did meanwhile may be noticed by the next look at a
+	 * catalog; it is noticed now
+	 */
+	AcceptInvalidationMessages();
 	if (outside)
 		CommitTransactionCommand();
 	MemoryContextSwitchTo(context);

@@ -77,9 +77,9 @@
 #include "base/debug_point.h"
 #include "base/error_context.h"
 #include "base/past.h"
+#include "base/unlocked.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_attribute.h"
-#include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_inherits.h"
 #include "storage/lwlock.h"
@@ -89,7 +89,6 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/relcache.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
@@ -318,10 +317,10 @@ scan_catalog(Relation catalog, Oid index, AttrNumber column, Oid relid, Snapshot
 
 /* Does it have the file that it had, and as many columns at least? */
 static bool
-same_class(Relation rel, Snapshot snapshot)
+same_class(const DeriveUnlocked *rel, Snapshot snapshot)
 {
 	Relation	catalog = table_open(RelationRelationId, AccessShareLock);
-	SysScanDesc scan = scan_catalog(catalog, ClassOidIndexId, Anum_pg_class_oid, RelationGetRelid(rel), snapshot);
+	SysScanDesc scan = scan_catalog(catalog, ClassOidIndexId, Anum_pg_class_oid, rel->relid, snapshot);
 	HeapTuple	tuple = systable_getnext(scan);
 	bool		result = false;
 
@@ -329,9 +328,9 @@ same_class(Relation rel, Snapshot snapshot)
 	{
 		Form_pg_class then = (Form_pg_class) GETSTRUCT(tuple);
 
-		result = then->relfilenode == rel->rd_rel->relfilenode &&
-			then->relpersistence == rel->rd_rel->relpersistence &&
-			then->relnatts <= rel->rd_rel->relnatts;
+		result = then->relfilenode == rel->form.relfilenode &&
+			then->relpersistence == rel->form.relpersistence &&
+			then->relnatts <= rel->form.relnatts;
 	}
 	systable_endscan(scan);
 	table_close(catalog, AccessShareLock);
@@ -339,11 +338,11 @@ same_class(Relation rel, Snapshot snapshot)
 }
 
 static bool
-same_columns(Relation rel, Snapshot snapshot)
+same_columns(const DeriveUnlocked *rel, Snapshot snapshot)
 {
 	Relation	catalog = table_open(AttributeRelationId, AccessShareLock);
 	SysScanDesc scan = scan_catalog(catalog, AttributeRelidNumIndexId, Anum_pg_attribute_attrelid,
-									RelationGetRelid(rel), snapshot);
+									rel->relid, snapshot);
 	HeapTuple	tuple;
 	bool		result = true;
 
@@ -354,7 +353,7 @@ same_columns(Relation rel, Snapshot snapshot)
 
 		if (then->attnum <= 0)
 			continue;
-		now = TupleDescAttr(RelationGetDescr(rel), then->attnum - 1);
+		now = TupleDescAttr(rel->desc, then->attnum - 1);
 		result = then->attisdropped == now->attisdropped && then->atttypid == now->atttypid &&
 			(then->attnotnull || !now->attnotnull) && then->attgenerated == now->attgenerated;
 	}
@@ -365,11 +364,11 @@ same_columns(Relation rel, Snapshot snapshot)
 
 /* Is every NOT NULL constraint as old as that, and as valid? */
 static bool
-same_not_null(Relation rel, Snapshot snapshot)
+same_not_null(const DeriveUnlocked *rel, Snapshot snapshot)
 {
 	Relation	catalog = table_open(ConstraintRelationId, AccessShareLock);
 	SysScanDesc scan = scan_catalog(catalog, ConstraintRelidTypidNameIndexId, Anum_pg_constraint_conrelid,
-									RelationGetRelid(rel), NULL);
+									rel->relid, NULL);
 	HeapTuple	tuple;
 	bool		result = true;
 
@@ -384,13 +383,13 @@ same_not_null(Relation rel, Snapshot snapshot)
 static bool
 is_same(Oid relid, Snapshot snapshot)
 {
-	Relation	rel = RelationIdGetRelation(relid);
+	DeriveUnlocked *rel = derive_unlocked_read(relid);
 	bool		result;
 
 	if (rel == NULL)
 		return false;
 	result = same_class(rel, snapshot) && same_columns(rel, snapshot) && same_not_null(rel, snapshot);
-	RelationClose(rel);
+	derive_unlocked_free(rel);
 	return result;
 }
 

@@ -23,13 +23,13 @@
 #include "access/genam.h"
 #include "access/table.h"
 #include "base/subscribed.h"
+#include "base/unlocked.h"
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_subscription_rel.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
-#include "utils/relcache.h"
 
 static bool
 is_subscribed(Oid relid)
@@ -50,20 +50,23 @@ is_subscribed(Oid relid)
 bool
 derive_subscription_needs_identity(Oid relid)
 {
-	Relation	rel = RelationIdGetRelation(relid);
+	DeriveUnlocked *rel = derive_unlocked_read(relid);
 	List	   *targets = list_make1_oid(relid);
-	bool		only_identity;
-	bool		result = false;
 	ListCell   *lc;
 
-	if (rel == NULL)
+	if (rel == NULL || rel->form.relreplident != REPLICA_IDENTITY_INDEX)
 		return false;
-	list_free(RelationGetIndexList(rel));
-	only_identity = rel->rd_rel->relreplident == REPLICA_IDENTITY_INDEX && !OidIsValid(rel->rd_pkindex);
-	if (rel->rd_rel->relispartition)
+	foreach(lc, rel->indexes)
+	{
+		if (((DeriveUnlockedIndex *) lfirst(lc))->primary)
+			return false;
+	}
+	if (rel->form.relispartition)
 		targets = list_concat(targets, get_partition_ancestors(relid));
-	RelationClose(rel);
-	foreach(lc, only_identity ? targets : NIL)
-		result = result || is_subscribed(lfirst_oid(lc));
-	return result;
+	foreach(lc, targets)
+	{
+		if (is_subscribed(lfirst_oid(lc)))
+			return true;
+	}
+	return false;
 }

@@ -10,7 +10,7 @@
 
 /*
  * Is the index that is the table's replica identity what a subscription finds rows by, so
- * that the table could not be given another identity?  The table is locked, in any mode.
+ * that the table could not be given another identity?
  */
 extern bool derive_subscription_needs_identity(Oid relid);
 

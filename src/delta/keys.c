@@ -15,75 +15,73 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/htup_details.h"
 #include "base/gucs.h"
 #include "catalog/index.h"
 #include "catalog/partition.h"
 #include "catalog/pg_am_d.h"
-#include "catalog/pg_class.h"
-#include "catalog/pg_index.h"
+#include "catalog/pg_opclass.h"
 #include "delta/keys.h"
+#include "executor/spi.h"
 #include "utils/lsyscache.h"
-#include "utils/rel.h"
-#include "utils/relcache.h"
 #include "utils/syscache.h"
 
 /*
  * The index whose columns name rows.  Under FULL, and without identity, the one that
  * would if the identity were the default, so that a change of identity is no change
- * of the key.
+ * of the key.  A deferrable key may have rows twice while it is not checked, and is no
+ * identity.  That of a primary key WITHOUT OVERLAPS (18) is a GiST index, whose
+ * strategies are others.
  */
-static Oid
-key_index(Relation rel, bool *in_log)
+static const DeriveUnlockedIndex *
+key_index(const DeriveUnlocked *rel)
 {
-	*in_log = rel->rd_rel->relreplident == REPLICA_IDENTITY_DEFAULT ||
-		rel->rd_rel->relreplident == REPLICA_IDENTITY_INDEX;
-	if (*in_log)
-		return RelationGetReplicaIndex(rel);
-	list_free(RelationGetIndexList(rel));
-	return rel->rd_pkindex;
-}
+	bool		by_index = rel->form.relreplident == REPLICA_IDENTITY_INDEX;
+	ListCell   *lc;
 
-/*
- * A deferrable key may have rows twice while it is not checked, and is no identity.
- * That of a primary key WITHOUT OVERLAPS (18) is a GiST index, whose strategies are
- * others.
- */
-static bool
-is_usable(Relation index)
-{
-	return index->rd_rel->relam == BTREE_AM_OID &&
-		index->rd_index->indisvalid && index->rd_index->indisunique && index->rd_index->indimmediate &&
-		heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
-}
-
-/* The source's column of the same name; 0: none. */
-static AttrNumber
-column_of_source(Relation member, AttrNumber attno, Oid source, TupleDesc source_desc)
-{
-	const char *name = NameStr(TupleDescAttr(RelationGetDescr(member), attno - 1)->attname);
-
-	if (RelationGetRelid(member) == source)
-		return attno;
-	for (int i = 0; i < source_desc->natts; i++)
+	foreach(lc, rel->indexes)
 	{
-		Form_pg_attribute att = TupleDescAttr(source_desc, i);
+		const DeriveUnlockedIndex *index = lfirst(lc);
 
-		if (!att->attisdropped && strcmp(NameStr(att->attname), name) == 0)
-			return i + 1;
+		if (by_index ? index->identity : index->primary)
+			return index->relam == BTREE_AM_OID ? index : NULL;
 	}
-	return 0;
+	return NULL;
+}
+
+/* False if the operator class is gone, and the index with it. */
+static bool
+get_opclass(Oid opclass, Oid *opfamily, Oid *opcintype)
+{
+	HeapTuple	tuple = SearchSysCache1(CLAOID, ObjectIdGetDatum(opclass));
+	Form_pg_opclass form;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	form = (Form_pg_opclass) GETSTRUCT(tuple);
+	*opfamily = form->opcfamily;
+	*opcintype = form->opcintype;
+	ReleaseSysCache(tuple);
+	return true;
+}
+
+/* The source's column of the same name; 0 or less: none. */
+static AttrNumber
+column_of_source(const DeriveUnlocked *member, AttrNumber attno, Oid source, TupleDesc source_desc)
+{
+	if (member->relid == source)
+		return attno;
+	return SPI_fnumber(source_desc, NameStr(TupleDescAttr(member->desc, attno - 1)->attname));
 }
 
 static DeriveMemberKey *
-key_of_index(Relation member, Relation index, Oid source, TupleDesc source_desc)
+key_of_index(const DeriveUnlocked *member, const DeriveUnlockedIndex *index, Oid source, TupleDesc source_desc)
 {
 	DeriveMemberKey *key = palloc0(sizeof(DeriveMemberKey));
-	int			n = index->rd_index->indnkeyatts;
+	int			n = index->nkeys;
 
-	key->relid = RelationGetRelid(member);
-	key->index = RelationGetRelid(index);
+	key->relid = member->relid;
+	key->index = index->relid;
 	key->nkeys = n;
 	key->member_columns = palloc(sizeof(AttrNumber) * n);
 	key->columns = palloc(sizeof(AttrNumber) * n);
@@ -92,43 +90,33 @@ key_of_index(Relation member, Relation index, Oid source, TupleDesc source_desc)
 	key->collations = palloc(sizeof(Oid) * n);
 	for (int i = 0; i < n; i++)
 	{
-		AttrNumber	attno = index->rd_index->indkey.values[i];
+		AttrNumber	attno = index->columns[i];
 
 		if (attno <= 0)
 			return NULL;
 		key->member_columns[i] = attno;
 		key->columns[i] = column_of_source(member, attno, source, source_desc);
-		if (key->columns[i] == 0)
+		if (key->columns[i] <= 0)
 			return NULL;
-		key->opfamilies[i] = index->rd_opfamily[i];
-		key->opcintypes[i] = index->rd_opcintype[i];
-		key->collations[i] = index->rd_indcollation[i];
+		if (!get_opclass(index->opclasses[i], &key->opfamilies[i], &key->opcintypes[i]))
+			return NULL;
+		key->collations[i] = index->collations[i];
 	}
 	return key;
 }
 
 DeriveMemberKey *
-derive_member_key(Relation member, Oid source, TupleDesc source_desc, bool *in_log)
+derive_member_key(const DeriveUnlocked *member, Oid source, TupleDesc source_desc, bool *in_log)
 {
-	Oid			indexoid;
-	Relation	index;
+	const DeriveUnlockedIndex *index = NULL;
 	DeriveMemberKey *key = NULL;
 
-	*in_log = false;
-	if (!derive_old_rows_are_read() || member->rd_rel->relkind != RELKIND_RELATION)
-		return NULL;
-	indexoid = key_index(member, in_log);
-	if (!OidIsValid(indexoid))
-	{
-		*in_log = false;
-		return NULL;
-	}
-	index = RelationIdGetRelation(indexoid);
-	if (index != NULL && is_usable(index))
-		key = key_of_index(member, index, source, source_desc);
+	if (derive_old_rows_are_read() && member->form.relkind == RELKIND_RELATION)
+		index = key_index(member);
 	if (index != NULL)
-		RelationClose(index);
-	*in_log = *in_log && key != NULL;
+		key = key_of_index(member, index, source, source_desc);
+	*in_log = key != NULL && (member->form.relreplident == REPLICA_IDENTITY_DEFAULT ||
+							  member->form.relreplident == REPLICA_IDENTITY_INDEX);
 	return key;
 }
 

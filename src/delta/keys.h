@@ -10,6 +10,7 @@
 
 #include "access/tupdesc.h"
 #include "base/past.h"
+#include "base/unlocked.h"
 #include "delta/delta.h"
 #include "nodes/pg_list.h"
 #include "utils/rel.h"
@@ -46,7 +47,7 @@ typedef struct DeriveKeys
  * *in_log: does the log name rows by it, as the table's replica identity is
  * now?
  */
-extern DeriveMemberKey *derive_member_key(Relation member, Oid source, TupleDesc source_desc, bool *in_log);
+extern DeriveMemberKey *derive_member_key(const DeriveUnlocked *member, Oid source, TupleDesc source_desc, bool *in_log);
 
 /* Completes keys->uniform and keys->key_tells_member. */
 extern void derive_keys_finish(DeriveKeys *keys, Oid source, int nmembers);

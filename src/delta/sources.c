@@ -31,17 +31,17 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
-#include "catalog/pg_class.h"
+#include "base/debug_point.h"
+#include "base/unlocked.h"
 #include "catalog/pg_inherits.h"
 #include "common/hashfn.h"
 #include "delta/stream.h"
 #include "delta/stream_internal.h"
+#include "executor/spi.h"
 #include "utils/fmgroids.h"
 #include "utils/hsearch.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/rel.h"
-#include "utils/relcache.h"
 
 /* In a set of columns: the existence of rows, which count(*) reads. */
 #define ROWS_THEMSELVES 0
@@ -142,14 +142,15 @@ find_keys(Source *source)
 
 	foreach(lc, source->members)
 	{
-		Relation	member = RelationIdGetRelation(lfirst_oid(lc));
+		DeriveUnlocked *member = derive_unlocked_read(lfirst_oid(lc));
 		DeriveMemberKey *key;
 		bool		in_log;
 
 		if (member == NULL)
 			continue;
+		DERIVE_DEBUG_POINT("member-read");
 		key = derive_member_key(member, source->pub.relid, source->desc, &in_log);
-		RelationClose(member);
+		derive_unlocked_free(member);
 		if (key == NULL)
 			continue;
 		source->keys.members = lappend(source->keys.members, key);
@@ -162,7 +163,7 @@ find_keys(Source *source)
 List *
 derive_source_without_identity(const DeriveSource *source)
 {
-	Relation	rel = RelationIdGetRelation(source->relid);
+	DeriveUnlocked *rel = derive_unlocked_read(source->relid);
 	List	   *result = NIL;
 	ListCell   *lc;
 
@@ -170,19 +171,19 @@ derive_source_without_identity(const DeriveSource *source)
 		return NIL;
 	foreach(lc, derive_source_members(source->relid, source->inh))
 	{
-		Relation	member = RelationIdGetRelation(lfirst_oid(lc));
+		DeriveUnlocked *member = derive_unlocked_read(lfirst_oid(lc));
 		bool		in_log = false;
 
 		if (member == NULL)
 			continue;
 		if (!source->events)
-			(void) derive_member_key(member, source->relid, RelationGetDescr(rel), &in_log);
-		if (member->rd_rel->relkind == RELKIND_RELATION && !in_log &&
-			member->rd_rel->relreplident != REPLICA_IDENTITY_FULL)
+			(void) derive_member_key(member, source->relid, rel->desc, &in_log);
+		if (member->form.relkind == RELKIND_RELATION && !in_log &&
+			member->form.relreplident != REPLICA_IDENTITY_FULL)
 			result = lappend_oid(result, lfirst_oid(lc));
-		RelationClose(member);
+		derive_unlocked_free(member);
 	}
-	RelationClose(rel);
+	derive_unlocked_free(rel);
 	return result;
 }
 
@@ -190,7 +191,7 @@ derive_source_without_identity(const DeriveSource *source)
 static Source *
 make_source(DeriveSource *wanted)
 {
-	Relation	rel = RelationIdGetRelation(wanted->relid);
+	DeriveUnlocked *rel = derive_unlocked_read(wanted->relid);
 	Source	   *source;
 
 	/* dropped: whoever reads it will find out */
@@ -201,12 +202,13 @@ make_source(DeriveSource *wanted)
 	source->pub.relid = wanted->relid;
 	source->pub.inh = wanted->inh;
 	source->pub.events = wanted->events;
-	if (rel->rd_rel->relkind == RELKIND_MATVIEW)
+	if (rel->form.relkind == RELKIND_MATVIEW)
 	{
 		source->is_view = !wanted->events;
 		source->is_topic = wanted->events;
 	}
-	source->desc = CreateTupleDescCopy(RelationGetDescr(rel));
+	source->desc = CreateTupleDescCopy(rel->desc);
+	derive_unlocked_free(rel);
 	source->values = palloc0(sizeof(Datum) * source->desc->natts);
 	source->oldvalues = palloc0(sizeof(Datum) * source->desc->natts);
 	source->nulls = palloc(sizeof(bool) * source->desc->natts);
@@ -218,7 +220,6 @@ make_source(DeriveSource *wanted)
 	memset(source->keynulls, true, sizeof(bool) * source->desc->natts);
 	if (!source->is_view)
 		source->members = derive_source_members(wanted->relid, wanted->inh);
-	RelationClose(rel);
 	if (!source->is_view && !source->pub.events)
 		find_keys(source);
 
@@ -260,32 +261,31 @@ make_sources(List *wanted, List *keep_backlog)
 }
 
 static Route *
-make_route(Source *source, Relation member)
+make_route(Source *source, const DeriveUnlocked *member)
 {
-	TupleDesc	desc = RelationGetDescr(member);
 	Route	   *route = palloc0(sizeof(Route));
 	int			n = bms_num_members(source->pub.columns);
 	int			attno = 0;
 
 	route->source = source;
-	route->key = derive_keys_find(&source->keys, RelationGetRelid(member));
+	route->key = derive_keys_find(&source->keys, member->relid);
 	route->from = palloc(sizeof(AttrNumber) * n);
 	route->to = palloc(sizeof(AttrNumber) * n);
 	while ((attno = bms_next_member(source->pub.columns, attno)) > 0)
 	{
 		Form_pg_attribute att;
-		AttrNumber	from = 0;
+		int			from;
 
 		if (attno > source->desc->natts)
 			continue;
 		att = TupleDescAttr(source->desc, attno - 1);
 		if (att->attisdropped)
 			continue;
-		if (RelationGetRelid(member) == source->pub.relid)
+		if (member->relid == source->pub.relid)
 			from = attno;
 		else
-			from = get_attnum(RelationGetRelid(member), NameStr(att->attname));
-		if (from <= 0 || from > desc->natts)
+			from = SPI_fnumber(member->desc, NameStr(att->attname));
+		if (from <= 0 || from > member->desc->natts)
 			continue;
 
 		route->from[route->ncolumns] = from;
@@ -323,7 +323,7 @@ make_members(List *sources)
 		foreach(lc2, source->members)
 		{
 			Oid			relid = lfirst_oid(lc2);
-			Relation	rel = RelationIdGetRelation(relid);
+			DeriveUnlocked *rel = derive_unlocked_read(relid);
 			Member	   *member;
 			bool		found;
 
@@ -341,7 +341,7 @@ make_members(List *sources)
 				member->events = true;
 			else
 				member->routes = lappend(member->routes, make_route(source, rel));
-			RelationClose(rel);
+			derive_unlocked_free(rel);
 		}
 	}
 

@@ -33,6 +33,7 @@
 #include "catalog/pg_ts_dict.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
+#include "executor/spi.h"
 #include "executor/tuptable.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -172,16 +173,6 @@ context_option(DeriveContext *context, const char *name, Oid type, const char *d
 	return result;
 }
 
-/* Number of a column by name, or 0. */
-static AttrNumber
-find_column(TupleDesc desc, const char *name)
-{
-	for (int i = 0; i < desc->natts; i++)
-		if (!TupleDescAttr(desc, i)->attisdropped && strcmp(NameStr(TupleDescAttr(desc, i)->attname), name) == 0)
-			return i + 1;
-	return InvalidAttrNumber;
-}
-
 /* It is known by its name; should that be another column's one day, all rows change. */
 static void
 remember_column(DeriveTables *tables, int source, const char *name, AttrNumber attno)
@@ -195,9 +186,9 @@ static AttrNumber
 context_source_column(DeriveContext *context, int source, const char *name)
 {
 	DeriveContextSource *from = source_number(context, source, "source_column");
-	AttrNumber	attno = find_column(from->desc, name);
+	AttrNumber	attno = SPI_fnumber(from->desc, name);
 
-	if (attno == InvalidAttrNumber)
+	if (attno <= 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_COLUMN),
 				 errmsg("column \"%s\" of source \"%s\" does not exist", name, get_rel_name(from->relid))));
@@ -212,8 +203,8 @@ context_view_column(DeriveContext *context, const char *name, Oid type)
 
 	if (context->desc == NULL)
 		misused(context, "view_column", "in columns()");
-	attno = find_column(context->desc, name);
-	if (attno == InvalidAttrNumber)
+	attno = SPI_fnumber(context->desc, name);
+	if (attno <= 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_COLUMN),
 				 errmsg("derivation \"%s\" needs a column \"%s\" in the view", context->name, name)));
@@ -346,8 +337,8 @@ set_declared_key(DeriveContext *context)
 
 	for (int i = 0; i < context->nkeys; i++)
 	{
-		keys[i] = find_column(context->desc, context->keys[i]);
-		if (keys[i] == InvalidAttrNumber)
+		keys[i] = SPI_fnumber(context->desc, context->keys[i]);
+		if (keys[i] <= 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
 					 errmsg("key column \"%s\" is not a column of the view", context->keys[i])));
@@ -563,8 +554,8 @@ find_conversion(DeriveProgram *program, int number, Oid relid, TupleDesc from)
 
 			if (att->attisdropped)
 				continue;
-			attno = member == NULL ? i + 1 : find_column(RelationGetDescr(member), NameStr(att->attname));
-			if (attno > from->natts || (attno > 0 && TupleDescAttr(from, attno - 1)->attisdropped))
+			attno = member == NULL ? i + 1 : SPI_fnumber(RelationGetDescr(member), NameStr(att->attname));
+			if (attno < 0 || attno > from->natts || (attno > 0 && TupleDescAttr(from, attno - 1)->attisdropped))
 				attno = InvalidAttrNumber;
 			if (attno != InvalidAttrNumber && TupleDescAttr(from, attno - 1)->atttypid != att->atttypid)
 				ereport(ERROR,

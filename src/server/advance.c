@@ -30,6 +30,7 @@
  */
 #include "postgres.h"
 
+#include "access/table.h"
 #include "access/xact.h"
 #include "base/debug_point.h"
 #include "base/error_context.h"
@@ -56,7 +57,6 @@
 #include "storage/lmgr.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
-#include "utils/relcache.h"
 #include "utils/snapmgr.h"
 
 /* What the views did in a batch; added to the statistics once it is committed. */
@@ -278,9 +278,9 @@ derive_worker_export_unknown(WorkerView *view, DeriveBatch *batch, const char *r
 			delta = derive_batch_find(batch, source->relid, source->inh);
 			if (delta == NULL)
 			{
-				rel = RelationIdGetRelation(view->relid);
+				rel = table_open(view->relid, NoLock);
 				delta = derive_delta_create(source->relid, source->inh, RelationGetDescr(rel));
-				RelationClose(rel);
+				table_close(rel, NoLock);
 				derive_batch_add(batch, delta);
 			}
 			delta->unknown = true;

@@ -32,6 +32,7 @@
 #include "base/gucs.h"
 #include "base/identities.h"
 #include "base/lock_waiters.h"
+#include "base/unlocked.h"
 #include "catalog/index.h"
 #include "catalog/pg_class.h"
 #include "commands/tablecmds.h"
@@ -162,24 +163,18 @@ find_remembered(Oid relid)
 static bool
 needs_full(const DeriveSource *source, const DeriveIdentity *before)
 {
-	Relation	rel;
-	Relation	member;
+	DeriveUnlocked *rel;
+	DeriveUnlocked *member;
 	bool		in_log;
-	bool		result;
 
 	if (!list_member_oid(derive_source_members(source->relid, source->inh), before->relid))
 		return false;
 	if (source->events || before->identity != REPLICA_IDENTITY_DEFAULT)
 		return true;
-	rel = RelationIdGetRelation(source->relid);
-	member = RelationIdGetRelation(before->relid);
-	result = rel == NULL || member == NULL ||
-		derive_member_key(member, source->relid, RelationGetDescr(rel), &in_log) == NULL;
-	if (member != NULL)
-		RelationClose(member);
-	if (rel != NULL)
-		RelationClose(rel);
-	return result;
+	rel = derive_unlocked_read(source->relid);
+	member = derive_unlocked_read(before->relid);
+	return rel == NULL || member == NULL ||
+		derive_member_key(member, source->relid, rel->desc, &in_log) == NULL;
 }
 
 /* A view of another group, that reads the table as that of a source. */

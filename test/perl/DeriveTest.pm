@@ -20,7 +20,7 @@ use Test::More;
 use Time::HiRes qw(usleep);
 
 our @EXPORT = qw(
-  derive_node start_again comes_back wait_derived is_exact worker_pid kill_process crash
+  derive_node create_extension start_again comes_back wait_derived is_exact worker_pid kill_process crash
   load_tables start_load stop_load latencies has_debug_points set_debug_point
   waits_at background log_says log_is_clean derive_wait_state resume_failed
   load_faults set_faults
@@ -68,12 +68,16 @@ sub derive_node
 	$node->append_conf('postgresql.conf', $conf . ($opt{conf} // ''));
 	return $node unless $opt{start} // 1;
 	$node->start;
-	if ($opt{extension} // 1)
-	{
-		$node->safe_psql('postgres', 'CREATE EXTENSION pg_derive');
-		$node->safe_psql('postgres', $oracle);
-	}
+	create_extension($node, 'postgres') if $opt{extension} // 1;
 	return $node;
+}
+
+# The extension and the oracle, in a database.
+sub create_extension
+{
+	my ($node, $db) = @_;
+	$node->safe_psql($db, "CREATE EXTENSION pg_derive; $oracle");
+	return;
 }
 
 # Start after a crash: the children of a killed postmaster need a moment to go.

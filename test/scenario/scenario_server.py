@@ -24,6 +24,8 @@ DISK_SIZE = '1200m'
 
 SETTINGS = {
     'log_min_messages': 'info',
+    # who held a relation that is gone
+    'backtrace_functions': "'RelationClearRelation,RelationRebuildRelation'",
     'max_wal_senders': 8,
     'max_replication_slots': 12,
     # the log of a server that is killed all the time is to be read quickly

@@ -1,0 +1,44 @@
+/*-------------------------------------------------------------------------
+ *
+ * unlocked.h
+ *	  What the catalogs say of a relation that nobody keeps from being dropped.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DERIVE_UNLOCKED_H
+#define DERIVE_UNLOCKED_H
+
+#include "access/tupdesc.h"
+#include "catalog/pg_class.h"
+
+/* A unique index that can name rows: valid, immediate, without predicate. */
+typedef struct DeriveUnlockedIndex
+{
+	Oid			relid;
+	bool		primary;
+	bool		identity;		/* REPLICA IDENTITY USING INDEX */
+	Oid			relam;
+	int			nkeys;
+	AttrNumber *columns;		/* of the table; 0: an expression */
+	Oid		   *opclasses;
+	Oid		   *collations;
+} DeriveUnlockedIndex;
+
+typedef struct DeriveUnlocked
+{
+	MemoryContext cxt;			/* of all of it, below that of the caller */
+	Oid			relid;
+	FormData_pg_class form;		/* without what is of variable length */
+	TupleDesc	desc;			/* without constraints and defaults */
+	List	   *indexes;		/* of DeriveUnlockedIndex * */
+} DeriveUnlocked;
+
+/*
+ * Reads it, in CurrentMemoryContext; NULL: there is no such relation.  For who holds
+ * no lock on it, or does not know whether he does; needs a transaction.
+ */
+extern DeriveUnlocked *derive_unlocked_read(Oid relid);
+
+extern void derive_unlocked_free(DeriveUnlocked *relation);
+
+#endif							/* DERIVE_UNLOCKED_H */

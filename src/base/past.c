@@ -383,14 +383,9 @@ same_not_null(const DeriveUnlocked *rel, Snapshot snapshot)
 static bool
 is_same(Oid relid, Snapshot snapshot)
 {
-	DeriveUnlocked *rel = derive_unlocked_read(relid);
-	bool		result;
+	const DeriveUnlocked *rel = derive_unlocked_read(relid);
 
-	if (rel == NULL)
-		return false;
-	result = same_class(rel, snapshot) && same_columns(rel, snapshot) && same_not_null(rel, snapshot);
-	derive_unlocked_free(rel);
-	return result;
+	return rel != NULL && same_class(rel, snapshot) && same_columns(rel, snapshot) && same_not_null(rel, snapshot);
 }
 
 /* Look it up in what is known, or in the catalogs. */

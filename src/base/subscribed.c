@@ -50,7 +50,7 @@ is_subscribed(Oid relid)
 bool
 derive_subscription_needs_identity(Oid relid)
 {
-	DeriveUnlocked *rel = derive_unlocked_read(relid);
+	const DeriveUnlocked *rel = derive_unlocked_read(relid);
 	List	   *targets = list_make1_oid(relid);
 	ListCell   *lc;
 

@@ -26,7 +26,7 @@ typedef struct DeriveUnlockedIndex
 
 typedef struct DeriveUnlocked
 {
-	MemoryContext cxt;			/* of all of it, below that of the caller */
+	MemoryContext cxt;			/* of all of it */
 	Oid			relid;
 	FormData_pg_class form;		/* without what is of variable length */
 	TupleDesc	desc;			/* without constraints and defaults */
@@ -34,11 +34,10 @@ typedef struct DeriveUnlocked
 } DeriveUnlocked;
 
 /*
- * Reads it, in CurrentMemoryContext; NULL: there is no such relation.  For who holds
- * no lock on it, or does not know whether he does; needs a transaction.
+ * For who holds no lock on it, or does not know whether he does; NULL: there is no such
+ * relation.  Good until the end of the transaction, without which it cannot be had, and
+ * not in what decodes, which sees catalogs of the past.
  */
-extern DeriveUnlocked *derive_unlocked_read(Oid relid);
-
-extern void derive_unlocked_free(DeriveUnlocked *relation);
+extern const DeriveUnlocked *derive_unlocked_read(Oid relid);
 
 #endif							/* DERIVE_UNLOCKED_H */

@@ -142,7 +142,7 @@ find_keys(Source *source)
 
 	foreach(lc, source->members)
 	{
-		DeriveUnlocked *member = derive_unlocked_read(lfirst_oid(lc));
+		const DeriveUnlocked *member = derive_unlocked_read(lfirst_oid(lc));
 		DeriveMemberKey *key;
 		bool		in_log;
 
@@ -150,7 +150,6 @@ find_keys(Source *source)
 			continue;
 		DERIVE_DEBUG_POINT("member-read");
 		key = derive_member_key(member, source->pub.relid, source->desc, &in_log);
-		derive_unlocked_free(member);
 		if (key == NULL)
 			continue;
 		source->keys.members = lappend(source->keys.members, key);
@@ -163,7 +162,7 @@ find_keys(Source *source)
 List *
 derive_source_without_identity(const DeriveSource *source)
 {
-	DeriveUnlocked *rel = derive_unlocked_read(source->relid);
+	const DeriveUnlocked *rel = derive_unlocked_read(source->relid);
 	List	   *result = NIL;
 	ListCell   *lc;
 
@@ -171,7 +170,7 @@ derive_source_without_identity(const DeriveSource *source)
 		return NIL;
 	foreach(lc, derive_source_members(source->relid, source->inh))
 	{
-		DeriveUnlocked *member = derive_unlocked_read(lfirst_oid(lc));
+		const DeriveUnlocked *member = derive_unlocked_read(lfirst_oid(lc));
 		bool		in_log = false;
 
 		if (member == NULL)
@@ -181,9 +180,7 @@ derive_source_without_identity(const DeriveSource *source)
 		if (member->form.relkind == RELKIND_RELATION && !in_log &&
 			member->form.relreplident != REPLICA_IDENTITY_FULL)
 			result = lappend_oid(result, lfirst_oid(lc));
-		derive_unlocked_free(member);
 	}
-	derive_unlocked_free(rel);
 	return result;
 }
 
@@ -191,7 +188,7 @@ derive_source_without_identity(const DeriveSource *source)
 static Source *
 make_source(DeriveSource *wanted)
 {
-	DeriveUnlocked *rel = derive_unlocked_read(wanted->relid);
+	const DeriveUnlocked *rel = derive_unlocked_read(wanted->relid);
 	Source	   *source;
 
 	/* dropped: whoever reads it will find out */
@@ -208,7 +205,6 @@ make_source(DeriveSource *wanted)
 		source->is_topic = wanted->events;
 	}
 	source->desc = CreateTupleDescCopy(rel->desc);
-	derive_unlocked_free(rel);
 	source->values = palloc0(sizeof(Datum) * source->desc->natts);
 	source->oldvalues = palloc0(sizeof(Datum) * source->desc->natts);
 	source->nulls = palloc(sizeof(bool) * source->desc->natts);
@@ -323,7 +319,7 @@ make_members(List *sources)
 		foreach(lc2, source->members)
 		{
 			Oid			relid = lfirst_oid(lc2);
-			DeriveUnlocked *rel = derive_unlocked_read(relid);
+			const DeriveUnlocked *rel = derive_unlocked_read(relid);
 			Member	   *member;
 			bool		found;
 
@@ -341,7 +337,6 @@ make_members(List *sources)
 				member->events = true;
 			else
 				member->routes = lappend(member->routes, make_route(source, rel));
-			derive_unlocked_free(rel);
 		}
 	}
 

@@ -163,8 +163,8 @@ find_remembered(Oid relid)
 static bool
 needs_full(const DeriveSource *source, const DeriveIdentity *before)
 {
-	DeriveUnlocked *rel;
-	DeriveUnlocked *member;
+	const DeriveUnlocked *rel;
+	const DeriveUnlocked *member;
 	bool		in_log;
 
 	if (!list_member_oid(derive_source_members(source->relid, source->inh), before->relid))

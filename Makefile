@@ -30,6 +30,7 @@ PGFILEDESC = "pg_derive - materialized views maintained from the write-ahead log
 
 # In pipeline order: a table of contents (see src/README.md).
 OBJS = \
+	src/base/class_row.o \
 	src/base/debug_point.o \
 	src/base/error_context.o \
 	src/base/eval_settings.o \

@@ -17,6 +17,9 @@
  *	everybody else behind him.  So we look now and then whether someone waits
  *	for AccessExclusiveLock and if so give up; the worker tries again later.
  *
+ *	At the end the row in pg_class is locked as well (base/class_row.h), which an open
+ *	transaction with a GRANT may have.
+ *
  * Locks that are not on relations
  *
  *	The server locks what a new object depends on when it writes that down: the
@@ -43,6 +46,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "base/class_row.h"
 #include "base/compat.h"
 #include "base/lock_waiters.h"
 #include "capture/json_stream.h"
@@ -248,6 +252,11 @@ swap_in(DeriveFill *fill)
 
 	/* an open scan would read from a file that is no longer there */
 	CheckTableNotInUse(rel, "REFRESH MATERIALIZED VIEW");
+	if (!derive_class_row_lock(fill->relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("could not obtain lock on the entry of \"%s\" in pg_class", fill->name),
+				 errdetail("A transaction that has not ended has changed it, perhaps with GRANT.")));
 	if (rel->rd_rel->relkind == RELKIND_MATVIEW && !rel->rd_rel->relispopulated)
 		SetMatViewPopulatedState(rel, true);
 	table_close(rel, NoLock);

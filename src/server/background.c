@@ -31,6 +31,7 @@
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/xact.h"
+#include "base/class_row.h"
 #include "base/compat.h"
 #include "base/error_context.h"
 #include "base/groups.h"
@@ -457,11 +458,23 @@ derive_lock_within(Oid relid, LOCKMODE mode, int timeout_ms)
 	return result;
 }
 
+/* With its row in pg_class, for which nobody who wants the relation is kept waiting. */
+static bool
+lock_with_row(Oid relid, LOCKMODE mode)
+{
+	if (!derive_class_row_is_free(relid) || !derive_lock_within(relid, mode, derive_lock_timeout))
+		return false;
+	if (derive_class_row_lock(relid))
+		return true;
+	UnlockRelationOid(relid, mode);
+	return false;
+}
+
 void
 derive_lock_at_end(Oid relid, LOCKMODE mode, pg_atomic_uint64 *blocked_on)
 {
 	derive_blocked_set(blocked_on, relid, mode);
-	while (!derive_lock_within(relid, mode, derive_lock_timeout))
+	while (!lock_with_row(relid, mode))
 	{
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 LOCK_PAUSE_MS, derive_wait_event(DERIVE_WAIT_LOCK));

@@ -59,6 +59,7 @@
 #include "access/table.h"
 #include "access/toast_internals.h"
 #include "access/xact.h"
+#include "base/class_row.h"
 #include "base/compat.h"
 #include "base/debug_point.h"
 #include "base/guard.h"
@@ -480,6 +481,9 @@ lock_for_switch(Switch *sw)
 	/* somebody may have changed something before we had it */
 	if (!is_as_known(sw->view) || !is_as_known(replacement))
 		return put_off(replacement, DERIVE_WAITS_FOR_BATCH, RELOAD_MS);
+	/* GRANT */
+	if (!derive_class_row_lock(view) || !derive_class_row_lock(replacement->relid))
+		return wait_for_lock(replacement, view, AccessExclusiveLock);
 	return true;
 }
 

@@ -1,0 +1,115 @@
+/*-------------------------------------------------------------------------
+ *
+ * class_row.c
+ *	  The row of pg_class of a relation that gets other files.
+ *
+ * Who gives a relation another file changes its row in pg_class, under
+ * AccessExclusiveLock.  GRANT changes it too, for the rights, and takes no lock on the
+ * relation.  What everybody writes runs into that:
+ *
+ *		SELECT derive.create_view('v', ..);		a builder fills v, and changes the row
+ *		GRANT SELECT ON v TO web;				waits for the builder's transaction, and
+ *												ERROR:  tuple concurrently updated
+ *
+ * and a GRANT whose transaction stays open would have a worker wait, and all of its
+ * views.  But since 15.9 GRANT first locks the row (LockTuple()), so that it does not
+ * get lost in an update in place, and when it has waited for that looks for the row
+ * anew (SearchSysCacheLocked1() in syscache.c).  So we take that lock before we change
+ * the row and keep it until our transaction ends, when the new row can be seen: GRANT
+ * waits, and goes on.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "base/class_row.h"
+#include "catalog/pg_class.h"
+#include "miscadmin.h"
+#include "storage/lock.h"
+#include "utils/fmgroids.h"
+#include "utils/inval.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+/* The mode of LockTuple() that GRANT and updates in place take; InplaceUpdateTupleLock (heapam.c). */
+#define ROW_LOCK	ExclusiveLock
+
+static bool
+find_row(Oid relid, ItemPointer tid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	*tid = tuple->t_self;
+	ReleaseSysCache(tuple);
+	return true;
+}
+
+/* Has another transaction, which has not ended, put another row in its place? */
+static bool
+is_being_changed(Oid relid)
+{
+	Relation	classes = table_open(RelationRelationId, AccessShareLock);
+	SnapshotData dirty;
+	ScanKeyData key;
+	SysScanDesc scan;
+	bool		result = false;
+
+	InitDirtySnapshot(dirty);
+	ScanKeyInit(&key, Anum_pg_class_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
+	scan = systable_beginscan(classes, ClassOidIndexId, true, &dirty, 1, &key);
+	while (!result && HeapTupleIsValid(systable_getnext(scan)))
+		result = TransactionIdIsValid(dirty.xmin) || TransactionIdIsValid(dirty.xmax);
+	systable_endscan(scan);
+	table_close(classes, AccessShareLock);
+	return result;
+}
+
+static bool
+lock_row(Oid relid, LOCKTAG *tag)
+{
+	ItemPointerData tid;
+	ItemPointerData found;
+
+	if (!find_row(relid, &tid))
+		return false;
+	for (;;)
+	{
+		SET_LOCKTAG_TUPLE(*tag, MyDatabaseId, RelationRelationId,
+						  ItemPointerGetBlockNumber(&tid), ItemPointerGetOffsetNumber(&tid));
+		if (LockAcquire(tag, ROW_LOCK, false, true) == LOCKACQUIRE_NOT_AVAIL)
+			return false;
+		/* who had it may have changed the row */
+		AcceptInvalidationMessages();
+		if (find_row(relid, &found) && ItemPointerEquals(&found, &tid) && !is_being_changed(relid))
+			return true;
+		LockRelease(tag, ROW_LOCK, false);
+		if (!find_row(relid, &found) || ItemPointerEquals(&found, &tid))
+			return false;
+		tid = found;
+	}
+}
+
+bool
+derive_class_row_lock(Oid relid)
+{
+	LOCKTAG		tag;
+
+	return lock_row(relid, &tag);
+}
+
+bool
+derive_class_row_is_free(Oid relid)
+{
+	LOCKTAG		tag;
+
+	if (!lock_row(relid, &tag))
+		return false;
+	LockRelease(&tag, ROW_LOCK, false);
+	return true;
+}

@@ -1,0 +1,106 @@
+# GRANT on a view that is being built, or that takes another's place: it waits and works, as
+# on any relation, instead of "tuple concurrently updated"; and where rights are given in a
+# transaction that stays open, the view waits for that, and no other view.
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+use DeriveTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = derive_node('rights', conf => "pg_derive.lock_timeout = 100ms\n");
+plan skip_all => 'a release build has no debug points' unless has_debug_points($node);
+
+$node->safe_psql('postgres', q{
+CREATE ROLE reader;
+CREATE TABLE t AS SELECT i AS id, i % 10 AS g FROM generate_series(1, 1000) i;
+SELECT derive.create_view('agg', 'SELECT g, count(*), sum(id) FROM t GROUP BY g'),
+	derive.create_view('other', 'SELECT id FROM t WHERE g = 3'),
+	derive.create_view('top', 'SELECT id FROM t ORDER BY id DESC LIMIT 5')});
+wait_derived($node);
+
+my $holder = background($node);
+my $user = background($node);
+
+sub may_read
+{
+	my ($view) = @_;
+	return $node->safe_psql('postgres', "SELECT has_table_privilege('reader', '$view', 'SELECT')");
+}
+
+# Run the statement, until a process of ours stops at the point.
+sub stop_at
+{
+	my ($point, $sql) = @_;
+	$holder->query_safe("SELECT pg_advisory_lock(hashtext('$point'))");
+	set_debug_point($node, "$point:wait");
+	$node->safe_psql('postgres', $sql);
+	waits_at($node, $point);
+	return;
+}
+
+sub go_on
+{
+	set_debug_point($node, '');
+	$holder->query_safe('SELECT pg_advisory_unlock_all()');
+	return;
+}
+
+# The rights are given while our process has changed the row of pg_class and not committed.
+sub while_changed
+{
+	my ($point, $sql, $view) = @_;
+	stop_at($point, $sql);
+	$user->query_until(qr/go/, "\\echo go\nGRANT SELECT ON $view TO reader;\n\\echo done\n");
+	$node->poll_query_until('postgres', q{SELECT EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE 'GRANT%' AND wait_event_type = 'Lock')})
+	  or die 'GRANT does not wait';
+	go_on();
+	$user->query_until(qr/done/, '');
+	is($user->{stderr}, '', "$point: GRANT has worked");
+	is(may_read($view), 't', "$point: the right is there");
+	wait_derived($node, "$point: goes on");
+	is_exact($node, $point);
+	return;
+}
+
+while_changed('build-after-fill', q{SELECT derive.create_view('built', 'SELECT g, count(*) FROM t GROUP BY g')}, 'built');
+while_changed('replace-committing', q{SELECT derive.replace_view('other', 'SELECT id FROM t WHERE g = 4')}, 'other');
+
+# They are given in a transaction that stays open, before the statement or, with a point, after it.
+sub left_open
+{
+	my ($sql, $view, $point) = @_;
+	stop_at($point, $sql) if $point;
+	$user->query_safe("BEGIN; GRANT SELECT ON $view TO reader");
+	my $start = -s $node->logfile;
+	$point ? go_on() : $node->safe_psql('postgres', $sql);
+	for my $i (1 .. 3)
+	{
+		$node->safe_psql('postgres', "INSERT INTO t VALUES (10000 + $i, 3)");
+		is($node->safe_psql('postgres', q{SELECT derive.wait('top', '20s'), oracle('top')}), 't|0', "$sql: other views go on");
+		is($node->safe_psql('postgres', "SET statement_timeout = '5s'; SELECT count(*) >= 0 FROM $view"), 't', "$sql: the view can be read")
+		  unless $point;
+	}
+	$user->query_safe('COMMIT');
+	wait_derived($node, "$sql: the rights are given");
+	is_exact($node, $sql);
+	is(may_read($view), 't', "$sql: and they are there");
+	unlike(slurp_file($node->logfile, $start), qr/\bXX\d{3} /, "$sql: nothing internal in the log");
+	$node->safe_psql('postgres', "REVOKE ALL ON $view FROM reader");
+	return;
+}
+
+$node->safe_psql('postgres', 'REVOKE ALL ON other FROM reader');
+left_open(q{SELECT derive.create_view('open', 'SELECT g, count(*) FROM t GROUP BY g')}, 'open', 'build-before-fill');
+left_open(q{SELECT derive.replace_view('other', 'SELECT id FROM t WHERE g = 5')}, 'other');
+left_open('TRUNCATE t', 'agg');
+left_open(q{SELECT derive.repair('agg')}, 'agg');
+left_open('REFRESH MATERIALIZED VIEW other', 'agg');
+left_open('VACUUM FULL t', 'agg');
+
+$_->quit for $holder, $user;
+log_is_clean($node);
+$node->stop;
+done_testing();

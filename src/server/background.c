@@ -71,6 +71,8 @@
 /* A lasting shortage is logged so often. */
 #define LOG_AGAIN_MS	60000
 
+static volatile sig_atomic_t told_to_end = false;
+
 /*
  * Settings of all our processes, whatever the database or the file says; those that
  * the server does not know it does not need.
@@ -198,6 +200,19 @@ hide_message(ErrorData *edata)
 		prev_emit_log(edata);
 }
 
+static void
+end(SIGNAL_ARGS)
+{
+	told_to_end = true;
+	die(postgres_signal_arg);
+}
+
+bool
+derive_background_was_told_to_end(void)
+{
+	return told_to_end;
+}
+
 void
 derive_background_init(void)
 {
@@ -205,7 +220,7 @@ derive_background_init(void)
 	prev_emit_log = emit_log_hook;
 	emit_log_hook = hide_message;
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	pqsignal(SIGTERM, die);
+	pqsignal(SIGTERM, end);
 	BackgroundWorkerUnblockSignals();
 }
 

@@ -32,6 +32,9 @@ extern BackgroundWorkerHandle *derive_background_launch(const char *kind, const 
 /* Signals, and what goes to the server log. */
 extern void derive_background_init(void);
 
+/* Did somebody have the process end (SIGTERM)? */
+extern bool derive_background_was_told_to_end(void);
+
 /* The same; connection as superuser to the database of the group, settings, title. */
 extern void derive_background_start(DeriveGroupId group);
 

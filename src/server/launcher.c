@@ -16,8 +16,9 @@
  * Per group, in shared memory:
  *
  *		wanted, no worker	-> start one, unless a session holds it away
- *		wanted, worker died	-> start again: one that had done a batch at once, but
- *							   not twice in a second; else after 1 s, 2 s, ... 30 s
+ *		wanted, worker died	-> start again: one that had done a batch, or was told to
+ *							   end, at once, but not twice in a second; else after
+ *							   1 s, 2 s, ... 30 s
  *		not wanted, no worker -> give the place back
  *
  * Groups that find no place are probed as soon as there is one.  What slots keep
@@ -448,6 +449,7 @@ tend(int i)
 	bool		held;
 	bool		alive;
 	bool		left;
+	bool		told;
 	int			failures;
 	pid_t		pid;
 
@@ -463,7 +465,8 @@ tend(int i)
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	left = place->left;
-	place->left = false;
+	told = place->was_told_to_end;
+	place->left = place->was_told_to_end = false;
 	wanted = place->wanted;
 	held = place->holds > 0;
 	alive = place->worker_pid != 0;
@@ -500,7 +503,7 @@ tend(int i)
 	{
 		long		delay;
 
-		if (TimestampDifferenceExceeds(child->started_at, now, HEALTHY_MS))
+		if (told || TimestampDifferenceExceeds(child->started_at, now, HEALTHY_MS))
 			failures = 0;
 		child->failures = failures;
 		delay = Min(FIRST_DELAY_MS << Min(failures, 5), LAST_DELAY_MS);

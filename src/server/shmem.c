@@ -347,7 +347,7 @@ take_place(DeriveGroupId id, DerivePlace *what)
 	place->epoch = 0;
 	place->log_given_up = false;
 	place->log_exceeded_at = 0;
-	place->left = false;
+	place->left = place->was_told_to_end = false;
 	place->start_failures = 0;
 	place->no_process = false;
 	pg_atomic_write_u32(&place->sleeping, 0);

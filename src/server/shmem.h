@@ -239,6 +239,12 @@ typedef struct DeriveGroup
 	bool		left;
 
 	/*
+	 * Somebody ended it (SIGTERM), so that it says nothing that it did not do
+	 * a batch; likewise.
+	 */
+	bool		was_told_to_end;
+
+	/*
 	 * The view that the last worker ended for, since a function of it did not
 	 * stop; written by that worker, cleared by the next one.
 	 */

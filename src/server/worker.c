@@ -281,6 +281,7 @@ worker_detach(int code, Datum arg)
 	derive_worker.place->worker_latch = NULL;
 	derive_worker.place->epoch = 0;
 	derive_worker.place->left = (code == 0);
+	derive_worker.place->was_told_to_end = derive_background_was_told_to_end();
 	derive_worker.place->reading = false;
 	derive_worker.place->reading_changed_at = GetCurrentTimestamp();
 	LWLockRelease(shared->lock);

@@ -219,6 +219,25 @@ sql('INSERT INTO numbers VALUES (3000, 3000)');
 wait_derived($node, 'a change of a view that is computed as a whole');
 log_says($node, qr/LOG:  view "(?:public\.)?dear" took \d+\.\d+ ms: .* \d+ rows inserted/, $offset, 'a view in the slow lane is logged, too');
 
+# A worker that somebody ends again and again, before it has done anything, is not one that cannot run.
+if (has_debug_points($node))
+{
+	my $holder = background($node);
+	$holder->query_safe(q{SELECT pg_advisory_lock(hashtext('batch-snapshot'))});
+	set_debug_point($node, 'batch-snapshot:wait');
+	sql('INSERT INTO numbers VALUES (3001, 3001)');
+	for my $i (1 .. 5)
+	{
+		my $pid = waits_at($node, 'batch-snapshot');
+		sql("SELECT pg_terminate_backend($pid)");
+		$node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid") or die 'it does not end';
+	}
+	set_debug_point($node, '');
+	$holder->quit;
+	my ($rc, $out, $err) = $node->psql('postgres', q{SELECT derive.wait(NULL, '60s')});
+	is("$out$err", 't', 'ended five times, and waited for at once');
+}
+
 is_exact($node, 'in the end');
 log_is_clean($node);
 $node->stop;

@@ -356,7 +356,11 @@ apply_sorted(AggRun *run, DeriveBatch *batch)
 	int32		hash = 0;
 
 	derive_agg_groups_forget(run, false);
-	/* the sort has the other half; groups come in order, so fewer of them at a time cost nothing */
+
+	/*
+	 * the sort has the other half; groups come in order, so fewer of them at
+	 * a time cost nothing
+	 */
 	run->memory_limit /= 2;
 	begin_sort(run);
 	derive_linear_delta(run->op->input, batch, receive_to_sort, run);

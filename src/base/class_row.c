@@ -18,6 +18,9 @@
  * the row and keep it until our transaction ends, when the new row can be seen: GRANT
  * waits, and goes on.
  *
+ * An index that is made changes the row as well, in place, which waits for whoever has
+ * changed it.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -26,11 +29,13 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "base/class_row.h"
+#include "base/usercode.h"
 #include "catalog/pg_class.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
@@ -50,21 +55,26 @@ find_row(Oid relid, ItemPointer tid)
 	return true;
 }
 
-/* Has another transaction, which has not ended, put another row in its place? */
+/*
+ * Has another transaction put another row in its place?  One that has not ended, or one
+ * that just has, and whose invalidation is still to come.
+ */
 static bool
-is_being_changed(Oid relid)
+is_being_changed(Oid relid, ItemPointer tid)
 {
 	Relation	classes = table_open(RelationRelationId, AccessShareLock);
 	SnapshotData dirty;
 	ScanKeyData key;
 	SysScanDesc scan;
+	HeapTuple	tuple;
 	bool		result = false;
 
 	InitDirtySnapshot(dirty);
 	ScanKeyInit(&key, Anum_pg_class_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
 	scan = systable_beginscan(classes, ClassOidIndexId, true, &dirty, 1, &key);
-	while (!result && HeapTupleIsValid(systable_getnext(scan)))
-		result = TransactionIdIsValid(dirty.xmin) || TransactionIdIsValid(dirty.xmax);
+	while (!result && HeapTupleIsValid(tuple = systable_getnext(scan)))
+		result = TransactionIdIsValid(dirty.xmin) || TransactionIdIsValid(dirty.xmax) ||
+			!ItemPointerEquals(&tuple->t_self, tid);
 	systable_endscan(scan);
 	table_close(classes, AccessShareLock);
 	return result;
@@ -86,7 +96,7 @@ lock_row(Oid relid, LOCKTAG *tag)
 			return false;
 		/* who had it may have changed the row */
 		AcceptInvalidationMessages();
-		if (find_row(relid, &found) && ItemPointerEquals(&found, &tid) && !is_being_changed(relid))
+		if (find_row(relid, &found) && ItemPointerEquals(&found, &tid) && !is_being_changed(relid, &tid))
 			return true;
 		LockRelease(tag, ROW_LOCK, false);
 		if (!find_row(relid, &found) || ItemPointerEquals(&found, &tid))
@@ -101,6 +111,16 @@ derive_class_row_lock(Oid relid)
 	LOCKTAG		tag;
 
 	return lock_row(relid, &tag);
+}
+
+void
+derive_class_row_require(Oid relid)
+{
+	if (derive_is_worker && !derive_class_row_lock(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("could not obtain lock on the entry of \"%s\" in pg_class", get_rel_name(relid)),
+				 errdetail("A transaction that has not ended has changed it, perhaps with GRANT.")));
 }
 
 bool

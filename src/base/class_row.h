@@ -15,6 +15,9 @@
  */
 extern bool derive_class_row_lock(Oid relid);
 
+/* The same; ERROR (lock_not_available) if not.  A session that is not a process of ours may wait, and locks nothing. */
+extern void derive_class_row_require(Oid relid);
+
 /* Could it be locked now? */
 extern bool derive_class_row_is_free(Oid relid);
 

@@ -92,6 +92,7 @@ read_columns(Oid relid, int natts, Snapshot snapshot)
 	Rows		rows = begin_rows(AttributeRelationId, AttributeRelidNumIndexId, Anum_pg_attribute_attrelid, relid, snapshot);
 	Form_pg_attribute *atts = palloc(sizeof(Form_pg_attribute) * natts);
 	int			nfound = 0;
+	TupleDesc	result;
 	HeapTuple	tuple;
 
 	while (HeapTupleIsValid(tuple = systable_getnext(rows.scan)))
@@ -108,7 +109,11 @@ read_columns(Oid relid, int natts, Snapshot snapshot)
 	end_rows(&rows);
 	if (nfound != natts)
 		elog(ERROR, "relation %u has %d columns in pg_class and %d in pg_attribute", relid, natts, nfound);
-	return CreateTupleDesc(natts, atts);
+	result = CreateTupleDesc(natts, atts);
+	for (int i = 0; i < natts; i++)
+		pfree(atts[i]);
+	pfree(atts);
+	return result;
 }
 
 /* The elements of an oidvector of a row, of which there are n at least. */

@@ -252,11 +252,7 @@ swap_in(DeriveFill *fill)
 
 	/* an open scan would read from a file that is no longer there */
 	CheckTableNotInUse(rel, "REFRESH MATERIALIZED VIEW");
-	if (!derive_class_row_lock(fill->relid))
-		ereport(ERROR,
-				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-				 errmsg("could not obtain lock on the entry of \"%s\" in pg_class", fill->name),
-				 errdetail("A transaction that has not ended has changed it, perhaps with GRANT.")));
+	derive_class_row_require(fill->relid);
 	if (rel->rd_rel->relkind == RELKIND_MATVIEW && !rel->rd_rel->relispopulated)
 		SetMatViewPopulatedState(rel, true);
 	table_close(rel, NoLock);

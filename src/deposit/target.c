@@ -49,6 +49,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "base/class_row.h"
 #include "base/compat.h"
 #include "base/gucs.h"
 #include "base/rowhash.h"
@@ -308,6 +309,7 @@ derive_locator_create_index(Relation relation, const DeriveLocator *locator)
 		stmt->indexParams = list_make1(index_element(NULL, hash));
 	}
 
+	derive_class_row_require(RelationGetRelid(relation));
 	index = derive_compat_define_index(RelationGetRelid(relation), stmt);
 	if (hash != NULL && is_row_hash(hash))
 		depend_automatically(index);

@@ -70,6 +70,7 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
+#include "base/class_row.h"
 #include "base/compat.h"
 #include "base/gucs.h"
 #include "base/registry.h"
@@ -409,7 +410,10 @@ derive_internal_index_order(Oid relid, List *order)
 	ListCell   *lc;
 
 	if (statements != NIL)
+	{
 		LockRelationOid(relid, ShareLock);
+		derive_class_row_require(relid);
+	}
 	foreach(lc, statements)
 	{
 		become_internal_owner(&saved);

@@ -465,6 +465,9 @@ lock_for_switch(Switch *sw)
 	bool		locked;
 	Oid			busy;
 
+	/* before anybody is kept waiting for a lock that would be for nothing */
+	if (!derive_class_row_is_free(view) || !derive_class_row_is_free(replacement->relid))
+		return wait_for_lock(replacement, view, AccessExclusiveLock);
 	if (!derive_lock_definition(replacement->relid, &busy))
 		return wait_for_lock(replacement, busy, AccessShareLock);
 	if (!lock_or_wait_for(replacement, readers_outside(sw->view), RowExclusiveLock) ||
@@ -481,7 +484,6 @@ lock_for_switch(Switch *sw)
 	/* somebody may have changed something before we had it */
 	if (!is_as_known(sw->view) || !is_as_known(replacement))
 		return put_off(replacement, DERIVE_WAITS_FOR_BATCH, RELOAD_MS);
-	/* GRANT */
 	if (!derive_class_row_lock(view) || !derive_class_row_lock(replacement->relid))
 		return wait_for_lock(replacement, view, AccessExclusiveLock);
 	return true;

@@ -119,6 +119,9 @@ CALL consume('follower of text');
 CALL consume('follower of signals');
 CALL consume('follower of versions')});
 
+# with a worker, a slot and a position of their own
+$old->safe_psql('shop', q{SELECT derive.create_group('heavy'), derive.create_group('nobody is in it'), derive.move('searched', 'heavy'), derive.move('words', 'heavy'), derive.move('best', 'heavy')});
+
 # Changes of every kind, the n-th time.
 sub change
 {
@@ -139,7 +142,8 @@ SELECT derive.append('signals', '{"what": "a", "n": $n}'), derive.append('signal
 	return;
 }
 
-my $states = q{SELECT name, state, v.settings, pg_get_userbyid(relowner) FROM derive_state.view_states v JOIN pg_class c ON c.oid = v.view ORDER BY 1};
+my $states = q{SELECT name, state, v.settings, pg_get_userbyid(relowner), group_name FROM derive_state.view_states v JOIN pg_class c ON c.oid = v.view ORDER BY 1};
+my $groups = q{SELECT array_agg(group_name ORDER BY group_name) FROM derive.groups};
 my $labels = q{SELECT objname, label FROM pg_seclabels WHERE provider = 'pg_derive' ORDER BY 1};
 my $versions = q{SELECT v::text FROM versions v ORDER BY 1};
 my $signals = q{SELECT count(*), sum(n) FROM signals};
@@ -179,6 +183,7 @@ check($old, 'before', '2|2');
 change($old, 2);
 wait_derived($old, 'the last changes', $_) for ('shop', 'postgres');
 my $same = $old->safe_psql('shop', $states);
+my $same_groups = $old->safe_psql('shop', $groups);
 my $same_labels = $old->safe_psql('shop', $labels);
 my $same_versions = $old->safe_psql('shop', $versions);
 my $identities = $old->safe_psql('shop', 'SELECT relid::regclass, identity, index::regclass FROM derive_state.identities ORDER BY 1');
@@ -221,6 +226,7 @@ for my $mode ('--copy', '--link')
 	is($new->safe_psql('shop', qq{SELECT v::text FROM "$_" v ORDER BY 1}), $rows{$_}, "$mode: rows of $_ at once") for sort keys %rows;
 	check($new, $mode, '4|6', [ 'totals', 'follower' ], [ 'as_text', 'follower of text' ]);
 	is($new->safe_psql('shop', $states), $same, "$mode: the same views are maintained, in the same way");
+	is($new->safe_psql('shop', $groups), $same_groups, "$mode: the same groups");
 	is($new->safe_psql('shop', $versions), $same_versions, "$mode: the same versions in the history");
 	is($new->safe_psql('shop', 'SELECT relid::regclass, identity, index::regclass FROM derive_state.identities ORDER BY 1'), $identities, "$mode: what tables logged before");
 	like(slurp_file($new->logfile), qr/all maintained views of database "shop" are computed anew: @{[ $keeps_slots ? 'the server was upgraded by pg_upgrade' : 'pg_upgrade does not keep replication slots of this version' ]}/, "$mode: the log says so");

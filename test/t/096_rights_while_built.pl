@@ -84,6 +84,7 @@ sub left_open
 		  unless $point;
 	}
 	$user->query_safe('COMMIT');
+	$node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM derive.replacements') or die 'no view takes the place';
 	wait_derived($node, "$sql: the rights are given");
 	is_exact($node, $sql);
 	is(may_read($view), 't', "$sql: and they are there");
@@ -99,6 +100,18 @@ left_open('TRUNCATE t', 'agg');
 left_open(q{SELECT derive.repair('agg')}, 'agg');
 left_open('REFRESH MATERIALIZED VIEW other', 'agg');
 left_open('VACUUM FULL t', 'agg');
+
+# An index that is made anew changes the row as well, in place, and would wait in the middle of that.
+$node->safe_psql('postgres', 'DROP INDEX agg_g_idx');
+$user->query_safe('BEGIN; GRANT SELECT ON agg TO reader');
+$node->safe_psql('postgres', 'INSERT INTO t VALUES (20000, 3)');
+ok($node->poll_query_until('postgres', q{SELECT state = 'waiting' AND waiting_for LIKE '%"agg" in pg_class' FROM derive.views WHERE view = 'agg'::regclass}),
+	'an index is to be made: the view says what it waits for')
+  or diag($node->safe_psql('postgres', 'SELECT view, state, waiting_for, error FROM derive.views'));
+is($node->safe_psql('postgres', q{SELECT derive.wait('top', '20s'), oracle('top')}), 't|0', 'other views go on');
+$user->query_safe('COMMIT');
+wait_derived($node, 'an index is made');
+is_exact($node, 'an index is made');
 
 $_->quit for $holder, $user;
 log_is_clean($node);

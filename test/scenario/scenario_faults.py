@@ -437,6 +437,8 @@ def dump_restore(world):
         world.finding('pg_dump: ' + dumped.stdout[-1500:])
         return ''
     try:
+        # the slot of the other database waits for transactions that are open
+        world.keeper.end()
         expected = int(world.admin_must("SELECT count(*) FROM derive_state.view_states v WHERE state NOT IN ('failed')").value())
         created = server.program('createdb', *where, name, check=False)
         if created.returncode:      # not ours; it is listed in the end

@@ -316,6 +316,14 @@ next_round(Run *run)
 	return true;
 }
 
+/* The last round is over: the rows of the one before it may take as much memory as all that is still to be done. */
+static void
+end_rounds(Run *run)
+{
+	derive_delta_reset(run->frontier);
+	derive_delta_reset(run->next);
+}
+
 static void
 begin_run(Run *run, DeriveOperator *op, DeriveBatch *batch, DeriveTarget *target)
 {
@@ -677,6 +685,7 @@ apply_union(Run *run)
 	insert_gained(run, gained_by_step, derive_linear_desc(run->recursive->step));
 	while (next_round(run))
 		derive_linear_step(run->recursive->step, run->frontier, NULL, derivation_found, run);
+	end_rounds(run);
 	if (!run->gave_up)
 		write_rows(run);
 
@@ -727,6 +736,7 @@ apply_union_all(Run *run)
 		derive_linear_step(run->recursive->step, run->frontier, NULL, net_row, run->net);
 		finish_net(run);
 	}
+	end_rounds(run);
 	if (!run->gave_up)
 	{
 		slot = MakeSingleTupleTableSlot(run->changes->desc, &TTSOpsMinimalTuple);

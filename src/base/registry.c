@@ -1078,7 +1078,7 @@ derive_registry_set_position(int group, const DerivePosition *position, XLogRecP
 	table_close(rel, NoLock);
 }
 
-void
+bool
 derive_registry_overwrite_lsn(int group, XLogRecPtr lsn)
 {
 	Relation	rel = open_table(require_names().position, RowExclusiveLock);
@@ -1088,7 +1088,11 @@ derive_registry_overwrite_lsn(int group, XLogRecPtr lsn)
 	HeapTuple	new;
 	ScanKeyData key;
 
-	Assert(HeapTupleIsValid(tuple));
+	if (!HeapTupleIsValid(tuple))
+	{
+		table_close(rel, NoLock);
+		return false;
+	}
 	heap_deform_tuple(tuple, RelationGetDescr(rel), values, nulls);
 	values[Anum_position_lsn - 1] = LSNGetDatum(lsn);
 	new = heap_form_tuple(RelationGetDescr(rel), values, nulls);
@@ -1096,6 +1100,7 @@ derive_registry_overwrite_lsn(int group, XLogRecPtr lsn)
 	ScanKeyInit(&key, Anum_position_of_group, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(group));
 	derive_compat_overwrite(rel, new, &key);
 	table_close(rel, NoLock);
+	return true;
 }
 
 void

@@ -214,9 +214,10 @@ extern void derive_registry_set_position(int group, const DerivePosition *positi
 
 /*
  * Nothing that concerns a view was committed between the stored LSN and this one: move it there, in
- * place, which is not undone with the transaction and needs no commit.
+ * place, which is not undone with the transaction and needs no commit.  False: nothing is stored,
+ * since the group was dropped.
  */
-extern void derive_registry_overwrite_lsn(int group, XLogRecPtr lsn);
+extern bool derive_registry_overwrite_lsn(int group, XLogRecPtr lsn);
 
 /* The group is gone. */
 extern void derive_registry_forget_position(int group);

@@ -532,7 +532,12 @@ derive_worker_store_at_rest(void)
 		CommitTransactionCommand();
 		return;
 	}
-	derive_registry_overwrite_lsn(derive_worker.group, covered);
+	if (!derive_registry_overwrite_lsn(derive_worker.group, covered))
+	{
+		/* the group was dropped, and nobody will read on from there */
+		CommitTransactionCommand();
+		return;
+	}
 	XLogFlush(XactLastRecEnd);
 	CommitTransactionCommand();
 	derive_worker.stored_lsn = covered;

@@ -283,6 +283,22 @@ all_right('more are allowed again');
 	all_right('at the end');
 }
 
+# A worker that is told to end stores where it is; its group has been dropped meanwhile.
+sql(q{SELECT derive.create_group('short')});
+create('last', 'short');
+sql('CREATE TABLE nobody_reads (i int)');
+for my $i (1 .. 5)
+{
+	sql("INSERT INTO nobody_reads VALUES ($i)");
+	usleep(20_000);
+}
+my $pid = stop_worker($node, sql(q{SELECT active_pid FROM pg_replication_slots JOIN derive.groups ON slot = slot_name WHERE group_name = 'short'}));
+sql(q{DROP MATERIALIZED VIEW last; SELECT derive.drop_group('short')});
+sql("SELECT pg_terminate_backend($pid)");
+let_go_on($pid);
+ok($node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid"), 'a worker whose group was dropped ends');
+all_right('without the group');
+
 log_is_clean($node);
 $node->stop;
 done_testing();

@@ -1,6 +1,7 @@
 # GRANT on a view that is being built, or that takes another's place: it waits and works, as
 # on any relation, instead of "tuple concurrently updated"; and where rights are given in a
-# transaction that stays open, the view waits for that, and no other view.
+# transaction that stays open, the view waits for that, and no other view.  Neither does one
+# wait for anything else that an owner may do to a view, or to its table, and leave open.
 use strict;
 use warnings;
 use FindBin;
@@ -112,6 +113,38 @@ is($node->safe_psql('postgres', q{SELECT derive.wait('top', '20s'), oracle('top'
 $user->query_safe('COMMIT');
 wait_derived($node, 'an index is made');
 is_exact($node, 'an index is made');
+
+# Whatever is left open, while the view needs its index anew and changes, or is computed anew.
+for my $open (
+	'COMMENT ON MATERIALIZED VIEW agg IS $$x$$',
+	'ALTER MATERIALIZED VIEW agg SET (fillfactor = 70)',
+	'ALTER MATERIALIZED VIEW agg ALTER COLUMN g SET STATISTICS 10',
+	'ALTER MATERIALIZED VIEW agg RENAME COLUMN count TO n',
+	'ALTER MATERIALIZED VIEW agg OWNER TO reader',
+	'CREATE STATISTICS on_view ON g, count FROM agg',
+	'ANALYZE agg',
+	'GRANT SELECT (g) ON agg TO reader',
+	'CREATE INDEX more ON agg (count)',
+	'DECLARE c CURSOR FOR SELECT * FROM agg',
+	'GRANT SELECT ON t TO reader',
+	'ALTER TABLE t SET (fillfactor = 90)',
+	'CREATE STATISTICS on_table ON g, id FROM t',
+	'GRANT ALL ON SCHEMA public TO reader')
+{
+	my $start = -s $node->logfile;
+	$node->psql('postgres', 'DROP INDEX agg_g_idx');
+	$user->query_safe("BEGIN; $open");
+	for my $sql ('INSERT INTO t VALUES (30000, 3)', 'TRUNCATE t; INSERT INTO t SELECT i, i % 10 FROM generate_series(1, 300) i')
+	{
+		# a lock on the table itself stops who wants to empty it
+		$node->psql('postgres', "SET lock_timeout = '100ms'; $sql");
+		is($node->safe_psql('postgres', q{SELECT derive.wait('top', '20s'), oracle('top')}), 't|0', "$open: other views go on");
+	}
+	$user->query_safe('ROLLBACK');
+	wait_derived($node, "$open: it ends");
+	is_exact($node, $open);
+	unlike(slurp_file($node->logfile, $start), qr/\bXX\d{3} /, "$open: nothing internal in the log");
+}
 
 $_->quit for $holder, $user;
 log_is_clean($node);

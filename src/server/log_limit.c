@@ -32,7 +32,8 @@
  * them; and one that has the slot is given a moment to do so.
  *
  * The next look is due when the limit can have been reached, if the log grows as fast
- * as it ever does.  Slots that others made with our plugin are theirs.
+ * as it ever does; and soon, while a group has no slot yet.  Slots that others made with
+ * our plugin are theirs.
  *
  *-------------------------------------------------------------------------
  */
@@ -222,22 +223,50 @@ tend_slot(const LogHolder *holder)
 	return Max(FIRST_LOOK_MS, (long) Min((limit - holder->retained) / BYTES_PER_MS, LAST_LOOK_MS));
 }
 
+/* Is there a group whose slot is not among these, but may come to be at any time, which nobody will say? */
+static bool
+any_slot_is_to_come(List *holders)
+{
+	DeriveShared *shared = derive_shared();
+
+	for (int i = 0; i < shared->ngroups; i++)
+	{
+		DeriveGroupId id = pg_atomic_read_u64(&shared->groups[i].id);
+		bool		there = id == 0;
+		ListCell   *lc;
+
+		foreach(lc, holders)
+		{
+			LogHolder  *holder = lfirst(lc);
+
+			there = there || DERIVE_GROUP_ID(holder->dboid, holder->number) == id;
+		}
+		if (!there)
+			return true;
+	}
+	return false;
+}
+
 long
 derive_log_limit_tend(void)
 {
 	MemoryContext cxt = CurrentMemoryContext;
 	long		result = -1;
+	List	   *holders;
 	ListCell   *lc;
 
 	if (derive_max_wal_backlog == 0)
 		return -1;
 	StartTransactionCommand();
-	foreach(lc, log_holders())
+	holders = log_holders();
+	foreach(lc, holders)
 	{
 		long		ms = tend_slot(lfirst(lc));
 
 		result = result < 0 ? ms : Min(result, ms);
 	}
+	if (any_slot_is_to_come(holders))
+		result = result < 0 ? FIRST_LOOK_MS : Min(result, FIRST_LOOK_MS);
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(cxt);
 	return result;

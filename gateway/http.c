@@ -687,6 +687,8 @@ gw_http_start(ClientLoop *loop)
 		 */
 		info.alpn = "http/1.1";
 	}
+	/* is for clients, and the library complains of one that is empty */
+	unsetenv("http_proxy");
 	context = lws_create_context(&info);
 	if (context == NULL)
 		client_fatal("cannot listen on %s, port %d", gw_settings.listen_address ? gw_settings.listen_address : "*", info.port);

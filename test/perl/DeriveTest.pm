@@ -101,8 +101,9 @@ sub comes_back
 	my ($node) = @_;
 	for my $i (1 .. 10 * $timeout)
 	{
-		my ($rc, $out) = eval { $node->psql('postgres', 'SELECT 1') };
-		return if ($out // '') eq '1';
+		# by a session of its own: one from before may answer once more
+		my ($rc, $out) = eval { $node->psql('postgres', 'SELECT pg_backend_pid() > 0') };
+		return if ($out // '') eq 't';
 		usleep(100_000);
 	}
 	die 'server does not come back';

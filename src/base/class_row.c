@@ -86,23 +86,24 @@ lock_row(Oid relid, LOCKTAG *tag)
 	ItemPointerData tid;
 	ItemPointerData found;
 
-	if (!find_row(relid, &tid))
-		return false;
-	for (;;)
+	while (find_row(relid, &tid))
 	{
+		bool		moved;
+
 		SET_LOCKTAG_TUPLE(*tag, MyDatabaseId, RelationRelationId,
 						  ItemPointerGetBlockNumber(&tid), ItemPointerGetOffsetNumber(&tid));
 		if (LockAcquire(tag, ROW_LOCK, false, true) == LOCKACQUIRE_NOT_AVAIL)
 			return false;
 		/* who had it may have changed the row */
 		AcceptInvalidationMessages();
-		if (find_row(relid, &found) && ItemPointerEquals(&found, &tid) && !is_being_changed(relid, &tid))
+		moved = !find_row(relid, &found) || !ItemPointerEquals(&found, &tid);
+		if (!moved && !is_being_changed(relid, &tid))
 			return true;
 		LockRelease(tag, ROW_LOCK, false);
-		if (!find_row(relid, &found) || ItemPointerEquals(&found, &tid))
+		if (!moved)
 			return false;
-		tid = found;
 	}
+	return false;
 }
 
 bool

@@ -208,6 +208,14 @@ typedef struct Known
 static HTAB *known = NULL;
 static int	nstale = 0;			/* of known */
 
+static void
+note_stale(Known *entry)
+{
+	if (entry->current)
+		nstale++;
+	entry->current = false;
+}
+
 /* Called for relations of which there is nothing known as well, and in aborted transactions. */
 static void
 forget(Datum arg, Oid relid)
@@ -218,18 +226,13 @@ forget(Datum arg, Oid relid)
 	if (OidIsValid(relid))
 	{
 		entry = hash_search(known, &relid, HASH_FIND, NULL);
-		if (entry == NULL)
-			return;
-		nstale += entry->current;
-		entry->current = false;
+		if (entry != NULL)
+			note_stale(entry);
 		return;
 	}
 	hash_seq_init(&status, known);
 	while ((entry = hash_seq_search(&status)) != NULL)
-	{
-		nstale += entry->current;
-		entry->current = false;
-	}
+		note_stale(entry);
 }
 
 /* It may still be in use: from now on it is the transaction's. */
@@ -299,6 +302,6 @@ derive_unlocked_read(Oid relid)
 	if (relation != NULL)
 		MemoryContextSetParent(relation->cxt, CacheMemoryContext);
 	else
-		forget((Datum) 0, relid);
+		note_stale(entry);
 	return relation;
 }

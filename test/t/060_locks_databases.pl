@@ -126,8 +126,8 @@ CREATE FUNCTION never(i int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN WH
 		$node->psql('postgres', 'DROP DATABASE IF EXISTS b');
 		$node->psql('postgres', 'DROP DATABASE IF EXISTS c');
 		$node->safe_psql('postgres', 'CREATE DATABASE b');
-		$node->safe_psql('b', "CREATE EXTENSION pg_derive; $functions" . slurp_file("$FindBin::RealBin/../oracle.sql")
-			. q{CREATE FUNCTION oracle(v regclass) RETURNS bigint LANGUAGE sql AS 'SELECT rows_that_differ(v)';} . $world
+		create_extension($node, 'b');
+		$node->safe_psql('b', $functions . $world
 			. q{SELECT derive.create_view('of_slow', 'SELECT g, ntile(2) OVER (ORDER BY id) FROM x WHERE id < 3')});
 		wait_derived($node, 'another database', 'b');
 		return;

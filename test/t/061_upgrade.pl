@@ -18,15 +18,13 @@ plan skip_all => 'no other version to upgrade from; see make test-upgrade' unles
 
 my $old = derive_node('old', install_path => dirname(dirname($ENV{UPGRADE_FROM_PG_CONFIG})),
 	destdir => $ENV{UPGRADE_FROM_DESTDIR}, extension => 0, initdb => ['--locale=C', '--encoding=UTF8']);
-my $oracle = slurp_file("$FindBin::RealBin/../oracle.sql") . q{
-CREATE FUNCTION oracle(v regclass) RETURNS bigint LANGUAGE sql AS 'SELECT rows_that_differ(v)'};
 my $keeps_slots = $old->pg_version >= 17;
 
 # ---- the old cluster: views of all kinds
 
 $old->safe_psql('postgres', "CREATE ROLE maker LOGIN; CREATE DATABASE shop");
-$old->safe_psql('shop', "CREATE EXTENSION pg_derive; GRANT CREATE ON SCHEMA public TO maker; $oracle");
-$old->safe_psql('postgres', "CREATE EXTENSION pg_derive; $oracle");
+create_extension($old, $_) for ('shop', 'postgres');
+$old->safe_psql('shop', 'GRANT CREATE ON SCHEMA public TO maker');
 $old->safe_psql('postgres', q{CREATE TABLE t (a int PRIMARY KEY); INSERT INTO t VALUES (1), (2); SELECT derive.create_view('other', 'SELECT count(*), sum(a) FROM t')});
 
 sub as_maker

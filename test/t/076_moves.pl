@@ -13,9 +13,8 @@ use Time::HiRes qw(time usleep);
 
 my $node = derive_node('moves', conf => "pg_derive.max_builds = 1\n");
 $node->safe_psql('postgres', 'CREATE DATABASE shop');
-$node->safe_psql('shop', 'CREATE EXTENSION pg_derive;' . slurp_file("$FindBin::RealBin/../oracle.sql"));
+create_extension($node, 'shop');
 $node->safe_psql('shop', q{
-CREATE FUNCTION oracle(v regclass) RETURNS bigint LANGUAGE sql AS 'SELECT rows_that_differ(v)';
 CREATE TABLE t (id int PRIMARY KEY, k int, x int);
 CREATE TABLE u (id serial PRIMARY KEY, x int);
 INSERT INTO t SELECT i, i % 7, i FROM generate_series(1, 500) i;

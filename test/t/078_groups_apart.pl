@@ -12,8 +12,8 @@ use Time::HiRes qw(usleep);
 
 my $node = derive_node('apart', conf => "pg_derive.max_databases = 5\nmax_replication_slots = 16\n");
 $node->safe_psql('postgres', 'CREATE DATABASE shop');
+create_extension($node, 'shop');
 $node->safe_psql('shop', q{
-CREATE EXTENSION pg_derive;
 CREATE TABLE t (id int PRIMARY KEY, k int, x int);
 CREATE TABLE no_key (k int, x int);
 INSERT INTO t SELECT i, i % 7, i FROM generate_series(1, 500) i;
@@ -27,8 +27,6 @@ SELECT derive.create_view('over_a', 'SELECT sum(count) FROM a');
 SET pg_derive.default_group = 'second';
 SELECT derive.create_view('b', 'SELECT t.id, n.x FROM t JOIN no_key n ON n.x = t.id');
 });
-$node->safe_psql('shop', slurp_file("$FindBin::RealBin/../oracle.sql") . q{
-CREATE FUNCTION oracle(v regclass) RETURNS bigint LANGUAGE sql AS 'SELECT rows_that_differ(v)'});
 
 sub write_rows
 {

@@ -476,6 +476,12 @@ lock_for_switch(Switch *sw)
 		!lock_or_wait_for(replacement, list_make1_oid(replacement->relid), AccessExclusiveLock) ||
 		!lock_or_wait_for(replacement, derive_internal_tables(view), AccessExclusiveLock))
 		return false;
+
+	/*
+	 * said before the wait: nothing else about it is new for those who look
+	 * meanwhile
+	 */
+	derive_stats_set_waits(replacement->relid, DERIVE_WAITS_FOR_LOCK, view, AccessExclusiveLock);
 	derive_blocked_set(&derive_worker.place->point.blocked_on, view, AccessExclusiveLock);
 	locked = derive_lock_within(view, AccessExclusiveLock, derive_someone_waits_for_us() ? 0 : derive_lock_timeout);
 	derive_blocked_clear(&derive_worker.place->point.blocked_on);

@@ -620,6 +620,8 @@ describe_ready(Look *look, DeriveStanding *standing)
 		if (OidIsValid(row->replaces) && say(standing, for_builder(look, &stats)))
 			return;				/* to take the place of another one */
 	}
+	if (OidIsValid(row->replaces))
+		standing->reason = plainly("the next batch");
 	if (!look->current && look->now - look->behind_since >= LATE_US && say(standing, look->busy) &&
 		(look->busy.blockers != NIL || look->failing))
 		standing->state = "waiting";

@@ -163,6 +163,7 @@ OBJS = \
 	src/server/batch_snapshot.o \
 	src/server/build_progress.o \
 	src/server/builder.o \
+	src/server/clock_step.o \
 	src/server/cohort.o \
 	src/server/concerned.o \
 	src/server/crash_guard.o \

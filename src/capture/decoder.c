@@ -47,6 +47,7 @@
 #include "access/xlog_internal.h"
 #include "access/xlogreader.h"
 #include "access/xlogutils.h"
+#include "base/elapsed.h"
 #include "miscadmin.h"
 #include "replication/decode.h"
 #include "replication/logical.h"
@@ -81,7 +82,8 @@ typedef struct Confirmation
 {
 	XLogRecPtr	lsn;
 	XLogRecPtr	after;
-	TimestampTz since;			/* 0: need not be on the disks of standbys */
+	int64		since;			/* derive_monotonic_ms(); 0: need not be on
+								 * the disks of standbys */
 } Confirmation;
 
 struct DeriveDecoder
@@ -597,7 +599,7 @@ is_durable(const Confirmation *confirmation)
 {
 	return confirmation->after <= GetFlushRecPtr(NULL) &&
 		(derive_standbys_have(confirmation->after) ||
-		 TimestampDifferenceExceeds(confirmation->since, GetCurrentTimestamp(), STANDBY_PATIENCE_MS));
+		 derive_has_elapsed(confirmation->since, STANDBY_PATIENCE_MS));
 }
 
 static void
@@ -625,7 +627,7 @@ derive_decoder_confirm(DeriveDecoder *decoder, XLogRecPtr lsn, bool at_once)
 	{
 		decoder->newest.lsn = lsn;
 		decoder->newest.after = XactLastCommitEnd;
-		decoder->newest.since = GetCurrentTimestamp();
+		decoder->newest.since = derive_monotonic_ms();
 		if (XLogRecPtrIsInvalid(decoder->waiting.lsn))
 			decoder->waiting = decoder->newest;
 	}

@@ -48,6 +48,7 @@
 #include "access/xact.h"
 #include "base/class_row.h"
 #include "base/compat.h"
+#include "base/elapsed.h"
 #include "base/lock_waiters.h"
 #include "capture/json_stream.h"
 #include "catalog/catalog.h"
@@ -95,7 +96,7 @@ struct DeriveFill
 	int			nwaiting;
 	Size		waiting_bytes;
 	int64		nrows;
-	TimestampTz last_look;
+	int64		last_look;		/* derive_monotonic_ms() */
 };
 
 static void
@@ -169,7 +170,7 @@ derive_fill_begin(Oid relid)
 	fill->heap = table_open(fill->heap_oid, AccessExclusiveLock);
 	fill->write_cxt = AllocSetContextCreate(cxt, "pg_derive written rows", ALLOCSET_DEFAULT_SIZES);
 	fill->bulk = GetBulkInsertState();
-	fill->last_look = GetCurrentTimestamp();
+	fill->last_look = derive_monotonic_ms();
 	MemoryContextSwitchTo(old);
 
 	return fill;
@@ -178,9 +179,7 @@ derive_fill_begin(Oid relid)
 static void
 give_way(DeriveFill *fill)
 {
-	TimestampTz now = GetCurrentTimestamp();
-
-	if (!TimestampDifferenceExceeds(fill->last_look, now, MS_BETWEEN_LOOKS))
+	if (!derive_has_elapsed(fill->last_look, MS_BETWEEN_LOOKS))
 		return;
 
 	if (derive_someone_waits_for(MyProcPid, AccessExclusiveLock))
@@ -188,7 +187,7 @@ give_way(DeriveFill *fill)
 				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 				 errmsg("filling of \"%s\" gives way to another session", fill->name),
 				 errdetail("The session waits for an exclusive lock on what is read or written.")));
-	fill->last_look = now;
+	fill->last_look = derive_monotonic_ms();
 }
 
 static void

@@ -42,6 +42,7 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "base/elapsed.h"
 #include "catalog/pg_type.h"
 #include "derivations/history_internal.h"
 #include "executor/spi.h"
@@ -682,7 +683,7 @@ static void
 history_expire(DeriveContext *context)
 {
 	History    *history = context->private;
-	TimestampTz start = GetCurrentTimestamp();
+	int64		start = derive_monotonic_ms();
 	TimestampTz cutoff = context->time;
 	Relation	view;
 	BlockNumber nblocks;
@@ -709,7 +710,7 @@ history_expire(DeriveContext *context)
 		history->next_block += EXPIRE_PAGES;
 		looked_at += EXPIRE_PAGES;
 	} while (looked_at < nblocks &&
-			 !TimestampDifferenceExceeds(start, GetCurrentTimestamp(), EXPIRE_MS));
+			 !derive_has_elapsed(start, EXPIRE_MS));
 	if (removed > 0)
 		store_state(context, history);
 }

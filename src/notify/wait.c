@@ -32,6 +32,7 @@
 #include "access/xlog.h"
 #include "access/xlog_internal.h"
 #include "base/compat.h"
+#include "base/elapsed.h"
 #include "base/lock_waiters.h"
 #include "base/wait_event.h"
 #include "miscadmin.h"
@@ -97,7 +98,7 @@ bool
 derive_wait_until(DeriveWaitPoint *point, XLogRecPtr lsn, int64 timeout_ms,
 				  DeriveWaitCheck check, void *arg)
 {
-	TimestampTz start = GetCurrentTimestamp();
+	int64		start = derive_monotonic_ms();
 	bool		result = false;
 
 	raise_to(&point->wanted_lsn, lsn);
@@ -119,8 +120,7 @@ derive_wait_until(DeriveWaitPoint *point, XLogRecPtr lsn, int64 timeout_ms,
 
 		if (timeout_ms >= 0)
 		{
-			int64		left = timeout_ms -
-			(GetCurrentTimestamp() - start) / 1000;
+			int64		left = derive_time_left(start, timeout_ms);
 
 			if (left <= 0)
 				break;
@@ -205,12 +205,11 @@ derive_blocked_check(pg_atomic_uint64 *blocked_on)
 static bool
 time_to_look(void)
 {
-	static TimestampTz looked_at = 0;
-	TimestampTz now = GetCurrentTimestamp();
+	static int64 looked_at = 0;
 
-	if (!TimestampDifferenceExceeds(looked_at, now, LOOK_MS))
+	if (!derive_has_elapsed(looked_at, LOOK_MS))
 		return false;
-	looked_at = now;
+	looked_at = derive_monotonic_ms();
 	return true;
 }
 

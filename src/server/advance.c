@@ -33,6 +33,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "base/debug_point.h"
+#include "base/elapsed.h"
 #include "base/error_context.h"
 #include "base/guard.h"
 #include "base/gucs.h"
@@ -309,6 +310,7 @@ advance(void *arg)
 	DeriveBatch *batch;
 	DeriveTargetCounts counts = {0};
 	BatchStats *stats = palloc0(sizeof(BatchStats));
+	int64		started_at = derive_monotonic_ms();
 	instr_time	start;
 	instr_time	duration;
 	bool		settled = true; /* the registry must know */
@@ -334,7 +336,7 @@ advance(void *arg)
 	if (row.state == DERIVE_VIEW_BUILDING || view->fill)
 	{
 		counts.inserted = derive_program_build(program, NULL, NULL, NULL);
-		derive_log_built(view->relid, counts.inserted, GetCurrentStatementStartTimestamp());
+		derive_log_built(view->relid, counts.inserted, started_at);
 		export_unknown(view, move->batch);
 	}
 	else if (row.state == DERIVE_VIEW_CATCHUP && view->slow)
@@ -596,13 +598,12 @@ give_up(WorkerView *view)
 static void
 yield_if_wanted(void)
 {
-	static TimestampTz looked_at = 0;
-	TimestampTz now = GetCurrentTimestamp();
+	static int64 looked_at = 0;
 
 	if (derive_worker.yielding ||
-		!TimestampDifferenceExceeds(Max(derive_worker.locked_at, looked_at), now, derive_lock_timeout))
+		!derive_has_elapsed(Max(derive_worker.locked_at, looked_at), derive_lock_timeout))
 		return;
-	looked_at = now;
+	looked_at = derive_monotonic_ms();
 	derive_worker.yielding = derive_someone_waits_for(MyProcPid, AccessExclusiveLock);
 }
 

@@ -33,6 +33,7 @@
 #include "access/xact.h"
 #include "base/class_row.h"
 #include "base/compat.h"
+#include "base/elapsed.h"
 #include "base/error_context.h"
 #include "base/groups.h"
 #include "base/guard.h"
@@ -566,9 +567,9 @@ derive_renew_view(Oid view, Oid *busy, LOCKMODE *mode)
 
 
 void
-derive_log_built(Oid view, int64 rows, TimestampTz since)
+derive_log_built(Oid view, int64 rows, int64 since)
 {
-	double		seconds = TimestampDifferenceMilliseconds(since, GetCurrentTimestamp()) / 1000.0;
+	double		seconds = (derive_monotonic_ms() - since) / 1000.0;
 
 	ereport(LOG,
 			(errmsg_plural("view \"%s\" is filled: " INT64_FORMAT " row in %.1f s",

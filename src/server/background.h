@@ -108,8 +108,8 @@ extern List *derive_internal_tables(Oid view);
  */
 extern bool derive_renew_view(Oid view, Oid *busy, LOCKMODE *mode);
 
-/* Log that a view has been filled: so many rows, since then. */
-extern void derive_log_built(Oid view, int64 rows, TimestampTz since);
+/* Log that a view has been filled: so many rows, since then (derive_monotonic_ms()). */
+extern void derive_log_built(Oid view, int64 rows, int64 since);
 
 /*
  * Has work that took so many ms been slow, by pg_derive.log_min_duration?  If so, log what a

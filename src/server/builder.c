@@ -44,6 +44,7 @@
 #include "access/xact.h"
 #include "base/compat.h"
 #include "base/debug_point.h"
+#include "base/elapsed.h"
 #include "base/error_context.h"
 #include "base/groups.h"
 #include "base/guard.h"
@@ -87,6 +88,7 @@ typedef struct BuilderArgs
 static DeriveBuild *build = NULL;
 static DeriveGroup *group = NULL;
 static BuilderArgs args;
+static int64 started_at;		/* derive_monotonic_ms() */
 
 /* The view's contents are changed, not replaced. */
 static bool recomputing = false;
@@ -128,6 +130,7 @@ derive_builder_main(Datum arg)
 {
 	MemoryContext context;
 
+	started_at = derive_monotonic_ms();
 	memcpy(&args, MyBgworkerEntry->bgw_extra, sizeof(args));
 	build = &derive_shared()->builds[args.slot];
 	group = derive_group_find(DERIVE_GROUP_DATABASE(args.group), DERIVE_GROUP_NUMBER(args.group));
@@ -513,7 +516,7 @@ fill(void)
 	PopActiveSnapshot();
 	set_phase("handing over");
 	if (filled >= 0)
-		derive_log_built(args.view, filled, build->started_at);
+		derive_log_built(args.view, filled, started_at);
 	derive_background_commit();
 	MemoryContextSwitchTo(context);
 	return true;

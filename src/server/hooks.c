@@ -41,6 +41,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "base/compat.h"
+#include "base/elapsed.h"
 #include "base/groups.h"
 #include "base/label.h"
 #include "base/registry.h"
@@ -602,7 +603,7 @@ is_inhabited(DeriveGroup *place, bool signal_them)
 
 /* Those of one group, and all builders.  The wait began then. */
 static void
-send_group_away(DeriveGroup *place, bool finish, TimestampTz start)
+send_group_away(DeriveGroup *place, bool finish, int64 start)
 {
 	bool		impatient = false;
 
@@ -611,7 +612,7 @@ send_group_away(DeriveGroup *place, bool finish, TimestampTz start)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (!impatient &&
-			TimestampDifferenceExceeds(start, GetCurrentTimestamp(), finish ? FINISH_MS : POLITE_MS))
+			derive_has_elapsed(start, finish ? FINISH_MS : POLITE_MS))
 		{
 			impatient = true;
 			if (finish)
@@ -633,7 +634,7 @@ static void
 send_away(Oid dboid, bool finish)
 {
 	DeriveShared *shared = derive_shared();
-	TimestampTz start = GetCurrentTimestamp();
+	int64		start = derive_monotonic_ms();
 
 	/* at once, so that they leave together */
 	for (int pass = 0; pass < 2; pass++)
@@ -865,7 +866,7 @@ derive_reserve_worker(int group)
 {
 	DeriveGroup *place;
 	MemoryContext oldcontext;
-	TimestampTz give_up_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), PLACE_MS);
+	int64		start = derive_monotonic_ms();
 	bool		undecided;
 	ListCell   *lc;
 
@@ -882,7 +883,7 @@ derive_reserve_worker(int group)
 	MemoryContextSwitchTo(oldcontext);
 	while ((place = derive_group_reserve(MyDatabaseId, group, &undecided)) == NULL)
 	{
-		if (!undecided || GetCurrentTimestamp() > give_up_at)
+		if (!undecided || derive_has_elapsed(start, PLACE_MS))
 			derive_refuse_group(group);
 		CHECK_FOR_INTERRUPTS();
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, PLACE_LOOK_MS,

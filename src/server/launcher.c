@@ -22,7 +22,8 @@
  *		not wanted, no worker -> give the place back
  *
  * Groups that find no place are probed as soon as there is one.  What slots keep
- * that have no worker, unattended.c sees to, and what they keep of the log, log_limit.c.
+ * that have no worker, unattended.c sees to, and what they keep of the log, log_limit.c;
+ * what is under way when the clock is set back, clock_step.c.
  *
  * On a standby there are no workers, and the launcher only tidies up (unattended.c), and waits
  * for the end of recovery.
@@ -52,6 +53,7 @@
 #include "postmaster/interrupt.h"
 #include "replication/slot.h"
 #include "server/background.h"
+#include "server/clock_step.h"
 #include "server/launcher.h"
 #include "server/log_limit.h"
 #include "server/shmem.h"
@@ -191,6 +193,7 @@ derive_launcher_main(Datum arg)
 				sleep_ms = sooner(sleep_ms, ms);
 			}
 			sleep_ms = sooner(sleep_ms, derive_unattended_tend());
+			sleep_ms = sooner(sleep_ms, derive_clock_step_tend());
 		}
 
 		(void) WaitLatch(MyLatch,

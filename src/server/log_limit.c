@@ -44,6 +44,7 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "base/compat.h"
+#include "base/elapsed.h"
 #include "base/gucs.h"
 #include "base/guard.h"
 #include "capture/decoder.h"
@@ -196,13 +197,11 @@ nudge(DeriveGroup *place)
 static bool
 is_patience_over(const LogHolder *holder, DeriveGroup *place)
 {
-	TimestampTz now = GetCurrentTimestamp();
-
 	if (place == NULL || holder->pid == 0)
 		return true;
-	if (place->log_exceeded_at == 0 || place->log_exceeded_at > now)
-		place->log_exceeded_at = now;
-	return TimestampDifferenceExceeds(place->log_exceeded_at, now, GRACE_MS);
+	if (place->log_exceeded_at == 0)
+		place->log_exceeded_at = derive_monotonic_ms();
+	return derive_has_elapsed(place->log_exceeded_at, GRACE_MS);
 }
 
 /* In how many ms is it to be looked at again? */

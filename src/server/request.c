@@ -22,6 +22,7 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "base/debug_point.h"
+#include "base/elapsed.h"
 #include "base/groups.h"
 #include "base/lane.h"
 #include "base/registry.h"
@@ -82,7 +83,7 @@ typedef struct RequestWait
 	DeriveRequest *request;		/* NULL until there is a place for it */
 	DeriveRequest seen;			/* as it was last seen; in the end the answer */
 	int			failures;		/* to start the verifier, before this call */
-	TimestampTz next_look;		/* at what only changes slowly */
+	int64		looked_at;		/* at what only changes slowly */
 	MemoryContext cxt;			/* reset with every look */
 } RequestWait;
 
@@ -521,13 +522,6 @@ view_reached(void *arg, bool reached)
 	return wait->moved || (result && reached);
 }
 
-/* What is left of a timeout that began then; below 0: there is none. */
-static int64
-time_left(int64 timeout_ms, TimestampTz start)
-{
-	return timeout_ms < 0 ? timeout_ms : Max(timeout_ms - (GetCurrentTimestamp() - start) / 1000, 0);
-}
-
 /* False on timeout. */
 static bool
 wait_in_group(ViewWait *wait, int group, int64 timeout_ms)
@@ -542,7 +536,7 @@ wait_in_group(ViewWait *wait, int group, int64 timeout_ms)
 static bool
 wait_for_one(ViewWait *wait, int64 timeout_ms)
 {
-	TimestampTz start = GetCurrentTimestamp();
+	int64		start = derive_monotonic_ms();
 	bool		result;
 
 	do
@@ -553,7 +547,7 @@ wait_for_one(ViewWait *wait, int64 timeout_ms)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("the view is no longer maintained")));
-		result = wait_in_group(wait, row->group, time_left(timeout_ms, start));
+		result = wait_in_group(wait, row->group, derive_time_left(start, timeout_ms));
 	} while (result && wait->moved);
 	return result;
 }
@@ -599,7 +593,7 @@ none_in_group(int group)
 static bool
 wait_for_all(ViewWait *wait, int64 timeout_ms)
 {
-	TimestampTz start = GetCurrentTimestamp();
+	int64		start = derive_monotonic_ms();
 	List	   *rows;
 	List	   *before;
 	bool		again;
@@ -620,7 +614,7 @@ wait_for_all(ViewWait *wait, int64 timeout_ms)
 		{
 			if (none_in_group(lfirst_int(lc)))
 				continue;
-			if (!wait_in_group(wait, lfirst_int(lc), time_left(timeout_ms, start)))
+			if (!wait_in_group(wait, lfirst_int(lc), derive_time_left(start, timeout_ms)))
 				return false;
 			again |= wait->moved;
 		}
@@ -711,7 +705,7 @@ check_with_service(void *arg, bool reached)
 bool
 derive_wait_for_worker(Oid view, int64 timeout_ms, DeriveWaitCheck check, void *arg)
 {
-	TimestampTz start = GetCurrentTimestamp();
+	int64		start = derive_monotonic_ms();
 	WorkerWait	wait = {.view = view,.check = check,.arg = arg};
 	bool		result;
 
@@ -722,7 +716,7 @@ derive_wait_for_worker(Oid view, int64 timeout_ms, DeriveWaitCheck check, void *
 			return true;
 		wait.group = Max(wait.group, DERIVE_DEFAULT_GROUP);
 		wait.place = find_service(wait.group);
-		result = derive_wait_until(&wait.place->point, InvalidXLogRecPtr, time_left(timeout_ms, start), check_with_service, &wait);
+		result = derive_wait_until(&wait.place->point, InvalidXLogRecPtr, derive_time_left(start, timeout_ms), check_with_service, &wait);
 	} while (result && wait.moved);
 	return result;
 }
@@ -810,7 +804,7 @@ look_around(RequestWait *wait)
 	check_view(wait);
 	MemoryContextSwitchTo(oldcontext);
 	MemoryContextReset(wait->cxt);
-	wait->next_look = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LOOK_MS);
+	wait->looked_at = derive_monotonic_ms();
 }
 
 /* Is it there still?  It is not if the group has had no place meanwhile. */
@@ -829,7 +823,7 @@ request_answered(void *arg, bool reached)
 	if (is_there && (wait->seen.status == DERIVE_REQUEST_DONE || wait->seen.status == DERIVE_REQUEST_ERROR))
 		return true;
 	check_extension();
-	if (!derive_group_has_worker(wait->place) || GetCurrentTimestamp() >= wait->next_look)
+	if (!derive_group_has_worker(wait->place) || derive_has_elapsed(wait->looked_at, LOOK_MS))
 		look_around(wait);
 	wait->moved = wait->moved || !is_there || !check_service(wait->place, wait->group);
 	if (wait->moved)
@@ -870,7 +864,7 @@ run_request_in_group(RequestWait *wait, int64 timeout_ms)
 	wait->place = find_service(wait->group);
 	wait->number = derive_request_number();
 	wait->failures = verifier_failures(wait->place);
-	wait->next_look = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LOOK_MS);
+	wait->looked_at = derive_monotonic_ms();
 	wait->cxt = AllocSetContextCreate(CurrentMemoryContext, "pg_derive request",
 									  ALLOCSET_SMALL_SIZES);
 	PG_ENSURE_ERROR_CLEANUP(give_up_request, PointerGetDatum(wait));
@@ -891,7 +885,7 @@ run_request_in_group(RequestWait *wait, int64 timeout_ms)
 static bool
 run_request(RequestWait *wait, int64 timeout_ms)
 {
-	TimestampTz start = GetCurrentTimestamp();
+	int64		start = derive_monotonic_ms();
 	DeriveViewRow *row = derive_registry_get(wait->view);
 	bool		result;
 
@@ -905,7 +899,7 @@ run_request(RequestWait *wait, int64 timeout_ms)
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("the view is no longer maintained")));
 		wait->group = row->group;
-		result = run_request_in_group(wait, time_left(timeout_ms, start));
+		result = run_request_in_group(wait, derive_time_left(start, timeout_ms));
 		row = derive_registry_get(wait->view);
 	} while (result && (wait->moved || (wait->seen.status == DERIVE_REQUEST_ERROR && (row == NULL || row->group != wait->group))));
 	return result;

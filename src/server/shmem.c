@@ -14,6 +14,7 @@
 #include <signal.h>
 
 #include "access/transam.h"
+#include "base/elapsed.h"
 #include "base/gucs.h"
 #include "miscadmin.h"
 #include "server/shmem.h"
@@ -641,7 +642,7 @@ derive_request_release(DeriveGroup *place, DeriveRequest *request, uint64 number
 		request->status = DERIVE_REQUEST_ABANDONED;
 		if (request->kind == DERIVE_REQUEST_VERIFY && place->assistants[DERIVE_VERIFIER].pid != 0)
 		{
-			place->verifier.interrupted_at = GetCurrentTimestamp();
+			place->verifier.interrupted_at = derive_monotonic_ms();
 			kill(place->assistants[DERIVE_VERIFIER].pid, SIGINT);
 		}
 	}

@@ -122,7 +122,7 @@ typedef struct DeriveVerifier
 	 * since when (0: not at all), and whether it shall begin again because
 	 * others wait for its locks, or else because nobody wants the result.
 	 */
-	TimestampTz interrupted_at;
+	int64		interrupted_at; /* derive_monotonic_ms(); 0: it was not */
 	bool		give_way;
 } DeriveVerifier;
 
@@ -229,8 +229,11 @@ typedef struct DeriveGroup
 	 */
 	bool		log_given_up;
 
-	/* Since when it has been too much; 0: it is not.  For the launcher only. */
-	TimestampTz log_exceeded_at;
+	/*
+	 * Since when it has been too much, as derive_monotonic_ms(); 0: it is
+	 * not.  For the launcher only.
+	 */
+	int64		log_exceeded_at;
 
 	/*
 	 * The last worker ended of its own accord; set by it, cleared by the

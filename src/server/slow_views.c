@@ -57,6 +57,7 @@
 
 #include <signal.h>
 
+#include "base/elapsed.h"
 #include "base/lane.h"
 #include "base/lock_waiters.h"
 #include "base/registry.h"
@@ -591,28 +592,27 @@ any_repair(void)
 void
 derive_worker_look_after_lane(void)
 {
-	static TimestampTz looked_at = 0;
-	static TimestampTz cancelled_at = 0;
+	static int64 looked_at = 0;
+	static int64 cancelled_at = 0;
 	static pid_t cancelled = 0;
-	TimestampTz now = GetCurrentTimestamp();
 	pid_t		pid;
 
-	if (!TimestampDifferenceExceeds(looked_at, now, LOOK_MS))
+	if (!derive_has_elapsed(looked_at, LOOK_MS))
 		return;
 	LWLockAcquire(derive_shared()->lock, LW_SHARED);
 	pid = derive_worker.place->assistants[DERIVE_SLOW_LANE].pid;
 	LWLockRelease(derive_shared()->lock);
 	if (pid == 0)
 		return;
-	looked_at = now;
+	looked_at = derive_monotonic_ms();
 	if (!derive_someone_waits_for(pid, NoLock))
 		cancelled = 0;
 	else
 	{
 		if (cancelled != pid)
-			cancelled_at = now;
+			cancelled_at = looked_at;
 		cancelled = pid;
-		kill(pid, TimestampDifferenceExceeds(cancelled_at, now, HEED_MS) ? SIGTERM : SIGINT);
+		kill(pid, derive_has_elapsed(cancelled_at, HEED_MS) ? SIGTERM : SIGINT);
 	}
 }
 

@@ -36,6 +36,7 @@
 #include <signal.h>
 
 #include "access/xact.h"
+#include "base/elapsed.h"
 #include "base/guard.h"
 #include "base/gucs.h"
 #include "base/lock_waiters.h"
@@ -169,19 +170,18 @@ derive_worker_wants_backlog(WorkerView *view)
 static void
 look_after_builder(WorkerView *view)
 {
-	TimestampTz now = GetCurrentTimestamp();
 	PGPROC	   *proc;
 	bool		filling;
 	bool		resting;
 	pid_t		pid;
 
-	if (!TimestampDifferenceExceeds(view->looked_at, now, LOOK_MS) ||
+	if (!derive_has_elapsed(view->looked_at, LOOK_MS) ||
 		GetBackgroundWorkerPid(view->builder, &pid) != BGWH_STARTED)
 		return;
-	view->looked_at = now;
+	view->looked_at = derive_monotonic_ms();
 	if (view->cancelled_at != 0)
 	{
-		if (TimestampDifferenceExceeds(view->cancelled_at, now, HEED_MS))
+		if (derive_has_elapsed(view->cancelled_at, HEED_MS))
 			kill(pid, SIGTERM);
 		return;
 	}
@@ -204,7 +204,7 @@ look_after_builder(WorkerView *view)
 			 !derive_holder_waits_for(pid, view->relid, AccessExclusiveLock, false))
 		return;
 	kill(pid, SIGINT);
-	view->cancelled_at = now;
+	view->cancelled_at = derive_monotonic_ms();
 }
 
 bool

@@ -58,6 +58,7 @@
 #include "access/xact.h"
 #include "base/compat.h"
 #include "base/debug_point.h"
+#include "base/elapsed.h"
 #include "base/error_context.h"
 #include "base/guard.h"
 #include "base/gucs.h"
@@ -562,7 +563,7 @@ derive_verifier_look_after(DeriveGroup *place, const DeriveRequest *request)
 {
 	DeriveAssistant *process = &place->assistants[DERIVE_VERIFIER];
 	DeriveVerifier *verifier = &place->verifier;
-	TimestampTz interrupted_at;
+	int64		interrupted_at;
 	pid_t		pid;
 	bool		give_way;
 
@@ -573,7 +574,7 @@ derive_verifier_look_after(DeriveGroup *place, const DeriveRequest *request)
 	if (pid == 0)
 		return;
 	if (interrupted_at != 0 &&
-		!TimestampDifferenceExceeds(interrupted_at, GetCurrentTimestamp(), STUCK_MS))
+		!derive_has_elapsed(interrupted_at, STUCK_MS))
 		return;
 	give_way = interrupted_at == 0;
 	if (give_way && !(request->status == DERIVE_REQUEST_RUNNING && derive_someone_waits_for(pid, NoLock)))
@@ -588,7 +589,7 @@ derive_verifier_look_after(DeriveGroup *place, const DeriveRequest *request)
 		else if (verifier->running == request->number)
 		{
 			verifier->give_way = true;
-			verifier->interrupted_at = GetCurrentTimestamp();
+			verifier->interrupted_at = derive_monotonic_ms();
 			kill(pid, SIGINT);
 		}
 	}

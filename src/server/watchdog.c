@@ -42,6 +42,7 @@
 
 #include "access/xact.h"
 #include "base/debug_point.h"
+#include "base/elapsed.h"
 #include "base/gucs.h"
 #include "miscadmin.h"
 #include "server/worker_internal.h"
@@ -71,7 +72,7 @@ static TimeoutId timer;
 
 /* The view that moves now; NULL: none.  Read by the timer's handler. */
 static WorkerView *volatile watched = NULL;
-static TimestampTz started_at;
+static int64 started_at;		/* derive_monotonic_ms() */
 static int64 limit_ms;
 static int64 limit_kb;			/* of the high-water mark; 0: none */
 
@@ -79,7 +80,10 @@ static int64 limit_kb;			/* of the high-water mark; 0: none */
 static volatile int waiting_ms;
 static volatile uint32 waits_for;	/* wait event */
 static volatile Bite bite = BITE_NONE;
-static volatile TimestampTz bitten_at;
+static volatile int64 bitten_at;
+
+/* The other clock at the last tick: it is by that one that the timer counts. */
+static volatile TimestampTz ticked_at;
 
 bool
 derive_watchdog_is_idle_wait(uint32 wait_event_info)
@@ -111,11 +115,11 @@ static void
 tick(void)
 {
 	uint32		wait_event_info = *(volatile uint32 *) my_wait_event_info;
-	TimestampTz now;
+	int64		now = derive_monotonic_ms();
 
+	ticked_at = GetCurrentTimestamp();
 	if (watched == NULL || derive_debug_point_waiting())
 		return;
-	now = GetCurrentTimestamp();
 	if (bite == BITE_NONE)
 	{
 		waiting_ms = derive_watchdog_is_idle_wait(wait_event_info) ? waiting_ms + TICK_MS : 0;
@@ -124,7 +128,7 @@ tick(void)
 			bite = BITE_WAITS;
 			waits_for = wait_event_info;
 		}
-		else if (now - started_at >= limit_ms * 1000)
+		else if (now - started_at >= limit_ms)
 			bite = BITE_SLOW;
 		else if (limit_kb > 0 && high_water_kb() > limit_kb)
 			bite = BITE_LARGE;
@@ -132,7 +136,7 @@ tick(void)
 			return;
 		bitten_at = now;
 	}
-	if (now - bitten_at >= PATIENCE_MS * INT64CONST(1000))
+	if (now - bitten_at >= PATIENCE_MS)
 	{
 		derive_worker.place->stubborn_view = watched->relid;
 		ProcDiePending = true;
@@ -154,13 +158,16 @@ start(WorkerView *view, int64 limit)
 	}
 	limit_ms = limit;
 	limit_kb = derive_view_max_memory == 0 ? 0 : high_water_kb() + derive_view_max_memory;
-	started_at = GetCurrentTimestamp();
+	started_at = derive_monotonic_ms();
 	waiting_ms = 0;
 	bite = BITE_NONE;
 	watched = view;
-	if (!running)
+
+	/* one that was set before the clock was set back would tick much later */
+	if (!running || GetCurrentTimestamp() < ticked_at)
 	{
-		enable_timeout_every(timer, TimestampTzPlusMilliseconds(started_at, TICK_MS), TICK_MS);
+		ticked_at = GetCurrentTimestamp();
+		enable_timeout_every(timer, TimestampTzPlusMilliseconds(ticked_at, TICK_MS), TICK_MS);
 		running = true;
 	}
 }
@@ -234,7 +241,7 @@ derive_watchdog_bitten(void)
 {
 	WorkerView *view = watched;
 	Bite		how = bite;
-	int64		took_ms = (GetCurrentTimestamp() - started_at) / 1000;
+	int64		took_ms = derive_monotonic_ms() - started_at;
 
 	derive_watchdog_stop();
 	if (view == NULL || how == BITE_NONE)

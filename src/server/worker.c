@@ -68,6 +68,7 @@
 #include "access/xlog.h"
 #include "base/compat.h"
 #include "base/debug_point.h"
+#include "base/elapsed.h"
 #include "base/groups.h"
 #include "base/guard.h"
 #include "base/gucs.h"
@@ -449,8 +450,6 @@ note_clock(void)
 		view->switch_at = Min(view->switch_at, now);
 		view->retry_at = Min(view->retry_at, now);
 		view->expire_at = Min(view->expire_at, now);
-		view->looked_at = Min(view->looked_at, now);
-		view->cancelled_at = Min(view->cancelled_at, now);
 	}
 	derive_worker_plan_expiry();
 }
@@ -1049,7 +1048,7 @@ run_batch(void)
 	}
 	DERIVE_DEBUG_POINT("batch-locked");
 	derive_worker.unfinished = false;
-	derive_worker.locked_at = GetCurrentTimestamp();
+	derive_worker.locked_at = derive_monotonic_ms();
 	derive_worker.yielding = false;
 
 	/* Now, and not earlier, S. */

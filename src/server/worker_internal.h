@@ -163,9 +163,11 @@ typedef struct WorkerView
 	bool		keeping;		/* its backlog has been kept ever since it
 								 * asked, also after it has ended, until the
 								 * view is handed over */
-	TimestampTz looked_at;		/* when we last looked after the builder */
+	int64		looked_at;		/* when we last looked after the builder; as
+								 * derive_monotonic_ms() */
 	int			idle_looks;		/* in a row at which its query just waited */
-	TimestampTz cancelled_at;	/* when it was cancelled; 0: it was not */
+	int64		cancelled_at;	/* when it was cancelled, likewise; 0: it was
+								 * not */
 	TimestampTz retry_at;		/* not before */
 	FullTransactionId build_xmin;	/* old rows are held from here on */
 	DeriveWaitsFor waits_for;	/* what we have said that its build waits for */
@@ -270,7 +272,8 @@ typedef struct DeriveWorker
 								 * pending */
 	TimestampTz try_at;			/* try to move views that are set aside then,
 								 * 0: there are none */
-	TimestampTz locked_at;		/* when this batch had its locks */
+	int64		locked_at;		/* when this batch had its locks; as
+								 * derive_monotonic_ms() */
 	bool		yielding;		/* this batch moves no more views: somebody
 								 * waits for its locks */
 	List	   *requests;		/* those of this batch, of ActiveRequest *, in

@@ -28,6 +28,7 @@
 
 #include "access/xact.h"
 #include "base/compat.h"
+#include "base/elapsed.h"
 #include "base/groups.h"
 #include "base/guard.h"
 #include "base/lane.h"
@@ -365,7 +366,7 @@ Datum
 derive_verify_sql(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	TimestampTz start = GetCurrentTimestamp();
+	int64		start = derive_monotonic_ms();
 	int64		timeout_ms = -1;
 	List	   *views;
 	ListCell   *lc;
@@ -387,8 +388,7 @@ derive_verify_sql(PG_FUNCTION_ARGS)
 		 * meanwhile, or have taken the place of others.
 		 */
 		if (!derive_verify_view(lfirst_oid(lc), PG_ARGISNULL(0),
-								timeout_ms < 0 ? -1 :
-								Max(timeout_ms - (GetCurrentTimestamp() - start) / 1000, 0),
+								derive_time_left(start, timeout_ms),
 								&missing, &extra))
 			continue;
 		values[0] = ObjectIdGetDatum(lfirst_oid(lc));

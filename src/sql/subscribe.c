@@ -20,6 +20,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "base/elapsed.h"
 #include "base/registry.h"
 #include "base/rights.h"
 #include "catalog/pg_class.h"
@@ -51,7 +52,9 @@ typedef struct Poll
 {
 	const char *name;
 	Oid			view;
-	TimestampTz give_up_at;		/* on a view that is not ready; 0: never */
+	int64		started_at;		/* how long to wait for a view that is not
+								 * ready */
+	int64		timeout_ms;		/* below 0: for ever */
 	DerivePollState state;
 	MemoryContext cxt;			/* reset with every look */
 
@@ -134,7 +137,7 @@ keep_waiting_to_start(Poll *poll, bool own)
 				 errhint("Call derive.resume() for the view.") :
 				 errhint("Remove the cause, then call derive.repair() for the view.")));
 	return (row != NULL && row->state == DERIVE_VIEW_READY) ||
-		poll->give_up_at == 0 || GetCurrentTimestamp() < poll->give_up_at;
+		derive_time_left(poll->started_at, poll->timeout_ms) != 0;
 }
 
 static void
@@ -186,23 +189,13 @@ receive(void *arg, const char *operation, Datum oldrow, Datum newrow, XLogRecPtr
 	tuplestore_putvalues(poll->rsinfo->setResult, poll->rsinfo->setDesc, values, nulls);
 }
 
-/* Time that is left, in ms; -1: no limit. */
-static int64
-time_left(TimestampTz start, int64 timeout_ms)
-{
-	if (timeout_ms < 0)
-		return -1;
-	return Max(timeout_ms - (GetCurrentTimestamp() - start) / 1000, 0);
-}
-
 static void
 run_poll(Poll *poll, int64 max_rows, int64 timeout_ms)
 {
-	TimestampTz start = GetCurrentTimestamp();
 	bool		can_wait = !IsolationUsesXactSnapshot();
 
-	if (timeout_ms >= 0)
-		poll->give_up_at = TimestampTzPlusMilliseconds(start, timeout_ms);
+	poll->started_at = derive_monotonic_ms();
+	poll->timeout_ms = timeout_ms;
 	look(poll);
 	if (poll->state == DERIVE_POLL_STARTING && can_wait)
 		(void) derive_wait_for_worker(poll->view, timeout_ms < 0 ? -1 : Max(timeout_ms, START_MS), has_started, poll);
@@ -213,8 +206,8 @@ run_poll(Poll *poll, int64 max_rows, int64 timeout_ms)
 		if ((poll->state == DERIVE_POLL_PENDING || poll->state == DERIVE_POLL_LOST) &&
 			derive_subscription_deliver(poll->name, max_rows, receive, poll) > 0)
 			break;
-		if (!can_wait || time_left(start, timeout_ms) == 0 ||
-			!derive_wait_for_worker(poll->view, time_left(start, timeout_ms), has_something, poll))
+		if (!can_wait || derive_time_left(poll->started_at, timeout_ms) == 0 ||
+			!derive_wait_for_worker(poll->view, derive_time_left(poll->started_at, timeout_ms), has_something, poll))
 			break;
 	}
 }

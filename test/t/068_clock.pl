@@ -100,6 +100,39 @@ $locker->query_safe('COMMIT');
 $locker->quit;
 is_well('a lock over a clock that is set back');
 
+# ---- set while a view moves
+
+# The worker in the middle of a batch, in which a function sleeps for half a second.
+sub set_in_batch
+{
+	my ($rows, $clock) = @_;
+	my $pid = worker_pid($node);
+	sql("INSERT INTO s SELECT * FROM unnest(ARRAY[$rows])");
+	ok($node->poll_query_until('postgres', "SELECT wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = $pid"), 'a view moves');
+	set_faults(clock => $clock);
+	return;
+}
+
+set_faults(clock => 0);
+sql(q{
+CREATE TABLE s (x int);
+CREATE FUNCTION slow(x int, ms int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(ms / 1000.0); RETURN x; END';
+SELECT derive.create_view('slow', 'SELECT slow(x, 500) AS x FROM s');
+});
+wait_derived($node, 'a slow view');
+my $from = -s $node->logfile;
+set_in_batch('1', 7200);
+wait_derived($node, 'set forwards: it has not taken two hours');
+unlike(slurp_file($node->logfile, $from), qr/set aside|batch failed/, 'and nobody thinks so');
+
+# set back, it is not waited for; and one that moves after it has as much time as before
+sql(q{SELECT derive.create_view('stuck', 'SELECT slow(x, 30000) AS x FROM slow WHERE x > 1')});
+wait_derived($node, 'a stuck view');
+set_in_batch('2', 0);
+is(sql(q{SELECT derive.wait('of_u', '20 s')}), 't', 'set back: a view that waits is stopped, and the others go on');
+sql('DROP MATERIALIZED VIEW stuck');
+is_well('set while a view moves');
+
 SKIP:
 {
 	skip 'debug points are not compiled in', 1 unless $points;

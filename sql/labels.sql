@@ -138,7 +138,7 @@ REFRESH MATERIALIZED VIEW d3;
 REFRESH MATERIALIZED VIEW d4;
 REFRESH MATERIALIZED VIEW d5;
 REFRESH MATERIALIZED VIEW d6;
-SELECT view, relispopulated, label, l.state FROM labels() l JOIN pg_class c ON relname = view AND relnamespace = 'lb'::regnamespace WHERE view ~ 'd' ORDER BY 1;
+SELECT view, relispopulated, label, l.state FROM labels() l JOIN pg_class c ON relname = view AND relnamespace = 'lb'::regnamespace WHERE view ~ '^d' ORDER BY 1;
 UPDATE t SET n = 51 WHERE id = 50;
 SELECT derive.resume('d5');
 -- mended, they come by themselves; this only makes it sooner
@@ -149,7 +149,7 @@ DO $$ BEGIN FOR i IN 1 .. 600 LOOP
 	EXIT WHEN NOT EXISTS (SELECT FROM derive_state.view_states WHERE state <> 'ready' AND schema = 'lb'); COMMIT;
 END LOOP; END $$;
 RESET client_min_messages;
-SELECT * FROM labels() WHERE view ~ 'd';
+SELECT * FROM labels() WHERE view ~ '^d';
 -- what another REFRESH or derive.maintain() mends
 ALTER MATERIALIZED VIEW d2 RENAME TO d2_gone;
 SECURITY LABEL ON MATERIALIZED VIEW lb.d2_gone IS NULL;

@@ -205,6 +205,8 @@ for my $sql ('INSERT INTO b DEFAULT VALUES', 'INSERT INTO c DEFAULT VALUES', 'IN
 	$node->poll_query_until('postgres', q{SELECT count(*) = 2 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted});
 	$holder->query_safe('SELECT pg_advisory_unlock_all()');
 	$holder->quit;
+	# only when it has the lock can nobody but the worker wait for it
+	$second->query_safe('SELECT 1');
 	$holder = $second;
 }
 my $pid = waits_at($node, 'batch-locked');

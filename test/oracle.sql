@@ -17,8 +17,11 @@ DECLARE
 BEGIN
 	SELECT string_agg(quote_ident(attname) || CASE WHEN has_equality(atttypid) THEN '' ELSE '::text' END, ', ' ORDER BY attnum)
 	INTO columns FROM pg_attribute WHERE attrelid = view AND attnum > 0 AND NOT attisdropped;
-	EXECUTE format('SELECT count(*) FROM ((SELECT %1$s FROM %2$s EXCEPT ALL SELECT %1$s FROM (%3$s) q)
-					UNION ALL (SELECT %1$s FROM (%3$s) q EXCEPT ALL SELECT %1$s FROM %2$s)) d',
+	-- each is read once
+	EXECUTE format('WITH "the query" AS MATERIALIZED (SELECT %1$s FROM (%3$s) q),
+						"the view" AS MATERIALIZED (SELECT %1$s FROM %2$s)
+					SELECT count(*) FROM ((TABLE "the view" EXCEPT ALL TABLE "the query")
+						UNION ALL (TABLE "the query" EXCEPT ALL TABLE "the view")) d',
 				   columns, view, rtrim(pg_get_viewdef(view), ';')) INTO result;
 	RETURN result;
 END $$;

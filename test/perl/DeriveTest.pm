@@ -34,6 +34,18 @@ my $oracle = slurp_file(dirname(__FILE__) . '/../oracle.sql') . q{
 CREATE FUNCTION oracle(v regclass) RETURNS bigint LANGUAGE sql AS 'SELECT rows_that_differ(v)';
 };
 
+# A new server gets a copy of a data directory that is there already.  From version 16 on, Cluster does that by itself.
+my $run = \&PostgreSQL::Test::Utils::system_or_bail;
+{
+	no warnings 'redefine';
+	*PostgreSQL::Test::Utils::system_or_bail = sub {
+		my @command = @_;
+		@command = ('cp', '-RPp', $ENV{INITDB_TEMPLATE}, $1)
+		  if $ENV{INITDB_TEMPLATE} && "@command" =~ /^initdb -D (\S+) -A trust -N$/;
+		return $run->(@command);
+	};
+}
+
 # A started server with the extension in database postgres.  Options:
 # conf => text, preload => 0, wal_level => ..., extension => 0, initdb => [...],
 # install_path and destdir => those of another version, start => 0
@@ -44,7 +56,10 @@ sub derive_node
 	my $pkglibdir = $node->config_data('--pkglibdir');
 	my $bindir = $node->config_data('--bindir');
 
-	$node->init(extra => $opt{initdb} // []);
+	{
+		delete local $ENV{INITDB_TEMPLATE} if $opt{install_path};
+		$node->init($opt{initdb} ? (extra => $opt{initdb}) : ());
+	}
 	my $conf = "wal_level = " . ($opt{wal_level} // 'logical') . "\n";
 	$conf .= "max_replication_slots = 8\nmax_wal_senders = 4\nmax_worker_processes = 24\n";
 	$conf .= "max_prepared_transactions = 10\nlog_line_prefix = '%m [%p] %b %e '\n";

@@ -1,7 +1,7 @@
 # What the worker does when it cannot go on: it crashes at its start, or the log
 # cannot be read.  The server stays up, the views are right or say that they are
 # not, and what is lost is said.
-# It waits for minutes, and so is started before others.
+# It waits for minutes, and so runs beside others.
 use strict;
 use warnings;
 use FindBin;

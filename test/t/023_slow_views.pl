@@ -1,6 +1,6 @@
 # Views whose functions sleep, wait, loop, or do not let themselves be cancelled:
 # each stops itself only.  The others go on, and what is too slow can be dropped.
-# It waits for minutes, and so is started before others.
+# It waits for minutes, and so runs beside others.
 use strict;
 use warnings;
 use FindBin;

@@ -1,7 +1,7 @@
 # Old row versions: they are kept for as long as the limits say and not longer, people can
 # see it, and views are exact whether they are there or not.  A hold with a gap in it is
 # not taken for one.
-# It waits for minutes, and so is started before others.
+# It waits for minutes, and so runs beside others.
 use strict;
 use warnings;
 use FindBin;

@@ -1,6 +1,5 @@
 # The slow lane: views that are computed as a whole are exact at a position of their own,
 # and nobody waits for them.
-# It waits for minutes, and so is started before others.
 use strict;
 use warnings;
 use FindBin;

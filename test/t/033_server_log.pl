@@ -212,5 +212,6 @@ wait_derived($node, 'with another worker');
 $node->stop;
 $log = slurp_file($node->logfile, $offset_of_end);
 is(scalar(() = $log =~ /LOG:  pg_derive worker for database "postgres" stopped\n/g), 2, 'a worker stops with the server');
-unlike($log, qr/FATAL/, 'which is no reason for alarm');
+# a session of this test may have been there still
+unlike($log, qr/^(?!.*client backend).*FATAL/m, 'which is no reason for alarm');
 done_testing();

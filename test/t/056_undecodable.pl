@@ -1,7 +1,7 @@
 # The log has something that cannot be read: an error, or a crash, in the same place
 # five times in a row.  The worker gives up the log, not the views.  What passes (no memory,
 # no disk, a cancel) never counts.  And a worker that cannot run says so without filling the log.
-# It waits for minutes, and so is started before others.
+# It waits for minutes, and so runs beside others.
 use strict;
 use warnings;
 use FindBin;

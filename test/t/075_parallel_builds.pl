@@ -1,7 +1,6 @@
 # Builds with parallel workers: that they are used, that the view is what its query was under
 # the builder's snapshot, the same settings and rights, and what happens when a worker of
 # the query fails, or is killed.
-# It waits for minutes, and so is started before others.
 use strict;
 use warnings;
 use FindBin;

@@ -1,6 +1,6 @@
 # Views that cannot move to another group at present, or not at all: what is kept for them has an end, nobody else
 # waits for them, and it is said.
-# It waits for minutes, and so is started before others.
+# It waits for minutes, and so runs beside others.
 use strict;
 use warnings;
 use FindBin;

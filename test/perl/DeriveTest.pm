@@ -308,7 +308,14 @@ sub start_load
 
 sub stop_load
 {
-	my ($load) = @_;
+	my ($load, $log) = @_;
+
+	# pgbench writes its log when it has some lines of it, and none when it is told to end
+	for my $i (1 .. 10 * $timeout)
+	{
+		last if !$log || grep { -s } glob("$PostgreSQL::Test::Utils::tmp_check/$log.*");
+		usleep(100_000);
+	}
 	eval { $load->kill_kill(grace => 1) };
 	return;
 }

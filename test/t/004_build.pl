@@ -36,7 +36,7 @@ for my $i (1 .. 5)
 	$node->safe_psql('postgres', "SET lock_timeout = '10s'; UPDATE big SET g = (g + $i) % 1000 WHERE id % 100 = $i; DELETE FROM big WHERE id = $i * 77; INSERT INTO big VALUES (1000000 + $i, 5, 5, NULL)");
 }
 wait_derived($node, 'four builds under load');
-stop_load($load);
+stop_load($load, 'during');
 for my $when ('before', 'during')
 {
 	note(sprintf('writers %s the builds: median %s ms, p99 %s ms, maximum %s ms, %d transactions', $when, latencies($when)));

@@ -260,6 +260,7 @@ BEGIN
 		SELECT slot_name INTO slot FROM pg_replication_slots WHERE $ours AND NOT active;
 		EXIT WHEN FOUND;
 	END LOOP;
+	ASSERT slot IS NOT NULL;
 	PERFORM pg_drop_replication_slot(slot);
 END \$\$});
 	$dropped = $rc == 0;

@@ -181,8 +181,7 @@ derive_assistant_begin(DeriveAssistantRole role)
 void
 derive_assistant_heed_signals(void)
 {
-	QueryCancelPending = false; /* meant for what is done */
-	CHECK_FOR_INTERRUPTS();
+	derive_background_check_interrupts();
 	if (ConfigReloadPending)
 	{
 		ConfigReloadPending = false;

@@ -281,6 +281,13 @@ derive_clock_was_set_back(TimestampTz now, TimestampTz at, int64 longest_ms)
 }
 
 void
+derive_background_check_interrupts(void)
+{
+	QueryCancelPending = false;
+	CHECK_FOR_INTERRUPTS();
+}
+
+void
 derive_background_begin(void)
 {
 	SetCurrentStatementStartTimestamp();

@@ -54,6 +54,12 @@ extern bool derive_background_log_again(TimestampTz *last);
 extern void derive_background_idle(void);
 
 /*
+ * As CHECK_FOR_INTERRUPTS(), between two pieces of work: what cancels a query has nothing to
+ * cancel then, as in a session that waits for one.
+ */
+extern void derive_background_check_interrupts(void);
+
+/*
  * Start a transaction for reading and changing views: repeatable read, its
  * changes marked so that neither we nor subscribers decode them.
  */

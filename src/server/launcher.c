@@ -134,7 +134,7 @@ wait_for_promotion(void)
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 LOOK_MS, derive_wait_event(DERIVE_WAIT_LAUNCHER_IDLE));
 		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
+		derive_background_check_interrupts();
 		reload_config();
 	}
 }
@@ -178,7 +178,7 @@ derive_launcher_main(Datum arg)
 		long		sleep_ms = -1;
 
 		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
+		derive_background_check_interrupts();
 		reload_config();
 
 		if (wal_level >= WAL_LEVEL_LOGICAL)

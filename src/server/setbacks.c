@@ -288,7 +288,7 @@ stay_away(int ncrashes, const char *reason)
 						 Min(TimestampDifferenceMilliseconds(now, until), AWAY_LOOK_MS),
 						 derive_wait_event(DERIVE_WAIT_ERROR_PAUSE));
 		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
+		derive_background_check_interrupts();
 		if (is_held() || derive_crash_guard_is_forgotten())
 			proc_exit(0);
 	}

@@ -465,7 +465,7 @@ main_loop(void)
 
 		if (ProcDiePending)
 			come_to_rest();
-		CHECK_FOR_INTERRUPTS();
+		derive_background_check_interrupts();
 		if (ConfigReloadPending)
 		{
 			ConfigReloadPending = false;
@@ -676,7 +676,7 @@ handle_error(void)
 		derive_worker_set_activity(DERIVE_PAUSING);
 		(void) WaitLatch(MyLatch, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 backoff, derive_wait_event(DERIVE_WAIT_ERROR_PAUSE));
-		CHECK_FOR_INTERRUPTS();
+		derive_background_check_interrupts();
 	}
 }
 

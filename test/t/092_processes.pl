@@ -8,6 +8,7 @@ use DeriveTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(usleep);
 
 my $node = derive_node('processes', conf => "pg_derive.max_databases = 3\npg_derive.build_share = 1\n");
 my $page = slurp_file("$FindBin::RealBin/../../docs/monitoring.md");
@@ -237,6 +238,17 @@ if (has_debug_points($node))
 	my ($rc, $out, $err) = $node->psql('postgres', q{SELECT derive.wait(NULL, '60s')});
 	is("$out$err", 't', 'ended five times, and waited for at once');
 }
+
+# What cancels a query does not end who has none at present, and what it does cancel is done again.
+my %before = (worker => worker_pid($node), launcher => sql(q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'pg_derive launcher'}));
+for my $i (1 .. 200)
+{
+	kill('INT', values %before);
+	sql("INSERT INTO numbers VALUES (4000 + $i, $i)") if $i % 10 == 0;
+	usleep(5_000);
+}
+wait_derived($node, 'cancelled again and again');
+is(sql("SELECT backend_type FROM pg_stat_activity WHERE pid = $before{$_}"), "pg_derive $_", "$_: it is the same") for sort keys %before;
 
 is_exact($node, 'in the end');
 log_is_clean($node);

@@ -310,7 +310,6 @@ advance(void *arg)
 	DeriveBatch *batch;
 	DeriveTargetCounts counts = {0};
 	BatchStats *stats = palloc0(sizeof(BatchStats));
-	int64		started_at = derive_monotonic_ms();
 	instr_time	start;
 	instr_time	duration;
 	bool		settled = true; /* the registry must know */
@@ -335,8 +334,10 @@ advance(void *arg)
 
 	if (row.state == DERIVE_VIEW_BUILDING || view->fill)
 	{
+		int64		since = derive_monotonic_ms();
+
 		counts.inserted = derive_program_build(program, NULL, NULL, NULL);
-		derive_log_built(view->relid, counts.inserted, started_at);
+		derive_log_built(view->relid, counts.inserted, since);
 		export_unknown(view, move->batch);
 	}
 	else if (row.state == DERIVE_VIEW_CATCHUP && view->slow)

@@ -395,20 +395,24 @@ has_caught_up(WorkerView *replacement, WorkerView *view)
 
 /* Put it off, and say why.  Each attempt that fails ends here; ms 0: until the batch in which that may be another. */
 static bool
-put_off(WorkerView *replacement, DeriveWaitsFor what, int ms)
+wait_for(WorkerView *replacement, DeriveWaitsFor what, Oid relid, LOCKMODE mode, int ms)
 {
 	replacement->switch_at = ms == 0 ? 0 : TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms);
-	derive_stats_set_waits(replacement->relid, what, InvalidOid, NoLock);
+	derive_stats_set_waits(replacement->relid, what, relid, mode);
 	return false;
+}
+
+static bool
+put_off(WorkerView *replacement, DeriveWaitsFor what, int ms)
+{
+	return wait_for(replacement, what, InvalidOid, NoLock, ms);
 }
 
 /* The same until a lock is free, or so. */
 static bool
 wait_for_lock(WorkerView *replacement, Oid relid, LOCKMODE mode)
 {
-	(void) put_off(replacement, DERIVE_WAITS_FOR_LOCK, RETRY_MS);
-	derive_stats_set_waits(replacement->relid, DERIVE_WAITS_FOR_LOCK, relid, mode);
-	return false;
+	return wait_for(replacement, DERIVE_WAITS_FOR_LOCK, relid, mode, RETRY_MS);
 }
 
 static bool

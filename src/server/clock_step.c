@@ -10,12 +10,13 @@
  * for an hour more.  A worker cannot notice that in a batch, and all its views would stand
  * still.
  *
- * So the launcher compares the clock with the one that only goes on:
+ * So a worker notes by how much the clock is ahead of the one that only goes on whenever it
+ * begins to move views, and with each tick of the watchdog, and the launcher compares:
  *
- *		clock		elapsed.h	difference
- *		12:00:00	5,000 s		a
- *		12:00:05	5,005 s		a
- *		10:00:10	5,010 s		a - 2 h		set back: cancel what workers are doing
+ *		clock		elapsed.h	ahead
+ *		12:00:00	5,000 s		a			noted by the worker
+ *		12:00:05	5,005 s		a			the launcher looks
+ *		10:00:10	5,010 s		a - 2 h		set back: it cancels what the worker is doing
  *
  * Their batches are rolled back and begin anew, with timers by the clock that there is now.
  * What they have planned for later, each of them plans anew when it comes to rest
@@ -29,18 +30,29 @@
 
 #include "base/elapsed.h"
 #include "server/clock_step.h"
-#include "server/shmem.h"
 #include "utils/timestamp.h"
 
 #define LOOK_MS		5000
 #define STEP_MS		1000		/* what is less, timers may be late */
 
-/* Is there any?  If the clock was set back, those in a batch are cancelled. */
-static bool
-look_at_workers(bool cancel)
+/* In ms. */
+static int64
+clock_ahead(void)
+{
+	return GetCurrentTimestamp() / 1000 - derive_monotonic_ms();
+}
+
+void
+derive_clock_step_note(DeriveGroup *place)
+{
+	pg_atomic_write_u64(&place->clock_ahead, (uint64) clock_ahead());
+}
+
+long
+derive_clock_step_tend(void)
 {
 	DeriveShared *shared = derive_shared();
-	bool		any = false;
+	long		result = -1;
 
 	LWLockAcquire(shared->lock, LW_SHARED);
 	for (int i = 0; i < shared->ngroups; i++)
@@ -49,20 +61,11 @@ look_at_workers(bool cancel)
 
 		if (place->worker_pid == 0)
 			continue;
-		any = true;
-		if (cancel && pg_atomic_read_u32(&place->activity) == DERIVE_MOVING)
+		result = LOOK_MS;
+		if (pg_atomic_read_u32(&place->activity) == DERIVE_MOVING &&
+			clock_ahead() < (int64) pg_atomic_read_u64(&place->clock_ahead) - STEP_MS)
 			kill(place->worker_pid, SIGINT);
 	}
 	LWLockRelease(shared->lock);
-	return any;
-}
-
-long
-derive_clock_step_tend(void)
-{
-	static int64 difference = PG_INT64_MAX;
-	int64		before = difference;
-
-	difference = GetCurrentTimestamp() / 1000 - derive_monotonic_ms();
-	return look_at_workers(before != PG_INT64_MAX && difference < before - STEP_MS) ? LOOK_MS : -1;
+	return result;
 }

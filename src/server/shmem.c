@@ -147,6 +147,7 @@ init_standing(DeriveGroup *place)
 	place->reading_changed_at = 0;
 	pg_atomic_init_u64(&place->behind_since, 0);
 	pg_atomic_init_u32(&place->activity, DERIVE_STARTING);
+	pg_atomic_init_u64(&place->clock_ahead, 0);
 	pg_atomic_init_u64(&place->read_from, InvalidXLogRecPtr);
 	pg_atomic_init_u64(&place->read_lsn, InvalidXLogRecPtr);
 	pg_atomic_init_u64(&place->read_upto, InvalidXLogRecPtr);

@@ -311,6 +311,8 @@ typedef struct DeriveGroup
 	 * Written by it.
 	 */
 	pg_atomic_uint32 activity;
+	pg_atomic_uint64 clock_ahead;	/* when it last set timers; see
+									 * clock_step.c */
 	pg_atomic_uint64 read_from;
 	pg_atomic_uint64 read_lsn;
 	pg_atomic_uint64 read_upto;

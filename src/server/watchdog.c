@@ -45,6 +45,7 @@
 #include "base/elapsed.h"
 #include "base/gucs.h"
 #include "miscadmin.h"
+#include "server/clock_step.h"
 #include "server/worker_internal.h"
 #include "storage/latch.h"
 #include "utils/timeout.h"
@@ -118,6 +119,7 @@ tick(void)
 	int64		now = derive_monotonic_ms();
 
 	ticked_at = GetCurrentTimestamp();
+	derive_clock_step_note(derive_worker.place);
 	if (watched == NULL || derive_debug_point_waiting())
 		return;
 	if (bite == BITE_NONE)

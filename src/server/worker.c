@@ -84,6 +84,7 @@
 #include "portability/instr_time.h"
 #include "postmaster/interrupt.h"
 #include "server/background.h"
+#include "server/clock_step.h"
 #include "server/builder.h"
 #include "server/crash_guard.h"
 #include "server/pace.h"
@@ -565,6 +566,8 @@ derive_worker_set_activity(DeriveActivity activity)
 	};
 	DeriveActivity before = pg_atomic_read_u32(&derive_worker.place->activity);
 
+	if (activity == DERIVE_MOVING)
+		derive_clock_step_note(derive_worker.place);
 	pg_atomic_write_u32(&derive_worker.place->activity, activity);
 	if (activity == DERIVE_IDLE)
 		derive_background_idle();

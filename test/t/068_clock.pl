@@ -125,6 +125,12 @@ set_in_batch('1', 7200);
 wait_derived($node, 'set forwards: it has not taken two hours');
 unlike(slurp_file($node->logfile, $from), qr/set aside|batch failed/, 'and nobody thinks so');
 
+# forwards and back within a moment
+set_faults(clock => 7200);
+set_in_batch('3', 0);
+wait_derived($node, 'set forwards and back: it does not wait two hours');
+set_faults(clock => 7200);
+
 # set back, it is not waited for; and one that moves after it has as much time as before
 sql(q{SELECT derive.create_view('stuck', 'SELECT slow(x, 30000) AS x FROM slow WHERE x > 1')});
 wait_derived($node, 'a stuck view');

@@ -70,6 +70,31 @@ find_action(const char *list, const char *name)
 	return NULL;
 }
 
+/* One with an unknown action would do nothing, and its test show nothing. */
+bool
+derive_debug_point_check(char **newval, void **extra, GucSource source)
+{
+	static const char *const actions[] = {"error", "once", "full", "kill", "wait", "skip"};
+
+	for (const char *item = *newval; item != NULL && *item != '\0';)
+	{
+		const char *end = item + strcspn(item, ",");
+		const char *colon = memchr(item, ':', end - item);
+		bool		known = false;
+
+		for (int i = 0; i < lengthof(actions) && colon != NULL; i++)
+			known |= end - colon - 1 == (ptrdiff_t) strlen(actions[i]) &&
+				strncmp(colon + 1, actions[i], strlen(actions[i])) == 0;
+		if (!known)
+		{
+			GUC_check_errdetail("\"%.*s\" has no known action.", (int) (end - item), item);
+			return false;
+		}
+		item = *end == ',' ? end + 1 : end;
+	}
+	return true;
+}
+
 /* Has the list changed since the last point was reached? */
 static void
 notice_new_list(void)

@@ -9,11 +9,13 @@
  *
  *	error	raise ERROR there, every time
  *	once	raise ERROR there the first time after the setting changed
+ *	full	raise ERROR there that the disk is full, every time
  *	kill	SIGKILL this process there
  *	wait	wait until the session-level advisory lock hashtext(name) can be
  *			taken (a test holds it and lets go)
  *	skip	leave out what DERIVE_DEBUG_SKIPS(name) guards: a precaution whose
- *			test thereby shows that it would notice if it were missing
+ *			test thereby shows that it would notice if it were missing, or what
+ *			the clock decides
  *
  *-------------------------------------------------------------------------
  */
@@ -21,6 +23,9 @@
 #define DERIVE_DEBUG_POINT_H
 
 #ifdef USE_ASSERT_CHECKING
+#include "utils/guc.h"
+
+extern bool derive_debug_point_check(char **newval, void **extra, GucSource source);
 extern void derive_debug_point_reached(const char *name);
 extern bool derive_debug_point_skips(const char *name);
 #define DERIVE_DEBUG_POINT(name) derive_debug_point_reached(name)

@@ -21,6 +21,7 @@
 #include "utils/guc.h"
 
 #include "base/compat.h"
+#include "base/debug_point.h"
 #include "base/groups.h"
 #include "base/gucs.h"
 #include "base/registry.h"
@@ -123,7 +124,7 @@ define_debug_gucs(void)
 							   &derive_debug_point,
 							   "",
 							   PGC_SUSET, GUC_NOT_IN_SAMPLE,
-							   NULL, NULL, NULL);
+							   derive_debug_point_check, NULL, NULL);
 #endif
 }
 

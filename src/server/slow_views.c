@@ -57,6 +57,7 @@
 
 #include <signal.h>
 
+#include "base/debug_point.h"
 #include "base/elapsed.h"
 #include "base/lane.h"
 #include "base/lock_waiters.h"
@@ -512,7 +513,7 @@ derive_worker_watch_costs(void)
 		if (most == NULL || view->whole_ms > most->whole_ms)
 			most = view;
 	}
-	if (costs < ENTER_ABOVE_MS)
+	if (costs < ENTER_ABOVE_MS || DERIVE_DEBUG_SKIPS("lane-costs"))
 		return;
 	most->costly = true;
 	derive_worker.reload = true;

@@ -345,6 +345,9 @@ sub has_debug_points
 sub set_debug_point
 {
 	my ($node, $value) = @_;
+
+	# a reload with a setting that is wrong goes on with the one before
+	die "no such action: $value" if grep { !/:(?:error|once|full|kill|wait|skip)$/ } split /,/, $value;
 	$node->append_conf('postgresql.conf', "pg_derive.debug_point = '$value'");
 	$node->reload;
 	return;
@@ -354,10 +357,15 @@ sub set_debug_point
 sub waits_at
 {
 	my ($node, $point) = @_;
-	my $sql = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted "
-	  . "AND objid = (hashtext('$point')::bigint & 4294967295)::oid LIMIT 1";
-	$node->poll_query_until('postgres', "SELECT EXISTS ($sql)") or die "nobody waits at $point";
-	return $node->safe_psql('postgres', $sql);
+	for my $i (1 .. 10 * $timeout)
+	{
+		my ($rc, $pid) = $node->psql('postgres',
+			"SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted "
+			  . "AND objid = (hashtext('$point')::bigint & 4294967295)::oid LIMIT 1");
+		return $pid if $pid;
+		usleep(100_000);
+	}
+	die "nobody waits at $point";
 }
 
 # Stop the worker, or the one with this pid, while it sleeps between two batches: it holds no lock and no

@@ -144,9 +144,11 @@ SKIP:
 	skip 'no debug points', 1 unless has_debug_points($node);
 	for my $point ('batch-mid-apply', 'batch-view-applied', 'batch-applied')
 	{
-		set_debug_point($node, "$point:error-once");
+		my $offset = -s $node->logfile;
+		set_debug_point($node, "$point:once");
 		$node->safe_psql('postgres', 'UPDATE item SET v = v + 1 WHERE id % 10 = 0; INSERT INTO journal DEFAULT VALUES');
 		wait_derived($node, "error at $point");
+		log_says($node, qr/debug point "$point" was reached/, $offset, "error at $point: there was one");
 		set_debug_point($node, '');
 		$node->safe_psql('postgres', 'UPDATE item SET v = v + 1 WHERE id % 10 = 1; INSERT INTO journal DEFAULT VALUES');
 		all_right("after an error at $point", 'log');

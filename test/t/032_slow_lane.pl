@@ -24,13 +24,13 @@ sub point
 	return;
 }
 
-# The next run of the lane will stop there.
+# The next run of the lane will stop there; other points are set beside it.
 sub hold_lane
 {
-	my ($point) = @_;
+	my ($point, @others) = @_;
 	$holder = background($node);
 	$holder->query_safe("SELECT pg_advisory_lock(hashtext('$point'))");
-	point("$point:wait");
+	point("$point:wait", @others);
 	return;
 }
 
@@ -335,6 +335,8 @@ CREATE FUNCTION sometimes_slow(i int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS 
 SELECT derive.create_view('ten', 'SELECT id, sometimes_slow(x) AS x FROM w ORDER BY sometimes_slow(x), id LIMIT (SELECT 10)');
 SELECT derive.create_view('over_ten', 'SELECT sum(x) AS s FROM ten');
 });
+# for now a batch that takes long because of other processes is no reason to get back into the lane
+point('lane-costs:skip');
 all_exact('a view that is cheap');
 subscribe('ten');
 
@@ -365,7 +367,7 @@ for (1 .. 3)
 	is(waits('over_ten', 60_000), 't', 'with the others');
 	follow('ten', 'with the others');
 }
-hold_lane('lane-locked');
+hold_lane('lane-locked', 'lane-costs:skip');
 change();
 waits_at($node, 'lane-locked');
 sql('UPDATE w SET x = x + 1 WHERE id = 3');
@@ -375,7 +377,8 @@ let_lane_go();
 sql('INSERT INTO w VALUES (0, -1)');
 is(waits('over_ten', 60_000), 't', 'it has become slow');
 follow('ten', 'it has become slow');
-is(sql(q{SELECT count(*) FROM derive_state.lane WHERE view = 'ten'::regclass}), '1', 'so it is in the lane again');
+moves_to(1, 'so it is in the lane again');
+follow('ten', 'so it is in the lane again');
 all_exact('it has become slow');
 sql('DELETE FROM w WHERE id = 0');
 moves_to(0, 'it has left the lane again');
@@ -385,12 +388,19 @@ sql(q{SELECT derive.unsubscribe('ten'); DROP MATERIALIZED VIEW ten CASCADE});
 
 # ---- its share
 
-sql(q{ALTER SYSTEM SET pg_derive.recompute_share = 0.001; SELECT pg_reload_conf()});
 sql('INSERT INTO t SELECT i, i % 7, i FROM generate_series(100001, 140000) i');
 is(waits('whole', 120_000), 't', 'a run after which it rests for long');
+sql(q{ALTER SYSTEM SET pg_derive.recompute_share = 0.001; SELECT pg_reload_conf()});
 change();
 is(waits('inc', 60_000), 't', 'others do not rest');
-is(waits('whole', 1000), 'f', 'it rests');
+my $rests;
+for (1 .. 10 * $timeout)
+{
+	# the lane may hear of the change before it hears of its share
+	last if ($rests = waits('whole', 1000)) eq 'f';
+	change();
+}
+is($rests, 'f', 'it rests');
 sql(q{ALTER SYSTEM SET pg_derive.recompute_share = 1; SELECT pg_reload_conf()});
 is(waits('whole', 60_000), 't', 'it may have more');
 all_exact('a larger share');
@@ -411,7 +421,7 @@ COMMIT;
 });
 my ($rows, $moves) = (0, 0);
 my $last = '';
-for (1 .. 150)
+for (my $i = 0; $i < 150 || ($moves <= 10 && $i < 100 * $timeout); $i++)
 {
 	my ($bad, $now) = split /\|/, sql(q{SELECT count(*) FILTER (WHERE nothing <> 0 OR nothing_too <> 0), (SELECT max(lsn) FROM derive_state.lane) FROM over});
 	$rows += $bad;

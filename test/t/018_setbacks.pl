@@ -43,6 +43,7 @@ SKIP:
 	my $log = log_says($node, qr/pg_derive stays away from database "postgres" for 10 s/, $offset, 'the worker stays away, and longer the second time');
 	like($log, qr/for 5 s: the worker process crashed 2 times in a row, while reading the log/, 'and says why');
 	comes_back($node);
+	my $away = stop_worker($node, $node->safe_psql('postgres', q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'pg_derive worker'}));
 	is(states(), 'by_branch waiting, joined waiting, names waiting, totals waiting', 'all views wait');
 	like($node->safe_psql('postgres', q{SELECT DISTINCT waiting_for FROM derive.views}),
 		qr/^another try at 20\S+ \S+: the worker process crashed \d times in a row, while reading the log$/, 'for what, and why');
@@ -51,6 +52,8 @@ SKIP:
 	# the one of a worker that was well, two more, and that of the second try
 	is(crashes(slurp_file($node->logfile, $offset)), 4, 'and no further crash');
 	set_debug_point($node, '');
+	$node->poll_query_until('postgres', q{SELECT current_setting('pg_derive.debug_point') = ''}) or die 'not reloaded';
+	let_go_on($away);
 	wait_derived($node, 'it goes on by itself');
 	is_exact($node, 'it goes on by itself');
 
@@ -58,7 +61,7 @@ SKIP:
 	$offset = -s $node->logfile;
 	set_debug_point($node, 'batch-snapshot:kill');
 	eval { $node->psql('postgres', 'UPDATE accounts SET balance = 3 WHERE id = 3') };
-	log_says($node, qr/pg_derive stays away from database "postgres" for 20 s/, $offset, 'it stays away for long');
+	log_says($node, qr/pg_derive stays away from database "postgres" for $_ s/, $offset, "it stays away for $_ s") for 5, 10, 20, 40;
 	comes_back($node);
 	for my $call (q{derive.wait('joined')}, q{derive.wait()})
 	{
@@ -129,7 +132,8 @@ SKIP:
 	$node->safe_psql('postgres', 'UPDATE accounts SET balance = 4 WHERE id = 1');
 	log_says($node, qr/all maintained views of database "postgres" are computed anew: a record of the log at .* could not be decoded: debug point "decode-record" was reached/,
 		$offset, 'a record that cannot be decoded');
-	like($node->safe_psql('postgres', q{SELECT state || ': ' || waiting_for FROM derive_state.view_states WHERE name = 'joined'}), qr/^rebuilding: .*could not be decoded: debug point/, 'the view says so');
+	ok($node->poll_query_until('postgres', q{SELECT state || ': ' || waiting_for ~ '^rebuilding: .*could not be decoded: debug point' FROM derive_state.view_states WHERE name = 'joined'}),
+		'the view says so');
 	set_debug_point($node, '');
 	wait_derived($node, 'computed anew');
 	is_exact($node, 'computed anew');
@@ -200,7 +204,7 @@ for my $i (1 .. 5)
 {
 	kill('TERM', worker_pid($node));
 	$node->safe_psql('postgres', 'INSERT INTO history VALUES (1, 1)');
-	is($node->safe_psql('postgres', q{SELECT derive.wait(timeout => '20 s')}), 't', "ended, $i");
+	is($node->safe_psql('postgres', q{SELECT derive.wait(timeout => '60 s')}), 't', "ended, $i");
 }
 is_exact($node, 'ended five times');
 

@@ -19,8 +19,8 @@ sub why
 {
 	my ($view, $state, $pattern, $label, $db) = @_;
 	my $where = "view = '$view'::regclass";
-	$node->poll_query_until($db // 'postgres', "SELECT state || ': ' || coalesce(waiting_for, '') ~ '^($state): $pattern\$' FROM derive.views WHERE $where");
-	like(sql("SELECT state || ': ' || coalesce(waiting_for, '') FROM derive.views WHERE $where", $db), qr/^(?:$state): $pattern$/, $label);
+	my $is = "SELECT state || ': ' || coalesce(waiting_for, '') FROM derive.views WHERE $where";
+	ok($node->poll_query_until($db // 'postgres', "SELECT ($is) ~ '^($state): $pattern\$'"), $label) or diag(sql($is, $db));
 	my $progress = sql("SELECT state, phase FROM derive.progress WHERE $where", $db);
 	like($progress, $state =~ /^(ready|paused)$/ ? qr/^$/ : qr/^(?:$state)\|./, "$label: derive.progress");
 	return;
@@ -222,7 +222,7 @@ $node->start;
 sql(q{SELECT derive.create_view('slotless', 'SELECT x FROM t')});
 why('slotless', 'queued', 'a replication slot \(max_replication_slots\)', 'no slot');
 why('v', 'waiting|rebuilding', 'a replication slot \(max_replication_slots\)', 'no slot for views that are there');
-is(sql(q{SELECT state, activity, slot FROM derive.worker}), 'starting|waiting for a replication slot (max_replication_slots)|', 'derive.worker');
+ok($node->poll_query_until('postgres', 'SELECT state, activity, slot FROM derive.worker', 'starting|waiting for a replication slot (max_replication_slots)|'), 'derive.worker');
 $node->append_conf('postgresql.conf', "max_replication_slots = 8\n");
 
 # ---- 2. and 3. no background worker is left: for a builder, for the worker, for the launcher

@@ -65,6 +65,8 @@ sub derive_node
 	$conf .= "max_prepared_transactions = 10\nlog_line_prefix = '%m [%p] %b %e '\n";
 	$conf .= "timezone = 'UTC'\nlog_min_messages = warning\nrestart_after_crash = on\njit = off\n";
 	$conf .= "shared_preload_libraries = 'pg_derive'\n" if $opt{preload} // 1;
+	# a view is not to be stopped since the machine has other things to do
+	$conf .= "pg_derive.view_timeout = '5min'\n";
 	$conf .= "output_plugin_libraries = 'pgoutput, test_decoding, pg_derive'\n"
 	  if `$bindir/postgres --describe-config` =~ /^output_plugin_libraries\b/m;
 	if (my $destdir = $opt{destdir} // $ENV{DERIVE_DESTDIR})
@@ -291,6 +293,8 @@ COMMIT;
 # asked for latencies() later.  The script is that for load_tables(), or one's own.
 # Four clients write at the same time, but no more in all than leaves something for other tests: as much
 # as they can where latencies are asked for.
+my %node_of_load;
+
 sub start_load
 {
 	my ($node, $seconds, $log, $own_script) = @_;
@@ -301,9 +305,11 @@ sub start_load
 	my ($stdout, $stderr) = ('', '');
 	my $bin = $node->installed_command('pgbench');
 	my @log = $log ? ('-l', '--log-prefix', "$PostgreSQL::Test::Utils::tmp_check/$log") : ('-R', '300');
-	return IPC::Run::start(
+	my $load = IPC::Run::start(
 		[ $bin, '-n', '-c', '4', '-j', '2', '-T', $seconds, '--max-tries=10', @log, '-f', $file, '-h', $node->host, '-p', $node->port, 'postgres' ],
 		'<' => \'', '>' => \$stdout, '2>' => \$stderr);
+	$node_of_load{$load} = $node;
+	return $load;
 }
 
 sub stop_load
@@ -317,6 +323,15 @@ sub stop_load
 		usleep(100_000);
 	}
 	eval { $load->kill_kill(grace => 1) };
+
+	# its backends may still commit; those of a server that has crashed are gone
+	my $node = delete $node_of_load{$load} or return;
+	for my $i (1 .. 10 * $timeout)
+	{
+		my ($rc, $out) = eval { $node->psql('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgbench'}) };
+		last if ($out // '0') !~ /^[1-9]/;
+		usleep(100_000);
+	}
 	return;
 }
 

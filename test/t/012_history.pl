@@ -49,9 +49,7 @@ CREATE TRIGGER see_truncate BEFORE TRUNCATE ON rows EXECUTE FUNCTION see('rows')
 CREATE TRIGGER see_truncate BEFORE TRUNCATE ON parts1 EXECUTE FUNCTION see('parts');
 });
 
-my $script = "$PostgreSQL::Test::Utils::tmp_check/history.sql";
-open my $out, '>', $script or die $!;
-print $out q{
+my $script = q{
 \set a random(1, 600)
 \set b random(1, 600)
 \set d random(1, 100)
@@ -71,16 +69,11 @@ UPDATE parts SET v = v + 1, part = 1 - part WHERE id = :a AND :d % 3 = 0 AND NOT
 DELETE FROM parts WHERE id = :b AND :d % 7 = 0;
 COMMIT;
 };
-close $out;
 
 sub start_writers
 {
 	my ($seconds) = @_;
-	my ($stdout, $stderr) = ('', '');
-	my $bin = $node->installed_command('pgbench');
-	return IPC::Run::start(
-		[ $bin, '-n', '-c', '4', '-j', '2', '-T', $seconds, '-R', '300', '--max-tries=10', '-f', $script, '-h', $node->host, '-p', $node->port, 'postgres' ],
-		'<' => \'', '>' => \$stdout, '2>' => \$stderr);
+	return start_load($node, $seconds, undef, $script);
 }
 
 # While nobody writes: where the log is, what the clock says, and the rows.

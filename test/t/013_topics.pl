@@ -32,9 +32,7 @@ SELECT derive.create_view('few_sum', 'SELECT count(*), sum(id) FROM few');
 });
 wait_derived($node, 'views are built');
 
-my $script = "$PostgreSQL::Test::Utils::tmp_check/topics.sql";
-open my $out, '>', $script or die $!;
-print $out q{
+my $script = q{
 \set k random(0, 19)
 \set d random(1, 100)
 BEGIN;
@@ -54,16 +52,11 @@ BEGIN;
 SELECT derive.append('events', '{"id": -2}');
 ROLLBACK;
 };
-close $out;
 
 sub start_writers
 {
 	my ($seconds) = @_;
-	my ($stdout, $stderr) = ('', '');
-	my $bin = $node->installed_command('pgbench');
-	return IPC::Run::start(
-		[ $bin, '-n', '-c', '4', '-j', '2', '-T', $seconds, '-R', '300', '--max-tries=10', '-f', $script, '-h', $node->host, '-p', $node->port, 'postgres' ],
-		'<' => \'', '>' => \$stdout, '2>' => \$stderr);
+	return start_load($node, $seconds, undef, $script);
 }
 
 my $check = q{

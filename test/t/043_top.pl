@@ -42,14 +42,18 @@ for my $round (1 .. 3)
 }
 
 # The rows that are kept and those that are shown go together.
-set_debug_point($node, 'top-fill:error,batch-mid-apply:kill');
-$node->psql('postgres', q{
+my $holder = background($node);
+$holder->query_safe(q{SELECT pg_advisory_lock(hashtext('batch-mid-apply'))});
+set_debug_point($node, 'top-fill:error,batch-mid-apply:wait');
+sql(q{
 BEGIN;
 INSERT INTO t VALUES (20001, 1, 90001, 'a'), (20002, 2, 90002, 'b');
 DELETE FROM t WHERE n BETWEEN 4990 AND 4995;
 COMMIT;
 });
-$node->wait_for_log(qr/was terminated by signal 9/);
+kill_process(waits_at($node, 'batch-mid-apply'));
+comes_back($node);
+eval { $holder->quit };
 set_debug_point($node, 'top-fill:error');
 wait_derived($node, 'after a crash');
 is_exact($node, 'after a crash');

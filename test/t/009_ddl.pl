@@ -210,7 +210,7 @@ INSERT INTO q VALUES (1, 1), (2, 2);
 SELECT derive.create_view('sums', 'SELECT k, sum(v) FROM q GROUP BY k');});
 	wait_derived($node, 'partitions are followed', 'dropped');
 
-	my $holder = $node->background_psql('dropped');
+	my $holder = background($node, db => 'dropped');
 	$holder->query_safe(q{SELECT pg_advisory_lock(hashtext('member-read'))});
 	set_debug_point($node, 'member-read:wait');
 	$node->safe_psql('dropped', q{SELECT derive.create_view('second', 'SELECT id FROM other')});

@@ -10,7 +10,8 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = derive_node('log');
+# an autovacuum worker that is ended with the server says so with FATAL
+my $node = derive_node('log', conf => "autovacuum = off\n");
 my $lsn = qr{([0-9A-F]+/[0-9A-F]+)};
 my ($rc, $out, $err);
 

@@ -9,7 +9,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = derive_node('time', conf => "pg_derive.time_resolution = 50ms\npg_derive.lock_timeout = 100ms\nfsync = on\n");
+my $node = derive_node('time', conf => "pg_derive.time_resolution = 50ms\npg_derive.lock_timeout = 100ms\nfsync = on\nautovacuum = off\n");
 plan skip_all => 'a release build has no clock of its own' unless has_debug_points($node);
 
 # A row for every hour; seen from here, half past it.

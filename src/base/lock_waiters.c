@@ -21,6 +21,7 @@
 #include "base/lock_waiters.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "postmaster/bgworker.h"
 #include "storage/lock.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -93,6 +94,18 @@ derive_someone_waits_for_us(void)
 	return any_waiter(MyProcPid, NoLock, NIL);
 }
 
+/*
+ * One of ours?  It may want the lock, for a replica identity for example, but gives up after
+ * pg_derive.lock_timeout.
+ */
+static bool
+waits_with_limit(pid_t pid)
+{
+	const char *type = GetBackgroundWorkerTypeByPid(pid);
+
+	return type != NULL && strncmp(type, DERIVE_PROCESS_TYPE, strlen(DERIVE_PROCESS_TYPE)) == 0;
+}
+
 bool
 derive_holder_waits_for(pid_t pid, Oid relid, LOCKMODE mode, bool or_queued)
 {
@@ -102,6 +115,7 @@ derive_holder_waits_for(pid_t pid, Oid relid, LOCKMODE mode, bool or_queued)
 	List	   *pids = NIL;
 	LOCKTAG		tag;
 	bool		result;
+	ListCell   *lc;
 
 	SET_LOCKTAG_RELATION(tag, MyDatabaseId, relid);
 	for (int i = 0; i < locks->nelements; i++)
@@ -112,6 +126,11 @@ derive_holder_waits_for(pid_t pid, Oid relid, LOCKMODE mode, bool or_queued)
 			(conflicts(lock->holdMask, mode) ||
 			 (or_queued && lock->waitLockMode != NoLock && DoLockModesConflict(lock->waitLockMode, mode))))
 			pids = lappend_int(pids, lock->pid);
+	}
+	foreach(lc, pids)
+	{
+		if (waits_with_limit(lfirst_int(lc)))
+			pids = foreach_delete_current(pids, lc);
 	}
 	result = pids != NIL && any_waiter(pid, NoLock, pids);
 	MemoryContextSwitchTo(old);

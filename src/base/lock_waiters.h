@@ -13,6 +13,9 @@
 #include "nodes/pg_list.h"
 #include "storage/lockdefs.h"
 
+/* What the type of a background process of ours begins with, in pg_stat_activity. */
+#define DERIVE_PROCESS_TYPE "pg_derive "
+
 /*
  * Does a session wait for a lock of any kind that the process holds (or has a conflicting
  * one)?  Only who waits in that mode counts; NoLock: in any.
@@ -23,6 +26,7 @@ extern bool derive_someone_waits_for_us(void);	/* in any mode */
 /*
  * Does somebody who holds a lock on the relation that conflicts with that one (or who waits
  * for it, if so wanted) wait for the process, even if only for the end of its transaction?
+ * Processes of ours do not count: none of them waits for long.
  */
 extern bool derive_holder_waits_for(pid_t pid, Oid relid, LOCKMODE mode, bool or_queued);
 

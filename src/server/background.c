@@ -126,7 +126,7 @@ derive_background_launch(const char *kind, const char *class, Oid object, const 
 	Assert(size <= BGW_EXTRALEN);
 	memset(&worker, 0, sizeof(worker));
 	snprintf(worker.bgw_name, BGW_MAXLEN, "pg_derive %s for %s %u", kind, class, object);
-	snprintf(worker.bgw_type, BGW_MAXLEN, "pg_derive %s", kind);
+	snprintf(worker.bgw_type, BGW_MAXLEN, DERIVE_PROCESS_TYPE "%s", kind);
 	snprintf(worker.bgw_library_name, BGW_MAXLEN, "pg_derive");
 	snprintf(worker.bgw_function_name, BGW_MAXLEN, "%s", function);
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;

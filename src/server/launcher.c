@@ -43,6 +43,7 @@
 #include "access/xlog.h"
 #include "base/compat.h"
 #include "base/groups.h"
+#include "base/lock_waiters.h"
 #include "base/wait_event.h"
 #include "capture/lives.h"
 #include "catalog/pg_database.h"
@@ -107,7 +108,7 @@ derive_launcher_register(void)
 
 	memset(&worker, 0, sizeof(worker));
 	snprintf(worker.bgw_name, BGW_MAXLEN, "pg_derive launcher");
-	snprintf(worker.bgw_type, BGW_MAXLEN, "pg_derive launcher");
+	snprintf(worker.bgw_type, BGW_MAXLEN, DERIVE_PROCESS_TYPE "launcher");
 	snprintf(worker.bgw_library_name, BGW_MAXLEN, "pg_derive");
 	snprintf(worker.bgw_function_name, BGW_MAXLEN, "derive_launcher_main");
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;

@@ -226,9 +226,11 @@ change(List *views, Oid relid, bool full, pg_atomic_uint64 *blocked_on)
 		StartTransactionCommand();
 		derive_background_limit_lock_waits(derive_lock_timeout);
 
-		derive_blocked_set(blocked_on, relid, AccessExclusiveLock);
+		if (blocked_on != NULL)
+			derive_blocked_set(blocked_on, relid, AccessExclusiveLock);
 		LockRelationOid(relid, AccessExclusiveLock);
-		derive_blocked_clear(blocked_on);
+		if (blocked_on != NULL)
+			derive_blocked_clear(blocked_on);
 
 		PushActiveSnapshot(GetTransactionSnapshot());
 		if (full)
@@ -242,7 +244,8 @@ change(List *views, Oid relid, bool full, pg_atomic_uint64 *blocked_on)
 	{
 		ErrorData  *edata;
 
-		derive_blocked_clear(blocked_on);
+		if (blocked_on != NULL)
+			derive_blocked_clear(blocked_on);
 		MemoryContextSwitchTo(oldcontext);
 		edata = CopyErrorData();
 		if (edata->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
@@ -282,9 +285,9 @@ derive_identity_set(List *relids, pg_atomic_uint64 *blocked_on, Oid *busy)
 }
 
 bool
-derive_identity_restore(List *views, List *relids, pg_atomic_uint64 *blocked_on, Oid *busy)
+derive_identity_restore(List *views, List *relids)
 {
-	return change_all(views, relids, false, blocked_on, busy);
+	return change_all(views, relids, false, NULL, NULL);
 }
 
 void

@@ -14,7 +14,8 @@
 /*
  * Set REPLICA IDENTITY FULL, each in a transaction of its own, waiting for the lock at most
  * pg_derive.lock_timeout.  False if some lock could not be had, that of *busy (may be
- * NULL) being one: try again later.
+ * NULL) being one: try again later.  *blocked_on (NULL: none) says what lock that is to
+ * sessions which wait for a view that cannot do without.
  */
 extern bool derive_identity_set(List *relids, pg_atomic_uint64 *blocked_on, Oid *busy);
 
@@ -28,7 +29,7 @@ extern List *derive_identity_not_needed(List *views, List *sources);
  * Give them the identity back that they had, but for those that other views than ours need
  * by now; otherwise as derive_identity_set().
  */
-extern bool derive_identity_restore(List *views, List *relids, pg_atomic_uint64 *blocked_on, Oid *busy);
+extern bool derive_identity_restore(List *views, List *relids);
 
 /* The same for all tables whose identity we have changed, in the current transaction of a session. */
 extern void derive_identity_restore_here(void);

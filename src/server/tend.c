@@ -70,14 +70,14 @@
 
 /* Change the identity of these tables, if it is time.  What could not be done is left in the list. */
 static void
-tend_identity(List **relids, bool (*change) (List *relids, pg_atomic_uint64 *blocked_on, Oid *busy))
+tend_identity(List **relids, bool (*change) (List *relids))
 {
 	List	   *todo = *relids;
 
 	if (todo == NIL || GetCurrentTimestamp() < derive_worker.identity_retry_at)
 		return;
 	*relids = NIL;
-	if (change(todo, &derive_worker.place->point.blocked_on, NULL))
+	if (change(todo))
 		list_free(todo);
 	else
 	{
@@ -86,10 +86,17 @@ tend_identity(List **relids, bool (*change) (List *relids, pg_atomic_uint64 *blo
 	}
 }
 
+/* Views move without it, so nobody who waits for them need know what we try to lock. */
 static bool
-restore(List *relids, pg_atomic_uint64 *blocked_on, Oid *busy)
+set(List *relids)
 {
-	return derive_identity_restore(derive_worker_view_oids(), relids, blocked_on, busy);
+	return derive_identity_set(relids, NULL, NULL);
+}
+
+static bool
+restore(List *relids)
+{
+	return derive_identity_restore(derive_worker_view_oids(), relids);
 }
 
 /*
@@ -99,7 +106,7 @@ restore(List *relids, pg_atomic_uint64 *blocked_on, Oid *busy)
 void
 derive_worker_tend_identity(void)
 {
-	tend_identity(&derive_worker.without_identity, derive_identity_set);
+	tend_identity(&derive_worker.without_identity, set);
 	tend_identity(&derive_worker.identity_not_needed, restore);
 }
 
@@ -120,7 +127,7 @@ derive_worker_restore_identities(void)
 		LWLockAcquire(derive_shared()->lock, LW_SHARED);
 		wanted = derive_worker.place->wanted;
 		LWLockRelease(derive_shared()->lock);
-		if (wanted || restore(relids, &derive_worker.place->point.blocked_on, NULL))
+		if (wanted || restore(relids))
 			return;
 		list_free(relids);
 

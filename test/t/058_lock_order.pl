@@ -162,6 +162,20 @@ for my $case (
 	}
 }
 
+# It is no cycle if that other one is a process of ours, which gives up: here the worker, which wants a replica identity.
+$node->append_conf('postgresql.conf', "pg_derive.lock_timeout = '3s'\n");
+$holder->query_safe('BEGIN');
+$holder->query_safe('SELECT count(*) FROM w.t');
+$node->append_conf('postgresql.conf', "pg_derive.old_rows = log\n");
+$node->reload;
+ok($node->poll_query_until('postgres', q{SELECT count(*) > 0 FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE backend_type = 'pg_derive worker'
+	AND relation = 'w.t'::regclass AND mode = 'AccessExclusiveLock' AND NOT granted}), 'the worker wants a lock that it cannot have yet');
+is($holder->query_safe(q{SELECT * FROM derive.verify('w.v', '60 s')}), 'w.v|0|0', 'which ends by itself');
+$holder->query_safe('COMMIT');
+$node->append_conf('postgresql.conf', "pg_derive.lock_timeout = '200ms'\npg_derive.old_rows = auto\n");
+$node->reload;
+wait_derived($node, 'caught up without it');
+
 # One session locks what it can, in any order, while builder, worker, slow lane and verifier are
 # at work.  There is nobody else with whom it could deadlock.
 $node->safe_psql('postgres', q{

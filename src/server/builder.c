@@ -96,6 +96,9 @@ static bool recomputing = false;
 /* The query runs: an error is its own. */
 static bool evaluating = false;
 
+/* When the view had failed before, as its row had it when we looked last; 0: it had not. */
+static TimestampTz error_at_seen = 0;
+
 static void detach(int code, Datum arg);
 static bool enter_crash_guard(void);
 static void set_resting(bool resting);
@@ -236,7 +239,10 @@ row_to_build(void)
 	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(args.view)))
 		return NULL;
 	row = derive_registry_get(args.view);
-	return row != NULL && row->state == DERIVE_VIEW_BUILDING ? row : NULL;
+	if (row == NULL || row->state != DERIVE_VIEW_BUILDING)
+		return NULL;
+	error_at_seen = row->error_at;
+	return row;
 }
 
 /* Give up this attempt; if a lock was not free, wait for it first. */
@@ -568,6 +574,7 @@ static void
 report_failure(ErrorData *edata)
 {
 	bool		transient = derive_error_is_transient(edata->sqlerrcode);
+	TimestampTz error_at_begin = error_at_seen;
 	DeriveViewRow *row;
 	Oid			busy;
 
@@ -579,6 +586,8 @@ report_failure(ErrorData *edata)
 	{
 		bool		known = row->error != NULL && strcmp(row->error, derive_error_text(edata)) == 0;
 
+		/* derive.resume(): its caller's commits are not in what we have seen */
+		transient = transient || row->error_at != error_at_begin;
 		ereport(transient || known ? LOG : WARNING,
 				(errcode(edata->sqlerrcode),
 				 errmsg("could not build view \"%s\": %s",

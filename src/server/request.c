@@ -332,11 +332,19 @@ check_view_row(const DeriveViewRow *row, XLogRecPtr lsn, bool reached)
 	return false;
 }
 
+/* Has failed, and is tried again now? */
+static bool
+is_being_tried(const DeriveViewRow *row)
+{
+	return (row->state == DERIVE_VIEW_BUILDING || row->state == DERIVE_VIEW_CATCHUP) && row->error != NULL;
+}
+
 /* May it be waited for, and if not, does it concern the caller? */
 static bool
 stands_still(const DeriveViewRow *row)
 {
-	return row->state == DERIVE_VIEW_PAUSED || row->state == DERIVE_VIEW_FAILED || lane_error(row) != NULL;
+	return row->state == DERIVE_VIEW_PAUSED || row->state == DERIVE_VIEW_FAILED || is_being_tried(row) ||
+		lane_error(row) != NULL;
 }
 
 /*
@@ -399,7 +407,7 @@ report_standing_still(void)
 	{
 		DeriveViewRow *row = lfirst(lc);
 
-		still = still || row->state == DERIVE_VIEW_PAUSED || row->state == DERIVE_VIEW_FAILED;
+		still = still || row->state == DERIVE_VIEW_PAUSED || row->state == DERIVE_VIEW_FAILED || is_being_tried(row);
 		any = any || derive_may_watch(row->relid);
 	}
 	foreach(lc, derive_lane_all(NULL))
@@ -956,6 +964,19 @@ derive_verify_view(Oid view, bool missing_ok, int64 timeout_ms, int64 *missing, 
 	return true;
 }
 
+static bool
+try_is_over(void *arg, bool reached)
+{
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "pg_derive try", ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(scratch);
+	DeriveViewRow *row = derive_registry_get(*(Oid *) arg);
+	bool		result = row == NULL || !is_being_tried(row);
+
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(scratch);
+	return result;
+}
+
 void
 derive_repair_view(Oid view)
 {
@@ -972,7 +993,13 @@ derive_repair_view(Oid view)
 		return;
 	}
 
-	if (row->state != DERIVE_VIEW_BUILDING && row->state != DERIVE_VIEW_CATCHUP)
+	/* That try may have begun before whatever the caller has done. */
+	if (is_being_tried(row))
+	{
+		(void) derive_wait_for_worker(view, -1, try_is_over, &view);
+		row = derive_registry_get(view);
+	}
+	if (row != NULL && row->state != DERIVE_VIEW_BUILDING && row->state != DERIVE_VIEW_CATCHUP)
 	{
 		(void) run_request(&wait, -1);
 		if (wait.seen.status == DERIVE_REQUEST_ERROR)

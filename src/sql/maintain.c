@@ -200,6 +200,13 @@ derive_release_sql(PG_FUNCTION_ARGS)
  * ----------------------------------------------------------------
  */
 
+/* Also if it is being tried again: that try may have begun before whatever the caller has done. */
+static bool
+has_failed(const DeriveViewRow *row)
+{
+	return row->state == DERIVE_VIEW_FAILED || (row->state == DERIVE_VIEW_BUILDING && row->error != NULL);
+}
+
 Datum
 derive_pause_sql(PG_FUNCTION_ARGS)
 {
@@ -209,7 +216,7 @@ derive_pause_sql(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("derive.pause()");
 	row = derive_lock_own_view(view, ShareRowExclusiveLock);
 	derive_refuse_pausing_topic(view);
-	switch (row->state)
+	switch (has_failed(row) ? DERIVE_VIEW_FAILED : row->state)
 	{
 		case DERIVE_VIEW_BUILDING:
 		case DERIVE_VIEW_CATCHUP:
@@ -253,7 +260,7 @@ derive_resume_sql(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("derive.resume()");
 	row = derive_lock_own_view(view, ShareRowExclusiveLock);
-	if (row->state == DERIVE_VIEW_PAUSED || row->state == DERIVE_VIEW_FAILED)
+	if (row->state == DERIVE_VIEW_PAUSED || has_failed(row))
 	{
 		derive_restart_view(row);
 		forget_crashes(row);

@@ -168,6 +168,56 @@ like(sql(q{SELECT error || coalesce(waiting_for, '-') FROM derive_state.view_sta
 sql(q{GRANT SELECT ON secret TO owner_of_view; SELECT derive.repair('of_secret')});
 wait_derived($node);
 
+# ---- who has mended it gets a try that sees that, also while one runs that does not
+
+SKIP:
+{
+	skip 'debug points are not compiled in', 1 unless has_debug_points($node);
+	my $holder = background($node);
+	my $caller = background($node);
+	sql('CREATE TABLE d (id int PRIMARY KEY, d int)');
+	for my $case ([ 'unfilled', 'resume' ], [ 'unfilled', 'repair' ], [ 'filled', 'resume' ], [ 'filled', 'repair' ], [ 'filled', 'pause' ])
+	{
+		my ($kind, $call) = @$case;
+		my $view = "${kind}_$call";		# of its own, since pauses between tries grow
+		my $label = "$call($kind) during a try";
+		my $break = 'UPDATE d SET d = 0 WHERE id = 2';
+		sql('TRUNCATE d; INSERT INTO d VALUES (1, 1), (2, 2)');
+		sql($break) if $kind eq 'unfilled';
+		sql("SELECT derive.create_view('$view', 'SELECT id, 10 / d AS q FROM d')");
+		if ($kind eq 'filled')
+		{
+			wait_derived($node, "$label: filled");
+			sql($break);
+		}
+		derive_wait_state($node, $view, 'failed');
+		$holder->query_safe(q{SELECT pg_advisory_lock(hashtext('build-before-fill'))});
+		set_debug_point($node, 'build-before-fill:wait');
+		sql('UPDATE d SET d = d + 0 WHERE id = 2');
+		waits_at($node, 'build-before-fill');
+		sql('UPDATE d SET d = 3 WHERE id = 2');
+		$caller->{stdin} .= "SELECT derive.$call('$view');\n";
+		$caller->{run}->pump_nb;
+		$node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE query ~ '^SELECT derive.$call\\(' AND wait_event IS NOT NULL AND state = 'active'")
+		  or die "$label: it does not wait";
+		set_debug_point($node, '');
+		$holder->query_safe('SELECT pg_advisory_unlock_all()');
+		$caller->query("SELECT 'done'");
+		is($caller->{stderr}, '', $label);
+		$caller->{stderr} = '';
+		if ($call eq 'pause')
+		{
+			is(sql("SELECT state FROM derive_state.view_states WHERE name = '$view'"), 'paused', "$label: it stands still");
+			sql("SELECT derive.resume('$view')");
+		}
+		is(sql("SELECT derive.wait('$view', timeout => '60 s')"), 't', "$label: it is there");
+		wait_derived($node, $label);
+		is_exact($node, $label);
+		sql("DROP MATERIALIZED VIEW $view");
+	}
+	$_->quit for $holder, $caller;
+}
+
 # ---- an error inside of us, which the recompute hides, is a warning, once
 
 SKIP:

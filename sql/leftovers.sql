@@ -57,7 +57,7 @@ SELECT derive.wait();
 SELECT * FROM left_there ORDER BY 1;
 SELECT * FROM seen;
 -- nobody has these locks
-SELECT pg_try_advisory_lock(4711), pg_try_advisory_lock(4712), pg_try_advisory_lock(4713);
+SELECT pg_advisory_lock(4711), pg_advisory_lock(4712), pg_advisory_lock(4713);
 SELECT pg_advisory_unlock_all();
 -- neither after an error
 CREATE FUNCTION fail(i int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$
@@ -70,7 +70,7 @@ SELECT derive.create_view('fails', 'SELECT fail(id) AS i FROM w');
 SELECT derive.wait();
 INSERT INTO w VALUES (0);
 SELECT derive.wait('fails');
-SELECT pg_try_advisory_lock(4711), pg_advisory_unlock_all();
+SELECT pg_advisory_lock(4711), pg_advisory_unlock_all();
 SELECT derive.wait('left_there');
 SELECT missing, extra FROM derive.verify('left_there');
 SELECT lo_unlink(4711);

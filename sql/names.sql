@@ -42,6 +42,7 @@ SELECT derive.create_view('u_typed', 'SELECT typed(v) FROM f');
 SELECT derive.wait('u_labels', timeout => '60 s');
 SELECT derive.wait('u_aggregate', timeout => '60 s');
 SELECT derive.wait('u_typed', timeout => '60 s');
+SELECT derive.wait('u_fine', timeout => '60 s');
 SELECT view, state, error FROM derive.views ORDER BY view::text;
 SELECT derive.repair('u_labels');
 ALTER FUNCTION app.label(int) SET search_path = app;

@@ -146,6 +146,9 @@ DO $$ BEGIN
 	END LOOP;
 END $$;
 SELECT n, new FROM short ORDER BY n;
+-- those of a batch are there when a later one is through
+INSERT INTO a VALUES (902, 'later');
+SELECT derive.wait('log', timeout => '60 s');
 SELECT rows_inserted, rows_deleted FROM derive.stats WHERE view = 'short'::regclass;
 SET client_min_messages = warning;
 DROP SCHEMA trace CASCADE;

@@ -20,6 +20,7 @@ DELETE FROM t WHERE id % 5 = 0;
 SELECT view, oracle(view) FROM derive_state.view_states WHERE name <> 'log' AND schema = 'views' ORDER BY 1;
 SELECT * FROM copies ORDER BY source, word COLLATE "C";
 SELECT * FROM counted ORDER BY 1;
+SELECT derive.wait('log', timeout => '60 s');
 -- what a trace sees of a view has no transaction
 SELECT operation, source, old, new, xid IS NULL AS of_view FROM log WHERE operation <> 'build' AND source = 'words' AND new LIKE '%more%'
 ORDER BY n;

@@ -41,6 +41,7 @@
 #include "derive/definition.h"
 #include "miscadmin.h"
 #include "notify/wait.h"
+#include "postmaster/interrupt.h"
 #include "server/background.h"
 #include "server/crash_guard.h"
 #include "server/crashed_view.h"
@@ -50,6 +51,7 @@
 #include "storage/latch.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -280,15 +282,20 @@ stay_away(int ncrashes, const char *reason)
 	derive_worker_set_activity(DERIVE_PAUSING);
 	derive_crash_guard_note(InvalidOid, "staying away");
 	note_away(until, reason);
-	for (; now < until && !DERIVE_DEBUG_SKIPS("stay-away"); now = GetCurrentTimestamp())
+	for (; (now < until || DERIVE_DEBUG_SKIPS(psprintf("come-back-%d", ncrashes))) && !DERIVE_DEBUG_SKIPS("stay-away"); now = GetCurrentTimestamp())
 	{
 		if (derive_clock_was_set_back(now, until, ms))
 			break;
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 Min(TimestampDifferenceMilliseconds(now, until), AWAY_LOOK_MS),
+						 now < until ? Min(TimestampDifferenceMilliseconds(now, until), AWAY_LOOK_MS) : AWAY_LOOK_MS,
 						 derive_wait_event(DERIVE_WAIT_ERROR_PAUSE));
 		ResetLatch(MyLatch);
 		derive_background_check_interrupts();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
 		if (is_held() || derive_crash_guard_is_forgotten())
 			proc_exit(0);
 	}

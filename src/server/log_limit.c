@@ -222,11 +222,15 @@ tend_slot(const LogHolder *holder)
 	return Max(FIRST_LOOK_MS, (long) Min((limit - holder->retained) / BYTES_PER_MS, LAST_LOOK_MS));
 }
 
-/* Is there a group whose slot is not among these, but may come to be at any time, which nobody will say? */
+/*
+ * Is there a group whose slot is not among these, but may come to be at any time, which nobody will say?  It
+ * will have time of its own.
+ */
 static bool
 any_slot_is_to_come(List *holders)
 {
 	DeriveShared *shared = derive_shared();
+	bool		result = false;
 
 	for (int i = 0; i < shared->ngroups; i++)
 	{
@@ -241,9 +245,12 @@ any_slot_is_to_come(List *holders)
 			there = there || DERIVE_GROUP_ID(holder->dboid, holder->number) == id;
 		}
 		if (!there)
-			return true;
+		{
+			shared->groups[i].log_exceeded_at = 0;
+			result = true;
+		}
 	}
-	return false;
+	return result;
 }
 
 long

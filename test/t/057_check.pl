@@ -45,6 +45,7 @@ like($err, qr/ERROR:  too many databases with maintained views\nDETAIL:  "pg_der
 
 $node->append_conf('postgresql.conf', "pg_derive.max_databases = 8\n");
 $node->restart;
+$node->poll_query_until('other', q{SELECT ok FROM derive.check() WHERE setting = 'max_worker_processes'}) or die 'no launcher';
 is(wrong('other'), '', 'a place');
 my $free = sql(q{SELECT current_setting('max_replication_slots')::int - count(*) FROM pg_replication_slots});
 sql("SELECT count(pg_create_logical_replication_slot('s' || i, 'test_decoding')) FROM generate_series(1, $free) i");

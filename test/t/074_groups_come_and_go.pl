@@ -242,8 +242,16 @@ sub wrong
 	return sql(q{SELECT coalesce(string_agg(setting, ' ' ORDER BY setting), '') FROM derive.check() WHERE NOT ok});
 }
 
+# derive.check() looks for the launcher, too.
+sub restart
+{
+	$node->restart;
+	$node->poll_query_until('postgres', q{SELECT ok FROM derive.check() WHERE setting = 'max_worker_processes'}) or die 'no launcher';
+	return;
+}
+
 $node->append_conf('postgresql.conf', "pg_derive.max_databases = 6\npg_derive.max_groups = 3\n");
-$node->restart;
+restart();
 create($_->[0], $_->[1]) for [ 'v', 'a' ], [ 'w', 'b' ];
 is(wrong(), '', 'as many as are allowed');
 ($rc, $out, $err) = $node->psql('postgres', q{SET pg_derive.default_group = 'c'; SELECT derive.create_view('u', 'SELECT min(x) FROM t')});
@@ -257,7 +265,7 @@ sql('DROP MATERIALIZED VIEW w');
 create('u', 'c');
 all_right('one of them left');
 $node->append_conf('postgresql.conf', "pg_derive.max_groups = 1\n");
-$node->restart;
+restart();
 is(wrong(), 'pg_derive.max_groups', 'fewer are allowed');
 $node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM derive.worker WHERE pid IS NOT NULL}) or die;
 ok($node->poll_query_until('postgres', q{SELECT count(*) = 2 FROM derive.worker WHERE activity = 'waiting for a place among the groups of this database (pg_derive.max_groups)'}), 'what the others wait for')

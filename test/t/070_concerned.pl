@@ -10,7 +10,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = derive_node('concerned', conf => "pg_derive.batch_interval = 0\npg_derive.time_resolution = '1h'\nautovacuum = off\n");
+my $node = derive_node('concerned', conf => "pg_derive.batch_interval = 0\npg_derive.time_resolution = '1h'\npg_derive.cleanup_interval = '1h'\nautovacuum = off\n");
 plan skip_all => 'a release build has no debug points' unless has_debug_points($node);
 
 $node->safe_psql('postgres', q{

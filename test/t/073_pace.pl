@@ -38,15 +38,24 @@ sql(q{CREATE TABLE t (n int, g int);
 	SELECT derive.create_view('sums', 'SELECT g, count(*), sum(n) FROM t GROUP BY g')});
 wait_derived($node, 'built');
 
-load();
-my $since = time();
-sql("INSERT INTO t VALUES ($_, 100 + $_)") for 1 .. 6;
-my $seen = sql('SELECT count(*) FROM sums WHERE g > 100');
-my $passed = time() - $since;
-ok($seen == 0 || $passed > 9, 'commits after a batch that took more than its share come together');
-$since = time();
-wait_derived($node, 'waiting ends the rest');
-ok(time() - $since < 9 - $passed || $passed > 8, 'who waits does not wait for the rest');
+# A machine that stops for a while makes a wait longer, but not each time.
+my ($soon, $passed);
+for my $try (1 .. 5)
+{
+	# the rest counts from the beginning of the batch before it
+	my $begin = time();
+	load();
+	my $since = time();
+	sql("INSERT INTO t VALUES ($_, 100 * $try + $_)") for 1 .. 6;
+	my $seen = sql("SELECT count(*) FROM sums WHERE g > 100 * $try");
+	$passed = time() - $since;
+	ok($seen == 0 || time() - $begin > 9, 'commits after a batch that took more than its share come together');
+	$since = time();
+	wait_derived($node, 'waiting ends the rest');
+	$soon = time() - $since < 9 - $passed;
+	last if $soon;
+}
+ok($soon || $passed > 8, 'who waits does not wait for the rest');
 exact('after that');
 
 load();
@@ -67,7 +76,9 @@ for my $settings ("pg_derive.batch_share = 1\n", "pg_derive.batch_share = 0.001\
 		sql("INSERT INTO t VALUES ($n, $group)");
 		$node->poll_query_until('postgres', "SELECT EXISTS (SELECT FROM sums WHERE g = $group AND count = $n)") or die 'not seen';
 	}
-	cmp_ok(batches() - $before, '>=', 5, 'each commit has a batch of its own with ' . $settings =~ s/\n/ /gr);
+	# they are counted after what they have done can be seen
+	ok( $node->poll_query_until('postgres', "SELECT batches - $before >= 5 FROM derive.stats WHERE view = 'sums'::regclass"),
+		'each commit has a batch of its own with ' . $settings =~ s/\n/ /gr);
 }
 exact('in the end');
 done_testing();

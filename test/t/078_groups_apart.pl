@@ -52,6 +52,20 @@ sub slot_of
 	return $node->safe_psql('shop', $sql);
 }
 
+# Until slots other than this one keep less of the log than would make anybody ask them for it.  They find out what
+# they can do without with each checkpoint, when a commit has them read on.
+sub let_others_read
+{
+	my ($slot) = @_;
+	for (1 .. 600)
+	{
+		$node->safe_psql('shop', 'CHECKPOINT; SELECT pg_current_xact_id()');
+		return if $node->safe_psql('shop', qq{SELECT max(pg_current_wal_insert_lsn() - restart_lsn) < 4 * 1024 * 1024 FROM pg_replication_slots WHERE slot_name <> '$slot'}) eq 't';
+		usleep(100_000);
+	}
+	die 'the others do not read';
+}
+
 wait_derived($node, 'built', 'shop');
 write_rows();
 all_right('three groups');
@@ -85,13 +99,19 @@ for my $how ('dropped', 'too much of the log')
 	}
 	else
 	{
-		my $pid = $node->safe_psql('shop', q{SELECT pid FROM derive.worker WHERE group_name = 'second'});
-		kill('STOP', $pid);
+		my $pid = stop_worker($node, $node->safe_psql('shop', q{SELECT pid FROM derive.worker WHERE group_name = 'second'}));
+		let_others_read($slot);
 		$node->append_conf('postgresql.conf', 'pg_derive.max_wal_backlog = 8');
 		$node->reload;
-		$node->safe_psql('shop', q{CREATE TABLE other AS SELECT i, repeat('x', 500) FROM generate_series(1, 30000) i; DROP TABLE other});
+		$node->safe_psql('shop', 'CREATE TABLE other (i int, t text)');
+		do
+		{
+			$node->safe_psql('shop', q{INSERT INTO other SELECT i, repeat('x', 500) FROM generate_series(1, 2000) i});
+			let_others_read($slot);
+		} until $node->safe_psql('shop', qq{SELECT coalesce(max(pg_current_wal_insert_lsn() - restart_lsn) > 8.5 * 1024 * 1024, true) FROM pg_replication_slots WHERE slot_name = '$slot'}) eq 't';
 		$node->wait_for_log(qr/is given up, they will be computed anew/, $offset);
-		kill('CONT', $pid);
+		$node->safe_psql('shop', 'DROP TABLE other');
+		let_go_on($pid);
 		$node->wait_for_log(qr/all maintained views of group "second" of database "shop" are computed anew: /, $offset);
 		$node->append_conf('postgresql.conf', 'pg_derive.max_wal_backlog = 0');
 		$node->reload;

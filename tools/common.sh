@@ -77,7 +77,7 @@ missing_for_client()
 	[ -e /usr/include/libpq-fe.h ] || [ -e /usr/include/postgresql/libpq-fe.h ] || echo libpq-dev
 }
 
-# Debian packages that are missing for these purposes: build, test, gateway, programs, browser, kafka, coverage, valgrind,
+# Debian packages that are missing for these purposes: build, test, gateway, programs, browser, kafka, coverage, valgrind, pauses,
 # fuzz, scenario, lint; npm, python, maven, pgbouncer, activerecord for clients.
 # None that is there is named: installing it could upgrade a server that runs.
 missing_packages()
@@ -137,7 +137,7 @@ missing_packages()
 				;;
 			coverage) command -v lcov >/dev/null || echo lcov ;;
 			valgrind) command -v valgrind >/dev/null || echo valgrind ;;
-			fuzz|scenario) command -v python3 >/dev/null || echo python3 ;;
+			fuzz|scenario|pauses) command -v python3 >/dev/null || echo python3 ;;
 			npm) command -v npm >/dev/null || echo npm ;;
 			python) python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv ;;
 			maven)

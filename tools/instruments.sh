@@ -5,6 +5,7 @@
 #	coverage	which lines of src ran at all, by gcc's counters (lcov)
 #	sanitize	wrong use of memory, by AddressSanitizer and UndefinedBehaviorSanitizer
 #	valgrind	the same, and values that were never set, by valgrind
+#	pauses		what depends on time that should not: processes are stopped for seconds, as on a busy machine
 #
 # Each has a build of its own where it needs one.  What it found is counted as failed tests,
 # and shown; what it makes slower gets more time.  The server itself is the packaged one: what
@@ -24,7 +25,8 @@ case $instrument in
 	sanitize) instrument_copt="-Werror -O1 -fsanitize=address,undefined -fno-omit-frame-pointer" ;;
 	coverage) ;;
 	valgrind) instrument_patience=40 ;;
-	*) die "unknown instrument \"$instrument\"" "TEST_WITH is coverage, sanitize or valgrind." ;;
+	pauses) instrument_patience=3 ;;
+	*) die "unknown instrument \"$instrument\"" "TEST_WITH is coverage, sanitize, valgrind or pauses." ;;
 esac
 
 # After the build, before the first test.  $work is the folder of the run.
@@ -65,6 +67,11 @@ instrument_prepare()
 			chmod 755 "$instrument_dir/postgres"
 			pg_bin=$instrument_dir
 			;;
+		pauses)
+			tools/pause-processes "$work" >"$instrument_dir/pauses" &
+			# it ends with the folder, and nobody waits for it
+			disown
+			;;
 	esac
 	[ "$(id -u)" -ne 0 ] || chown -R "$(server_user)" "$instrument_dir"
 	instrument_env+=(PG_TEST_TIMEOUT_DEFAULT=$((180 * instrument_patience)))
@@ -92,6 +99,11 @@ instrument_report()
 				cp "$work/valgrind.txt" "$output/"
 				fail "valgrind: $(grep -c '^$' "$work/valgrind.txt") reports, in $output/valgrind.txt"
 			fi
+			;;
+		pauses)
+			mkdir -p "$output"
+			cp "$instrument_dir/pauses" "$output/"
+			printf '\n%s pauses (%s/pauses)\n' "$(wc -l <"$instrument_dir/pauses")" "$output"
 			;;
 	esac
 }

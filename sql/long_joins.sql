@@ -3,9 +3,11 @@ CREATE SCHEMA long_joins;
 SET search_path = long_joins, public;
 SET jit = off;
 
--- What a change makes the worker read.  Its counters arrive late, all at once, so
--- a first change shows that those of whatever came before have; builders report
--- when they end.  The changes are inserts, which read nothing themselves.
+-- What a change makes the worker read.  Its counters arrive late, so a first change
+-- shows that most of those of whatever came before have; builders report when they
+-- end.  The changes are inserts, which read nothing themselves.  Some batches may
+-- still be among them that read the one row of "one" each; every other table here
+-- that is read as a whole has 3000 rows or more.
 CREATE FUNCTION reads(OUT lookups bigint, OUT scanned bigint) LANGUAGE sql AS $$
 	SELECT sum(coalesce(idx_scan, 0)), sum(seq_tup_read) FROM pg_stat_user_tables WHERE schemaname = 'long_joins' $$;
 CREATE PROCEDURE measure(view regclass, first_change text, change text) LANGUAGE plpgsql AS $$
@@ -30,7 +32,7 @@ BEGIN
 			PERFORM pg_sleep(0.1);
 		END LOOP;
 	END LOOP;
-	RAISE NOTICE 'looks up: %, reads few rows otherwise: %', now.lookups > before.lookups, now.scanned - before.scanned <= 10;
+	RAISE NOTICE 'looks up: %, reads few rows otherwise: %', now.lookups > before.lookups, now.scanned - before.scanned < 1000;
 END $$;
 CREATE FUNCTION oracle_here() RETURNS TABLE (result text, views bigint) LANGUAGE sql AS $$
 	SELECT oracle(v.view), count(*) FROM derive.views v JOIN pg_class c ON c.oid = v.view WHERE c.relnamespace = 'long_joins'::regnamespace GROUP BY 1 ORDER BY 1 $$;

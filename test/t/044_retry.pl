@@ -215,7 +215,65 @@ SKIP:
 		is_exact($node, $label);
 		sql("DROP MATERIALIZED VIEW $view");
 	}
-	$_->quit for $holder, $caller;
+
+	# .. and whatever else happens to it and to the tables before the try has ended
+	my $writer = background($node);
+	my $writer_pid = $writer->query_safe('SELECT pg_backend_pid()');
+	my $mend = 'UPDATE d SET d = 3 WHERE id = 2';
+	my $number = 0;
+	sql('CREATE TABLE e (id int PRIMARY KEY, n int)');
+	for my $case (
+		[ $mend, 'BEGIN; CALL; ROLLBACK' ],
+		[ $mend, 'BEGIN; SAVEPOINT a; CALL; ROLLBACK TO a; CALL; COMMIT' ],
+		[ $mend, 'BEGIN; ALTER TABLE e ADD COLUMN x int DEFAULT 1; CALL; INSERT INTO e VALUES (4, 4, 4); COMMIT' ],
+		[ 'BEGIN; TRUNCATE d; INSERT INTO d VALUES (2, 5); COMMIT', 'CALL' ],
+		[ "BEGIN; UPDATE e SET n = n + 7; $mend; INSERT INTO e VALUES (9, 9); INSERT INTO d VALUES (9, 9); COMMIT", 'CALL' ],
+		[ $mend, 'CALL', 'and the worker is killed' ])
+	{
+		my ($change, $calls, $kill) = @$case;
+		my $view = 'beset_' . ++$number;
+		my $label = join ' ', "$change, $calls during a try", $kill // ();
+		$calls =~ s/CALL/SELECT derive.resume('$view')/g;
+		sql(q{TRUNCATE d, e; INSERT INTO d VALUES (1, 1), (2, 2); INSERT INTO e(id, n) VALUES (1, 1), (2, 1)});
+		sql("SELECT derive.create_view('$view', 'SELECT d.id, n / d AS q FROM d JOIN e USING (id)')");
+		wait_derived($node, "$label: filled");
+		sql('UPDATE d SET d = 0 WHERE id = 2');
+		derive_wait_state($node, $view, 'failed');
+		$holder->query_safe(q{SELECT pg_advisory_lock(hashtext('build-before-fill'))});
+		set_debug_point($node, 'build-before-fill:wait');
+		sql('UPDATE d SET d = d + 0 WHERE id = 2');
+		waits_at($node, 'build-before-fill');
+
+		# TRUNCATE and ALTER TABLE wait for the builder
+		$writer->query_safe('SELECT pg_backend_pid()');
+		for ([ $writer, $change ], [ $caller, $calls ])
+		{
+			$_->[0]->{stdin} .= "$_->[1];\n";
+			$_->[0]->{run}->pump_nb;
+		}
+		$node->poll_query_until('postgres', qq{SELECT query !~ 'pg_backend_pid' AND (state = 'idle' OR wait_event_type = 'Lock') FROM pg_stat_activity WHERE pid = $writer_pid})
+		  or die "$label: it does not change";
+		$node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE query ~ '(^SELECT derive.resume|^ALTER)' AND wait_event_type = 'Lock' AND state = 'active'})
+		  or die "$label: it does not wait";
+		set_debug_point($node, '');
+		if ($kill)
+		{
+			# and with it all sessions
+			kill_process(worker_pid($node));
+			comes_back($node);
+			resume_failed($node);
+		}
+		else
+		{
+			$holder->query_safe('SELECT pg_advisory_unlock_all()');
+			$_->query_safe(q{SELECT 'done'}) for $writer, $caller;
+		}
+		derive_wait_state($node, $view, 'ready', "$label: it is there");
+		wait_derived($node, $label);
+		is_exact($node, $label);
+		sql("DROP MATERIALIZED VIEW $view");
+	}
+	eval { $_->quit } for $holder, $caller, $writer;
 }
 
 # ---- an error inside of us, which the recompute hides, is a warning, once

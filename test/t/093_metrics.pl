@@ -102,7 +102,7 @@ is_deeply([ sort keys %{ { map { $_ => 1 } @used } } ], [ sort keys %variable ],
 
 # ---- a server: views of every kind
 
-my $node = derive_node('metrics', conf => "pg_derive.recompute_share = 0.5\npg_derive.max_wal_backlog = '4GB'\nmax_slot_wal_keep_size = '2GB'\n");
+my $node = derive_node('metrics', conf => "pg_derive.recompute_share = 0.5\npg_derive.max_wal_backlog = '4GB'\nmax_slot_wal_keep_size = '2GB'\nautovacuum = off\n");
 load_tables($node);
 $node->safe_psql('postgres', q{
 SELECT derive.create_view('middle', 'SELECT branch FROM branches ORDER BY branch OFFSET 3');

@@ -30,11 +30,14 @@ sub crashes
 sub let_time_pass
 {
 	my ($view) = @_;
+	# at once: a builder that began between them would leave the change to the slow lane
 	eval { $node->psql('postgres', qq{
+BEGIN;
 UPDATE pg_class SET relkind = 'r', relhasrules = false WHERE oid = 'derive_state.views'::regclass;
 UPDATE derive_state.views SET retry_at = now() - interval '1 second' WHERE relid = '$view'::regclass;
 UPDATE pg_class SET relkind = 'm', relhasrules = true WHERE oid = 'derive_state.views'::regclass;
-UPDATE accounts SET balance = balance + 1 WHERE id = 3}) };
+UPDATE accounts SET balance = balance + 1 WHERE id = 3;
+COMMIT}) };
 	return;
 }
 

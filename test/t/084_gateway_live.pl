@@ -73,7 +73,10 @@ wait_derived($node);
 my $balance = $node->safe_psql('postgres', q{SELECT replace(to_char(sum(abalance), 'FMSG999,999,999'), '-', '−') FROM pgbench_accounts});
 wait_for(qq{document.getElementById('accounts').textContent === '$balance'}, "what the page says is on the accounts is there: $balance");
 is(value(q{document.getElementById('tellers').textContent}), $balance, 'and so much the tellers moved');
-is(metric($gateway, 'resumed_streams_total'), 5, 'all streams went on where they were');
+# some perhaps more than once
+my $resumed = metric($gateway, 'resumed_streams_total');
+cmp_ok($resumed, '>=', 5, 'streams went on');
+is($resumed, metric($gateway, 'streams_total'), 'all of them where they were');
 
 browse('quit');
 $browser->finish;

@@ -148,6 +148,8 @@ my $allowed = 1 + log(time - $start + 1) / log(2);
 cmp_ok(tries('divided', $offset), '>', 1, 'with changes it is tried again');
 cmp_ok(tries('divided', $offset), '<=', $allowed, 'later and later');
 my @warnings = slurp_file($node->logfile, $offset) =~ /WARNING:.*could not build view "divided"/g;
+# not in the middle of a try
+derive_wait_state($node, 'divided', 'failed', 'after its tries');
 is(sql($stands_at), $position, 'it stands where it stood');
 is(scalar @warnings, 0, 'and the log does not repeat it as a warning');
 sql('DELETE FROM items WHERE id = 60');

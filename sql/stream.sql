@@ -146,8 +146,13 @@ SELECT * FROM events();
 -- nothing changed: no events, unless asked for
 CREATE TABLE nothing ();
 SELECT * FROM events();
+-- (those of autovacuum, too)
+BEGIN;
 DROP TABLE nothing;
-SELECT * FROM events('include_empty', 'on');
+SELECT pg_current_xact_id() AS xid \gset
+COMMIT;
+SELECT data FROM pg_logical_slot_get_changes('stream', NULL, NULL,
+	'include_empty', 'on', 'include_xids', 'off', 'include_lsns', 'off', 'include_times', 'off') WHERE xid::text = :'xid';
 
 --
 -- Messages

@@ -443,7 +443,8 @@ sub load_faults
 	print $out pack('q2', 0, 0);
 	close $out or die $!;
 	$ENV{DERIVE_FAULTS} = $faults;
-	$ENV{LD_PRELOAD} = "$folder/faults.so";
+	# after a sanitizer's, which has to be the first
+	$ENV{LD_PRELOAD} = join ':', $ENV{LD_PRELOAD} // (), "$folder/faults.so";
 	return;
 }
 

@@ -269,6 +269,7 @@ REGRESS = \
 	foreign_code \
 	leftovers \
 	rights \
+	role_changes \
 	large \
 	rebuild \
 	replace \

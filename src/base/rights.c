@@ -1,18 +1,24 @@
 /*-------------------------------------------------------------------------
  *
  * rights.c
- *	  What the current user may do with a view, and becoming another one.
+ *	  What the current user may do with a view, what rights of roles follow from, and
+ *	  becoming another one.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "base/compat.h"
 #include "base/rights.h"
+#include "catalog/pg_auth_members.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_database.h"
+#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
+#include "utils/catcache.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
@@ -79,6 +85,63 @@ derive_owner_of(Oid view)
 	result = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
 	ReleaseSysCache(tuple);
 	return result;
+}
+
+void
+derive_on_role_change(SyscacheCallbackFunction callback)
+{
+	CacheRegisterSyscacheCallback(AUTHOID, callback, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, callback, (Datum) 0);
+	CacheRegisterSyscacheCallback(DATABASEOID, callback, (Datum) 0);
+}
+
+static uint64
+attributes_digest(Oid role)
+{
+	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
+	Form_pg_authid form;
+	uint64		digest;
+
+	if (!HeapTupleIsValid(tuple))
+		return 0;
+	form = (Form_pg_authid) GETSTRUCT(tuple);
+	digest = hash_bytes_uint32_extended(role, 1 | form->rolsuper << 1 | form->rolbypassrls << 2 | form->rolinherit << 3);
+	ReleaseSysCache(tuple);
+	return digest;
+}
+
+uint64
+derive_roles_digest(List *roles)
+{
+	List	   *all = list_copy(roles);
+	HeapTuple	database = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(MyDatabaseId));
+	uint64		digest;
+
+	/* who is a member of pg_database_owner */
+	digest = HeapTupleIsValid(database) ? ((Form_pg_database) GETSTRUCT(database))->datdba : 0;
+	if (HeapTupleIsValid(database))
+		ReleaseSysCache(database);
+	for (int i = 0; i < list_length(all); i++)
+	{
+		CatCList   *memberships = SearchSysCacheList1(AUTHMEMMEMROLE, ObjectIdGetDatum(list_nth_oid(all, i)));
+
+		digest += attributes_digest(list_nth_oid(all, i));
+		for (int j = 0; j < memberships->n_members; j++)
+		{
+			HeapTuple	membership = &memberships->members[j]->tuple;
+			Oid			group = ((Form_pg_auth_members) GETSTRUCT(membership))->roleid;
+
+			/*
+			 * its options are those of the row; the order of rows does not
+			 * matter
+			 */
+			digest += hash_bytes_uint32_extended(group, HeapTupleHeaderGetRawXmin(membership->t_data));
+			all = list_append_unique_oid(all, group);
+		}
+		ReleaseCatCacheList(memberships);
+	}
+	list_free(all);
+	return digest;
 }
 
 void

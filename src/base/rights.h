@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * rights.h
- *	  What the current user may do with a view, and becoming another one.
+ *	  What the current user may do with a view, what rights of roles follow from, and
+ *	  becoming another one.
  *
  *-------------------------------------------------------------------------
  */
@@ -9,6 +10,8 @@
 #define DERIVE_RIGHTS_H
 
 #include "nodes/parsenodes.h"
+#include "nodes/pg_list.h"
+#include "utils/inval.h"
 
 /*
  * May the current user do this to the view (ACL_SELECT, ACL_INSERT), as a
@@ -29,6 +32,16 @@ extern bool derive_may_create_groups(void);
 
 /* ERROR if there is no such relation. */
 extern Oid	derive_owner_of(Oid view);
+
+/*
+ * What these roles may do follows from it, besides what is granted on an object to a role:
+ * their attributes, which roles they are members of, at any depth, and whose the database is.  Needs a
+ * transaction.  0 for a role that is not there.
+ */
+extern uint64 derive_roles_digest(List *roles);
+
+/* Have it called when the digest of some roles may have changed. */
+extern void derive_on_role_change(SyscacheCallbackFunction callback);
 
 /*
  * Become somebody else, such as the owner of a view whose code is to be run, in a

@@ -15,6 +15,7 @@
  */
 #include "postgres.h"
 
+#include "access/relation.h"
 #include "access/table.h"
 #include "catalog/pg_aggregate.h"
 #include "catalog/pg_class.h"
@@ -30,6 +31,7 @@
 #include "parser/parsetree.h"
 #include "rewrite/rewriteHandler.h"
 #include "rewrite/rewriteManip.h"
+#include "storage/lmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -47,6 +49,13 @@ typedef struct InlineContext
 	int			depth;			/* levels below the query that declares it */
 } InlineContext;
 
+typedef struct NamesContext
+{
+	Oid			view;			/* whose definition it is */
+	DeriveNameVisitor visit;
+	void	   *arg;
+} NamesContext;
+
 static void inline_ctes(Query *query);
 static bool inline_ctes_walker(Node *node, void *context);
 static bool inline_cte_walker(Node *node, InlineContext *context);
@@ -54,6 +63,7 @@ static bool strip_permissions_walker(Node *node, void *context);
 static bool reads_relations_walker(Node *node, int *depth);
 static bool outer_reference_walker(Node *node, int *depth);
 static bool row_types_walker(Node *node, List **relids);
+static bool names_walker(Node *node, NamesContext *context);
 
 /* -------------------------------------------------------------------------
  * From the catalog to a tree that the compiler can work on
@@ -469,6 +479,64 @@ derive_query_row_types(Query *query)
 
 	(void) row_types_walker((Node *) query, &relids);
 	return relids;
+}
+
+static bool
+names_walker(Node *node, NamesContext *context)
+{
+	ListCell   *lc;
+
+	if (node == NULL)
+		return false;
+	if (!IsA(node, Query))
+		return expression_tree_walker(node, names_walker, context);
+	foreach(lc, ((Query *) node)->rtable)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+		/* before 16, the definition of a view names the view itself */
+		if (rte->rtekind != RTE_RELATION || rte->relid == context->view)
+			continue;
+		if (context->visit(rte->relid, context->arg) ||
+			(get_rel_relkind(rte->relid) == RELKIND_VIEW &&
+			 derive_visit_names(rte->relid, context->visit, context->arg)))
+			return true;
+	}
+	return query_tree_walker((Query *) node, names_walker, context, 0);
+}
+
+bool
+derive_visit_names(Oid view, DeriveNameVisitor visit, void *arg)
+{
+	NamesContext context = {view, visit, arg};
+	Relation	rel = relation_open(view, NoLock);
+	bool		result = rel->rd_rules != NULL &&
+	names_walker(linitial(rel->rd_rules->rules[0]->actions), &context);
+
+	relation_close(rel, NoLock);
+	return result;
+}
+
+static bool
+add_plain_view(Oid relid, void *arg)
+{
+	List	  **views = arg;
+
+	if (get_rel_relkind(relid) == RELKIND_VIEW)
+	{
+		LockRelationOid(relid, AccessShareLock);
+		*views = list_append_unique_oid(*views, relid);
+	}
+	return false;
+}
+
+List *
+derive_plain_views_below(Oid view)
+{
+	List	   *views = NIL;
+
+	(void) derive_visit_names(view, add_plain_view, &views);
+	return views;
 }
 
 Var *

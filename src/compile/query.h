@@ -57,6 +57,17 @@ extern bool derive_query_refers_outside(Query *query);
 extern bool derive_refers_outside(Node *expr);	/* an expression of a query */
 
 /*
+ * Visit the relations that the definition of a view or materialized view names, also those that the definitions of plain
+ * views among them name, each before its own definition is looked at: there it can be locked.  Ends
+ * with true when the visitor returns true.
+ */
+typedef bool (*DeriveNameVisitor) (Oid relid, void *arg);
+extern bool derive_visit_names(Oid view, DeriveNameVisitor visit, void *arg);
+
+/* The plain views among them, of Oid, each once; takes AccessShareLock. */
+extern List *derive_plain_views_below(Oid view);
+
+/*
  * The composite types, as OIDs of their relations, that values in the query
  * have, or parts of them.  Their columns come and go, and change their names,
  * while the query stays the same.

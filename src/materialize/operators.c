@@ -47,6 +47,7 @@
 #include "base/debug_point.h"
 #include "base/error_context.h"
 #include "base/registry.h"
+#include "base/rights.h"
 #include "compile/query.h"
 #include "deposit/fill.h"
 #include "derive/compile.h"
@@ -209,6 +210,9 @@ declare(DeriveContext *context)
 	program->operators = palloc0(sizeof(DeriveOperators));
 	program->operators->list = derive_compile(program->view, program->owner, resolve, program, &program->query);
 	program->row_types = derive_query_row_types(program->query);
+	program->plain_views = derive_plain_views_below(program->view);
+	foreach(lc, program->plain_views)
+		program->roles = list_append_unique_oid(program->roles, derive_owner_of(lfirst_oid(lc)));
 	derive_check_privileges(program, declared_query(program->view));
 	collect_sources(program);
 	last = llast(program->operators->list);

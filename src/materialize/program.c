@@ -203,6 +203,7 @@ make_program(MemoryContext cxt, DeriveDefinition *definition, Oid view, Oid owne
 	program->cxt = cxt;
 	program->view = view;
 	program->owner = owner;
+	program->roles = list_make1_oid(owner);
 	program->creating = creating;
 	if (OidIsValid(view))
 		program->settings = derive_settings_read(registered_row(view)->settings);
@@ -472,6 +473,7 @@ derive_program_read_relations(DeriveProgram *program)
 										   derive_source_members(source->relid, source->inh));
 	}
 	relations = list_concat_unique_oid(relations, program->row_types);
+	relations = list_concat_unique_oid(relations, program->plain_views);
 	list_sort(relations, list_oid_cmp);
 	return relations;
 }

@@ -51,6 +51,9 @@ typedef struct DeriveProgram
 								 * views */
 	List	   *row_types;		/* of Oid: relations of the composite types in
 								 * the view's query */
+	List	   *plain_views;	/* of Oid: those that the view's query names,
+								 * at any depth */
+	List	   *roles;			/* of Oid: those whose rights it reads with */
 	List	   *internal;		/* of Oid: state and derived tables of the
 								 * program */
 	Query	   *query;			/* the definition, for comparing; NULL without
@@ -155,7 +158,7 @@ extern Tuplestorestate *derive_program_rows(DeriveProgram *program);
 
 /*
  * Relations to lock before the snapshot is taken: sources and all their
- * members, and row types, in AccessShareLock, view and internal tables in
+ * members, row types and plain views, in AccessShareLock, view and internal tables in
  * RowExclusiveLock.
  * Returns OIDs in ascending order, in CurrentMemoryContext.
  */

@@ -19,6 +19,7 @@
  */
 #include "postgres.h"
 
+#include "base/rights.h"
 #include "base/wait_event.h"
 #include "materialize/program.h"
 #include "miscadmin.h"
@@ -159,6 +160,13 @@ derive_assistant_number(void)
 	return DERIVE_GROUP_NUMBER(pg_atomic_read_u64(&derive_assistant_group->id));
 }
 
+/* Syscache callback: a flag only. */
+static void
+note_role_change(Datum arg, int cacheid, uint32 hashvalue)
+{
+	derive_assistant_changed = true;
+}
+
 /* Relcache callback: flags only. */
 static void
 note_invalidation(Datum arg, Oid relid)
@@ -176,6 +184,7 @@ derive_assistant_begin(DeriveAssistantRole role)
 	SetConfigOption("jit", "off", PGC_SUSET, PGC_S_OVERRIDE);
 	SetConfigOption("max_parallel_workers_per_gather", "0", PGC_SUSET, PGC_S_OVERRIDE);
 	CacheRegisterRelcacheCallback(note_invalidation, (Datum) 0);
+	derive_on_role_change(note_role_change);
 }
 
 void

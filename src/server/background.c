@@ -29,7 +29,6 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "access/relation.h"
 #include "access/xact.h"
 #include "base/class_row.h"
 #include "base/compat.h"
@@ -43,13 +42,13 @@
 #include "base/wait_event.h"
 #include "catalog/pg_class.h"
 #include "commands/dbcommands.h"
+#include "compile/query.h"
 #include "deposit/fill.h"
 #include "deposit/target.h"
 #include "derive/definition.h"
 #include "libpq/pqsignal.h"
 #include "materialize/program.h"
 #include "miscadmin.h"
-#include "nodes/nodeFuncs.h"
 #include "notify/wait.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -62,7 +61,6 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/ps_status.h"
-#include "utils/rel.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
@@ -379,60 +377,21 @@ derive_lock_wait(Oid relid, LOCKMODE mode, pg_atomic_uint64 *blocked_on, int ms)
 }
 
 
-typedef struct LockWalk
-{
-	Oid			self;			/* the view whose definition this is */
-	Oid		   *busy;
-} LockWalk;
-
-static bool lock_definition_of(Oid relid, Oid *busy);
-
-/* True if some lock is not free. */
-static bool
-lock_walker(Node *node, LockWalk *walk)
-{
-	ListCell   *lc;
-
-	if (node == NULL)
-		return false;
-	if (!IsA(node, Query))
-		return expression_tree_walker(node, lock_walker, walk);
-	foreach(lc, ((Query *) node)->rtable)
-	{
-		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
-
-		/* before 16, the definition of a view names the view itself */
-		if (rte->rtekind != RTE_RELATION || rte->relid == walk->self)
-			continue;
-		if (!derive_lock_all(list_make1_oid(rte->relid), AccessShareLock, walk->busy) ||
-			(get_rel_relkind(rte->relid) == RELKIND_VIEW &&
-			 !lock_definition_of(rte->relid, walk->busy)))
-			return true;
-	}
-	return query_tree_walker((Query *) node, lock_walker, walk, 0);
-}
-
 /*
  * Lock what the definition of a view names, at any depth, without waiting: to
- * compile it waits for locks, and would not say for which.
+ * compile it waits for locks, and would not say for which.  True if it is not free.
  */
 static bool
-lock_definition_of(Oid relid, Oid *busy)
+lock_name(Oid relid, void *busy)
 {
-	LockWalk	walk = {relid, busy};
-	Relation	rel = relation_open(relid, NoLock);
-	bool		result = rel->rd_rules == NULL ||
-	!lock_walker(linitial(rel->rd_rules->rules[0]->actions), &walk);
-
-	relation_close(rel, NoLock);
-	return result;
+	return !derive_lock_all(list_make1_oid(relid), AccessShareLock, busy);
 }
 
 bool
 derive_lock_definition(Oid view, Oid *busy)
 {
 	return derive_lock_all(list_make1_oid(view), AccessShareLock, busy) &&
-		lock_definition_of(view, busy) &&
+		!derive_visit_names(view, lock_name, busy) &&
 		derive_lock_all(derive_definition_of_view(view)->sources, AccessShareLock, busy);
 }
 

@@ -16,7 +16,8 @@
  *
  * What may have changed is told by relcache invalidations.  The callback only sets
  * flags: "reload" if it was the registry, "dirty" for each view of which a relation
- * was hit.  The loop starts no batch while one of them is set, and a batch looks at
+ * was hit.  What roles may do is told by syscache invalidations; of the views, those are
+ * dirty then whose roles' rights follow from something else than before.  The loop starts no batch while one of them is set, and a batch looks at
  * them again once it has its locks.
  *
  *-------------------------------------------------------------------------
@@ -31,6 +32,7 @@
 #include "base/gucs.h"
 #include "base/past.h"
 #include "base/registry.h"
+#include "base/rights.h"
 #include "catalog/pg_class.h"
 #include "delta/stream.h"
 #include "derive/definition.h"
@@ -219,6 +221,17 @@ derive_worker_note_invalidation(Datum arg, Oid relid)
 	derive_past_note_invalidation(relid);
 }
 
+/* Syscache callback: flags only.  Which roles are concerned is found out by their digests. */
+void
+derive_worker_note_role_change(Datum arg, int cacheid, uint32 hashvalue)
+{
+	if (hashvalue == 0 && derive_worker.decoding && SharedInvalidMessageCounter == derive_worker.decode_counter)
+		return;
+	derive_worker.roles_changed = derive_worker.reload = true;
+	if (derive_worker.loading != NULL)
+		derive_worker.loading->dirty = derive_worker.any_dirty = true;
+}
+
 
 /* ----------------------------------------------------------------
  *		Programs
@@ -294,7 +307,8 @@ load_program_guarded(void *arg)
 	enter_relations(view, view->writes);
 	view->digest = derive_sources_digest(program);
 	view->basis = derive_worker_basis(program);
-	view->has_children = list_length(view->reads) > list_length(program->sources);
+	view->roles_digest = derive_roles_digest(program->roles);
+	view->has_children = list_length(list_difference_oid(view->reads, program->plain_views)) > list_length(program->sources);
 	view->program = program;
 	MemoryContextSwitchTo(oldcontext);
 }
@@ -750,6 +764,24 @@ begin_again(void)
 	MemoryContextSwitchTo(context);
 }
 
+/* A view without a program may have failed for want of a right. */
+static void
+look_at_roles(void)
+{
+	ListCell   *lc;
+
+	derive_worker.roles_changed = false;
+	foreach(lc, derive_worker.views)
+	{
+		WorkerView *view = lfirst(lc);
+
+		if (view->program == NULL)
+			view->retry_changed = true;
+		else if (derive_roles_digest(view->program->roles) != view->roles_digest)
+			view->dirty = true;
+	}
+}
+
 static void
 load_views(List *rows)
 {
@@ -757,6 +789,8 @@ load_views(List *rows)
 	ListCell   *lc;
 
 	take_rows(rows);
+	if (derive_worker.roles_changed)
+		look_at_roles();
 	foreach(lc, derive_worker.views)
 	{
 		WorkerView *view = lfirst(lc);

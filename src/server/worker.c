@@ -75,6 +75,7 @@
 #include "base/past.h"
 #include "base/position.h"
 #include "base/registry.h"
+#include "base/rights.h"
 #include "base/wait_event.h"
 #include "commands/dbcommands.h"
 #include "materialize/program.h"
@@ -196,6 +197,7 @@ derive_worker_main(Datum arg)
 	CommitTransactionCommand();
 	derive_worker.reload = true;
 	CacheRegisterRelcacheCallback(derive_worker_note_invalidation, (Datum) 0);
+	derive_on_role_change(derive_worker_note_role_change);
 
 	derive_worker_survive_crashes();
 	main_loop();

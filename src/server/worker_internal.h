@@ -66,6 +66,7 @@ typedef struct WorkerView
 	int			rank;			/* its place in derive_worker.views */
 	List	   *reads;			/* relations to lock, of Oid, in program->cxt */
 	List	   *writes;
+	uint64		roles_digest;	/* derive_roles_digest() of the program's */
 	bool		dirty;			/* an invalidation hit one of its relations;
 								 * set in callbacks */
 	bool		seen;			/* while reading the registry */
@@ -225,6 +226,8 @@ typedef struct DeriveWorker
 	Oid			registry_oid;	/* derive_state.views */
 	volatile bool reload;		/* the registry changed; set in callbacks */
 	volatile bool any_dirty;	/* some view is dirty; set in callbacks */
+	volatile bool roles_changed;	/* roles may have other rights; set in
+									 * callbacks */
 	TimestampTz reload_at;		/* reload then, 0: need not */
 	int			reload_tries;	/* in a row that left some view dirty */
 	WorkerView *loading;		/* whose program is being loaded */
@@ -415,6 +418,7 @@ extern bool derive_worker_is_leftover(Oid relid);
 
 /* Relcache callback. */
 extern void derive_worker_note_invalidation(Datum arg, Oid relid);
+extern void derive_worker_note_role_change(Datum arg, int cacheid, uint32 hashvalue);
 
 /* Are all sources of the second program, with all columns, sources of the first one? */
 extern bool derive_worker_follows_all(DeriveProgram *program, DeriveProgram *other);

@@ -60,12 +60,22 @@ CREATE TABLE moods (id int, m mood, ms mood[]);
 INSERT INTO moods VALUES (1, 'sad', '{sad,happy}'), (2, 'happy', NULL);
 SELECT derive.create_view('e_json', 'SELECT id, to_jsonb(m) AS j, ms::text AS t FROM moods');
 SELECT derive.create_view('e_group', 'SELECT m, count(*) FROM moods GROUP BY m');
+-- inside of composite types, at any depth
+CREATE TYPE felt AS (n int, m mood);
+CREATE DOMAIN felt_often AS felt[];
+CREATE TYPE remembered AS (f felt_often, at date);
+CREATE TABLE memories (id int, f felt, r remembered);
+INSERT INTO memories VALUES (1, (1, 'sad'), (ARRAY[(2, 'sad'), (3, 'happy')]::felt[], '2026-01-01')), (2, (1, 'happy'), NULL);
+SELECT derive.create_view('e_text', 'SELECT id, f::text AS t FROM memories');
+SELECT derive.create_view('e_deep', 'SELECT jsonb_agg(r) AS rs FROM memories');
 SELECT * FROM oracle_all();
 ALTER TYPE mood RENAME VALUE 'sad' TO 'gloomy';
 SELECT * FROM oracle_all();
 SELECT * FROM e_json ORDER BY id;
-DROP TABLE moods CASCADE;
-DROP TYPE mood;
+SELECT * FROM e_text ORDER BY id;
+SELECT * FROM e_deep;
+DROP TABLE moods, memories CASCADE;
+DROP TYPE mood CASCADE;
 
 -- An aggregate that is maintained in another way from now on, a function that may not be called any more.
 CREATE TABLE t (id int PRIMARY KEY, g int, v int);

@@ -165,6 +165,8 @@ add_referenced(Definitions *definitions, const ObjectAddress *object)
 		else if (form->refclassid == RelationRelationId)
 			add_object(definitions, RelationRelationId, form->refobjid);	/* for its columns'
 																			 * types */
+		else if (form->refclassid == TypeRelationId && OidIsValid(get_typ_typrelid(form->refobjid)))
+			add_object(definitions, RelationRelationId, get_typ_typrelid(form->refobjid));	/* likewise */
 		for (int i = 0; i < lengthof(catalogs); i++)
 			if (form->refclassid == catalogs[i].class_id)
 				add_object(definitions, form->refclassid, form->refobjid);

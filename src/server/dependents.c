@@ -103,6 +103,18 @@ relation_of_rule(Oid rule)
 	return result;
 }
 
+static void
+add_dependent(Oid class_id, Oid object_id, ObjectAddresses *addresses, List **found)
+{
+	ObjectAddress *dependent = palloc(sizeof(ObjectAddress));
+
+	ObjectAddressSet(*dependent, class_id, object_id);
+	if (!OidIsValid(object_id) || object_address_present(dependent, addresses))
+		return;
+	add_exact_object_address(dependent, addresses);
+	*found = lappend(*found, dependent);
+}
+
 /* Add to addresses what depends on the object, directly. */
 static void
 add_direct_dependents(const ObjectAddress *object, ObjectAddresses *addresses, List **found)
@@ -120,19 +132,11 @@ add_direct_dependents(const ObjectAddress *object, ObjectAddresses *addresses, L
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		Form_pg_depend row = (Form_pg_depend) GETSTRUCT(tuple);
-		ObjectAddress *dependent = palloc0(sizeof(ObjectAddress));
 
-		dependent->classId = row->classid;
-		dependent->objectId = row->objid;
 		if (row->classid == RewriteRelationId)
-		{
-			dependent->classId = RelationRelationId;
-			dependent->objectId = relation_of_rule(row->objid);
-		}
-		if (!OidIsValid(dependent->objectId) || object_address_present(dependent, addresses))
-			continue;
-		add_exact_object_address(dependent, addresses);
-		*found = lappend(*found, dependent);
+			add_dependent(RelationRelationId, relation_of_rule(row->objid), addresses, found);
+		else
+			add_dependent(row->classid, row->objid, addresses, found);
 	}
 	systable_endscan(scan);
 	table_close(depend, AccessShareLock);
@@ -166,6 +170,15 @@ dependent_views(Oid class_id, Oid object_id, List **configs)
 			views = list_append_unique_oid(views, object->objectId);
 		else
 			add_direct_dependents(object, seen, &todo);
+
+		/*
+		 * A composite type has its attributes from a relation, and depends by
+		 * it on what they are.  But who uses a type with the row of a table
+		 * as an attribute does not read the table.
+		 */
+		if (class_id != RelationRelationId && object->classId == RelationRelationId &&
+			get_rel_relkind(object->objectId) == RELKIND_COMPOSITE_TYPE)
+			add_dependent(TypeRelationId, get_rel_type_id(object->objectId), seen, &todo);
 	}
 	free_object_addresses(seen);
 	return views;

@@ -75,6 +75,9 @@ CREATE FUNCTION f(x text) RETURNS text LANGUAGE sql IMMUTABLE RETURN upper(x);
 CREATE FUNCTION over_f(x text) RETURNS text LANGUAGE sql IMMUTABLE RETURN f(x) || '!';
 CREATE TABLE m (id int PRIMARY KEY, m mood);
 INSERT INTO m VALUES (1, 'good'), (2, 'bad');
+CREATE TYPE felt AS (n int, m mood);
+CREATE TABLE f (id int PRIMARY KEY, f felt[]);
+INSERT INTO f VALUES (1, ARRAY[(1, 'good')::felt]);
 CREATE VIEW plain_view AS SELECT id, x FROM w WHERE x > 3;
 CREATE TEXT SEARCH CONFIGURATION words (COPY = simple);
 SELECT derive.create_view('per_g', 'SELECT g, count(*) AS n, sum(v) AS s FROM t GROUP BY g');
@@ -88,6 +91,7 @@ SELECT derive.create_view('n_keys', 'SELECT count(*) AS n FROM keys');
 SELECT derive.create_view('untouched', 'SELECT count(*) AS n FROM t');
 SELECT derive.create_view('calling', 'SELECT id, over_f(x) AS x FROM u');
 SELECT derive.create_view('moods', 'SELECT id, to_jsonb(m) AS m FROM m');
+SELECT derive.create_view('felt_then', 'SELECT id, f::text AS f FROM f');
 SELECT derive.create_view('texts', $$SELECT id, to_tsvector('words', x) AS x FROM u$$);
 SELECT derive.create_view('by_k', 'SELECT k, count(*), sum(v) FROM p GROUP BY k');
 SELECT derive.create_view('of_view', 'SELECT count(*), sum(x) FROM plain_view');
@@ -175,7 +179,7 @@ COMMIT;
 restart(1);
 is_right('everything was done');
 is( computed_anew(),
-	'by_k calling distinct_x joined keys moods n_keys of_emptied over_plain p_history per_g plain texts top topic topic_compact total u_history',
+	'by_k calling distinct_x felt_then joined keys moods n_keys of_emptied over_plain p_history per_g plain texts top topic topic_compact total u_history',
 	'what had to be is computed anew');
 is($built_anew, 'of_view', 'and by a builder what is another query now');
 is(sql('SELECT count(*) = 2 FROM topic'), 'f', 'the events of an emptied topic are gone');

@@ -256,6 +256,19 @@ SELECT said();
 -- a new reader hears it again
 INSERT INTO kept VALUES (10, 'j');
 SELECT said();
+-- from 18 on a column may be NOT NULL and have NULLs from before
+CREATE TABLE with_nulls (a int, b int);
+INSERT INTO with_nulls VALUES (NULL, 1), (NULL, 2);
+DO $$
+BEGIN
+	IF current_setting('server_version_num')::integer >= 180000 THEN
+		EXECUTE 'ALTER TABLE with_nulls ADD NOT NULL a NOT VALID';
+	END IF;
+END $$;
+CREATE UNIQUE INDEX with_nulls_key ON with_nulls (a);
+ALTER TABLE with_nulls REPLICA IDENTITY FULL;
+DELETE FROM with_nulls WHERE b = 1;
+SELECT regexp_replace(e, '"oid":\d+', '"oid":N') FROM events('relations', 'on', 'tables', 'stream.with_nulls') AS e WHERE e ~ '"(relation|delete)"';
 
 --
 -- Joined: a message is all that a transaction has, or some 16 kB of it

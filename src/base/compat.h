@@ -575,9 +575,22 @@ derive_compat_nulled_by_only(Var *var, const Bitmapset *joins)
 }
 
 /*
- * Is a column of a table, its partitions and children never NULL?  18 has NOT NULL
- * constraints that were not validated (commit 14e87ffa5), and earlier ones do not pass
- * on to every child.
+ * Is an attribute never NULL?  18 has NOT NULL constraints that were not validated (commit
+ * 14e87ffa5).
+ */
+static inline bool
+derive_compat_attribute_is_not_null(TupleDesc desc, int i)
+{
+#if PG_VERSION_NUM >= 180000
+	return TupleDescCompactAttr(desc, i)->attnullability == ATTNULLABLE_VALID;
+#else
+	return TupleDescAttr(desc, i)->attnotnull;
+#endif
+}
+
+/*
+ * The same of a column of a table, its partitions and children; constraints are not
+ * passed on to every child before 18.
  */
 static inline bool
 derive_compat_column_is_not_null(Oid relid, bool inh, AttrNumber attno)
@@ -589,11 +602,8 @@ derive_compat_column_is_not_null(Oid relid, bool inh, AttrNumber attno)
 	if (rel == NULL)
 		return false;
 	desc = RelationGetDescr(rel);
-	result = attno > 0 && attno <= desc->natts && TupleDescAttr(desc, attno - 1)->attnotnull &&
+	result = attno > 0 && attno <= desc->natts && derive_compat_attribute_is_not_null(desc, attno - 1) &&
 		(!inh || rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE || !has_subclass(relid));
-#if PG_VERSION_NUM >= 180000
-	result = result && TupleDescCompactAttr(desc, attno - 1)->attnullability == ATTNULLABLE_VALID;
-#endif
 	table_close(rel, NoLock);
 	return result;
 }

@@ -656,11 +656,11 @@ append_key_columns(StringInfo out, Relation relation)
 	}
 	for (int i = 0; i < IndexRelationGetNumberOfKeyAttributes(key); i++)
 	{
-		Form_pg_attribute att = TupleDescAttr(desc, key->rd_index->indkey.values[i] - 1);
+		int			attno = key->rd_index->indkey.values[i] - 1;
 
 		appendStringInfoChar(out, i == 0 ? '[' : ',');
-		derive_json_append_name(out, NameStr(att->attname));
-		nullable = nullable || !att->attnotnull;
+		derive_json_append_name(out, NameStr(TupleDescAttr(desc, attno)->attname));
+		nullable = nullable || !derive_compat_attribute_is_not_null(desc, attno);
 	}
 	appendStringInfoChar(out, ']');
 	append_string(out, "key_nulls",
@@ -687,7 +687,7 @@ append_description(StringInfo out, Relation relation)
 		appendStringInfoString(out, first ? "{" : ",{");
 		append_string(out, "name", NameStr(att->attname));
 		append_string(out, "type", format_type_with_typemod(att->atttypid, att->atttypmod));
-		append_bool(out, "not_null", att->attnotnull);
+		append_bool(out, "not_null", derive_compat_attribute_is_not_null(desc, i));
 		appendStringInfoChar(out, '}');
 		first = false;
 	}

@@ -266,6 +266,7 @@ REGRESS = \
 	maintain_new \
 	labels \
 	definitions \
+	json_functions \
 	foreign_code \
 	leftovers \
 	rights \

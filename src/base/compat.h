@@ -694,6 +694,19 @@ derive_compat_is_json_expression(Node *node)
 #endif
 }
 
+/* Is it a value also where there is none of its type, by NULL ON ERROR, say? */
+static inline bool
+derive_compat_json_swallows_errors(Node *node)
+{
+#if PG_VERSION_NUM >= 170000
+	JsonExpr   *json = (JsonExpr *) node;
+
+	return IsA(node, JsonExpr) && (json->on_error == NULL || json->on_error->btype != JSON_BEHAVIOR_ERROR);
+#else
+	return false;
+#endif
+}
+
 /* Does it compare times with and without zone, whose offset is that of today, or may it? */
 static inline bool
 derive_compat_json_takes_today(Node *node)

@@ -13,6 +13,14 @@
  *	timetz		as input, "12:00 Europe/Berlin" takes the offset of today
  *	users'		base types whose functions are not IMMUTABLE
  *
+ * to_json(x) and all that make JSON of values call a cast to json instead, if there
+ * is one of a type that is not PostgreSQL's.  Its function is to be IMMUTABLE, too;
+ * that casts come and go, server/dependents.c listens to.
+ *
+ * Where what cannot be converted is an error, what decides on that need not be
+ * known: there is no result.  JSON_VALUE(.. RETURNING d NULL ON ERROR) has one, so
+ * no domain can be there, whose constraints come and go, and call what they like.
+ *
  * Types that are made of others convert these: arrays, domains, ranges, rows.
  * What an anonymous row (type record) consists of is seen where it is made, and
  * there it is refused, be it converted or not.
@@ -21,18 +29,23 @@
  */
 #include "postgres.h"
 
+#include "access/table.h"
 #include "access/transam.h"
 #include "access/tupdesc.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "nodes/nodeFuncs.h"
+#include "parser/parse_coerce.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
 #include "utils/typcache.h"
 
 #include "base/compat.h"
 #include "compile/check.h"
 #include "compile/conversion.h"
+#include "compile/query.h"
 #include "compile/stable.h"
 
 static const char *const by_name =
@@ -62,7 +75,15 @@ static const struct
 	{TIMETZOID, NULL, "Without a date, the offset of a time zone is that of today."},
 };
 
-static void check_type(Oid type, bool output);
+/* What is made of a value, or of what a value is made. */
+typedef enum Conversion
+{
+	TO_TEXT,
+	TO_JSON,
+	FROM_TEXT,
+} Conversion;
+
+static void check_type(Oid type, Conversion conversion);
 
 static void
 check_base_type(Oid type, bool output)
@@ -90,42 +111,58 @@ check_base_type(Oid type, bool output)
 	}
 }
 
+/* The one that functions that make JSON look for. */
 static void
-check_row_type(Oid type, bool output)
+check_cast_to_json(Oid type)
+{
+	Oid			funcid;
+
+	if (type >= FirstNormalObjectId &&
+		find_coercion_pathway(JSONOID, type, COERCION_EXPLICIT, &funcid) == COERCION_PATH_FUNC)
+		derive_check_function(funcid);
+}
+
+static void
+check_row_type(Oid type, Conversion conversion)
 {
 	TupleDesc	desc = lookup_rowtype_tupdesc_copy(type, -1);
 
 	for (int i = 0; i < desc->natts; i++)
 		if (!TupleDescAttr(desc, i)->attisdropped)
-			check_type(TupleDescAttr(desc, i)->atttypid, output);
+			check_type(TupleDescAttr(desc, i)->atttypid, conversion);
 	FreeTupleDesc(desc);
 }
 
 static void
-check_type(Oid type, bool output)
+check_type(Oid type, Conversion conversion)
 {
+	Conversion	of_parts = conversion == TO_JSON ? TO_TEXT : conversion;
 	Oid			element;
 
 	type = getBaseType(type);
 	element = get_element_type(type);
 	if (OidIsValid(element))
 	{
-		check_type(element, output);
+		check_type(element, conversion);
 		return;
 	}
+	if (get_typtype(type) == TYPTYPE_COMPOSITE)
+	{
+		check_row_type(type, conversion);
+		return;
+	}
+	if (conversion == TO_JSON)
+		check_cast_to_json(type);
 	switch (get_typtype(type))
 	{
 		case TYPTYPE_BASE:
-			check_base_type(type, output);
-			break;
-		case TYPTYPE_COMPOSITE:
-			check_row_type(type, output);
+			check_base_type(type, conversion != FROM_TEXT);
 			break;
 		case TYPTYPE_RANGE:
-			check_type(get_range_subtype(type), output);
+			check_type(get_range_subtype(type), of_parts);
 			break;
 		case TYPTYPE_MULTIRANGE:
-			check_type(get_multirange_range(type), output);
+			check_type(get_multirange_range(type), of_parts);
 			break;
 		default:
 
@@ -140,43 +177,123 @@ check_type(Oid type, bool output)
 void
 derive_check_output(Oid type)
 {
-	check_type(type, true);
-}
-
-void
-derive_check_input(Oid type)
-{
-	check_type(type, false);
+	check_type(type, TO_JSON);
 }
 
 static void
-check_types(List *types, bool output)
+check_types(List *types, Conversion conversion)
 {
 	ListCell   *lc;
 
 	foreach(lc, types)
-		check_type(lfirst_oid(lc), output);
+		check_type(lfirst_oid(lc), conversion);
 }
 
 static void
-check_expressions(List *expressions)
+check_expressions(List *expressions, Conversion conversion)
 {
 	ListCell   *lc;
 
 	foreach(lc, expressions)
-		derive_check_output(exprType(lfirst(lc)));
+		check_type(exprType(lfirst(lc)), conversion);
 }
 
 /* Each expression that the node consists of, and no further. */
 static bool
 check_parts_walker(Node *node, void *context)
 {
+	Oid			type;
+
 	if (node == NULL)
 		return false;
 	if (IsA(node, List))
 		return expression_tree_walker(node, check_parts_walker, context);
-	derive_check_output(exprType(node));
+	type = exprType(node);
+	if (OidIsValid(type))		/* ERROR ON ERROR has none */
+		check_type(type, TO_JSON);
 	return false;
+}
+
+/* The type and all that its values consist of. */
+static void
+add_types_within(Oid type, List **types)
+{
+	TupleDesc	desc;
+
+	if (list_member_oid(*types, type) || !SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(type)))
+		return;
+	*types = lappend_oid(*types, type);
+	switch (get_typtype(type))
+	{
+		case TYPTYPE_BASE:
+			add_types_within(get_element_type(type), types);
+			break;
+		case TYPTYPE_DOMAIN:
+			add_types_within(getBaseType(type), types);
+			break;
+		case TYPTYPE_RANGE:
+			add_types_within(get_range_subtype(type), types);
+			break;
+		case TYPTYPE_MULTIRANGE:
+			add_types_within(get_multirange_range(type), types);
+			break;
+		case TYPTYPE_COMPOSITE:
+			desc = lookup_rowtype_tupdesc_copy(type, -1);
+			for (int i = 0; i < desc->natts; i++)
+				if (!TupleDescAttr(desc, i)->attisdropped)
+					add_types_within(TupleDescAttr(desc, i)->atttypid, types);
+			FreeTupleDesc(desc);
+			break;
+		default:
+			break;
+	}
+}
+
+/* What cannot be converted is no error: then a domain's constraints are a part of the result. */
+static void
+check_swallowed_errors(Node *node)
+{
+	List	   *types = NIL;
+	ListCell   *lc;
+
+	add_types_within(exprType(node), &types);
+	foreach(lc, types)
+		if (get_typtype(lfirst_oid(lc)) == TYPTYPE_DOMAIN)
+		derive_refuse(psprintf("a JSON expression that returns domain %s, but not with ERROR ON ERROR,",
+							   format_type_be(lfirst_oid(lc))),
+					  "The constraints of a domain, which may be altered, would be part of the result.",
+					  "Add ERROR ON ERROR, or return the type that the domain is over.");
+}
+
+static bool
+json_types_walker(Node *node, List **types)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, json_types_walker, types, 0);
+	if (derive_compat_is_json_expression(node))
+		add_types_within(exprType(node), types);
+	return expression_tree_walker(node, json_types_walker, types);
+}
+
+List *
+derive_json_types_of_view(Oid view)
+{
+	List	   *types = NIL;
+	List	   *relations;
+	ListCell   *lc;
+
+	relations = lcons_oid(view, derive_plain_views_below(view));
+	foreach(lc, relations)
+	{
+		Relation	rel = table_open(lfirst_oid(lc), NoLock);
+
+		if (rel->rd_rules != NULL)
+			(void) json_types_walker((Node *) linitial(rel->rd_rules->rules[0]->actions), &types);
+		table_close(rel, NoLock);
+	}
+	return types;
 }
 
 static bool
@@ -185,42 +302,50 @@ converts(Oid funcid)
 	return func_volatile(funcid) == PROVOLATILE_STABLE && derive_stable_function(funcid) == DERIVE_STABLE_CONVERTS;
 }
 
+static Conversion
+into(Oid result)
+{
+	return result == JSONOID || result == JSONBOID ? TO_JSON : TO_TEXT;
+}
+
 void
 derive_check_conversion(Node *node)
 {
 	switch (nodeTag(node))
 	{
 		case T_CoerceViaIO:
-			derive_check_output(exprType((Node *) ((CoerceViaIO *) node)->arg));
-			derive_check_input(((CoerceViaIO *) node)->resulttype);
+			check_type(exprType((Node *) ((CoerceViaIO *) node)->arg), TO_TEXT);
+			check_type(((CoerceViaIO *) node)->resulttype, FROM_TEXT);
 			break;
 		case T_FuncExpr:
 			if (!converts(((FuncExpr *) node)->funcid))
 				break;
-			check_expressions(((FuncExpr *) node)->args);
-			derive_check_input(exprType(node));
+			check_expressions(((FuncExpr *) node)->args, into(exprType(node)));
+			check_type(exprType(node), FROM_TEXT);
 			break;
 		case T_OpExpr:
 			if (converts(get_opcode(((OpExpr *) node)->opno)))
-				check_expressions(((OpExpr *) node)->args);
+				check_expressions(((OpExpr *) node)->args, TO_TEXT);
 			break;
 		case T_Aggref:
 			if (converts(((Aggref *) node)->aggfnoid))
-				check_types(((Aggref *) node)->aggargtypes, true);
+				check_types(((Aggref *) node)->aggargtypes, into(exprType(node)));
 			break;
 		case T_RowExpr:
 			if (((RowExpr *) node)->row_typeid == RECORDOID)
-				check_expressions(((RowExpr *) node)->args);
+				check_expressions(((RowExpr *) node)->args, TO_JSON);
 			break;
 		case T_XmlExpr:
-			check_expressions(((XmlExpr *) node)->named_args);
-			check_expressions(((XmlExpr *) node)->args);
+			check_expressions(((XmlExpr *) node)->named_args, TO_TEXT);
+			check_expressions(((XmlExpr *) node)->args, TO_TEXT);
 			break;
 		default:
 			if (derive_compat_is_json_expression(node))
 			{
 				(void) expression_tree_walker(node, check_parts_walker, NULL);
-				derive_check_input(exprType(node));
+				check_type(exprType(node), FROM_TEXT);
+				if (derive_compat_json_swallows_errors(node))
+					check_swallowed_errors(node);
 			}
 			break;
 	}
@@ -232,7 +357,7 @@ derive_check_converted_rows(RangeTblEntry *rte)
 	ListCell   *lc;
 
 	if (rte->rtekind == RTE_TABLEFUNC)
-		check_types(rte->tablefunc->coltypes, false);
+		check_types(rte->tablefunc->coltypes, FROM_TEXT);
 	if (rte->rtekind == RTE_FUNCTION)
 	{
 		foreach(lc, rte->functions)
@@ -240,7 +365,7 @@ derive_check_converted_rows(RangeTblEntry *rte)
 			RangeTblFunction *function = lfirst_node(RangeTblFunction, lc);
 
 			if (IsA(function->funcexpr, FuncExpr) && converts(((FuncExpr *) function->funcexpr)->funcid))
-				check_types(function->funccoltypes, false);
+				check_types(function->funccoltypes, FROM_TEXT);
 		}
 	}
 }

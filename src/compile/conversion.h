@@ -10,17 +10,20 @@
 
 #include "nodes/parsenodes.h"
 
-/*
- * Refuse values of this type, or with parts of it, where they are made text (or
- * JSON, XML), and where text is made such a value.
- */
+/* Refuse values of this type, or with parts of it, where they may be made text, or JSON. */
 extern void derive_check_output(Oid type);
-extern void derive_check_input(Oid type);
 
 /* Refuse an expression that converts values of such types, itself: what is below it is not looked at. */
 extern void derive_check_conversion(Node *node);
 
 /* The same for what stands in FROM. */
 extern void derive_check_converted_rows(RangeTblEntry *rte);
+
+/*
+ * The types that JSON_VALUE() and its kin return in the query of a view, and all that these
+ * consist of, of Oid: pg_depend does not know that the view relies on them.  Caller has a lock
+ * on the view.
+ */
+extern List *derive_json_types_of_view(Oid view);
 
 #endif							/* DERIVE_CONVERSION_H */

@@ -462,11 +462,14 @@ row_types_walker(Node *node, List **relids)
 		case T_FuncExpr:
 		case T_OpExpr:
 		case T_Aggref:
+		case T_WindowFunc:
 		case T_RowExpr:
 		case T_CoerceViaIO:
 			add_row_types(exprType(node), relids);
 			break;
 		default:
+			if (derive_compat_is_json_expression(node))
+				add_row_types(exprType(node), relids);
 			break;
 	}
 	return expression_tree_walker(node, row_types_walker, relids);

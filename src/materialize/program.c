@@ -506,6 +506,7 @@ derive_program_row_types_digest(DeriveProgram *program)
 			digest = hash_combine64(digest, hash_bytes_extended((const unsigned char *) NameStr(att->attname),
 																strlen(NameStr(att->attname)),
 																att->atttypid));
+			digest = hash_combine64(digest, hash_bytes_uint32_extended(att->atttypmod, att->attcollation));
 		}
 		ReleaseTupleDesc(desc);
 	}

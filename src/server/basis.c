@@ -13,8 +13,10 @@
  *	files			of the view, its internal tables, and the tables that it reads.
  *					REFRESH makes a new one, ALTER TABLE SET LOGGED too.
  *	definitions		the rows of pg_proc, pg_type, pg_rewrite and so on that the
- *					view's rule depends on, through whatever lies between; of each
- *					which transaction wrote it.
+ *					view's rule depends on, through whatever lies between, and
+ *					those that pg_depend does not know of (casts to json, types that
+ *					JSON_VALUE() and its kin return); of each which transaction
+ *					wrote it.
  *
  * A digest that is another one says little by itself: VACUUM FULL makes new
  * files, and the worker, told by invalidations, only writes the new digest down.  It
@@ -43,12 +45,14 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/transam.h"
 #include "base/eval_settings.h"
 #include "base/registry.h"
 #include "capture/decoder.h"
 #include "catalog/dependency.h"
 #include "catalog/indexing.h"
 #include "catalog/objectaddress.h"
+#include "catalog/pg_cast.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_depend.h"
 #include "catalog/pg_enum.h"
@@ -60,6 +64,7 @@
 #include "catalog/pg_ts_dict.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
+#include "compile/conversion.h"
 #include "materialize/program.h"
 #include "notify/journal.h"
 #include "server/worker_internal.h"
@@ -82,6 +87,7 @@ static const struct
 }			catalogs[] =
 
 {
+	{CastRelationId},
 	{OperatorRelationId},
 	{ProcedureRelationId},
 	{RewriteRelationId},
@@ -175,6 +181,20 @@ add_referenced(Definitions *definitions, const ObjectAddress *object)
 	table_close(depend, AccessShareLock);
 }
 
+/* The one to json, if the object is a type that may have one: to_json() calls it. */
+static void
+add_json_cast(Definitions *definitions, const ObjectAddress *object)
+{
+	Oid			cast;
+
+	if (object->classId != TypeRelationId || object->objectId < FirstNormalObjectId)
+		return;
+	cast = GetSysCacheOid2(CASTSOURCETARGET, Anum_pg_cast_oid, ObjectIdGetDatum(object->objectId),
+						   ObjectIdGetDatum(JSONOID));
+	if (OidIsValid(cast))
+		add_object(definitions, CastRelationId, cast);
+}
+
 /* Rows of a catalog that belong to an object. */
 static uint64
 rows_digest(Oid catalog, Oid index, AttrNumber column, Oid object_id)
@@ -220,8 +240,11 @@ definitions_digest(DeriveProgram *program)
 {
 	ObjectAddress itself;
 	Definitions definitions = {.seen = new_object_addresses()};
+	ListCell   *lc;
 
 	add_rules(&definitions, program->view);
+	foreach(lc, derive_json_types_of_view(program->view))
+		add_object(&definitions, TypeRelationId, lfirst_oid(lc));
 	/* what its settings and options name */
 	add_object(&definitions, TSConfigRelationId, derive_settings_text_search_config(program->settings));
 	ObjectAddressSet(itself, RelationRelationId, program->view);
@@ -233,6 +256,7 @@ definitions_digest(DeriveProgram *program)
 		definitions.todo = list_delete_first(definitions.todo);
 		definitions.digest += object_digest(object);
 		add_referenced(&definitions, object);
+		add_json_cast(&definitions, object);
 	}
 	free_object_addresses(definitions.seen);
 	return definitions.digest;

@@ -13,6 +13,9 @@
  *								is recomputed.
  *	ALTER TYPE ... RENAME VALUE	of an enum: likewise, since texts made of its
  *								values change.
+ *	ALTER TYPE ... ADD VALUE	of an enum that JSON_VALUE() or its kin returns: a
+ *								text that was none becomes a value.
+ *	CREATE CAST, DROP CAST		to json: to_json() and its kin call it.
  *	ALTER COLUMN SET EXPRESSION	of a generated column (from PostgreSQL 17 on)
  *								changes all rows without a word in the log: the
  *								same.
@@ -41,7 +44,8 @@
  * is a string is not known to anyone.  Of text search pg_depend knows part only:
  * the default configuration of a view is among its recorded settings, each row
  * may name one of its own, and PostgreSQL's own ones may be pinned.  So there
- * the queries themselves are looked at, too.
+ * the queries themselves are looked at, too; as they are for the types that JSON_VALUE()
+ * and its kin return.
  *
  *-------------------------------------------------------------------------
  */
@@ -57,6 +61,7 @@
 #include "catalog/indexing.h"
 #include "catalog/objectaddress.h"
 #include "catalog/pg_attribute.h"
+#include "catalog/pg_cast.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_depend.h"
 #include "catalog/pg_inherits.h"
@@ -69,6 +74,7 @@
 #include "catalog/pg_ts_template.h"
 #include "catalog/pg_type.h"
 #include "compile/check.h"
+#include "compile/conversion.h"
 #include "compile/query.h"
 #include "compile/stable.h"
 #include "derive/definition.h"
@@ -142,13 +148,40 @@ add_direct_dependents(const ObjectAddress *object, ObjectAddresses *addresses, L
 	table_close(depend, AccessShareLock);
 }
 
+Oid
+derive_type_with_json_cast(Oid cast)
+{
+	Relation	casts = table_open(CastRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	Oid			result = InvalidOid;
+
+	ScanKeyInit(&key, Anum_pg_cast_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(cast));
+	scan = systable_beginscan(casts, CastOidIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple) && ((Form_pg_cast) GETSTRUCT(tuple))->casttarget == JSONOID &&
+		((Form_pg_cast) GETSTRUCT(tuple))->castsource >= FirstNormalObjectId)
+		result = ((Form_pg_cast) GETSTRUCT(tuple))->castsource;
+	systable_endscan(scan);
+	table_close(casts, AccessShareLock);
+	return result;
+}
+
+/* What a cast to json does, all notice that make JSON of values of the type. */
+static void
+add_type_with_json_cast(Oid cast, ObjectAddresses *addresses, List **found)
+{
+	add_dependent(TypeRelationId, derive_type_with_json_cast(cast), addresses, found);
+}
+
 /*
  * All other maintained views that depend on the object, through whatever lies
- * between.  If configs is given, the text search configurations among that are
- * added to it.
+ * between.  What of that is of the class "among" is added to a list, if one is given; if
+ * these are types, what makes JSON of their values depends on their casts.
  */
 static List *
-dependent_views(Oid class_id, Oid object_id, List **configs)
+dependent_views(Oid class_id, Oid object_id, Oid among, List **between)
 {
 	ObjectAddresses *seen = new_object_addresses();
 	ObjectAddress *start = palloc0(sizeof(ObjectAddress));
@@ -162,8 +195,10 @@ dependent_views(Oid class_id, Oid object_id, List **configs)
 		ObjectAddress *object = linitial(todo);
 
 		todo = list_delete_first(todo);
-		if (configs != NULL && object->classId == TSConfigRelationId)
-			*configs = list_append_unique_oid(*configs, object->objectId);
+		if (between != NULL && object->classId == among)
+			*between = list_append_unique_oid(*between, object->objectId);
+		if (among == TypeRelationId && object->classId == CastRelationId)
+			add_type_with_json_cast(object->objectId, seen, &todo);
 		if (object != start && object->classId == RelationRelationId &&
 			get_rel_relkind(object->objectId) == RELKIND_MATVIEW &&
 			derive_registry_get(object->objectId) != NULL)
@@ -187,7 +222,7 @@ dependent_views(Oid class_id, Oid object_id, List **configs)
 List *
 derive_readers(Oid view)
 {
-	return dependent_views(RelationRelationId, view, NULL);
+	return dependent_views(RelationRelationId, view, InvalidOid, NULL);
 }
 
 bool
@@ -347,7 +382,7 @@ recompute_readers(Oid relid, bool select_too)
 
 	foreach(table, with_ancestors(relid))
 	{
-		List	   *views = dependent_views(RelationRelationId, lfirst_oid(table), NULL);
+		List	   *views = dependent_views(RelationRelationId, lfirst_oid(table), InvalidOid, NULL);
 		ListCell   *lc;
 
 		foreach(lc, views)
@@ -420,7 +455,7 @@ text_search_changed(Oid class_id, Oid object_id)
 	ListCell   *lc;
 
 	if (class_id != NamespaceRelationId)
-		views = dependent_views(class_id, object_id, &configs);
+		views = dependent_views(class_id, object_id, TSConfigRelationId, &configs);
 	if (class_id == TSConfigRelationId && SearchSysCacheExists1(TSCONFIGOID, ObjectIdGetDatum(object_id)))
 		foreach(lc, views)
 			follow_renamed_config(lfirst_oid(lc), object_id);
@@ -442,13 +477,84 @@ text_search_changed(Oid class_id, Oid object_id)
 	recompute_views(views, false);
 }
 
+/* -------------------------------------------------------------------------
+ * Types
+ * -------------------------------------------------------------------------
+ */
+
+/* Does a JSON expression of the view return one of the types, or what consists of them? */
+static bool
+returns_of_json(DeriveViewRow *row, List *types)
+{
+	List	   *returned;
+	ListCell   *lc;
+
+	/* it may go with the object, or have gone while we waited */
+	LockRelationOid(row->relid, AccessShareLock);
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(row->relid)))
+		return false;
+	returned = derive_json_types_of_view(row->relid);
+	foreach(lc, types)
+		if (list_member_oid(returned, lfirst_oid(lc)))
+		return true;
+	return false;
+}
+
+static List *
+views_with_json_of(List *types)
+{
+	List	   *views = NIL;
+	ListCell   *lc;
+
+	if (types == NIL)
+		return NIL;
+	foreach(lc, derive_registry_all())
+	{
+		if (returns_of_json(lfirst(lc), types))
+			views = lappend_oid(views, ((DeriveViewRow *) lfirst(lc))->relid);
+	}
+	return views;
+}
+
+static void
+type_or_function_changed(Oid class_id, Oid object_id)
+{
+	List	   *types = NIL;
+	List	   *views = dependent_views(class_id, object_id, TypeRelationId, &types);
+	ListCell   *lc;
+
+	/* who returns rows or arrays returns what they consist of, too */
+	foreach(lc, types)
+		if (get_typtype(lfirst_oid(lc)) == TYPTYPE_COMPOSITE || OidIsValid(get_element_type(lfirst_oid(lc))))
+		types = foreach_delete_current(types, lc);
+	recompute_views(list_concat_unique_oid(views, views_with_json_of(types)), false);
+}
+
+static void
+cast_created(Oid cast)
+{
+	Oid			type = derive_type_with_json_cast(cast);
+
+	if (OidIsValid(type))
+		type_or_function_changed(TypeRelationId, type);
+}
+
+void
+derive_enum_value_added(Oid type)
+{
+	if (OidIsValid(derive_extension_oid(true)))
+		recompute_views(views_with_json_of(list_make1_oid(type)), false);
+}
+
 void
 derive_definition_changed(Oid class_id, Oid object_id)
 {
 	if (!OidIsValid(derive_extension_oid(true)))
 		return;
 	if (class_id == ProcedureRelationId || class_id == TypeRelationId)
-		recompute_views(dependent_views(class_id, object_id, NULL), false);
+		type_or_function_changed(class_id, object_id);
+	else if (class_id == CastRelationId)
+		cast_created(object_id);
 	else if (class_id == TSConfigRelationId || class_id == TSDictionaryRelationId ||
 			 class_id == TSParserRelationId || class_id == TSTemplateRelationId ||
 			 class_id == NamespaceRelationId)
@@ -462,6 +568,6 @@ derive_definition_changed(Oid class_id, Oid object_id)
 		Oid			relid = relation_of_rule(object_id);
 
 		if (get_rel_relkind(relid) == RELKIND_VIEW)
-			refuse_for_views(relid, dependent_views(RelationRelationId, relid, NULL));
+			refuse_for_views(relid, dependent_views(RelationRelationId, relid, InvalidOid, NULL));
 	}
 }

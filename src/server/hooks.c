@@ -11,8 +11,9 @@
  *	DROP FUNCTION				a derivation goes with its handler
  *	CREATE OR REPLACE VIEW, FUNCTION; ALTER of a generated column, of a
  *								column's type, of a table's persistence, of
- *								objects of text search	that a maintained
- *								view relies on: see dependents.c
+ *								enums, of casts to json, of objects of text
+ *								search	that a maintained view relies on: see
+ *								dependents.c
  *	DROP DATABASE and others	need a database without sessions: its worker,
  *								builders, verifier and slow lane are sent away meanwhile
  *	COMMIT, COMMIT PREPARED		wake the workers
@@ -51,6 +52,7 @@
 #include "catalog/objectaccess.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_authid.h"
+#include "catalog/pg_cast.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_extension.h"
@@ -134,7 +136,7 @@ static void object_access(ObjectAccessType access, Oid class_id, Oid object_id,
 static void at_transaction_end(XactEvent event, void *arg);
 static void at_resource_release(ResourceReleasePhase phase, bool is_commit,
 								bool is_top_level, void *arg);
-static Oid	enum_with_renamed_value(Node *stmt);
+static Oid	enum_with_other_values(Node *stmt);
 static bool changes_column_type(Node *stmt);
 static void tell_of_definitions(void);
 static bool refresh_maintained(RefreshMatViewStmt *stmt, Oid *to_fill, Oid *labelled);
@@ -248,7 +250,8 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 	((TransactionStmt *) stmt)->kind == TRANS_STMT_COMMIT_PREPARED;
 	char	   *copy_name = IsA(stmt, CreatedbStmt) ?
 	pstrdup(((CreatedbStmt *) stmt)->dbname) : NULL;
-	Oid			renamed_enum = enum_with_renamed_value(stmt);
+	Oid			altered_enum = enum_with_other_values(stmt);
+	bool		renames_value = OidIsValid(altered_enum) && ((AlterEnumStmt *) stmt)->oldVal != NULL;
 	bool		outer_changing_type = changing_type;
 	Oid			to_fill = InvalidOid;
 	Oid			labelled = InvalidOid;
@@ -327,8 +330,10 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 			derive_registry_version_changed();
 		if (IsA(stmt, SecLabelStmt))
 			derive_labelled_view_end((SecLabelStmt *) stmt);
-		if (OidIsValid(renamed_enum))
-			derive_definition_changed(TypeRelationId, renamed_enum);
+		if (renames_value)
+			derive_definition_changed(TypeRelationId, altered_enum);
+		else if (OidIsValid(altered_enum))
+			derive_enum_value_added(altered_enum);
 		tell_of_definitions();
 		if (dropped_views != NIL)
 		{
@@ -383,14 +388,14 @@ tell_of_definitions(void)
 		derive_definition_changed(list_nth_oid(objects, i), list_nth_oid(objects, i + 1));
 }
 
-/* The type, if this is ALTER TYPE ... RENAME VALUE; the server reports one that does not exist. */
+/* The type, if this is ALTER TYPE ... RENAME VALUE or ADD VALUE; the server reports one that does not exist. */
 static Oid
-enum_with_renamed_value(Node *stmt)
+enum_with_other_values(Node *stmt)
 {
 	Type		type;
 	Oid			result;
 
-	if (!IsA(stmt, AlterEnumStmt) || ((AlterEnumStmt *) stmt)->oldVal == NULL)
+	if (!IsA(stmt, AlterEnumStmt))
 		return InvalidOid;
 	type = LookupTypeName(NULL, makeTypeNameFromNameList(((AlterEnumStmt *) stmt)->typeName), NULL, true);
 	if (type == NULL)
@@ -709,6 +714,7 @@ class_of_redefined(ObjectAccessType access, Oid class_id, Oid object_id, int sub
 	{
 		case ProcedureRelationId:
 		case RewriteRelationId:
+		case CastRelationId:
 			return access != OAT_DROP ? class_id : InvalidOid;
 		case TSConfigRelationId:
 		case TSDictionaryRelationId:
@@ -728,6 +734,16 @@ class_of_redefined(ObjectAccessType access, Oid class_id, Oid object_id, int sub
 		default:
 			return InvalidOid;
 	}
+}
+
+static void
+note_redefined(Oid class_id, Oid object_id)
+{
+	MemoryContext oldcontext = MemoryContextSwitchTo(TopTransactionContext);
+
+	defined_objects = lappend_oid(defined_objects, class_id);
+	defined_objects = lappend_oid(defined_objects, object_id);
+	MemoryContextSwitchTo(oldcontext);
 }
 
 /* The tables of the extension may be gone already. */
@@ -754,13 +770,19 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id,
 		Oid			redefined = class_of_redefined(access, class_id, object_id, sub_id);
 
 		if (OidIsValid(redefined))
-		{
-			MemoryContext oldcontext = MemoryContextSwitchTo(TopTransactionContext);
+			note_redefined(redefined, object_id);
+	}
 
-			defined_objects = lappend_oid(defined_objects, redefined);
-			defined_objects = lappend_oid(defined_objects, object_id);
-			MemoryContextSwitchTo(oldcontext);
-		}
+	/*
+	 * When the command is done, nobody knows any more which type the cast was
+	 * of.
+	 */
+	if (access == OAT_DROP && class_id == CastRelationId)
+	{
+		Oid			type = derive_type_with_json_cast(object_id);
+
+		if (OidIsValid(type))
+			note_redefined(TypeRelationId, type);
 	}
 
 	if (access == OAT_POST_CREATE && class_id == RelationRelationId && sub_id == 0)

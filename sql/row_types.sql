@@ -114,3 +114,28 @@ DELETE FROM t WHERE id IN (1, 6);
 SELECT * FROM oracle_all();
 DROP TABLE t CASCADE;
 DROP TYPE pair;
+
+-- Values of row types inside anonymous rows, which calls and what stands in FROM make.
+CREATE TYPE pair AS (x int, y text);
+CREATE TABLE t (id int PRIMARY KEY, j jsonb, x xml);
+INSERT INTO t VALUES (1, '{"p": {"x": 1, "y": "why"}}', '<r><p>(1,why)</p></r>'), (2, '{"p": {"x": 2, "z": "zed"}}', NULL);
+CREATE FUNCTION made(id int, OUT p pair, OUT n int) LANGUAGE sql IMMUTABLE AS $$SELECT (id, 'y')::public.pair, id$$;
+CREATE FUNCTION listed(id int) RETURNS TABLE (p pair, n int) LANGUAGE sql IMMUTABLE AS $$SELECT (id, 'y')::public.pair, id$$;
+SELECT derive.create_view('a_json', 'SELECT id, to_jsonb(r) AS j FROM t, jsonb_to_record(j) AS r(p pair)');
+SELECT derive.create_view('a_set', 'SELECT id, to_jsonb(r) AS j FROM t, jsonb_to_recordset(jsonb_build_array(j)) AS r(p pair)');
+SELECT derive.create_view('a_xml', $$SELECT id, to_jsonb(r) AS j FROM t, XMLTABLE('/r' PASSING x COLUMNS p pair) AS r$$);
+SELECT derive.create_view('a_made', 'SELECT id, to_jsonb(made(id)) AS j FROM t');
+SELECT derive.create_view('a_from', 'SELECT id, to_jsonb(m) AS j FROM t, made(id) m');
+SELECT derive.create_view('a_listed', 'SELECT id, to_jsonb(m) AS j FROM t, listed(id) m');
+SELECT derive.create_view('a_rows', 'SELECT id, to_jsonb(m) AS j FROM t, ROWS FROM (listed(id), made(id)) m(a, b, c, d)');
+SELECT derive.create_view('a_sub', 'SELECT id, to_jsonb((SELECT q FROM (SELECT made(id)) q)) AS j FROM t');
+SELECT * FROM oracle_all();
+ALTER TYPE pair RENAME ATTRIBUTE y TO z;
+SELECT * FROM oracle_all();
+SELECT j FROM a_json ORDER BY id;
+UPDATE t SET id = id + 2;
+SELECT * FROM oracle_all();
+SET client_min_messages = warning;
+DROP TABLE t CASCADE;
+DROP FUNCTION made(int), listed(int);
+DROP TYPE pair;

@@ -52,6 +52,11 @@ SELECT derive.create_view('r', 'SELECT to_json(w) FROM s, ROWS FROM (unnest(ARRA
 SELECT derive.create_view('r', $$SELECT x.* FROM s, XMLTABLE('/a' PASSING x COLUMNS b regclass) AS x$$);
 SELECT derive.create_view('r', 'SELECT jsonb_agg(rel::regclass) FROM s');
 SELECT derive.create_view('r', 'SELECT string_agg(rel::regclass::text, '','') FROM s');
+CREATE FUNCTION named(int, OUT c regclass, OUT n int) LANGUAGE sql IMMUTABLE AS 'SELECT 1259::regclass, $1';
+SELECT derive.create_view('r', 'SELECT to_json(named(id)) FROM s');
+SELECT derive.create_view('r', 'SELECT to_json(c) FROM s, named(id) AS c');
+SELECT derive.create_view('r', 'SELECT c.n FROM s, named(id) AS c');
+DROP MATERIALIZED VIEW r;
 -- what a user's aggregate calls
 CREATE FUNCTION step(int, int) RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN coalesce($1, 0) + $2; END';
 CREATE FUNCTION final(int) RETURNS text LANGUAGE plpgsql STABLE AS 'BEGIN RETURN $1 || current_user; END';

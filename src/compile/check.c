@@ -68,6 +68,8 @@ typedef struct CheckContext
 {
 	Oid			owner;
 	List	   *queries;		/* enclosing queries, innermost first */
+	Node	   *from;			/* a function in FROM: what reads its rows is
+								 * looked at, see check_var() */
 } CheckContext;
 
 static bool check_walker(Node *node, CheckContext *context);
@@ -340,6 +342,14 @@ check_walker(Node *node, CheckContext *context)
 		case T_Var:
 			check_var((Var *) node, context);
 			return false;
+		case T_RangeTblFunction:
+			context->from = ((RangeTblFunction *) node)->funcexpr;
+			break;
+		case T_FuncExpr:
+		case T_OpExpr:
+			if (node != context->from)
+				derive_check_made_row(node);
+			break;
 		case T_SQLValueFunction:
 			if (derive_is_now(node))
 				refuse_time();
@@ -522,7 +532,7 @@ derive_query_expand(Query *query)
 void
 derive_check_query(Query *query, Oid owner)
 {
-	CheckContext check = {owner, NIL};
+	CheckContext check = {owner, NIL, NULL};
 
 	derive_look_at(NULL);
 	derive_take_time(query);

@@ -352,6 +352,15 @@ derive_check_conversion(Node *node)
 }
 
 void
+derive_check_made_row(Node *node)
+{
+	TupleDesc	desc = derive_anonymous_row_of_call(node);
+
+	for (int i = 0; desc != NULL && i < desc->natts; i++)
+		derive_check_output(TupleDescAttr(desc, i)->atttypid);
+}
+
+void
 derive_check_converted_rows(RangeTblEntry *rte)
 {
 	ListCell   *lc;

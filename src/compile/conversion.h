@@ -16,6 +16,9 @@ extern void derive_check_output(Oid type);
 /* Refuse an expression that converts values of such types, itself: what is below it is not looked at. */
 extern void derive_check_conversion(Node *node);
 
+/* The same for the anonymous row that a call makes, if it does. */
+extern void derive_check_made_row(Node *node);
+
 /* The same for what stands in FROM. */
 extern void derive_check_converted_rows(RangeTblEntry *rte);
 

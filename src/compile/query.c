@@ -21,6 +21,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
+#include "funcapi.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/prep.h"
@@ -448,19 +449,49 @@ derive_row_types_of(TupleDesc desc)
 	return relids;
 }
 
+TupleDesc
+derive_anonymous_row_of_call(Node *node)
+{
+	TupleDesc	desc;
+
+	return exprType(node) == RECORDOID && get_expr_result_type(node, NULL, &desc) == TYPEFUNC_COMPOSITE ? desc : NULL;
+}
+
+static void
+add_all_row_types(List *types, List **relids)
+{
+	ListCell   *lc;
+
+	foreach(lc, types)
+		add_row_types(lfirst_oid(lc), relids);
+}
+
 static bool
 row_types_walker(Node *node, List **relids)
 {
+	TupleDesc	desc;
+
 	if (node == NULL)
 		return false;
 	switch (nodeTag(node))
 	{
 		case T_Query:
 			return query_tree_walker((Query *) node, row_types_walker, relids, QTW_IGNORE_JOINALIASES);
-		case T_Var:
-		case T_Const:
+			/* what stands in FROM may be read as an anonymous row */
+		case T_RangeTblFunction:
+			add_all_row_types(((RangeTblFunction *) node)->funccoltypes, relids);
+			break;
+		case T_TableFunc:
+			add_all_row_types(((TableFunc *) node)->coltypes, relids);
+			break;
 		case T_FuncExpr:
 		case T_OpExpr:
+			desc = derive_anonymous_row_of_call(node);
+			if (desc != NULL)
+				*relids = list_concat_unique_oid(*relids, derive_row_types_of(desc));
+			/* FALLTHROUGH */
+		case T_Var:
+		case T_Const:
 		case T_Aggref:
 		case T_WindowFunc:
 		case T_RowExpr:

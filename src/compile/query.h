@@ -77,6 +77,9 @@ extern List *derive_query_row_types(Query *query);
 /* The same of values in such columns. */
 extern List *derive_row_types_of(TupleDesc desc);
 
+/* What a call consists of that returns a row without a type, by OUT parameters; NULL: it is none, or nobody knows. */
+extern TupleDesc derive_anonymous_row_of_call(Node *node);
+
 /* The column that the expression is, a change of type that changes nothing aside; else NULL. */
 extern Var *derive_query_plain_column(Node *node);
 

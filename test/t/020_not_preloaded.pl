@@ -71,6 +71,10 @@ INSERT INTO u SELECT i, 'Text ' || i FROM generate_series(1, 9) i;
 INSERT INTO p SELECT i, 1 + i % 2, i FROM generate_series(1, 9) i;
 INSERT INTO w SELECT i, i FROM generate_series(1, 9) i;
 CREATE TYPE mood AS ENUM ('good', 'bad');
+CREATE TYPE shade AS ENUM ('dark', 'light');
+CREATE TABLE s (id int PRIMARY KEY, shades shade[]);
+INSERT INTO s VALUES (1, '{dark,light}');
+CREATE FUNCTION shade_json(shade) RETURNS json LANGUAGE sql IMMUTABLE RETURN to_json($1::text || '!');
 CREATE FUNCTION f(x text) RETURNS text LANGUAGE sql IMMUTABLE RETURN upper(x);
 CREATE FUNCTION over_f(x text) RETURNS text LANGUAGE sql IMMUTABLE RETURN f(x) || '!';
 CREATE TABLE m (id int PRIMARY KEY, m mood);
@@ -92,6 +96,7 @@ SELECT derive.create_view('untouched', 'SELECT count(*) AS n FROM t');
 SELECT derive.create_view('calling', 'SELECT id, over_f(x) AS x FROM u');
 SELECT derive.create_view('moods', 'SELECT id, to_jsonb(m) AS m FROM m');
 SELECT derive.create_view('felt_then', 'SELECT id, f::text AS f FROM f');
+SELECT derive.create_view('shades', 'SELECT id, to_jsonb(shades) AS s FROM s');
 SELECT derive.create_view('texts', $$SELECT id, to_tsvector('words', x) AS x FROM u$$);
 SELECT derive.create_view('by_k', 'SELECT k, count(*), sum(v) FROM p GROUP BY k');
 SELECT derive.create_view('of_view', 'SELECT count(*), sum(x) FROM plain_view');
@@ -168,6 +173,7 @@ REFRESH MATERIALIZED VIEW topic_compact WITH NO DATA;
 REFRESH MATERIALIZED VIEW u_history WITH NO DATA;
 CREATE OR REPLACE FUNCTION f(x text) RETURNS text LANGUAGE sql IMMUTABLE RETURN reverse(x);
 ALTER TYPE mood RENAME VALUE 'good' TO 'fine';
+CREATE CAST (shade AS json) WITH FUNCTION shade_json(shade);
 ALTER TEXT SEARCH CONFIGURATION words ALTER MAPPING REPLACE simple WITH english_stem;
 CREATE OR REPLACE VIEW plain_view AS SELECT id, x FROM w WHERE x > 5;
 BEGIN;
@@ -179,7 +185,7 @@ COMMIT;
 restart(1);
 is_right('everything was done');
 is( computed_anew(),
-	'by_k calling distinct_x felt_then joined keys moods n_keys of_emptied over_plain p_history per_g plain texts top topic topic_compact total u_history',
+	'by_k calling distinct_x felt_then joined keys moods n_keys of_emptied over_plain p_history per_g plain shades texts top topic topic_compact total u_history',
 	'what had to be is computed anew');
 is($built_anew, 'of_view', 'and by a builder what is another query now');
 is(sql('SELECT count(*) = 2 FROM topic'), 'f', 'the events of an emptied topic are gone');
@@ -212,11 +218,12 @@ sql(q{SELECT derive.pause('plain')});
 sql('UPDATE t SET v = v + 1');
 restart(0, 'immediate');
 sql('REFRESH MATERIALIZED VIEW plain; REFRESH MATERIALIZED VIEW per_g; UPDATE t SET v = v + 1');
+sql(q{CREATE OR REPLACE FUNCTION shade_json(shade) RETURNS json LANGUAGE sql IMMUTABLE RETURN to_json($1::text || '?')});
 restart(1, 'immediate');
 sql(q{SELECT derive.wait('total', '60s')});	# the first batch, which decides about those that are ready
 sql(q{SELECT derive.resume('plain')});
 is_right('crashes on both sides');
-is(computed_anew(), 'over_plain per_g total', 'what had to be is computed anew after crashes');
+is(computed_anew(), 'over_plain per_g shades total', 'what had to be is computed anew after crashes');
 
 # ---- a prepared transaction holds a lock when the library is back
 

@@ -1107,10 +1107,22 @@ void
 derive_registry_forget_position(int group)
 {
 	Relation	rel = open_table(require_names().position, RowExclusiveLock);
-	HeapTuple	tuple = find_position_tuple(rel, group, NULL);
+	HeapTuple	tuple;
+	TM_FailureData failure;
+	TM_Result	result;
 
-	if (HeapTupleIsValid(tuple))
-		CatalogTupleDelete(rel, &tuple->t_self);
+	/*
+	 * the group's worker may be about to store another one; to lock it out
+	 * would be to lock out all workers
+	 */
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		tuple = find_position_tuple(rel, group, NULL);
+		result = !HeapTupleIsValid(tuple) ? TM_Ok :
+			heap_delete(rel, &tuple->t_self, GetCurrentCommandId(true), InvalidSnapshot, true, &failure, false);
+	} while (result == TM_Updated || result == TM_Deleted);
+	Assert(result == TM_Ok);
 	table_close(rel, NoLock);
 }
 

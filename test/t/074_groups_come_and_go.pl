@@ -307,6 +307,23 @@ let_go_on($pid);
 ok($node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid"), 'a worker whose group was dropped ends');
 all_right('without the group');
 
+# The same of a group whose worker is just storing where it is, which a session can do as well.
+sql(q{SELECT derive.create_group('shorter')});
+create('last', 'shorter');
+sql('DROP MATERIALIZED VIEW last');
+has_left('shorter');
+my $writer = background($node);
+my $kind = q{UPDATE pg_class SET relkind = '%s', relhasrules = %s WHERE oid = 'derive_state.position'::regclass};
+$writer->query_safe('BEGIN; ' . sprintf($kind, 'r', 'false'));
+$writer->query_safe(q{UPDATE derive_state.position p SET committed_at = now() FROM derive_state.groups g WHERE g.number = p.of_group AND g.name = 'shorter'});
+$writer->query_safe(sprintf($kind, 'm', 'true'));
+my $drop = start(q{SELECT derive.drop_group('shorter')});
+$node->poll_query_until('postgres', q{SELECT EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE '%drop_group%' AND pid <> pg_backend_pid() AND wait_event_type = 'Lock')}) or die 'nobody drops the group';
+$writer->query_safe('COMMIT');
+is(finish($drop), '', 'it can be dropped');
+$writer->quit;
+all_right('without that one');
+
 log_is_clean($node);
 $node->stop;
 done_testing();

@@ -46,6 +46,7 @@ OBJS = \
 	src/base/registry.o \
 	src/base/rights.o \
 	src/base/rowhash.o \
+	src/base/published.o \
 	src/base/subscribed.o \
 	src/base/topic.o \
 	src/base/unlocked.o \

@@ -24,7 +24,9 @@
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_publication.h"
 #include "commands/defrem.h"
+#include "commands/publicationcmds.h"
 #include "executor/executor.h"
 #include "nodes/parsenodes.h"
 #include "optimizer/optimizer.h"
@@ -825,6 +827,46 @@ derive_compat_eliminate_self_joins(bool eliminate)
 
 	enable_self_join_elimination = eliminate;
 	return before;
+#else
+	return false;
+#endif
+}
+
+/*
+ * Of a table as rel shows it, would the server refuse what the publication publishes of updates and deletes:
+ * for its column list, or, from 18 on (commit 87ce27de6), for generated columns that it does not publish?
+ */
+static inline void
+derive_compat_judge_publication(Publication *publication, Relation rel, List *ancestors, bool *columns, bool *generated)
+{
+#if PG_VERSION_NUM >= 180000
+	(void) pub_contains_invalid_column(publication->oid, rel, ancestors, publication->pubviaroot,
+									   publication->pubgencols_type, columns, generated);
+#else
+	*columns = !publication->alltables &&
+		pub_collist_contains_invalid_column(publication->oid, rel, ancestors, publication->pubviaroot);
+	*generated = false;
+#endif
+}
+
+/* Note a generated column of that kind.  18 has virtual ones (commit 83ea6c540). */
+static inline void
+derive_compat_note_generated(TupleConstr *constr, char attgenerated)
+{
+	if (attgenerated == ATTRIBUTE_GENERATED_STORED)
+		constr->has_generated_stored = true;
+#if PG_VERSION_NUM >= 180000
+	if (attgenerated == ATTRIBUTE_GENERATED_VIRTUAL)
+		constr->has_generated_virtual = true;
+#endif
+}
+
+/* Has it such columns, which no publication publishes? */
+static inline bool
+derive_compat_has_virtual(const TupleConstr *constr)
+{
+#if PG_VERSION_NUM >= 180000
+	return constr->has_generated_virtual;
 #else
 	return false;
 #endif

@@ -62,6 +62,7 @@
 #include "base/error_context.h"
 #include "base/eval_settings.h"
 #include "base/gucs.h"
+#include "base/published.h"
 #include "base/registry.h"
 #include "base/subscribed.h"
 #include "compile/check.h"
@@ -331,6 +332,8 @@ check_identity_of(Oid relid, bool key_would_do, bool pglogical)
 {
 	const char *name = get_rel_name(relid);
 	const char *qualified = derive_relation_name(relid);
+	const char *hint;
+	char	   *reason;
 
 	if (!derive_owns_relation(relid, GetUserId()) && key_would_do)
 		ereport(ERROR,
@@ -350,6 +353,13 @@ check_identity_of(Oid relid, bool key_would_do, bool pglogical)
 				 errmsg("table \"%s\" cannot get replica identity FULL, since a subscription finds its rows by the index that is its replica identity", name),
 				 errdetail("Old row images are needed to maintain a view."),
 				 errhint("Add a primary key, by which the subscription finds them as well; or set replica identity FULL on the publisher, and then here.")));
+	reason = derive_publication_refuses_full(relid, &hint);
+	if (reason != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s\" cannot get replica identity FULL, since %s", name, reason),
+				 errdetail("Old row images are needed to maintain a view, and with them the server would refuse every UPDATE and DELETE of the table."),
+				 errhint("%s%s", key_would_do ? "Add a primary key; or: " : "", hint)));
 	if (pglogical)
 		ereport(NOTICE,
 				(errmsg("table \"%s\" gets replica identity FULL, which pglogical cannot replicate", name),
@@ -973,13 +983,35 @@ static const DeriveProgramKind calling_program = {
 	.advice = nothing_of_calls,
 };
 
+/* Of which tables the log lacks old rows, since publications stand in the way. */
+static List *
+explain_identity(DeriveProgram *program, List *lines)
+{
+	const char *hint;
+	ListCell   *lc,
+			   *lc2;
+
+	foreach(lc, program->sources)
+	{
+		foreach(lc2, derive_source_without_identity(lfirst(lc)))
+		{
+			char	   *reason = derive_publication_refuses_full(lfirst_oid(lc2), &hint);
+
+			if (reason != NULL)
+				lines = lappend(lines, psprintf("Old rows of %s are not in the log, since %s. %s",
+												derive_relation_name(lfirst_oid(lc2)), reason, hint));
+		}
+	}
+	return lines;
+}
+
 List *
 derive_program_explain(DeriveProgram *program)
 {
 	if (program->outdated != NULL)
 		return list_make1(psprintf("view %s is about to be built anew: %s",
 								   derive_relation_name(program->view), program->outdated));
-	return explain_settings(program, program->kind->explain(program));
+	return explain_identity(program, explain_settings(program, program->kind->explain(program)));
 }
 
 List *

@@ -373,7 +373,7 @@ load_relations(List **reads, List **writes, List **without_identity)
 	MemoryContextSwitchTo(context);
 	*reads = list_copy(derive_program_read_relations(program));
 	*writes = list_copy(derive_program_write_relations(program));
-	*without_identity = list_copy(missing);
+	*without_identity = derive_identity_possible(missing);
 	derive_program_free(program);
 	PopActiveSnapshot();
 	CommitTransactionCommand();

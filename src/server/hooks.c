@@ -14,6 +14,8 @@
  *								enums, of casts to json, of objects of text
  *								search	that a maintained view relies on: see
  *								dependents.c
+ *	CREATE, ALTER PUBLICATION and others	may not go with the replica identity
+ *								that a table has for views: see replica_identity.c
  *	DROP DATABASE and others	need a database without sessions: its worker,
  *								builders, verifier and slow lane are sent away meanwhile
  *	COMMIT, COMMIT PREPARED		wake the workers
@@ -138,6 +140,8 @@ static void at_resource_release(ResourceReleasePhase phase, bool is_commit,
 								bool is_top_level, void *arg);
 static Oid	enum_with_other_values(Node *stmt);
 static bool changes_column_type(Node *stmt);
+static bool may_publish(Node *stmt);
+static bool changes_publication(Node *stmt);
 static void tell_of_definitions(void);
 static bool refresh_maintained(RefreshMatViewStmt *stmt, Oid *to_fill, Oid *labelled);
 static Oid	database_to_empty(Node *stmt);
@@ -252,6 +256,8 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 	pstrdup(((CreatedbStmt *) stmt)->dbname) : NULL;
 	Oid			altered_enum = enum_with_other_values(stmt);
 	bool		renames_value = OidIsValid(altered_enum) && ((AlterEnumStmt *) stmt)->oldVal != NULL;
+	bool		publishes = may_publish(stmt);
+	bool		is_publication = changes_publication(stmt);
 	bool		outer_changing_type = changing_type;
 	Oid			to_fill = InvalidOid;
 	Oid			labelled = InvalidOid;
@@ -335,6 +341,8 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 		else if (OidIsValid(altered_enum))
 			derive_enum_value_added(altered_enum);
 		tell_of_definitions();
+		if (publishes)
+			derive_identity_yield(is_publication);
 		if (dropped_views != NIL)
 		{
 			List	   *views = dropped_views;
@@ -372,6 +380,19 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 		if (!derive_is_worker && OidIsValid(derive_extension_oid(true)) && derive_shared() != NULL)
 			want_workers_of_views();
 	}
+}
+
+static bool
+changes_publication(Node *stmt)
+{
+	return IsA(stmt, CreatePublicationStmt) || IsA(stmt, AlterPublicationStmt);
+}
+
+/* May it have tables published, or with other columns, than before?  Also by another schema, or as partitions. */
+static bool
+may_publish(Node *stmt)
+{
+	return changes_publication(stmt) || IsA(stmt, AlterTableStmt) || IsA(stmt, AlterObjectSchemaStmt);
 }
 
 /* What the command has redefined. */

@@ -13,6 +13,12 @@
  * known: then the table keeps its identity.
  * An identity that somebody else has set since is left alone.
  *
+ * With FULL the server may refuse all changes of a table, because of a publication (base/published.h).
+ * Then the table does not get it.  Who changes publications, or a table so that it comes to that, gives
+ * back what it had, in the same transaction, so that no writer ever finds it so; and a worker
+ * that finds such a table does.  Views of it move without old rows, mostly by computing anew, and
+ * derive.explain says so.
+ *
  *		CREATE TABLE log (line text);			d
  *		create_view('v', '.. FROM log ..')		f, and the row (log, d, 0)
  *		DROP MATERIALIZED VIEW v				d again
@@ -32,23 +38,35 @@
 #include "base/gucs.h"
 #include "base/identities.h"
 #include "base/lock_waiters.h"
+#include "base/published.h"
+#include "base/registry.h"
+#include "base/rights.h"
 #include "base/unlocked.h"
+#include "base/wait_event.h"
 #include "catalog/index.h"
 #include "catalog/pg_class.h"
+#include "commands/event_trigger.h"
 #include "commands/tablecmds.h"
 #include "delta/keys.h"
 #include "delta/stream.h"
 #include "derive/definition.h"
+#include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "notify/wait.h"
 #include "server/background.h"
 #include "server/dependents.h"
 #include "server/replica_identity.h"
+#include "storage/latch.h"
 #include "storage/lmgr.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
+
+/* A session tries so often to lock a table, and rests so long in between. */
+#define YIELD_TRIES		10
+#define YIELD_PAUSE_MS	100
 
 /* What a table's replica identity is; false if it is no table, or is gone. */
 static bool
@@ -78,6 +96,15 @@ alter(Oid relid, char identity, Oid index)
 	AlterTableInternal(relid, list_make1(cmd), false);
 }
 
+/* Does a publication not allow that it is FULL? */
+static bool
+is_refused(Oid relid)
+{
+	const char *hint;
+
+	return derive_publication_refuses_full(relid, &hint) != NULL;
+}
+
 /* The table is locked. */
 static void
 set_full(Oid relid)
@@ -87,6 +114,8 @@ set_full(Oid relid)
 
 	/* It may have been dropped, or set, meanwhile. */
 	if (!get_identity(relid, &before.identity) || before.identity == REPLICA_IDENTITY_FULL)
+		return;
+	if (is_refused(relid))
 		return;
 	if (before.identity == REPLICA_IDENTITY_INDEX)
 	{
@@ -117,10 +146,10 @@ alter_back(void *arg)
 /*
  * The table is locked.  It may be as it was no longer, so that the server refuses: an index
  * that was its identity may be gone, or have a column that is nullable by now.  That must stop
- * nobody.
+ * nobody.  refused: it must not stay FULL.
  */
 static void
-set_back(DeriveIdentity *before)
+set_back(DeriveIdentity *before, bool refused)
 {
 	ErrorData  *edata;
 	char		now;
@@ -133,14 +162,18 @@ set_back(DeriveIdentity *before)
 	{
 		ereport(LOG,
 				(errmsg("table \"%s\" has its former replica identity again", get_rel_name(before->relid)),
+				 refused ? errdetail("A publication does not go with replica identity FULL of it.") :
 				 errdetail("No view needs old rows of it in full.")));
 		return;
 	}
 	if (derive_error_is_transient(edata->sqlerrcode))
 		ReThrowError(edata);
+	if (refused)
+		alter(before->relid, REPLICA_IDENTITY_DEFAULT, InvalidOid);
 	ereport(LOG,
 			(errcode(edata->sqlerrcode),
-			 errmsg("replica identity of table \"%s\" stays FULL: %s", get_rel_name(before->relid), edata->message)));
+			 errmsg(refused ? "replica identity of table \"%s\" becomes the default: %s" :
+					"replica identity of table \"%s\" stays FULL: %s", get_rel_name(before->relid), edata->message)));
 }
 
 static DeriveIdentity *
@@ -211,7 +244,33 @@ is_needed_elsewhere(DeriveIdentity *before, List *views)
 	return derive_is_read_elsewhere(before->relid, views, reader_needs_full, before);
 }
 
-/* In a transaction of its own, to FULL or, where no other views than ours need it, back; false if the lock could not be had. */
+/* Back to what it had, if other views than ours do not need that it is FULL, or it must not be. */
+static void
+set_back_if_unneeded(List *views, Oid relid)
+{
+	DeriveIdentity *before = find_remembered(relid);
+	bool		refused = is_refused(relid);
+
+	if (before != NULL && (refused || !is_needed_elsewhere(before, views)))
+		set_back(before, refused);
+}
+
+/*
+ * Who changes publications sees what we set, or we what he has changed.  Before the table is
+ * locked, for which he would wait.
+ */
+static void
+exclude_publishers(void)
+{
+	Oid			identities = derive_registry_table_oid("identities", true);
+
+	if (OidIsValid(identities) && !ConditionalLockRelationOid(identities, RowExclusiveLock))
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("could not lock relation \"%s\"", get_rel_name(identities))));
+}
+
+/* In a transaction of its own, to FULL or back; false if the lock could not be had. */
 static bool
 change(List *views, Oid relid, bool full, pg_atomic_uint64 *blocked_on)
 {
@@ -220,11 +279,10 @@ change(List *views, Oid relid, bool full, pg_atomic_uint64 *blocked_on)
 
 	PG_TRY();
 	{
-		DeriveIdentity *before;
-
 		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
 		derive_background_limit_lock_waits(derive_lock_timeout);
+		exclude_publishers();
 
 		if (blocked_on != NULL)
 			derive_blocked_set(blocked_on, relid, AccessExclusiveLock);
@@ -235,8 +293,8 @@ change(List *views, Oid relid, bool full, pg_atomic_uint64 *blocked_on)
 		PushActiveSnapshot(GetTransactionSnapshot());
 		if (full)
 			set_full(relid);
-		else if ((before = find_remembered(relid)) != NULL && !is_needed_elsewhere(before, views))
-			set_back(before);
+		else
+			set_back_if_unneeded(views, relid);
 		PopActiveSnapshot();
 		CommitTransactionCommand();
 	}
@@ -300,7 +358,159 @@ derive_identity_restore_here(void)
 		DeriveIdentity *before = lfirst(lc);
 
 		LockRelationOid(before->relid, AccessExclusiveLock);
-		set_back(before);
+		set_back(before, false);
+	}
+}
+
+/* Tables of which the log says already that they do not get it; in TopMemoryContext. */
+static List *said = NIL;
+
+static void
+say_refused(Oid relid, const char *reason, const char *hint)
+{
+	MemoryContext oldcontext = MemoryContextSwitchTo(TopMemoryContext);
+
+	said = lappend_oid(said, relid);
+	MemoryContextSwitchTo(oldcontext);
+	ereport(LOG,
+			(errmsg("table \"%s\" cannot get replica identity FULL, since %s", get_rel_name(relid), reason),
+			 errdetail("The server would refuse every UPDATE and DELETE of it.  Views that need its old rows are computed anew instead, or fail."),
+			 errhint("%s", hint)));
+}
+
+List *
+derive_identity_possible(List *relids)
+{
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	foreach(lc, relids)
+	{
+		Oid			relid = lfirst_oid(lc);
+		const char *hint;
+		char	   *reason = derive_publication_refuses_full(relid, &hint);
+
+		if (reason == NULL)
+		{
+			result = lappend_oid(result, relid);
+			said = list_delete_oid(said, relid);
+		}
+		else if (!list_member_oid(said, relid))
+			say_refused(relid, reason, hint);
+	}
+	return result;
+}
+
+List *
+derive_identity_refused(void)
+{
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	foreach(lc, derive_identities_all())
+	{
+		DeriveIdentity *before = lfirst(lc);
+		char		now;
+
+		if (get_identity(before->relid, &now) && now == REPLICA_IDENTITY_FULL && is_refused(before->relid))
+			result = lappend_oid(result, before->relid);
+	}
+	return result;
+}
+
+/* Tables that a session locks. */
+typedef struct ToLock
+{
+	List	   *relids;
+	Oid			busy;			/* the one that could not be had */
+} ToLock;
+
+static void
+lock_all(void *arg)
+{
+	ToLock	   *tables = arg;
+	ListCell   *lc;
+
+	foreach(lc, tables->relids)
+	{
+		tables->busy = lfirst_oid(lc);
+		if (!derive_lock_within(tables->busy, AccessExclusiveLock, derive_lock_timeout))
+			ereport(ERROR,
+					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+					 errmsg("could not lock table \"%s\" to give it its former replica identity back", get_rel_name(tables->busy)),
+					 errdetail("It has replica identity FULL for a maintained view, with which the server would now refuse every UPDATE and DELETE of it."),
+					 errhint("Try again when the transactions that use the table have ended.")));
+	}
+}
+
+/*
+ * Whoever writes to the tables meanwhile waits, so not for long; and again, since those who have
+ * one locked will be done.  None is kept while we wait for another one again, which its writer may have.
+ */
+static void
+lock_to_yield(List *relids)
+{
+	ToLock		tables = {relids, InvalidOid};
+
+	for (int tries = 1;; tries++)
+	{
+		ErrorData  *edata = derive_guarded(lock_all, &tables);
+
+		if (edata == NULL)
+			return;
+		if (edata->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE || tries == YIELD_TRIES)
+			ReThrowError(edata);
+		FreeErrorData(edata);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, YIELD_PAUSE_MS, derive_wait_event(DERIVE_WAIT_LOCK));
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/* The table is locked.  As its owner, who need not be the one of the publication. */
+static void
+yield(DeriveIdentity *before)
+{
+	const char *hint;
+	char	   *reason = derive_publication_refuses_full(before->relid, &hint);
+	DeriveRole	saved;
+
+	if (reason == NULL)
+		return;
+	derive_role_enter(derive_owner_of(before->relid), &saved);
+	EventTriggerInhibitCommandCollection();
+	set_back(before, true);
+	EventTriggerUndoInhibitCommandCollection();
+	derive_role_leave(&saved);
+	ereport(NOTICE,
+			(errmsg("table \"%s\" has its former replica identity again, since %s", get_rel_name(before->relid), reason),
+			 errdetail("It was FULL for maintained views, which are computed anew instead when its rows change, or fail."),
+			 errhint("%s", hint)));
+}
+
+void
+derive_identity_yield(bool locks_no_table)
+{
+	Oid			identities = derive_registry_table_oid("identities", true);
+	List	   *relids;
+	ListCell   *lc;
+
+	if (!OidIsValid(identities))
+		return;
+	CommandCounterIncrement();
+	if (locks_no_table)
+		LockRelationOid(identities, ShareRowExclusiveLock);
+	relids = derive_identity_refused();
+	if (relids == NIL)
+		return;
+	list_sort(relids, list_oid_cmp);
+	lock_to_yield(relids);
+	foreach(lc, relids)
+	{
+		DeriveIdentity *before = find_remembered(lfirst_oid(lc));
+
+		if (before != NULL)
+			yield(before);
 	}
 }
 

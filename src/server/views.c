@@ -1001,6 +1001,8 @@ order_views(void)
 	/* what a view reads that stands still is not known */
 	if (all_known)
 		not_needed = derive_identity_not_needed(derive_worker_view_oids(), sources);
+	not_needed = list_concat_unique_oid(not_needed, derive_identity_refused());
+	missing = derive_identity_possible(missing);
 
 	oldcontext = MemoryContextSwitchTo(derive_worker.cxt);
 	list_free(derive_worker.without_identity);

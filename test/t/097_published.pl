@@ -8,7 +8,8 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = derive_node('published', conf => "log_min_messages = log\n");
+# Who changes a publication tries ten times to get each lock, which a machine may take from a writer for seconds.
+my $node = derive_node('published', conf => "log_min_messages = log\npg_derive.lock_timeout = 3s\ndeadlock_timeout = 10s\n");
 my $generated = $node->pg_version >= 18;
 
 sub sql

@@ -94,19 +94,10 @@ static Oid
 relation_of_rule(Oid rule)
 {
 	Relation	rewrite = table_open(RewriteRelationId, AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	Oid			result = InvalidOid;
+	HeapTuple	tuple = get_catalog_object_by_oid(rewrite, Anum_pg_rewrite_oid, rule);
 
-	ScanKeyInit(&key, Anum_pg_rewrite_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(rule));
-	scan = systable_beginscan(rewrite, RewriteOidIndexId, true, NULL, 1, &key);
-	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple))
-		result = ((Form_pg_rewrite) GETSTRUCT(tuple))->ev_class;
-	systable_endscan(scan);
 	table_close(rewrite, AccessShareLock);
-	return result;
+	return HeapTupleIsValid(tuple) ? ((Form_pg_rewrite) GETSTRUCT(tuple))->ev_class : InvalidOid;
 }
 
 static void
@@ -152,27 +143,12 @@ Oid
 derive_type_with_json_cast(Oid cast)
 {
 	Relation	casts = table_open(CastRelationId, AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	Oid			result = InvalidOid;
+	HeapTuple	tuple = get_catalog_object_by_oid(casts, Anum_pg_cast_oid, cast);
+	Form_pg_cast form = HeapTupleIsValid(tuple) ? (Form_pg_cast) GETSTRUCT(tuple) : NULL;
 
-	ScanKeyInit(&key, Anum_pg_cast_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(cast));
-	scan = systable_beginscan(casts, CastOidIndexId, true, NULL, 1, &key);
-	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple) && ((Form_pg_cast) GETSTRUCT(tuple))->casttarget == JSONOID &&
-		((Form_pg_cast) GETSTRUCT(tuple))->castsource >= FirstNormalObjectId)
-		result = ((Form_pg_cast) GETSTRUCT(tuple))->castsource;
-	systable_endscan(scan);
 	table_close(casts, AccessShareLock);
-	return result;
-}
-
-/* What a cast to json does, all notice that make JSON of values of the type. */
-static void
-add_type_with_json_cast(Oid cast, ObjectAddresses *addresses, List **found)
-{
-	add_dependent(TypeRelationId, derive_type_with_json_cast(cast), addresses, found);
+	return form != NULL && form->casttarget == JSONOID && form->castsource >= FirstNormalObjectId ?
+		form->castsource : InvalidOid;
 }
 
 /*
@@ -197,8 +173,13 @@ dependent_views(Oid class_id, Oid object_id, Oid among, List **between)
 		todo = list_delete_first(todo);
 		if (between != NULL && object->classId == among)
 			*between = list_append_unique_oid(*between, object->objectId);
+
+		/*
+		 * what a cast to json does, all notice that make JSON of values of
+		 * the type
+		 */
 		if (among == TypeRelationId && object->classId == CastRelationId)
-			add_type_with_json_cast(object->objectId, seen, &todo);
+			add_dependent(TypeRelationId, derive_type_with_json_cast(object->objectId), seen, &todo);
 		if (object != start && object->classId == RelationRelationId &&
 			get_rel_relkind(object->objectId) == RELKIND_MATVIEW &&
 			derive_registry_get(object->objectId) != NULL)

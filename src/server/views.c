@@ -17,8 +17,9 @@
  * What may have changed is told by relcache invalidations.  The callback only sets
  * flags: "reload" if it was the registry, "dirty" for each view of which a relation
  * was hit.  What roles may do is told by syscache invalidations; of the views, those are
- * dirty then whose roles' rights follow from something else than before.  The loop starts no batch while one of them is set, and a batch looks at
- * them again once it has its locks.
+ * dirty then whose roles' rights follow from something else than before.  The loop starts
+ * no batch while one of the flags is set, and a batch looks at them again once it has its
+ * locks.
  *
  *-------------------------------------------------------------------------
  */
@@ -227,7 +228,8 @@ derive_worker_note_role_change(Datum arg, int cacheid, uint32 hashvalue)
 {
 	if (hashvalue == 0 && derive_worker.decoding && SharedInvalidMessageCounter == derive_worker.decode_counter)
 		return;
-	derive_worker.roles_changed = derive_worker.reload = true;
+	derive_worker.role_changes++;
+	derive_worker.reload = true;
 	if (derive_worker.loading != NULL)
 		derive_worker.loading->dirty = derive_worker.any_dirty = true;
 }
@@ -768,9 +770,11 @@ begin_again(void)
 static void
 look_at_roles(void)
 {
+	uint64		changes = derive_worker.role_changes;
 	ListCell   *lc;
 
-	derive_worker.roles_changed = false;
+	if (changes == derive_worker.role_changes_seen)
+		return;
 	foreach(lc, derive_worker.views)
 	{
 		WorkerView *view = lfirst(lc);
@@ -780,6 +784,7 @@ look_at_roles(void)
 		else if (derive_roles_digest(view->program->roles) != view->roles_digest)
 			view->dirty = true;
 	}
+	derive_worker.role_changes_seen = changes;	/* not if there was an error */
 }
 
 static void
@@ -789,8 +794,7 @@ load_views(List *rows)
 	ListCell   *lc;
 
 	take_rows(rows);
-	if (derive_worker.roles_changed)
-		look_at_roles();
+	look_at_roles();
 	foreach(lc, derive_worker.views)
 	{
 		WorkerView *view = lfirst(lc);

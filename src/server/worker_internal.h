@@ -226,8 +226,9 @@ typedef struct DeriveWorker
 	Oid			registry_oid;	/* derive_state.views */
 	volatile bool reload;		/* the registry changed; set in callbacks */
 	volatile bool any_dirty;	/* some view is dirty; set in callbacks */
-	volatile bool roles_changed;	/* roles may have other rights; set in
-									 * callbacks */
+	volatile uint64 role_changes;	/* how often roles may have got other
+									 * rights; counted in callbacks */
+	uint64		role_changes_seen;	/* the views have been looked at for those */
 	TimestampTz reload_at;		/* reload then, 0: need not */
 	int			reload_tries;	/* in a row that left some view dirty */
 	WorkerView *loading;		/* whose program is being loaded */

@@ -179,8 +179,7 @@ init_topics(void)
 		return;
 	topics = hash_create("pg_derive topics", 16, &ctl, HASH_ELEM | HASH_BLOBS);
 	CacheRegisterRelcacheCallback(forget_topics, (Datum) 0);
-	CacheRegisterSyscacheCallback(AUTHOID, forget_rights, (Datum) 0);
-	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, forget_rights, (Datum) 0);
+	derive_on_role_change(forget_rights);
 	CacheRegisterSyscacheCallback(NAMESPACEOID, forget_rights, (Datum) 0);
 }
 

@@ -214,7 +214,6 @@ check_parts_walker(Node *node, void *context)
 	return false;
 }
 
-/* The type and all that its values consist of. */
 static void
 add_types_within(Oid type, List **types)
 {
@@ -249,15 +248,22 @@ add_types_within(Oid type, List **types)
 	}
 }
 
+List *
+derive_types_within(Oid type)
+{
+	List	   *types = NIL;
+
+	add_types_within(type, &types);
+	return types;
+}
+
 /* What cannot be converted is no error: then a domain's constraints are a part of the result. */
 static void
 check_swallowed_errors(Node *node)
 {
-	List	   *types = NIL;
 	ListCell   *lc;
 
-	add_types_within(exprType(node), &types);
-	foreach(lc, types)
+	foreach(lc, derive_types_within(exprType(node)))
 		if (get_typtype(lfirst_oid(lc)) == TYPTYPE_DOMAIN)
 		derive_refuse(psprintf("a JSON expression that returns domain %s, but not with ERROR ON ERROR,",
 							   format_type_be(lfirst_oid(lc))),

@@ -22,6 +22,9 @@ extern void derive_check_made_row(Node *node);
 /* The same for what stands in FROM. */
 extern void derive_check_converted_rows(RangeTblEntry *rte);
 
+/* The type and all that its values consist of, of Oid; of domains over domains, the first and what all are over. */
+extern List *derive_types_within(Oid type);
+
 /*
  * The types that JSON_VALUE() and its kin return in the query of a view, and all that these
  * consist of, of Oid: pg_depend does not know that the view relies on them.  Caller has a lock

@@ -26,9 +26,9 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "access/transam.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
+#include "compile/conversion.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "sql/foreign_code.h"
@@ -36,7 +36,6 @@
 #include "utils/lsyscache.h"
 #include "utils/regproc.h"
 #include "utils/syscache.h"
-#include "utils/typcache.h"
 
 typedef struct Check
 {
@@ -80,36 +79,15 @@ owner_of_function(Oid function)
 static bool
 has_domain(Oid type, bool foreign)
 {
-	TypeCacheEntry *entry;
-	TupleDesc	desc;
-	bool		result = false;
+	ListCell   *lc;
 
-	if (type < FirstNormalObjectId && get_typtype(type) != TYPTYPE_COMPOSITE)
+	foreach(lc, derive_types_within(type))
 	{
-		Oid			element = get_element_type(type);
-
-		return OidIsValid(element) && has_domain(element, foreign);
+		if (get_typtype(lfirst_oid(lc)) == TYPTYPE_DOMAIN &&
+			(!foreign || !is_trusted(owner_of_type(lfirst_oid(lc)), false)))
+			return true;
 	}
-	if (OidIsValid(get_element_type(type)))
-		return has_domain(get_element_type(type), foreign);
-	switch (get_typtype(type))
-	{
-		case TYPTYPE_DOMAIN:
-			return !foreign || !is_trusted(owner_of_type(type), false) || has_domain(getBaseType(type), foreign);
-		case TYPTYPE_COMPOSITE:
-			desc = lookup_rowtype_tupdesc(type, -1);
-			for (int i = 0; i < desc->natts && !result; i++)
-				result = !TupleDescAttr(desc, i)->attisdropped && has_domain(TupleDescAttr(desc, i)->atttypid, foreign);
-			ReleaseTupleDesc(desc);
-			return result;
-		case TYPTYPE_RANGE:
-			entry = lookup_type_cache(type, TYPECACHE_RANGE_INFO);
-			return has_domain(entry->rngelemtype->type_id, foreign);
-		case TYPTYPE_MULTIRANGE:
-			return has_domain(get_multirange_range(type), foreign);
-		default:
-			return false;
-	}
+	return false;
 }
 
 bool

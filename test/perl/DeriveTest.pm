@@ -21,7 +21,7 @@ use Time::HiRes qw(usleep);
 
 our @EXPORT = qw(
   derive_node create_extension start_again comes_back wait_derived is_exact worker_pid kill_process crash
-  load_tables start_load stop_load latencies has_debug_points set_debug_point
+  load_tables start_client stop_client start_load stop_load latencies has_debug_points set_debug_point
   waits_at background log_says log_is_clean derive_wait_state resume_failed
   load_faults set_faults
   stop_worker let_go_on
@@ -289,12 +289,41 @@ DELETE FROM history WHERE account = :a - 7;
 COMMIT;
 };
 
-# pgbench in the background; it may die with the server.  With a log it can be
-# asked for latencies() later.  The script is that for load_tables(), or one's own.
-# Four clients write at the same time, but no more in all than leaves something for other tests: as much
-# as they can where latencies are asked for.
-my %node_of_load;
+# A program in the background, with redirections for IPC::Run; it may die with the server.  Its sessions are known by
+# the name of their application, since a backend outlives its client: it finishes what it was told to, and commits it.
+my %client_of;
 
+sub start_client
+{
+	my ($node, @command) = @_;
+	my $name = 'client ' . ++(our $clients);
+	local $ENV{PGAPPNAME} = $name;
+	my $client = IPC::Run::start(@command);
+	$client_of{$client} = { node => $node, name => $name };
+	return $client;
+}
+
+# When this returns, nothing that the program did is still to come.
+sub stop_client
+{
+	my ($client) = @_;
+	eval { $client->kill_kill(grace => 1) };
+
+	my ($node, $name) = @{ delete $client_of{$client} }{qw(node name)};
+	my $end = "SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity WHERE application_name = '$name'";
+	for my $i (1 .. $timeout)
+	{
+		my ($rc, $out, $err) = $node->psql('postgres', $end);
+		# a server that is down, or comes up again, has no sessions
+		return if $rc == 0 ? $out eq '' : $err =~ /refused|No such file|starting up|shutting down|recovery/;
+		usleep(100_000);
+	}
+	die "sessions of $name do not end";
+}
+
+# pgbench in the background.  With a log it can be asked for latencies() later.  The script is that for load_tables(),
+# or one's own.  Four clients write at the same time, but no more in all than leaves something for other tests: as much
+# as they can where latencies are asked for.
 sub start_load
 {
 	my ($node, $seconds, $log, $own_script) = @_;
@@ -305,11 +334,9 @@ sub start_load
 	my ($stdout, $stderr) = ('', '');
 	my $bin = $node->installed_command('pgbench');
 	my @log = $log ? ('-l', '--log-prefix', "$PostgreSQL::Test::Utils::tmp_check/$log") : ('-R', '300');
-	my $load = IPC::Run::start(
+	return start_client($node,
 		[ $bin, '-n', '-c', '4', '-j', '2', '-T', $seconds, '--max-tries=10', @log, '-f', $file, '-h', $node->host, '-p', $node->port, 'postgres' ],
 		'<' => \'', '>' => \$stdout, '2>' => \$stderr);
-	$node_of_load{$load} = $node;
-	return $load;
 }
 
 sub stop_load
@@ -322,16 +349,7 @@ sub stop_load
 		last if !$log || grep { -s } glob("$PostgreSQL::Test::Utils::tmp_check/$log.*");
 		usleep(100_000);
 	}
-	eval { $load->kill_kill(grace => 1) };
-
-	# its backends may still commit; those of a server that has crashed are gone
-	my $node = delete $node_of_load{$load} or return;
-	for my $i (1 .. 10 * $timeout)
-	{
-		my ($rc, $out) = eval { $node->psql('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgbench'}) };
-		last if ($out // '0') !~ /^[1-9]/;
-		usleep(100_000);
-	}
+	stop_client($load);
 	return;
 }
 

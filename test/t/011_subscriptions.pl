@@ -63,16 +63,9 @@ sub start_consumer
 	my ($view) = @_;
 	my $script = join '', map { "CALL consume('$view', " . (1 + $_ % 3 * 20) . ", '100 ms');\n" } 1 .. 500;
 	my ($out, $err) = ('', '');
-	return IPC::Run::start(
+	return start_client($node,
 		[ $node->installed_command('psql'), '-XqAt', '-h', $node->host, '-p', $node->port, 'postgres' ],
 		'<' => \$script, '>' => \$out, '2>' => \$err);
-}
-
-sub stop_consumer
-{
-	my ($consumer) = @_;
-	eval { $consumer->kill_kill(grace => 1) };
-	return;
 }
 
 sub copies_are_exact
@@ -109,7 +102,7 @@ for my $i (1 .. $rounds)
 	usleep(rand 600_000);
 	my $how = crash($node, $i);
 	stop_load($load);
-	stop_consumer($_) for @consumers;
+	stop_client($_) for @consumers;
 	copies_are_exact("kill $i ($how)");
 }
 is_exact($node, 'after all kills');

@@ -6,7 +6,6 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
 use DeriveTest;
-use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -135,7 +134,7 @@ sub start_move_aside
 {
 	$place = $place eq 'default' ? 'heavy' : 'default';
 	my ($in, $out) = ('', '');
-	return IPC::Run::start([ $node->installed_command('psql'), '-XAt', '-d', $node->connstr('postgres'), map { ('-c', $_) } plans() ], '<' => \$in, '>' => \$out, '2>&1');
+	return start_client($node, [ $node->installed_command('psql'), '-XAt', '-d', $node->connstr('postgres'), map { ('-c', $_) } plans() ], '<' => \$in, '>' => \$out, '2>&1');
 }
 
 sub ends_well
@@ -211,7 +210,7 @@ SKIP:
 			eval { $psql->quit };
 			undef $psql;
 			$how eq 'worker' ? comes_back($node) : start_again($node);
-			eval { $moves->kill_kill(grace => 1) };
+			stop_client($moves);
 			stop_load($load);
 			$node->safe_psql('postgres', join(';', plans()));
 			ends_well($label);
@@ -239,7 +238,7 @@ SKIP:
 		undef $psql;
 		set_debug_point($node, '');
 		start_again($node);
-		eval { $moves->kill_kill(grace => 1) };
+		stop_client($moves);
 		$node->safe_psql('postgres', join(';', plans()));
 		ends_well($label);
 		all_right($label);

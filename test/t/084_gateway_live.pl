@@ -56,7 +56,7 @@ $node->safe_psql('postgres', 'DELETE FROM flights WHERE distance = 2677');
 wait_for(qq{document.querySelector('#airports tr').dataset.key !== 'SEA'}, 'and is it no more when they go');
 
 # The bank, while it works and the gateway is killed
-my $load = IPC::Run::start([ $node->installed_command('pgbench'), '-n', '-c', '2', '-R', '100', '-T', '600', '-h', $node->host, '-p', $node->port, 'postgres' ],
+my $load = start_client($node, [ $node->installed_command('pgbench'), '-n', '-c', '2', '-R', '100', '-T', '600', '-h', $node->host, '-p', $node->port, 'postgres' ],
 	'<', \'', '>', \my $load_out, '2>', \my $load_err);
 wait_for(q{document.getElementById('exact-count').textContent > 20}, 'accounts and tellers agree');
 kill_gateway($gateway);
@@ -68,7 +68,7 @@ wait_for(qq{Number(document.getElementById('exact-count').textContent.replace(/,
 is(value(q{document.getElementById('exact-wrong').textContent}), '0', 'and never was wrong');
 browse("screenshot $PostgreSQL::Test::Utils::log_path/live.png");
 cmp_ok(-s "$PostgreSQL::Test::Utils::log_path/live.png", '>', 50_000, 'a screenshot');
-$load->kill_kill(grace => 5);
+stop_client($load);
 wait_derived($node);
 my $balance = $node->safe_psql('postgres', q{SELECT replace(to_char(sum(abalance), 'FMSG999,999,999'), '-', '−') FROM pgbench_accounts});
 wait_for(qq{document.getElementById('accounts').textContent === '$balance'}, "what the page says is on the accounts is there: $balance");

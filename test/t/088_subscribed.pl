@@ -7,7 +7,6 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
 use DeriveTest;
-use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use ReplicationTest;
@@ -84,7 +83,7 @@ sub start_looking
 	print $out $look;
 	close $out;
 	$complaints = '';
-	return IPC::Run::start(
+	return start_client($node,
 		[ $node->installed_command('pgbench'), '-n', '-c', '1', '-R', '50', '-T', '120', '-f', $file, '-h', $node->host, '-p', $node->port, 'postgres' ],
 		'<' => \'', '>' => \$looked, '2>' => \$complaints);
 }
@@ -92,7 +91,7 @@ sub start_looking
 sub stop_looking
 {
 	my ($looking, $label) = @_;
-	stop_load($looking);
+	stop_client($looking);
 	unlike($complaints, qr/division by zero/, "$label: nobody saw half a transaction");
 	return;
 }

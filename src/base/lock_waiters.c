@@ -145,13 +145,16 @@ derive_holder_waits_for(pid_t pid, Oid relid, LOCKMODE mode, bool or_queued)
  * ----------------------------------------------------------------
  */
 
-/* Is it this process, in a mode that conflicts?  GetLockConflicts() leaves that out. */
-static bool
-held_by_me(const LOCKTAG *tag, LOCKMODE wanted)
+/* GetLockConflicts() leaves that out. */
+bool
+derive_we_hold(Oid relid, LOCKMODE wanted)
 {
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_RELATION(tag, MyDatabaseId, relid);
 	for (LOCKMODE mode = AccessShareLock; mode <= AccessExclusiveLock; mode++)
 	{
-		if (DoLockModesConflict(mode, wanted) && derive_lock_held_by_me(tag, mode))
+		if (DoLockModesConflict(mode, wanted) && derive_lock_held_by_me(&tag, mode))
 			return true;
 	}
 	return false;
@@ -179,7 +182,7 @@ derive_lock_holders(pid_t pid, Oid relid, LOCKMODE mode, List **pids)
 		else if (holder != pid)
 			found = list_append_unique_int(found, holder);
 	}
-	if (pid != MyProcPid && held_by_me(&tag, mode))
+	if (pid != MyProcPid && derive_we_hold(relid, mode))
 		found = list_append_unique_int(found, MyProcPid);
 
 	initStringInfo(&text);

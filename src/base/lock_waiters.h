@@ -40,6 +40,9 @@ extern char *derive_lock_reason(pid_t pid, Oid relid, LOCKMODE mode, List **pids
 /* The same of whoever holds it alone: " held by pid 1234", or "" if nobody does. */
 extern char *derive_lock_holders(pid_t pid, Oid relid, LOCKMODE mode, List **pids);
 
+/* Does this process hold a lock on the relation, which is of this database, that conflicts with that one? */
+extern bool derive_we_hold(Oid relid, LOCKMODE wanted);
+
 /*
  * The processes whose transactions have numbers before that one and run, but for one
  * process, as integers; 0 is a prepared transaction.

@@ -44,6 +44,7 @@
 #include "base/unlocked.h"
 #include "base/wait_event.h"
 #include "catalog/index.h"
+#include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "commands/event_trigger.h"
 #include "commands/tablecmds.h"
@@ -488,11 +489,27 @@ yield(DeriveIdentity *before)
 			 errhint("%s", hint)));
 }
 
+/* Or what it is a partition of: a root may bring its partitions into a publication, without a lock on them. */
+static bool
+is_locked_here(Oid relid)
+{
+	ListCell   *lc;
+
+	if (derive_we_hold(relid, AccessExclusiveLock))
+		return true;
+	foreach(lc, get_partition_ancestors(relid))
+	{
+		if (derive_we_hold(lfirst_oid(lc), AccessExclusiveLock))
+			return true;
+	}
+	return false;
+}
+
 void
 derive_identity_yield(bool locks_no_table)
 {
 	Oid			identities = derive_registry_table_oid("identities", true);
-	List	   *relids;
+	List	   *relids = NIL;
 	ListCell   *lc;
 
 	if (!OidIsValid(identities))
@@ -500,7 +517,12 @@ derive_identity_yield(bool locks_no_table)
 	CommandCounterIncrement();
 	if (locks_no_table)
 		LockRelationOid(identities, ShareRowExclusiveLock);
-	relids = derive_identity_refused();
+	foreach(lc, derive_identity_refused())
+	{
+		/* others have been so before, and are left to the worker */
+		if (locks_no_table || is_locked_here(lfirst_oid(lc)))
+			relids = lappend_oid(relids, lfirst_oid(lc));
+	}
 	if (relids == NIL)
 		return;
 	list_sort(relids, list_oid_cmp);

@@ -134,8 +134,9 @@ sql('ALTER PUBLICATION leaf SET TABLE part_2 WHERE (a > 0)');
 identities_are('bare:d keyed:d late:d part_1:f part_2:f part_3:f', 'a row filter is no harm');
 sql('BEGIN; ALTER PUBLICATION leaf SET TABLE part_2 (id); UPDATE parts SET a = a + 1 WHERE id IN (45, 95); ROLLBACK');
 identities_are('bare:d keyed:d late:d part_1:f part_2:f part_3:f', 'rolled back');
-sql('BEGIN; ALTER PUBLICATION leaf SET TABLE part_2 (id); ALTER PUBLICATION leaf SET TABLE part_1 (id); UPDATE parts SET a = a + 1 WHERE id IN (45, 95); COMMIT');
-identities_are('bare:d keyed:d late:d part_1:d part_2:f part_3:f', 'the other one in the end');
+# in the order in which the writers lock them
+sql('BEGIN; ALTER PUBLICATION leaf SET TABLE part_1 (id); ALTER PUBLICATION leaf SET TABLE part_2 (id); UPDATE parts SET a = a + 1 WHERE id IN (45, 95); COMMIT');
+identities_are('bare:d keyed:d late:d part_1:f part_2:d part_3:f', 'the other one in the end');
 verified('several in one transaction');
 sql('DROP PUBLICATION leaf');
 identities_are('bare:d keyed:d late:d part_1:f part_2:f part_3:f', 'dropped');
@@ -194,6 +195,8 @@ verified('the default instead');
 # ---- The worker finds a table so: as after an earlier version, or where two did not see each other
 sql('DROP PUBLICATION one');
 identities_are('alone_1:f bare:d by_index:f keyed:d late:d part_1:d part_2:d part_3:d', 'FULL again');
+$reader = background($node);
+$reader->query_safe('BEGIN; SELECT count(*) FROM by_index');
 sql(q{
 SET allow_system_table_mods = on;
 CREATE PUBLICATION one FOR TABLE by_index;
@@ -201,6 +204,9 @@ UPDATE pg_publication_rel SET prattrs = '1' WHERE prrelid = 'by_index'::regclass
 COMMENT ON TABLE by_index IS 'nothing else';
 UPDATE pg_class SET relname = relname WHERE relname = 'by_index';
 });
+is(sql(q{ALTER TABLE keyed ADD COLUMN c int; SELECT relreplident FROM pg_class WHERE relname = 'by_index'}), 'f', 'who alters another table has nothing to do with it');
+$reader->query_safe('COMMIT');
+$reader->quit;
 identities_are('alone_1:f bare:d by_index:d keyed:d late:d part_1:d part_2:d part_3:d', 'the worker gives it back');
 sql('UPDATE by_index SET a = a + 1');
 
@@ -237,6 +243,16 @@ SELECT derive.create_view('h_plain', 'history', 'plain'); SELECT derive.create_v
 	$node->poll_query_until('postgres', $of, 'moved:f plain:f stored:d temporal:f');
 	sql('ALTER TABLE moved SET SCHEMA apart; UPDATE apart.moved SET a = a + 1');
 	is(sql($of), 'moved:d plain:f stored:d temporal:f', 'SET SCHEMA');
+	sql(q{
+CREATE TABLE rooted (id int PRIMARY KEY, a int, g int GENERATED ALWAYS AS (a * 2) STORED) PARTITION BY RANGE (id);
+CREATE TABLE rooted_1 PARTITION OF rooted FOR VALUES FROM (0) TO (50);
+INSERT INTO rooted SELECT i, i FROM generate_series(1, 10) i;
+SELECT derive.create_view('h_rooted', 'history', 'rooted')});
+	my $partition = q{SELECT relreplident FROM pg_class WHERE relname = 'rooted_1'};
+	$node->poll_query_until('postgres', $partition, 'f');
+	sql('ALTER TABLE rooted SET SCHEMA apart; UPDATE apart.rooted SET a = a + 1');
+	is(sql($partition), 'd', 'SET SCHEMA of a root');
+	sql('ALTER TABLE apart.rooted SET SCHEMA public; DROP MATERIALIZED VIEW h_rooted; DROP TABLE rooted');
 	sql('CREATE PUBLICATION everything FOR ALL TABLES; UPDATE temporal SET a = 0 WHERE a = 3; UPDATE plain SET a = a + 1');
 	is(sql($of), 'moved:d plain:f stored:d temporal:d', 'FOR ALL TABLES');
 	sql('ALTER TABLE plain ADD COLUMN g int GENERATED ALWAYS AS (a * 2) STORED; UPDATE plain SET a = a + 1; DELETE FROM plain WHERE id = 2');

@@ -63,6 +63,43 @@ INSERT INTO g (id, a) SELECT i, i % 7 FROM generate_series(201, 220) i;
 UPDATE g SET a = a + 1 WHERE id % 3 = 0;
 DELETE FROM parts WHERE id % 5 = 0;
 SELECT * FROM oracle_all();
+
+-- derivations know nothing of virtual columns, which the log does not have: not of those that come later either
+CREATE TABLE priced (id integer PRIMARY KEY, a integer, note text);
+INSERT INTO priced SELECT i, i FROM generate_series(1, 10) i;
+SELECT derive.create_view('h_before', 'history', 'priced');
+SELECT derive.wait();
+DO $$
+BEGIN
+	EXECUTE format('ALTER TABLE priced ADD COLUMN twice integer GENERATED ALWAYS AS (a * 2) %s',
+				   CASE WHEN current_setting('server_version_num')::integer >= 180000 THEN 'VIRTUAL' ELSE 'STORED' END);
+END $$;
+UPDATE priced SET a = a + 1 WHERE id % 2 = 0;
+SELECT derive.create_view('h_after', 'history', 'priced');
+SELECT derive.create_view('values_of_a', derivation => 'approx_distinct', sources => '{priced}', options => '{"value": "a"}');
+DELETE FROM priced WHERE id % 5 = 0;
+INSERT INTO priced (id, a, note) VALUES (11, 11, 'new'), (12, NULL, NULL);
+ALTER TABLE priced ADD COLUMN more text DEFAULT 'more';
+UPDATE priced SET note = more WHERE id < 4;
+SELECT derive.wait();
+SELECT operation, ended_by, count(*) FROM h_before GROUP BY operation, ended_by ORDER BY operation, ended_by;
+(SELECT id, a, note FROM h_before WHERE until_lsn IS NULL EXCEPT ALL SELECT id, a, note FROM priced)
+UNION ALL (SELECT id, a, note FROM priced EXCEPT ALL SELECT id, a, note FROM h_before WHERE until_lsn IS NULL);
+(SELECT id, a, note FROM h_after WHERE until_lsn IS NULL EXCEPT ALL SELECT id, a, note FROM priced)
+UNION ALL (SELECT id, a, note FROM priced EXCEPT ALL SELECT id, a, note FROM h_after WHERE until_lsn IS NULL);
+DO $$
+BEGIN
+	PERFORM derive.create_view('values_of_twice', derivation => 'approx_distinct', sources => '{priced}', options => '{"value": "twice"}');
+	IF current_setting('server_version_num')::integer >= 180000 THEN
+		RAISE 'a virtual column was accepted';
+	END IF;
+EXCEPTION
+	WHEN feature_not_supported THEN
+		IF SQLERRM <> 'a derivation cannot read the virtual generated column "twice" of source "priced"' THEN
+			RAISE;
+		END IF;
+END $$;
+SELECT derive.wait();
 SELECT name, state, error FROM derive_state.view_states WHERE schema = 'generated' AND state <> 'ready';
 
 DROP SCHEMA generated CASCADE;

@@ -136,7 +136,8 @@ typedef struct DeriveChange
 typedef struct DeriveContextSource
 {
 	Oid			relid;
-	TupleDesc	desc;			/* as it is now */
+	TupleDesc	desc;			/* as it is now; virtual generated columns as
+								 * if they had been dropped */
 } DeriveContextSource;
 
 /* Receives rows one by one; the slot is valid during the call. */

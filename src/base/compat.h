@@ -872,4 +872,17 @@ derive_compat_has_virtual(const TupleConstr *constr)
 #endif
 }
 
+/*
+ * Have the descriptor say that the column, by its index, is not there.  18 has part of what it says twice
+ * (commit 5983a4cff).
+ */
+static inline void
+derive_compat_hide_column(TupleDesc desc, int i)
+{
+	TupleDescAttr(desc, i)->attisdropped = true;
+#if PG_VERSION_NUM >= 180000
+	populate_compact_attribute(desc, i);
+#endif
+}
+
 #endif							/* DERIVE_COMPAT_H */

@@ -182,12 +182,37 @@ remember_column(DeriveTables *tables, int source, const char *name, AttrNumber a
 	tables->columns_digest = hash_combine64(tables->columns_digest, hash_combine64(hash, source));
 }
 
+static bool
+is_virtual(Form_pg_attribute att)
+{
+	return att->attgenerated == 'v';	/* a macro from 18 on only */
+}
+
+/* ERROR if the column is one that describe_source() has left out. */
+static void
+refuse_virtual_column(DeriveContextSource *source, const char *name)
+{
+	for (int i = 0; i < source->desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(source->desc, i);
+
+		if (is_virtual(att) && strcmp(NameStr(att->attname), name) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("a derivation cannot read the virtual generated column \"%s\" of source \"%s\"",
+							name, get_rel_name(source->relid)),
+					 errdetail("The write-ahead log does not carry its values."),
+					 errhint("Declare a view over the table, and let the derivation read the view.")));
+	}
+}
+
 static AttrNumber
 context_source_column(DeriveContext *context, int source, const char *name)
 {
 	DeriveContextSource *from = source_number(context, source, "source_column");
 	AttrNumber	attno = SPI_fnumber(from->desc, name);
 
+	refuse_virtual_column(from, name);
 	if (attno <= 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_COLUMN),
@@ -268,7 +293,7 @@ context_declare_state(DeriveContext *context, TupleDesc desc, int nkeys)
 	return program->tables->ntables - 1;
 }
 
-/* A source's columns as they are now. */
+/* A source's columns as they are now, but for virtual generated ones: neither the log nor a row has values of them. */
 static void
 describe_source(DeriveContextSource *source, Oid relid)
 {
@@ -277,13 +302,10 @@ describe_source(DeriveContextSource *source, Oid relid)
 	source->relid = relid;
 	source->desc = CreateTupleDescCopyConstr(RelationGetDescr(rel));
 	for (int i = 0; i < source->desc->natts; i++)
-		if (TupleDescAttr(source->desc, i)->attgenerated == 'v')
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("table \"%s\" with virtual generated column \"%s\" cannot be the source of a derivation",
-							RelationGetRelationName(rel), NameStr(TupleDescAttr(source->desc, i)->attname)),
-					 errdetail("The write-ahead log does not carry its values."),
-					 errhint("Declare a view over the table, and let the derivation read the view.")));
+	{
+		if (is_virtual(TupleDescAttr(source->desc, i)))
+			derive_compat_hide_column(source->desc, i);
+	}
 	table_close(rel, NoLock);
 }
 

@@ -313,7 +313,8 @@ sub stop_client
 	my $end = "SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity WHERE application_name = '$name'";
 	for my $i (1 .. $timeout)
 	{
-		my ($rc, $out, $err) = $node->psql('postgres', $end);
+		# which dies if psql is gone before it was told what to do
+		my ($rc, $out, $err) = eval { $node->psql('postgres', $end) } or next;
 		# a server that is down, or comes up again, has no sessions
 		return if $rc == 0 ? $out eq '' : $err =~ /refused|No such file|starting up|shutting down|recovery/;
 		usleep(100_000);

@@ -53,6 +53,7 @@ class FollowedColumn:
     def __init__(self, name, key):
         self.name = name
         self.key = key
+        self.virtual = False
 
 
 class Feeds:
@@ -134,8 +135,12 @@ class Feeds:
 
     # ---- after it
 
+    def recorded(self, t):
+        """The columns that a history has."""
+        return [c for c in t.columns if not c.virtual]
+
     def names(self, t):
-        return ', '.join(c.name + ('::text' if c.key in ('json', 'xml', 'point') else '') for c in t.columns)
+        return ', '.join(c.name + ('::text' if c.key in ('json', 'xml', 'point') else '') for c in self.recorded(t))
 
     def check(self):
         """Differences, as texts."""
@@ -171,7 +176,7 @@ class Feeds:
             found += self.differ(name, 'SELECT %s FROM %s' % (self.names(t), t.name),
                                  'SELECT %s FROM %s WHERE until_lsn IS NULL' % (self.names(t), name))
             for copy, lsn in self.copies.get(name, []):
-                columns = ', '.join('%s %s' % (c.name, TYPES[c.key][0]) for c in t.columns)
+                columns = ', '.join('%s %s' % (c.name, TYPES[c.key][0]) for c in self.recorded(t))
                 rows = "derive.as_of('%s', '%s'::pg_lsn) AS x(%s)" % (name, lsn, columns)
                 known = self.session().run('SELECT count(*) FROM ' + rows)
                 if known.sqlstate == '22000' and 'does not know the rows' in known.message:

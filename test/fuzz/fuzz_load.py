@@ -248,8 +248,8 @@ class Writer:
             update = 'UPDATE SET %s = %s' % (other[0].name, literal(r, other[0].key, nulls=0)) if other else 'DO NOTHING'
             low = r.randint(0, 200)
             return ('MERGE INTO %s m USING (SELECT i, i %% 31 AS j FROM generate_series(%d, %d) i) s '
-                    'ON m.id = s.i AND m.k = s.j WHEN MATCHED AND s.i %% 3 = 0 THEN DELETE WHEN MATCHED THEN %s'
-                    % (t.name, low, low + 20, update))
+                    'ON m.id = s.i AND m.k = s.j WHEN MATCHED AND s.i %% 3 = 0 THEN DELETE WHEN MATCHED THEN %s%s'
+                    % (t.name, low, low + 20, update, self.not_matched(t)))
         if c < 0.93 and t.pk and not t.partition:
             a, b = r.randint(0, 100), r.randint(101, 250)
             if t.deferrable:
@@ -276,6 +276,13 @@ class Writer:
         if c < 0.99:
             return 'SELECT 1 FROM %s WHERE %s FOR UPDATE' % (t.name, self.where(t))
         return 'SELECT pg_current_xact_id()'
+
+    def not_matched(self, t):
+        """The rest of a MERGE."""
+        if self.session.server.major < 17 or self.rng.random() < 0.5:
+            return ''
+        return ' WHEN NOT MATCHED BY SOURCE AND m.k = %d THEN %s' % (
+            self.rng.randint(0, 30), self.rng.choice(['DELETE', 'UPDATE SET %s' % self.assignments(t)]))
 
     # ---- transactions
 
@@ -460,8 +467,7 @@ class Chaos:
         return self.rng.choice(self.round.schema.tables)
 
     def column(self, t):
-        usable = [c for c in t.columns if c.key not in ('json', 'xml', 'point') and not c.toast]
-        return self.rng.choice(usable)
+        return self.rng.choice([c for c in t.columns if c.indexable])
 
     # ---- base tables
 
@@ -592,7 +598,8 @@ class Chaos:
         self.serial += 1
         name = 'extra%d' % self.serial
         kind = self.rng.choice(['integer', 'integer DEFAULT 5', 'text DEFAULT clock_timestamp()::text',
-                                'bigint GENERATED ALWAYS AS (k * 2) STORED'])
+                                'bigint GENERATED ALWAYS AS (k * 2) STORED'] +
+                               ['bigint GENERATED ALWAYS AS (k * 2) VIRTUAL'] * (self.session.server.major >= 18))
         self.sql('ALTER TABLE %s ADD COLUMN %s %s' % (t.name, name, kind))
         if self.rng.random() < 0.7:
             self.sql('UPDATE %s SET k = k WHERE k < 4' % t.name)

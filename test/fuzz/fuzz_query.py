@@ -19,6 +19,7 @@ from fuzz_schema import TYPES, literal
 EQ = [t for t in TYPES if TYPES[t][1]]
 MINMAX = [t for t in TYPES if TYPES[t][2]]
 NUMBERS = ['int4', 'int8', 'num', 'num2', 'f8']
+MAY_DIVIDE = '420 /'    # by zero
 RESULT_OF_MINMAX = {'vc': 'text', 'dom': 'int4', 'num2': 'num'}
 
 
@@ -118,7 +119,7 @@ class Query:
             return '(%s::integer)' % self.boolean(s, 0)
         if c == 10 and self.chance(0.3):
             # fails, but on rows that are rare at the end of a transaction
-            return '(420 / (%s - 31))' % e(s, 'int4', 0)
+            return '(%s (%s - 31))' % (MAY_DIVIDE, e(s, 'int4', 0))
         return '(%s %% 1000 + %s %% 1000)' % (e(s, 'int4', d), e(s, 'int4', d))
 
     def make_int8(self, s, d):

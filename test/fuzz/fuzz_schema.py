@@ -182,10 +182,18 @@ class Column:
     def __init__(self, name, key, generated=None, toast=False, notnull=False):
         self.name = name
         self.key = key
-        self.generated = generated
+        self.generated = generated      # None, or what stands behind GENERATED
         self.toast = toast
         self.notnull = notnull
         self.in_key = False     # of a key that is not "id"
+
+    @property
+    def virtual(self):
+        return 'VIRTUAL' in (self.generated or '')
+
+    @property
+    def indexable(self):
+        return self.key not in ('json', 'xml', 'point') and not self.toast and not self.virtual
 
 
 class Table:
@@ -232,8 +240,9 @@ class Table:
 class Schema:
     """A round's base tables: self.ddl creates them, self.tables describes them."""
 
-    def __init__(self, rng, rows=60):
+    def __init__(self, rng, major, rows=60):
         self.rng = rng
+        self.major = major      # version of the server
         self.tables = []
         self.ddl = list(PRELUDE)
         self.load = []
@@ -266,7 +275,8 @@ class Schema:
             columns.append(Column('%s%d' % (name[0] + name[1:] + '_', i), key, toast=toast,
                                   notnull=rng.random() < 0.1))
         if rng.random() < 0.2:
-            columns.append(Column(name + '_g', 'int4', generated='(coalesce(k, 3) * 2)'))
+            kind = rng.choice(['STORED', 'VIRTUAL']) if self.major >= 18 else 'STORED'
+            columns.append(Column(name + '_g', 'int4', generated='ALWAYS AS (coalesce(k, 3) * 2) ' + kind))
         if t.partition is None and rng.random() < 0.3:
             rng.shuffle(columns)
         t.columns = columns
@@ -280,7 +290,7 @@ class Schema:
                     [('text', "'gone'"), ('bigint', '1'), ('integer[]', "'{1}'")])))
             line = '%s %s' % (c.name, TYPES[c.key][0])
             if c.generated:
-                line += ' GENERATED ALWAYS AS %s STORED' % c.generated
+                line += ' GENERATED ' + c.generated
             elif c.notnull:
                 line += ' NOT NULL'
             defs.append(line)
@@ -390,7 +400,7 @@ class Schema:
         """A partition that has its columns in another order."""
         columns = list(t.columns)
         self.rng.shuffle(columns)
-        defs = ['%s %s%s' % (c.name, TYPES[c.key][0], ' GENERATED ALWAYS AS %s STORED' % c.generated if c.generated
+        defs = ['%s %s%s' % (c.name, TYPES[c.key][0], ' GENERATED ' + c.generated if c.generated
                              else ' NOT NULL' if c.notnull else '') for c in columns]
         if self.rng.random() < 0.3:
             defs.insert(0, 'gone integer')
@@ -403,8 +413,7 @@ class Schema:
 
     def _index(self, t, i):
         rng = self.rng
-        usable = [c for c in t.columns if c.key not in ('json', 'xml', 'point') and not c.toast]
-        c = rng.choice(usable)
+        c = rng.choice([c for c in t.columns if c.indexable])
         method = 'hash' if rng.random() < 0.15 and c.key not in ('comp',) else 'btree'
         where = ' WHERE k > 5' if rng.random() < 0.15 and method == 'btree' else ''
         self.ddl.append('CREATE INDEX %s_i%d ON %s USING %s (%s)%s' % (t.name, i, t.name, method, c.name, where))

@@ -17,6 +17,7 @@ in where its constructs can stand:
 	cte			WITH that is used several times						here
 	recursive	WITH RECURSIVE										fuzz_recursive.py
 	time		conditions with now()								fuzz_time.py
+	newer		what versions after 15 know, SQL/JSON most of it	fuzz_newer.py
 
 Where SQL leaves an answer open, the order is made total: by the primary keys
 of all tables in FROM (assumes names these tables, since the load may take
@@ -28,6 +29,7 @@ then say that they have several answers.
 import re
 
 from fuzz_joins import Joins
+from fuzz_newer import Newer
 from fuzz_query import EQ, MINMAX, RESULT_OF_MINMAX, Query, usable
 from fuzz_recursive import Recursion
 from fuzz_schema import TYPES, literal
@@ -36,7 +38,12 @@ from fuzz_time import Times
 from fuzz_window import Windows
 
 FAMILIES = ('outer', 'lateral', 'srf', 'sublink', 'window', 'limit', 'distinct', 'setop', 'grouping', 'ordered_set', 'cte',
-            'recursive', 'time')
+            'recursive', 'time', 'newer')
+
+
+def known(families, major):
+    """Those of which this version has constructs."""
+    return families if major > 15 else families - {'newer'}
 
 
 def choose(rng, allowed):
@@ -49,9 +56,10 @@ def sortable(scope):
     return [(e, k) for e, k in scope if k in EQ]
 
 
-class Select(Times, Joins, Sublinks, Windows, Recursion, Query):
-    def __init__(self, rng, relations, depth, loose, families):
+class Select(Newer, Times, Joins, Sublinks, Windows, Recursion, Query):
+    def __init__(self, rng, relations, depth, loose, families, major):
         self.families = families
+        self.major = major      # version of the server
         self.used = set()       # those of which there is a construct
         self.assumes = set()    # tables whose primary key makes an order total
         self.levels = []        # scopes of the enclosing queries, outermost first

@@ -165,4 +165,4 @@ def of_any(q, s, d):
 
 
 # (SQL, type key)
-AGGREGATES = [(16, of_array), (16, of_array), (16, of_object), (16, of_any), largest('comp'), largest('bytea')]
+AGGREGATES = [(16, of_array), (16, of_array), (16, of_object), (16, of_any), largest('bytea')]

@@ -20,7 +20,7 @@ use Test::More;
 use Time::HiRes qw(usleep);
 
 our @EXPORT = qw(
-  derive_node create_extension start_again comes_back wait_derived is_exact worker_pid kill_process crash
+  derive_node create_extension start_again comes_back wait_derived is_exact worker_pid slot_is_copied kill_process crash
   load_tables start_client stop_client start_load stop_load latencies has_debug_points set_debug_point
   waits_at background log_says log_is_clean derive_wait_state resume_failed
   load_faults set_faults
@@ -28,6 +28,10 @@ our @EXPORT = qw(
 );
 
 my $timeout = $PostgreSQL::Test::Utils::timeout_default;
+
+# How long views may take: a pause after an error, a launcher that waits longer each time, and a machine that
+# stops for a while may come together.
+my $patience = 3 * $timeout;
 
 # The oracle that the regression tests have, by the name that it has here.
 my $oracle = slurp_file(dirname(__FILE__) . '/../oracle.sql') . q{
@@ -133,7 +137,7 @@ sub wait_derived
 	my ($rc, $out, $err);
 	for my $i (1 .. 60)
 	{
-		($rc, $out, $err) = eval { $node->psql($db // 'postgres', "SELECT derive.wait(NULL, '${timeout}s')") };
+		($rc, $out, $err) = eval { $node->psql($db // 'postgres', "SELECT derive.wait(NULL, '${patience}s')") };
 		($rc, $out, $err) = (-1, '', 'closed') unless defined $rc;
 		# a server in crash recovery is not an answer
 		last if $rc == 0 || $err !~ /recovery|starting up|shutting down|terminated|lost|closed/;
@@ -169,7 +173,7 @@ sub resume_failed
 		my ($rc, $out) = eval {
 			my $err = ($node->psql('postgres', q{SELECT derive.wait(timeout => '60 s')}))[2];
 			$node->psql('postgres', q{SELECT derive.repair(view) FROM derive.views LIMIT 1}) if $err =~ /stays away/;
-			$node->psql('postgres', q{SELECT count(derive.resume(view)) FROM derive.views WHERE state = 'failed'});
+			$node->psql('postgres', q{SELECT count(derive.resume(view)) FROM derive.views WHERE state = 'failed' OR error IS NOT NULL});
 		};
 		return if ($out // '') eq '0';
 		usleep(100_000);
@@ -184,6 +188,8 @@ sub is_exact
 	my ($node, $label, $db, @histories) = @_;
 	$db //= 'postgres';
 	my $histories = join ', ', @histories;
+	# derive.wait() does not wait for a view that has failed and is tried again
+	$node->poll_query_until($db, q{SELECT count(*) FILTER (WHERE state = 'ready') > 0 AND count(*) FILTER (WHERE state <> 'ready') = 0 FROM derive.views});
 	my $views = $node->safe_psql($db,
 		q{SELECT count(*) FILTER (WHERE state = 'ready') > 0, count(*) FILTER (WHERE state <> 'ready') FROM derive.views});
 	is($views, 't|0', "$label: every view is ready") or diag(state($node, $db));
@@ -203,15 +209,30 @@ sub worker_pid
 	my $pid = '';
 	for my $i (1 .. 10 * $timeout)
 	{
-		my ($rc, $out) = $node->psql('postgres',
+		my ($rc, $out) = eval { $node->psql('postgres',
 			"SELECT active_pid FROM pg_replication_slots JOIN pg_database ON datname = database
-			WHERE slot_name = 'pg_derive_' || oid AND plugin = 'pg_derive' AND database = '$db' AND active_pid IS NOT NULL");
+			WHERE slot_name = 'pg_derive_' || oid AND plugin = 'pg_derive' AND database = '$db' AND active_pid IS NOT NULL") };
 		$pid = $out // '';
 		last if $pid =~ /^\d+$/;
 		usleep(100_000);
 	}
 	die "no worker for database $db" unless $pid =~ /^\d+$/;
 	return $pid;
+}
+
+# Wait until a standby has a copy of a worker's slot that it can go on with.  Who copies it rests longer and longer, up to
+# 30 s, and looks at once when it is told to read its settings.
+sub slot_is_copied
+{
+	my ($standby) = @_;
+	for my $i (1 .. 3 * $timeout)
+	{
+		return 1 if $standby->safe_psql('postgres', q{SELECT count(*) FILTER (WHERE synced AND NOT temporary AND invalidation_reason IS NULL) > 0
+			FROM pg_replication_slots WHERE plugin = 'pg_derive'}) eq 't';
+		$standby->reload;
+		usleep(1_000_000);
+	}
+	return 0;
 }
 
 # Kill, and wait until the postmaster has taken notice: before that, sessions
@@ -311,12 +332,12 @@ sub stop_client
 
 	my ($node, $name) = @{ delete $client_of{$client} }{qw(node name)};
 	my $end = "SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity WHERE application_name = '$name'";
-	for my $i (1 .. $timeout)
+	for my $i (1 .. 10 * $timeout)
 	{
 		# which dies if psql is gone before it was told what to do
-		my ($rc, $out, $err) = eval { $node->psql('postgres', $end) } or next;
+		my ($rc, $out, $err) = eval { $node->psql('postgres', $end) };
 		# a server that is down, or comes up again, has no sessions
-		return if $rc == 0 ? $out eq '' : $err =~ /refused|No such file|starting up|shutting down|recovery/;
+		return if defined $rc && ($rc == 0 ? $out eq '' : $err =~ /refused|No such file|starting up|shutting down|recovery/);
 		usleep(100_000);
 	}
 	die "sessions of $name do not end";
@@ -408,14 +429,20 @@ sub stop_worker
 {
 	my ($node, $pid) = @_;
 	$pid //= worker_pid($node);
+	my $asleep = sub {
+		return $node->safe_psql('postgres', qq{
+			SELECT wait_event_type IN ('Activity', 'Extension') AND backend_xmin IS NULL
+			   AND NOT EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid) FROM pg_stat_activity a WHERE pid = $pid}) eq 't';
+	};
 	for my $i (1 .. 100 * $timeout)
 	{
-		kill('STOP', $pid);
-		my $asleep = $node->safe_psql('postgres', qq{
-			SELECT wait_event_type IN ('Activity', 'Extension') AND backend_xmin IS NULL
-			   AND NOT EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid) FROM pg_stat_activity a WHERE pid = $pid});
-		return $pid if $asleep eq 't';
-		kill('CONT', $pid);
+		# one that works may hold a lock that looking at it needs
+		if ($asleep->())
+		{
+			kill('STOP', $pid);
+			return $pid if $asleep->();
+			kill('CONT', $pid);
+		}
 		usleep(10_000);
 	}
 	die 'the worker does not sleep';

@@ -17,7 +17,7 @@
 # A session that has died since the last script, as with a crash, is noticed before the script is sent:
 #
 #	to psql					from it
-#	SELECT 1;				1
+#	SELECT pg_backend_pid();	4711
 #	\echo+\warn 7 ready		7 ready (on both)		else: a new psql
 #	the script;				its output
 #	\echo+\warn 7 done		7 done (on both)		else: psql has ended, and its status is the result
@@ -91,13 +91,29 @@ sub exchange
 	return ($whole, $got{out}, $got{err});
 }
 
-# Wait for a psql that was told to end, or has ended by itself; returns its status.
+# Wait for a psql that was told to end, or has ended by itself, and for its backend, which outlives it and is in
+# the way of DROP DATABASE for so long; returns the status of psql.
 sub end
 {
 	my ($psql) = @_;
 	close $psql->{$_} for qw(in out err);
 	waitpid($psql->{pid}, 0);
-	return $?;
+	my $status = $?;
+	for (1 .. 10_000)
+	{
+		last unless $psql->{backend} && kill(0, $psql->{backend});
+		usleep(1_000);
+	}
+	return $status;
+}
+
+# Is the session there?  And what else psql had to say.
+sub is_ready
+{
+	my ($psql) = @_;
+	my ($whole, $out, $err) = exchange($psql, 'SELECT pg_backend_pid();', ++$psql->{turn} . ' ready');
+	($psql->{backend}) = $out =~ /^(\d+)$/m if $whole;
+	return ($whole, $out, $err);
 }
 
 sub close_sessions
@@ -115,12 +131,17 @@ sub run_script
 	my $sessions = $sessions{ $node->name } //= {};
 	my ($psql, $whole, $out, $err) = ($sessions->{$key});
 
-	if ($psql)
+	if ($psql && !(is_ready($psql))[0])
 	{
-		($whole) = exchange($psql, 'SELECT 1;', ++$psql->{turn} . ' ready');
-		end(delete $sessions->{$key}) unless $whole;
+		end(delete $sessions->{$key});
+		undef $psql;
 	}
-	$psql = $sessions->{$key} //= begin(\@command);
+	if (!$psql)
+	{
+		$psql = $sessions->{$key} = begin(\@command);
+		($whole, $out, $err) = is_ready($psql);
+		return (end(delete $sessions->{$key}), $out, $err) unless $whole;
+	}
 	($whole, $out, $err) = exchange($psql, $sql . ($sql =~ /--.*\z/ ? "\n;" : ';'), ++$psql->{turn} . ' done');
 	if ($whole)
 	{

@@ -71,7 +71,7 @@ SKIP:
 	  if $node->safe_psql('postgres', q{SELECT count(*) FROM pg_settings WHERE name = 'output_plugin_libraries'}) eq '0';
 	my $other = derive_node('unlisted', extension => 0, conf => "output_plugin_libraries = pgoutput\n");
 	($rc, $out, $err) = $other->psql('postgres',
-		q{CREATE EXTENSION pg_derive; CREATE TABLE t (a int); SELECT derive.create_view('v', 'SELECT a FROM t'); SELECT derive.wait('v', '60s')});
+		q{CREATE EXTENSION pg_derive; CREATE TABLE t (a int); SELECT derive.create_view('v', 'SELECT a FROM t'); SELECT derive.wait('v', '180 s')});
 	my $log = slurp_file($other->logfile);
 	ok($rc == 0 || $err =~ /output_plugin_libraries/ || $log =~ /output_plugin_libraries/,
 		'not listed as an output plugin: it works all the same, or the setting is named');

@@ -29,7 +29,7 @@ sub as
 is(as('alice', q{CREATE TABLE a.t (id int PRIMARY KEY, v int); INSERT INTO a.t SELECT i, i FROM generate_series(1, 10) i;
 				 SELECT derive.create_view('a.mine', 'SELECT v % 2 AS odd, count(*) FROM a.t GROUP BY 1')}), 0,
 	'an ordinary role declares a view') or diag($err);
-is(as('alice', q{SELECT derive.wait('a.mine', '60s')}), 0, 'and waits for it') or diag($err);
+is(as('alice', q{SELECT derive.wait('a.mine', '180 s')}), 0, 'and waits for it') or diag($err);
 is($node->safe_psql('postgres', q{SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = 'a.mine'::regclass}), 'alice', 'and owns it');
 is(as('alice', 'SELECT * FROM derive.views'), 0, 'and sees derive.views') or diag($err);
 is(as('alice', 'SELECT * FROM derive.stats'), 0, 'and derive.stats') or diag($err);
@@ -51,7 +51,7 @@ isnt(as('bob', 'SELECT * FROM derive_state.views'), 0, 'the state schema is clos
 
 # A table that bob may read but does not own: with a key that is enough, and nothing of the table is altered.
 $node->safe_psql('postgres', 'CREATE TABLE keyed (id int PRIMARY KEY, v int); INSERT INTO keyed VALUES (1, 1), (2, 2); GRANT SELECT ON keyed TO bob');
-is(as('bob', q{SELECT derive.create_view('b.k', 'SELECT id, v FROM public.keyed'); SELECT derive.wait('b.k', '60s')}), 0,
+is(as('bob', q{SELECT derive.create_view('b.k', 'SELECT id, v FROM public.keyed'); SELECT derive.wait('b.k', '180 s')}), 0,
 	'a view over a table with a key that is not mine') or diag($err);
 $node->safe_psql('postgres', 'UPDATE keyed SET v = 3 WHERE id = 1; DELETE FROM keyed WHERE id = 2');
 wait_derived($node);
@@ -64,7 +64,7 @@ $rc = as('bob', q{SELECT derive.create_view('b.s', 'SELECT id FROM public.shared
 isnt($rc, 0, 'a source without REPLICA IDENTITY FULL that is not mine: an error');
 like($err, qr/REPLICA IDENTITY/, 'which names it');
 $node->safe_psql('postgres', 'ALTER TABLE shared REPLICA IDENTITY FULL; INSERT INTO shared VALUES (1)');
-is(as('bob', q{SELECT derive.create_view('b.s', 'SELECT id FROM public.shared'); SELECT derive.wait('b.s', '60s')}), 0,
+is(as('bob', q{SELECT derive.create_view('b.s', 'SELECT id FROM public.shared'); SELECT derive.wait('b.s', '180 s')}), 0,
 	'with it set by the owner it works') or diag($err);
 
 # The owner and the superuser
@@ -123,7 +123,7 @@ is($node->safe_psql('postgres', q{SELECT * FROM derive.verify() WHERE missing + 
 
 # The right to read is lost: the view fails, says why, and the others go on.
 $node->safe_psql('postgres', 'REVOKE SELECT ON a.t FROM bob; INSERT INTO a.t VALUES (31, 31)');
-is($node->safe_psql('postgres', q{SELECT derive.wait('a.trap', '60s')}), 't', 'the other views go on');
+is($node->safe_psql('postgres', q{SELECT derive.wait('a.trap', '180 s')}), 't', 'the other views go on');
 
 # Everybody may wait, nobody learns the rows by it.
 is(as('reader', q{SELECT derive.wait('a.trap', '10s')}) == 0 || $err =~ /permission denied/ ? 1 : 0, 1, 'a stranger waits or is refused');
@@ -150,12 +150,12 @@ for my $name (sort keys %hostile)
 	is(as('alice', qq{CREATE FUNCTION a.$name(i int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS \$f\$BEGIN $body; RETURN i; END\$f\$;
 		CREATE TABLE a.of_$name (id int PRIMARY KEY);
 		SELECT derive.create_view('a.$name', 'SELECT CASE WHEN id > 0 THEN a.$name(id) END AS x FROM a.of_$name');
-		SELECT derive.wait('a.$name', '60 s');
+		SELECT derive.wait('a.$name', '180 s');
 		INSERT INTO a.of_$name VALUES (1)}), 0, "$name: a view with such a function") or diag($err);
 	derive_wait_state($node, "a.$name", 'failed', "$name: it has failed");
 	like($node->safe_psql('postgres', "SELECT error FROM derive.views WHERE view = 'a.$name'::regclass"), $error, "$name: and why");
 	$node->safe_psql('postgres', 'INSERT INTO of_others SELECT max(id) + 1 FROM of_others');
-	is($node->safe_psql('postgres', q{SELECT derive.wait('unharmed', timeout => '60 s'), oracle('unharmed')}), 't|0', "$name: others go on");
+	is($node->safe_psql('postgres', q{SELECT derive.wait('unharmed', timeout => '180 s'), oracle('unharmed')}), 't|0', "$name: others go on");
 }
 is(worker_pid($node), $hostile_worker, 'in the same process');
 cmp_ok(-s $node->logfile, '<', $hostile_offset + 10_000_000, 'the log has not grown much');

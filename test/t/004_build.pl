@@ -121,7 +121,7 @@ SKIP:
 		pass("$point: writers are not blocked");
 		is($node->safe_psql('postgres', q{SELECT state FROM derive.views WHERE view = 'stopped'::regclass}), 'building', "$point: state");
 		isnt($node->safe_psql('postgres', q{SELECT count(*) FROM derive.progress}), '0', "$point: progress");
-		is($node->safe_psql('postgres', q{SELECT derive.wait('b1', '60s')}), 't', "$point: other views go on");
+		is($node->safe_psql('postgres', q{SELECT derive.wait('b1', '180 s')}), 't', "$point: other views go on");
 
 		# ended by an administrator: built again by itself
 		$node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");

@@ -104,7 +104,7 @@ is_exact($node, 'TRUNCATE');
 # read-your-writes
 my $seen = $node->safe_psql('postgres', q{
 UPDATE accounts SET balance = 424242 WHERE id = 1;
-SELECT derive.wait('by_branch', '60s', pg_current_wal_insert_lsn());
+SELECT derive.wait('by_branch', '180 s', pg_current_wal_insert_lsn());
 SELECT max(s) FROM (SELECT sum(balance) - sum AS s FROM accounts JOIN by_branch USING (branch) GROUP BY branch, sum) x;
 });
 like($seen, qr/^t\n0$/m, 'derive.wait() with a position: read your writes');

@@ -27,15 +27,15 @@ SELECT derive.create_view('counted', 'SELECT count(*) FROM numbers');
 wait_derived($node);
 is_exact($node, 'before the error');
 $node->safe_psql('postgres', 'INSERT INTO numbers VALUES (3, 0)');
-is($node->safe_psql('postgres', q{SELECT derive.wait('counted', '60s')}), 't', 'division by zero: the other view goes on');
+is($node->safe_psql('postgres', q{SELECT derive.wait('counted', '180 s')}), 't', 'division by zero: the other view goes on');
 derive_wait_state($node, 'quotients', 'failed');
 like($node->safe_psql('postgres', q{SELECT error FROM derive.stats s WHERE s::text LIKE '%quotients%'}), qr/division by zero/, 'the message is kept');
-($rc, $out, $err) = $node->psql('postgres', q{SELECT derive.wait('quotients', '60s')});
+($rc, $out, $err) = $node->psql('postgres', q{SELECT derive.wait('quotients', '180 s')});
 isnt($rc, 0, 'waiting for a failed view is an error');
 like($err, qr/quotients/, 'which names it');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM quotients'), '2', 'the failed view keeps its last rows');
 $node->safe_psql('postgres', 'INSERT INTO numbers VALUES (4, 4); UPDATE accounts SET balance = 1 WHERE id = 1');
-is($node->safe_psql('postgres', q{SELECT derive.wait('counted', '60s'), derive.wait('by_branch', '60s')}), 't|t', 'and the others go on');
+is($node->safe_psql('postgres', q{SELECT derive.wait('counted', '180 s'), derive.wait('by_branch', '180 s')}), 't|t', 'and the others go on');
 $node->safe_psql('postgres', q{DELETE FROM numbers WHERE d = 0; SELECT derive.resume('quotients')});
 wait_derived($node, 'resumed');
 is_exact($node, 'after resume');
@@ -69,7 +69,7 @@ is($node->safe_psql('postgres', q{SELECT count(*) FROM derive_state.view_states 
 
 # pause stands still, waits are refused, resume catches up
 $node->safe_psql('postgres', q{SELECT derive.pause('by_branch'); UPDATE accounts SET balance = balance + 1 WHERE id < 1000});
-($rc, $out, $err) = $node->psql('postgres', q{SELECT derive.wait('by_branch', '60s')});
+($rc, $out, $err) = $node->psql('postgres', q{SELECT derive.wait('by_branch', '180 s')});
 isnt($rc, 0, 'waiting for a paused view is an error');
 like($err, qr/paused/, 'which says so');
 is($node->safe_psql('postgres', q{SELECT oracle('by_branch') > 0}), 't', 'a paused view stands still');
@@ -82,7 +82,7 @@ is_exact($node, 'after pause');
 my $locker = background($node);
 $locker->query_safe('BEGIN; LOCK TABLE accounts IN ACCESS EXCLUSIVE MODE');
 $node->safe_psql('postgres', q{INSERT INTO numbers VALUES (20, 20); UPDATE branches SET name = name || '!' WHERE branch = 1});
-is($node->safe_psql('postgres', q{SELECT derive.wait('counted', '60s')}), 't', 'a lock: a view that does not read the table goes on');
+is($node->safe_psql('postgres', q{SELECT derive.wait('counted', '180 s')}), 't', 'a lock: a view that does not read the table goes on');
 for my $call (q{SELECT derive.wait('joined')}, q{SELECT derive.wait()}, q{SELECT * FROM derive.verify('joined')},
 	q{SELECT derive.repair('joined')}, q{REFRESH MATERIALIZED VIEW joined})
 {
@@ -141,9 +141,7 @@ SKIP:
 			# an error that repeats inside a view marks it as failed; nothing else does
 			if ($action eq 'error' && $point =~ /mid-apply|view-applied/)
 			{
-				# whichever of the two it will be
-				$node->psql('postgres', q{SELECT derive.wait(NULL, '60s')});
-				$node->psql('postgres', q{SELECT derive.resume(view) FROM derive.views WHERE state = 'failed'});
+				resume_failed($node);
 			}
 			wait_derived($node, "$point:$action: caught up");
 			is_exact($node, "$point:$action");
@@ -159,7 +157,7 @@ SKIP:
 		$node->safe_psql('postgres', qq{SELECT derive.create_view('"$point"', 'SELECT branch, count(*) FROM accounts GROUP BY 1')});
 		derive_wait_state($node, qq{"$point"}, 'failed');
 		like(slurp_file($node->logfile, $offset), qr/could not build view "$point": debug point/, "$point: the log says why");
-		is($node->safe_psql('postgres', q{SELECT derive.wait('by_branch', '60s')}), 't', "$point: the others go on");
+		is($node->safe_psql('postgres', q{SELECT derive.wait('by_branch', '180 s')}), 't', "$point: the others go on");
 		set_debug_point($node, '');
 		$node->safe_psql('postgres', qq{SELECT derive.resume('"$point"')});
 		wait_derived($node, "$point:once");

@@ -36,6 +36,9 @@ for my $i (1 .. 20)
 $locker->query_safe('COMMIT');
 $locker->quit;
 ok($lost, 'the slot was lost');
+# from here on no worker loses its slot by being slow
+$node->append_conf('postgresql.conf', 'max_slot_wal_keep_size = -1');
+$node->reload;
 wait_derived($node, 'views are rebuilt by themselves');
 is_exact($node, 'slot lost');
 $node->safe_psql('postgres', 'UPDATE accounts SET branch = 2 WHERE id % 50 = 0');
@@ -44,10 +47,6 @@ is_exact($node, 'slot lost, afterwards');
 is($node->safe_psql('postgres', q{SELECT count(*) FROM pg_replication_slots WHERE plugin = 'pg_derive' AND wal_status <> 'lost'}), '1', 'one good slot');
 
 # ---- gone while the server was down
-
-# from here on no worker loses its slot by being slow
-$node->append_conf('postgresql.conf', 'max_slot_wal_keep_size = -1');
-$node->reload;
 
 $node->safe_psql('postgres', 'DELETE FROM history; UPDATE accounts SET balance = 1 WHERE id = 3');
 $node->stop('fast');
@@ -147,7 +146,7 @@ is(($node->psql('postgres', 'DROP DATABASE other'))[0], 0, 'DROP DATABASE');
 is($node->safe_psql('postgres', q{SELECT count(*) FROM pg_replication_slots WHERE plugin = 'pg_derive'}), '1', 'takes its slot along');
 $node->safe_psql('postgres', 'CREATE DATABASE other');
 $node->safe_psql('other', 'CREATE EXTENSION pg_derive; CREATE TABLE t (a int); '
-	  . q{SELECT derive.create_view('v', 'SELECT a, count(*) FROM t GROUP BY a'); SELECT derive.wait('v', '60s')});
+	  . q{SELECT derive.create_view('v', 'SELECT a, count(*) FROM t GROUP BY a'); SELECT derive.wait('v', '180 s')});
 is(($node->psql('postgres', 'DROP DATABASE other WITH (FORCE)'))[0], 0, 'DROP DATABASE WITH (FORCE)');
 is($node->safe_psql('postgres', q{SELECT count(*) FROM pg_replication_slots WHERE plugin = 'pg_derive'}), '1', 'takes its slot along');
 

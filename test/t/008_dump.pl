@@ -104,13 +104,13 @@ $node->safe_psql('postgres', 'DROP DATABASE copy');
 # Copies by template hold our rows without our slot: they are not believed.
 $node->safe_psql('postgres', 'CREATE DATABASE source');
 $node->safe_psql('source', q{CREATE EXTENSION pg_derive; CREATE TABLE t (a int); INSERT INTO t VALUES (1), (2);
-SELECT derive.create_view('v', 'SELECT count(*) FROM t'); SELECT derive.wait('v', '60s')});
+SELECT derive.create_view('v', 'SELECT count(*) FROM t'); SELECT derive.wait('v', '180 s')});
 my ($rc, $out, $err) = $node->psql('postgres', 'CREATE DATABASE clone TEMPLATE source');
 SKIP:
 {
 	skip 'the template is in use', 2 if $rc != 0;
 	$node->safe_psql('clone', 'INSERT INTO t VALUES (3)');
-	($rc, $out, $err) = $node->psql('clone', q{SELECT derive.wait('v', '60s')});
+	($rc, $out, $err) = $node->psql('clone', q{SELECT derive.wait('v', '180 s')});
 	my $n = $node->safe_psql('clone', 'SELECT count FROM v');
 	ok($rc != 0 || $n eq '3', 'a clone of the database rebuilds its views, or says that it does not maintain them');
 	is(($node->psql('postgres', 'DROP DATABASE clone'))[0], 0, 'and can be dropped');
@@ -136,7 +136,7 @@ SKIP:
 		SELECT derive.create_view('own', 'an "own" one', ARRAY['"T''t"'::regclass], key => '{source, id}');
 		SELECT derive.create_view('over', 'SELECT n, count(*) FROM words GROUP BY n');
 		SELECT derive.create_view('log', 'trace', ARRAY['"T''t"'::regclass]);
-		SELECT derive.wait(NULL, '60s');
+		SELECT derive.wait(NULL, '180 s');
 		UPDATE "T't" SET "B y" = 'that is the question' WHERE id = 3});
 	wait_derived($node, 'derived', 'derived');
 	$node->command_ok([ 'pg_dump', '-f', $file, $node->connstr('derived') ], 'pg_dump of views by derivations');

@@ -95,7 +95,7 @@ for my $i (1 .. $rounds)
 		$node->append_conf('postgresql.conf', "synchronous_commit = off\nwal_writer_delay = 10s\n");
 		$node->reload;
 	}
-	my $load = start_load($node, 30);
+	my $load = start_load($node, 600);
 	my $n = $node->safe_psql('postgres', 'SELECT count(*) FROM history');
 	my @consumers = map { start_consumer($_) } @views;
 	$node->poll_query_until('postgres', "SELECT count(*) > $n + 20 FROM history") or die 'no load';

@@ -145,7 +145,7 @@ for my $i (1 .. $rounds)
 		$node->append_conf('postgresql.conf', "synchronous_commit = off\nwal_writer_delay = 10s\n");
 		$node->reload;
 	}
-	my $load = start_writers(30);
+	my $load = start_writers(600);
 	my $n = $node->safe_psql('postgres', 'SELECT count(*) FROM seen');
 	$node->poll_query_until('postgres', "SELECT count(*) > $n + 50 FROM seen") or die 'no load';
 	remember();

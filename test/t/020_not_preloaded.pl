@@ -220,7 +220,7 @@ restart(0, 'immediate');
 sql('REFRESH MATERIALIZED VIEW plain; REFRESH MATERIALIZED VIEW per_g; UPDATE t SET v = v + 1');
 sql(q{CREATE OR REPLACE FUNCTION shade_json(shade) RETURNS json LANGUAGE sql IMMUTABLE RETURN to_json($1::text || '?')});
 restart(1, 'immediate');
-sql(q{SELECT derive.wait('total', '60s')});	# the first batch, which decides about those that are ready
+sql(q{SELECT derive.wait('total', '180 s')});	# the first batch, which decides about those that are ready
 sql(q{SELECT derive.resume('plain')});
 is_right('crashes on both sides');
 is(computed_anew(), 'over_plain per_g shades total', 'what had to be is computed anew after crashes');
@@ -231,7 +231,7 @@ restart(0);
 sql(q{CREATE OR REPLACE FUNCTION f(x text) RETURNS text LANGUAGE sql IMMUTABLE RETURN upper(x) || '?'});
 sql(q{INSERT INTO t VALUES (300, 3, 3); BEGIN; LOCK TABLE u; PREPARE TRANSACTION 'held'});
 restart(1);
-is(sql(q{SELECT derive.wait('total', '60 s')}), 't', 'other views go on');
+is(sql(q{SELECT derive.wait('total', '180 s')}), 't', 'other views go on');
 sql(q{COMMIT PREPARED 'held'});
 is_right('something was locked');
 is(computed_anew(), 'calling distinct_x texts u_history', 'what could not be looked at is computed anew');
@@ -241,7 +241,7 @@ is(computed_anew(), 'calling distinct_x texts u_history', 'what could not be loo
 restart(0);
 sql('ALTER TABLE w SET UNLOGGED; UPDATE w SET x = x + 1');
 restart(1);
-($rc, $out, $err) = $node->psql('postgres', q{SELECT derive.wait('of_w', '60 s')});
+($rc, $out, $err) = $node->psql('postgres', q{SELECT derive.wait('of_w', '180 s')});
 like($err, qr/unlogged table public.w/, 'a table that was left unlogged stops its views');
 sql('UPDATE w SET x = x + 1; ALTER TABLE w SET LOGGED');
 is_right('logged again');

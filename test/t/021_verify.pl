@@ -31,6 +31,15 @@ sub await_verifier
 	return verifier_pid();
 }
 
+# The one that compares a view for a call of now; what pg_stat_activity says may be of the one before.
+sub compares
+{
+	my ($view) = @_;
+	my $pid = "SELECT min(pid) FROM derive.progress WHERE view = '$view'::regclass AND state = 'verifying' AND phase = 'comparing'";
+	$node->poll_query_until('postgres', "SELECT ($pid) IS NOT NULL") or die "$view is not compared";
+	return $node->safe_psql('postgres', $pid);
+}
+
 # A session that executes something in the background, and what it has said when it is done.
 sub start_sql
 {
@@ -178,11 +187,11 @@ SELECT derive.wait('slow.v');
 INSERT INTO slow.hold VALUES (true)});
 
 my $slow = start_verify(q{'slow.v'});
-await_verifier('%comparing');
+await_verifier('%slow.v: comparing');
 for my $i (1 .. 5)
 {
 	$node->safe_psql('postgres', "INSERT INTO small VALUES ($i + 10000, $i) ON CONFLICT DO NOTHING; UPDATE accounts SET balance = $i WHERE id = $i");
-	is($node->safe_psql('postgres', q{SELECT derive.wait(timeout => '60 s')}), 't', "views go on beside it: $i");
+	is($node->safe_psql('postgres', q{SELECT derive.wait(timeout => '180 s')}), 't', "views go on beside it: $i");
 }
 is_deeply([ $node->psql('postgres', q{SELECT * FROM derive.verify('of_small', timeout => '1 s')}) ]->[0], 3, 'a verification behind it has a timeout');
 ($rc, $out, $err) = $node->psql('postgres', q{\set VERBOSITY verbose
@@ -212,24 +221,26 @@ is($node->safe_psql('postgres', q{SELECT * FROM derive.verify('of_small')}), 'of
 
 # A session that is terminated.
 $slow = start_verify(q{'slow.v'});
-await_verifier('%comparing');
+await_verifier('%slow.v: comparing');
 $node->safe_psql('postgres', q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%verify(''slow.v'')%' AND pid <> pg_backend_pid()});
 is($node->safe_psql('postgres', q{SELECT * FROM derive.verify('of_small')}), 'of_small|0|0', 'after a session was terminated');
 eval { $slow->quit };
 
 # An administrator cancels the verifier, or ends it.
 $slow = start_verify(q{'slow.v'});
-my $pid = await_verifier('%comparing');
+my $pid = await_verifier('%slow.v: comparing');
 # it goes soon if it has nothing to do
 $next = start_verify(q{'slow.v'});
+$node->poll_query_until('postgres', q{SELECT count(*) = 2 FROM pg_stat_activity WHERE query LIKE '%verify(''slow.v'')%' AND wait_event_type = 'Extension' AND pid <> pg_backend_pid()})
+  or die 'no two calls';
 $node->safe_psql('postgres', "SELECT pg_cancel_backend($pid)");
 finish($slow);
 like($slow->{stderr}, qr/could not verify view "v"\nDETAIL:  canceling statement/, 'who cancels the verifier cancels the comparison');
-is(await_verifier('%comparing'), $pid, 'and the process goes on');
+is(compares('slow.v'), $pid, 'and the process goes on');
 $slow = $next;
 for my $life (1 .. 3)
 {
-	$pid = await_verifier('%comparing');
+	$pid = compares('slow.v');
 	$node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
 	$node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid") or die;
 }
@@ -256,18 +267,18 @@ is($node->safe_psql('postgres', q{SELECT * FROM derive.verify('of_small')}), 'of
 
 # It gives way to who wants to lock what it reads, and begins again behind him.
 $slow = start_verify(q{'slow.v'});
-await_verifier('%comparing');
+await_verifier('%slow.v: comparing');
 $node->safe_psql('postgres', q{SET statement_timeout = '60 s'; ALTER TABLE slow.t ADD COLUMN more int; TRUNCATE slow.hold});
 like(finish($slow), qr/v\|0\|0/, 'gives way to ALTER TABLE, if need be with its process');
 $node->safe_psql('postgres', q{SET ROLE slow; CREATE OR REPLACE FUNCTION slow.f(i int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN PERFORM pg_sleep(10000) FROM slow.hold; RETURN i; END $$; SELECT derive.wait('slow.v'); INSERT INTO slow.hold VALUES (true)});
 $slow = start_verify(q{'slow.v'});
-await_verifier('%comparing');
+await_verifier('%slow.v: comparing');
 $node->safe_psql('postgres', q{SET statement_timeout = '30 s'; ALTER TABLE slow.t DROP COLUMN more; TRUNCATE slow.hold});
 like(finish($slow), qr/v\|0\|0/, 'gives way to ALTER TABLE');
 $node->safe_psql('postgres', q{INSERT INTO slow.hold VALUES (true)});
 $slow = start_verify(q{'slow.v'});
-await_verifier('%comparing');
+await_verifier('%slow.v: comparing');
 $node->safe_psql('postgres', q{SET statement_timeout = '30 s'; DROP MATERIALIZED VIEW slow.v});
 finish($slow);
 like($slow->{stderr}, qr/could not verify view|no longer maintained/, 'gives way to DROP');
@@ -302,7 +313,7 @@ for my $s (1, 5, 20)
 like($err, qr/within the timeout.*The view cannot be moved at present/s, 'a view that stands still');
 $next = start_verify(q{'of_small'});
 await_verifier('%waiting for the view');
-is($node->safe_psql('postgres', q{UPDATE branches SET name = name || '.'; SELECT derive.wait('named', timeout => '60 s')}), 't', 'the others go on');
+is($node->safe_psql('postgres', q{UPDATE branches SET name = name || '.'; SELECT derive.wait('named', timeout => '180 s')}), 't', 'the others go on');
 $locker->query_safe('ROLLBACK');
 $locker->quit;
 like(finish($next), qr/of_small\|0\|0/, 'until it is with the others again');
@@ -460,9 +471,9 @@ for my $round (1 .. 2)
 	# one is compared, the others wait, some of them for a place
 	$node->safe_psql('gone', 'SELECT derive.wait(); INSERT INTO hold VALUES (true)');
 	my @waiting = map { start_verify(q{'v'}, db => 'gone') } 1 .. 20;
-	await_verifier('%comparing');
+	await_verifier('%v: comparing');
 	is($node->safe_psql('kept', q{SELECT * FROM derive.verify('w')}), 'w|0|0', 'another database has places, and a verifier, of its own');
-	$node->safe_psql('postgres', 'DROP DATABASE gone WITH (FORCE)');
+	usleep(100_000) until $node->psql('postgres', 'DROP DATABASE gone WITH (FORCE)') == 0;
 	eval { $_->quit } for @waiting;
 	$node->safe_psql('postgres', 'SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = \'kept\'');
 	usleep(100_000) until $node->psql('postgres', 'CREATE DATABASE gone TEMPLATE kept') == 0;
@@ -476,7 +487,7 @@ is($node->safe_psql('renamed', q{SELECT * FROM derive.verify('w')}), 'w|0|0', 'i
 
 $node->safe_psql('renamed', 'INSERT INTO hold VALUES (true)');
 my $session = start_verify(q{'v'}, db => 'renamed');
-await_verifier('%comparing');
+await_verifier('%v: comparing');
 $node->safe_psql('renamed', q{SET statement_timeout = '60 s'; DROP EXTENSION pg_derive CASCADE});
 finish($session);
 like($session->{stderr}, qr/extension "pg_derive" was dropped|not maintained/, 'the extension is dropped');

@@ -95,7 +95,7 @@ queries_equal('by the new key');
 
 # What a paused view reads is not known: nothing is set back meanwhile.  An identity that people set stays.
 $node->safe_psql('postgres', q{SELECT derive.pause('v_none'); SELECT derive.release('v_parts'); INSERT INTO none VALUES (7, 7)});
-is($node->safe_psql('postgres', q{SELECT derive.wait('v_kept', '60 s')}), 't', 'with a paused view');
+is($node->safe_psql('postgres', q{SELECT derive.wait('v_kept', '180 s')}), 't', 'with a paused view');
 is(identities(), 'by_index:f kept:d none:f part_1:f plain:d whole:f', 'while a view is paused');
 $node->safe_psql('postgres', q{ALTER TABLE part_1 REPLICA IDENTITY NOTHING; SELECT derive.resume('v_none')});
 wait_derived($node, 'resumed');

@@ -73,14 +73,14 @@ SELECT derive.create_view('names', 'SELECT id, to_jsonb(named) AS n FROM named')
 wait_derived($node, 'names');
 $locker->query_safe('BEGIN; CREATE INDEX names_id ON names (id)');
 $node->safe_psql('postgres', 'INSERT INTO named VALUES (1, 1)');
-$node->safe_psql('postgres', q{SELECT derive.wait('other', timeout => '60s')});
+$node->safe_psql('postgres', q{SELECT derive.wait('other', timeout => '180 s')});
 is($node->safe_psql('postgres', q{SELECT state FROM derive.views WHERE view = 'names'::regclass}), 'waiting', 'it stands still');
 my $stands_at = $node->safe_psql('postgres', q{SELECT lsn FROM derive_state.view_states WHERE view = 'names'::regclass});
 $node->safe_psql('postgres', 'ALTER TABLE named RENAME a TO b');
 ok($node->poll_query_until('postgres', qq{WITH i AS (INSERT INTO y SELECT count(*), 1 FROM y) SELECT confirmed_flush_lsn > '$stands_at' FROM pg_replication_slots}),
 	'another name: it need not come back from there');
 $node->safe_psql('postgres', 'ALTER TABLE named RENAME b TO a; INSERT INTO named VALUES (2, 2)');
-$node->safe_psql('postgres', q{SELECT derive.wait('other', timeout => '60s')});
+$node->safe_psql('postgres', q{SELECT derive.wait('other', timeout => '180 s')});
 is($node->safe_psql('postgres', q{SELECT state FROM derive_state.view_states WHERE view = 'names'::regclass}), 'rebuilding', 'the old name: nor can it');
 $locker->query_safe('ROLLBACK');
 all_exact('another name and back');
@@ -113,7 +113,7 @@ $locker->query_safe('BEGIN; CREATE INDEX kept_id ON kept (id)');
 usleep(200_000);
 cmp_ok(naps(), '<', 50, 'asleep beside a view that is locked');
 $node->safe_psql('postgres', 'INSERT INTO named VALUES (3, 3)');
-$node->safe_psql('postgres', q{SELECT derive.wait('other', timeout => '60s')});
+$node->safe_psql('postgres', q{SELECT derive.wait('other', timeout => '180 s')});
 usleep(2_000_000);
 cmp_ok(naps(), '<', 50, 'asleep beside a view that is set aside');
 $locker->query_safe('ROLLBACK');
@@ -137,8 +137,8 @@ all_exact('repaired');
 # what it missed.
 $locker->query_safe('BEGIN; CREATE INDEX names_id ON names (id)');
 $node->safe_psql('postgres', 'DELETE FROM named WHERE id = 1');
-$node->safe_psql('postgres', q{SELECT derive.wait('other', timeout => '60s')});
-$node->safe_psql('postgres', q{INSERT INTO y SELECT count(*), 1 FROM y; SELECT derive.wait('other', timeout => '60s')});
+$node->safe_psql('postgres', q{SELECT derive.wait('other', timeout => '180 s')});
+$node->safe_psql('postgres', q{INSERT INTO y SELECT count(*), 1 FROM y; SELECT derive.wait('other', timeout => '180 s')});
 $node->safe_psql('postgres', q{SELECT derive.subscribe('names', 'reader')});
 is($node->safe_psql('postgres', q{SELECT DISTINCT p.operation, p.lsn = v.lsn FROM derive.poll('reader', timeout => '30s') p, derive_state.view_states v WHERE v.view = 'names'::regclass}),
 	'initial|t', 'a new subscriber is told what a waiting view contains');
@@ -161,7 +161,7 @@ for (my $i = 1; $short < 5 && $i <= 10 * $timeout; $i++)
 	$offset = -s $node->logfile;
 	$locker->query_safe('BEGIN; CREATE INDEX names_id ON names (id)');
 	$node->safe_psql('postgres', "INSERT INTO named VALUES (100 + $i, 1)");
-	$node->safe_psql('postgres', q{SELECT derive.wait('other', timeout => '60s')});
+	$node->safe_psql('postgres', q{SELECT derive.wait('other', timeout => '180 s')});
 	$locker->query_safe('ROLLBACK');
 	wait_derived($node, "a short wait, $i");
 	# one that was not short says nothing
@@ -191,8 +191,8 @@ $locker->query_safe('BEGIN; CREATE INDEX names_id ON names (id)');
 $node->safe_psql('postgres', 'INSERT INTO named VALUES (201, 1)');
 derive_wait_state($node, 'names', 'waiting', 'set aside');
 set_debug_point($node, '');
-$node->safe_psql('postgres', q{INSERT INTO y SELECT count(*), 1 FROM y; SELECT derive.wait('other', timeout => '60s')});
-$node->safe_psql('postgres', q{INSERT INTO y SELECT count(*), 1 FROM y; SELECT derive.wait('other', timeout => '60s')});
+$node->safe_psql('postgres', q{INSERT INTO y SELECT count(*), 1 FROM y; SELECT derive.wait('other', timeout => '180 s')});
+$node->safe_psql('postgres', q{INSERT INTO y SELECT count(*), 1 FROM y; SELECT derive.wait('other', timeout => '180 s')});
 is($node->safe_psql('postgres', q{SELECT confirmed_flush_lsn <= w.lsn FROM pg_replication_slots, derive_state.waiting w WHERE view = 'names'::regclass}),
 	't', 'what it lacks is held');
 $locker->query_safe('ROLLBACK');

@@ -249,13 +249,13 @@ for my $age (0, 500)
 		wait_derived($node, "$label: position of a moment");
 		$holder->query_safe('BEGIN; CREATE INDEX joined_lock ON joined (id); CREATE INDEX plain_lock ON plain (id)');
 		$node->safe_psql('postgres', 'UPDATE a SET v = 3, k = -k WHERE id <= 10; DELETE FROM a WHERE id BETWEEN 11 AND 20; UPDATE b SET w = w + 1, k = k + 1 WHERE id <= 30');
-		$node->safe_psql('postgres', q{SELECT derive.wait('sums', timeout => '60s')});
+		$node->safe_psql('postgres', q{SELECT derive.wait('sums', timeout => '180 s')});
 		derive_wait_state($node, 'joined', 'waiting', "$label: it does");
 		$writer->query_safe('COMMIT');
 		for my $i (1 .. 40)
 		{
 			$node->safe_psql('postgres', "UPDATE a SET v = v + 1 WHERE id IN ($i, 1000 + $i)");
-			$node->safe_psql('postgres', q{SELECT derive.wait('sums', timeout => '60s')}) if $i % 4 == 0;
+			$node->safe_psql('postgres', q{SELECT derive.wait('sums', timeout => '180 s')}) if $i % 4 == 0;
 		}
 		if ($age)
 		{
@@ -264,7 +264,7 @@ for my $age (0, 500)
 			# worker woken up: so it is between batches that the hold is too old.
 			while (slurp_file($node->logfile, $offset) !~ /old row versions are no longer kept for view "joined"/)
 			{
-				$node->safe_psql('postgres', $_) for "UPDATE b SET w = w + 1 WHERE id = 4002; SELECT derive.wait('sums', timeout => '60s'); CHECKPOINT",
+				$node->safe_psql('postgres', $_) for "UPDATE b SET w = w + 1 WHERE id = 4002; SELECT derive.wait('sums', timeout => '180 s'); CHECKPOINT",
 				  "ALTER SYSTEM SET pg_derive.max_hold_age = $age; SELECT pg_reload_conf()";
 			}
 		}

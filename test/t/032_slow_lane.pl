@@ -72,7 +72,7 @@ SELECT derive.create_view('over_quotient', 'SELECT q, count(*) AS n FROM quotien
 SELECT derive.create_view('of_u', 'SELECT y, count(*) AS n FROM u GROUP BY y');
 SELECT derive.create_view('past', derivation => 'history', sources => ARRAY['whole'::regclass]);
 });
-is(sql(q{SELECT derive.wait(timeout => '60 s')}), 't', 'built');
+is(sql(q{SELECT derive.wait(timeout => '180 s')}), 't', 'built');
 is(sql(q{SELECT string_agg(view::regclass::text, ' ' ORDER BY view::regclass::text) FROM derive_state.lane}),
 	'over over_quotient past quotient top whole', 'these are in the lane, and no others');
 
@@ -261,9 +261,9 @@ change();
 all_exact('before the error');
 sql('INSERT INTO u VALUES (100, 0)');
 is(waits('of_u', 60_000), 't', 'others do not mind');
-like([ $node->psql('postgres', q{SELECT derive.wait('quotient', timeout => '60 s')}) ]->[2],
+like([ $node->psql('postgres', q{SELECT derive.wait('quotient', timeout => '180 s')}) ]->[2],
 	qr/maintenance of view "quotient" has failed\nDETAIL:  The error was: division by zero/, 'who waits is told');
-like([ $node->psql('postgres', q{SELECT derive.wait('over_quotient', timeout => '60 s')}) ]->[2],
+like([ $node->psql('postgres', q{SELECT derive.wait('over_quotient', timeout => '180 s')}) ]->[2],
 	qr/The error was: view "quotient", which it reads, could not be computed/, 'also of a view over it');
 is(sql(q{SELECT state, error, waiting_for FROM derive.views WHERE view = 'quotient'::regclass}),
 	'failed|division by zero|another try, or a change of what it reads', 'it is in derive.views');

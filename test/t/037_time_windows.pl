@@ -165,7 +165,7 @@ for my $restart (0, 1)
 	set_clock($hours + 3);
 	await_clock('set aside', 'sums', 'pairs');
 	$node->safe_psql('postgres', q{UPDATE e SET at = at - interval '1 hour' WHERE id % 4 = 0; DELETE FROM e WHERE id % 17 = 0});
-	$node->safe_psql('postgres', q{SELECT derive.wait('sums', timeout => '60s')});
+	$node->safe_psql('postgres', q{SELECT derive.wait('sums', timeout => '180 s')});
 	is($node->safe_psql('postgres', q{SELECT state FROM derive.views WHERE view = 'windowed'::regclass}), 'waiting', 'it stands still');
 	is($node->safe_psql('postgres', has_time('windowed', $stands)), 't', 'at its time');
 	is($node->safe_psql('postgres', q{SELECT * FROM derive.verify('sums') WHERE missing <> 0 OR extra <> 0}), '', 'others go on');

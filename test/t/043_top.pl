@@ -63,7 +63,7 @@ sql("DELETE FROM t WHERE n > 4000");
 ok($node->poll_query_until('postgres', q{SELECT state <> 'ready' FROM derive_state.view_states WHERE name = 'first'}),
 	'a view whose rows cannot be read is set aside');
 sql("UPDATE t SET k = 7 WHERE id = 5");
-is(sql(q{SELECT derive.wait('groups', timeout => '60 s')}), 't', 'others go on');
+is(sql(q{SELECT derive.wait('groups', timeout => '180 s')}), 't', 'others go on');
 is(sql(q{SELECT oracle('groups')}), '0', 'and are right');
 set_debug_point($node, '');
 resume_failed($node);

@@ -66,13 +66,13 @@ for my $kind (@kinds)
 	my ($view, $break, $mend, $message) = @$kind;
 	my $before = sql("SELECT coalesce(max(error_at)::text, '') FROM derive_state.view_states WHERE name = '$view'");
 	sql($break);
-	is(sql(q{SELECT derive.wait('healthy', timeout => '60s')}), 't', "$view: the healthy view goes on");
+	is(sql(q{SELECT derive.wait('healthy', timeout => '180 s')}), 't', "$view: the healthy view goes on");
 	derive_wait_state($node, $view, 'failed');
 	like(sql("SELECT error FROM derive_state.view_states WHERE name = '$view'"), $message, "$view: the message");
 	is(sql("SELECT error_at IS NOT NULL AND waiting_for ~ 'another try' FROM derive_state.view_states WHERE name = '$view'"),
 		't', "$view: and what it waits for");
 	sql(q{UPDATE items SET txt = id + 1 WHERE id = 8});
-	is(sql(q{SELECT derive.wait('healthy', timeout => '60s'), missing + extra FROM derive.verify('healthy')}), 't|0', "$view: which is exact");
+	is(sql(q{SELECT derive.wait('healthy', timeout => '180 s'), missing + extra FROM derive.verify('healthy')}), 't|0', "$view: which is exact");
 	sql($mend);
 	derive_wait_state($node, $view, 'ready', "$view: it comes back");
 	wait_derived($node, "$view: all have");
@@ -140,7 +140,7 @@ is(tries('divided', $offset), 0, 'no change, no try');
 
 # After the n-th one, at least 2^n - 1 seconds have passed.
 $start = time;
-while (time < $start + 12)
+while (time < $start + 12 || (tries('divided', $offset) < 2 && time < $start + 100))
 {
 	sql(q{UPDATE items SET txt = id WHERE id = 7; UPDATE items SET d = d % 100 + 1 WHERE id = 9; SELECT derive.wait('healthy')});
 }
@@ -212,7 +212,7 @@ SKIP:
 			is(sql("SELECT state FROM derive_state.view_states WHERE name = '$view'"), 'paused', "$label: it stands still");
 			sql("SELECT derive.resume('$view')");
 		}
-		is(sql("SELECT derive.wait('$view', timeout => '60 s')"), 't', "$label: it is there");
+		is(sql("SELECT derive.wait('$view', timeout => '180 s')"), 't', "$label: it is there");
 		wait_derived($node, $label);
 		is_exact($node, $label);
 		sql("DROP MATERIALIZED VIEW $view");

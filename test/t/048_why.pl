@@ -9,7 +9,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = derive_node('why', conf => "pg_derive.max_databases = 2\npg_derive.max_builds = 1\nmax_worker_processes = 8\n");
+my $node = derive_node('why', conf => "pg_derive.max_databases = 2\npg_derive.max_builds = 1\nmax_worker_processes = 8\nautovacuum = off\n");
 
 sub sql { my ($sql, $db) = @_; return $node->safe_psql($db // 'postgres', $sql) }
 
@@ -62,7 +62,7 @@ $old->query_safe('BEGIN; INSERT INTO xids VALUES (1)');
 my $pid = $old->query_safe('SELECT pg_backend_pid()');
 sql(q{SELECT derive.create_view('v', 'SELECT x, count(*) AS n FROM t GROUP BY x')});
 why('v', 'queued', "transactions older than \\d+ to end \\(pid $pid\\)", 'an old transaction');
-is(progress('v', 'pid, blocked_by, current_locker_pid, lockers_total, lockers_done, percent'), "|{$pid}|$pid|1|0|", 'and who');
+is(progress('v', 'pid, blocked_by, current_locker_pid, lockers_total >= 1, lockers_done, percent'), "|{$pid}|$pid|t|0|", 'and who');
 is(sql('SELECT pid IS NOT NULL, state, activity ~ $$^waiting for transactions older than$$, error FROM derive.worker'), 't|starting|t|', 'derive.worker');
 wait_says("'v', '100 ms'", qr/^psql:<stdin>:1: NOTICE:  timed out while waiting for view "v"\nDETAIL:  View "v" is queued and waits for: transactions older than \d+ to end \(pid $pid\)\.$/m, 'an old transaction');
 is(sql(q{SELECT lag IS NULL, rows IS NULL, since <= now() FROM derive.views}), 't|t|t', 'it has no lag yet');
@@ -100,7 +100,7 @@ $stopped = stop_worker($node);
 sql('INSERT INTO u VALUES (1); INSERT INTO t VALUES (1, 1)');
 $old->query_safe('BEGIN; ALTER TABLE u ADD COLUMN b int');
 let_go_on($stopped);
-is(sql(q{SELECT derive.wait('v', '60 s')}), 't', 'who does not read it goes on');
+is(sql(q{SELECT derive.wait('v', '180 s')}), 't', 'who does not read it goes on');
 why('v', 'ready', '', 'that is so');
 why('w', 'waiting', "lock on public\\.u held by pid $pid", 'a table is locked');
 is(sql(q{SELECT lag > '0' AND lag < '10 min' FROM derive.views WHERE view = 'w'::regclass}), 't', 'it is behind');
@@ -158,7 +158,7 @@ why('over', 'waiting', 'view public\.ratio, which it reads and which has failed'
 is(sql(q{SELECT count(*) FROM derive.views WHERE view IN ('ratio'::regclass, 'over'::regclass) AND lag > '0' AND lag < '10 min' AND (error IS NULL) = (view = 'over'::regclass)}), '2', 'both are behind');
 like(health('1 h'), qr/^f\|\{"view ratio has failed"\}\|\d+\|\d+\|1$/, 'health: a failed view');
 like(health('0'), qr/^f\|\{"view ratio has failed","view over is [\d:.]+ behind: view public\.ratio, which it reads and which has failed"\}\|/, 'health: and one that is behind');
-my ($rc, $out, $err) = $node->psql('postgres', q{SELECT derive.wait(timeout => '60 s')});
+my ($rc, $out, $err) = $node->psql('postgres', q{SELECT derive.wait(timeout => '180 s')});
 like($err, qr/WARNING:  not waiting for views that are paused or have failed: "ratio"/, 'who waits for all is told');
 my $position = sql(q{SELECT position FROM derive_state.view_states WHERE view = 'ratio'::regclass});
 isnt($position, sql(q{SELECT position FROM derive_state.view_states WHERE view = 'v'::regclass}), 'it stands where it stood');
@@ -195,7 +195,7 @@ is(sql(q{SELECT DISTINCT lag FROM derive.views}), '00:00:00', 'nor while the wor
 sql('INSERT INTO t VALUES (4, 4)');
 my ($lag) = sql(q{SELECT DISTINCT extract(epoch FROM lag) FROM derive.views});
 cmp_ok($lag, '>', 0, 'something is');
-cmp_ok($lag, '<', 10, 'not older than the last look');
+cmp_ok($lag, '<', 60, 'not older than the last look');
 ok($node->poll_query_until('postgres', "SELECT bool_and(extract(epoch FROM lag) > $lag) FROM derive.views"), 'it grows');
 let_go_on($stopped);
 wait_derived($node);

@@ -48,7 +48,7 @@ sub ends_well
 	my ($rc, $out, $err);
 	for my $i (1 .. 60)
 	{
-		($rc, $out, $err) = eval { $node->psql('postgres', q{SELECT derive.wait_replaced('by_branch', '60 s')}) };
+		($rc, $out, $err) = eval { $node->psql('postgres', q{SELECT derive.wait_replaced('by_branch', '180 s')}) };
 		($rc, $out, $err) = (-1, '', 'closed') unless defined $rc;
 		last if $rc == 0 || $err !~ /recovery|starting up|shutting down|terminated|lost|closed/;
 		usleep(500_000);
@@ -73,7 +73,7 @@ sub ends_well
 my $number = 10;
 for my $i (1 .. 8)
 {
-	my $load = start_load($node, 30);
+	my $load = start_load($node, 600);
 	replace(++$number);
 	usleep(rand 300_000);
 	my $how = crash($node, $i);
@@ -83,7 +83,7 @@ for my $i (1 .. 8)
 
 # Under load without any crash, indexes and all; a reader at one time sees one query.
 {
-	my $load = start_load($node, 60, undef, q{
+	my $load = start_load($node, 600, undef, q{
 \set a random(1, 5000)
 \set b random(0, 9)
 UPDATE accounts SET balance = balance + 1, branch = :b WHERE id = :a;
@@ -92,7 +92,7 @@ SELECT count(*), sum(sum) FROM by_branch;
 	for my $i (1 .. 5)
 	{
 		replace(++$number);
-		is($node->safe_psql('postgres', q{SELECT derive.wait_replaced('by_branch', '60 s')}), 't', "under load $i")
+		is($node->safe_psql('postgres', q{SELECT derive.wait_replaced('by_branch', '180 s')}), 't', "under load $i")
 		  or diag($node->safe_psql('postgres', 'SELECT * FROM derive.replacements; SELECT view, state, waiting_for FROM derive.views'));
 	}
 	stop_load($load);
@@ -101,12 +101,12 @@ SELECT count(*), sum(sum) FROM by_branch;
 
 # A part that is computed as a whole: it is in the slow lane, and never where the others are.
 {
-	my $load = start_load($node, 60);
+	my $load = start_load($node, 600);
 	for my $query ('SELECT branch, count(*) AS n, sum(balance) + 1 AS sum, avg(balance), min(balance), max(note) FROM (SELECT * FROM accounts ORDER BY id OFFSET 100) a GROUP BY branch',
 		'SELECT branch, count(*) AS n, sum(balance) + 2 AS sum, avg(balance), min(balance), max(note) FROM (SELECT * FROM accounts ORDER BY id OFFSET 200) a GROUP BY branch', query(++$number))
 	{
 		$node->safe_psql('postgres', "SELECT derive.replace_view('by_branch', '$query')");
-		is($node->safe_psql('postgres', q{SELECT derive.wait_replaced('by_branch', '60 s')}), 't', 'in the slow lane, under load');
+		is($node->safe_psql('postgres', q{SELECT derive.wait_replaced('by_branch', '180 s')}), 't', 'in the slow lane, under load');
 	}
 	stop_load($load);
 	ends_well($number, 'slow lane');
@@ -151,7 +151,7 @@ is($node->safe_psql('postgres', q{
 	{
 		$node->safe_psql('postgres', 'SELECT pg_terminate_backend(pid, 60000) FROM derive.worker');
 		$node->safe_psql('postgres', "SELECT derive.replace_view('still', 'SELECT id, x AS k FROM few WHERE k > $more')");
-		is($node->safe_psql('postgres', q{SELECT derive.wait_replaced('still', '60 s')}), 't', "paused, k > $more")
+		is($node->safe_psql('postgres', q{SELECT derive.wait_replaced('still', '180 s')}), 't', "paused, k > $more")
 		  or diag($node->safe_psql('postgres', 'SELECT * FROM derive.replacements'));
 		is($node->safe_psql('postgres', q{SELECT state, (SELECT min(k) FROM still) FROM derive.views WHERE view = 'still'::regclass}),
 			'paused|' . ($more + 1) * 10, "paused, k > $more: it stays so, with the new rows");
@@ -182,7 +182,7 @@ is($node->safe_psql('postgres', q{
 	# the next try is not to be stopped, too, by what else the machine does
 	$node->append_conf('postgresql.conf', 'pg_derive.view_timeout = 5min');
 	$node->reload;
-	is($node->safe_psql('postgres', q{SELECT derive.wait_replaced('copy', '60 s')}), 't', 'without comparing');
+	is($node->safe_psql('postgres', q{SELECT derive.wait_replaced('copy', '180 s')}), 't', 'without comparing');
 	is($node->safe_psql('postgres', q{SELECT state FROM derive.subscriptions WHERE subscriber = 'c'}), 'lost', 'the subscriber is told');
 	wait_derived($node, 'without comparing: caught up');
 	is_exact($node, 'without comparing');
@@ -241,7 +241,7 @@ SKIP:
 	set_debug_point($node, '');
 	is($node->safe_psql('postgres', q{SELECT state FROM derive.views WHERE view = 'by_branch'::regclass}), 'ready', 'the view goes on');
 	$node->safe_psql('postgres', 'UPDATE accounts SET balance = balance + 1 WHERE id < 100');
-	is($node->safe_psql('postgres', q{SELECT derive.wait('by_branch', '60 s')}), 't', 'and moves');
+	is($node->safe_psql('postgres', q{SELECT derive.wait('by_branch', '180 s')}), 't', 'and moves');
 	is($node->safe_psql('postgres', q{SELECT oracle('by_branch')}), '0', 'and is exact');
 	$node->safe_psql('postgres', q{SELECT derive.resume('by_branch_replacement')});
 	ends_well($number, 'after an error');
@@ -250,7 +250,7 @@ SKIP:
 	set_debug_point($node, 'replace-committing:error');
 	replace(++$number);
 	$node->poll_query_until('postgres', q{SELECT bool_or(state = 'failed') FROM derive.replacements}) or die;
-	is($node->safe_psql('postgres', q{SELECT derive.wait('by_branch', '60 s')}), 't', 'rolled back: the view moves');
+	is($node->safe_psql('postgres', q{SELECT derive.wait('by_branch', '180 s')}), 't', 'rolled back: the view moves');
 	set_debug_point($node, '');
 	$node->safe_psql('postgres', q{SELECT derive.resume('by_branch_replacement')});
 	ends_well($number, 'after batches that were rolled back');

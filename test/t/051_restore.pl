@@ -70,11 +70,11 @@ SELECT derive.create_view('later', 'SELECT count(*) FROM orders', with_data => f
 SELECT derive.create_view('versions', 'history', ARRAY['customers'::regclass]);
 SELECT derive.create_topic('signals', 'what text, at timestamptz');
 SELECT derive.create_view('seen', 'SELECT what, count(*) FROM signals GROUP BY what');
-SELECT derive.wait(timeout => '60 s');
+SELECT derive.wait(timeout => '180 s');
 CREATE MATERIALIZED VIEW ordinary AS SELECT * FROM totals;
 GRANT SELECT ON totals TO reader;
 SELECT derive.append('signals', '{"what": "a", "at": "2026-01-01"}'), derive.append('signals', '{"what": "b"}');
-SELECT derive.wait(timeout => '60 s');
+SELECT derive.wait(timeout => '180 s');
 SELECT derive.pause('stopped');
 INSERT INTO orders VALUES (1000, 1, 1000, '2026-05-05 00:00+00')});
 $node->poll_query_until('shop', q{SELECT state = 'failed' FROM derive_state.view_states WHERE name = 'ratio'}) or die 'ratio';

@@ -90,8 +90,7 @@ sub is_copied
 	my $name = $standby->name;
 	ok($primary->poll_query_until('postgres', "SELECT catalog_xmin IS NOT NULL FROM pg_replication_slots WHERE slot_name = '$name'"),
 		"$label: the primary keeps what it needs");
-	ok($standby->poll_query_until('postgres', q{SELECT synced AND NOT temporary AND invalidation_reason IS NULL FROM pg_replication_slots WHERE plugin = 'pg_derive'}),
-		"$label: the slot is copied");
+	ok(slot_is_copied($standby), "$label: the slot is copied");
 	note sprintf('%s: the slot was copied after %.1f s', $label, time - $started);
 	return;
 }
@@ -190,7 +189,7 @@ my $running = background($alpha);
 $running->query_safe('BEGIN; UPDATE accounts SET v = v + 1 WHERE id = 900');
 $alpha->safe_psql('postgres', q{
 BEGIN; UPDATE ledger SET v = v + 1, g = 3 WHERE id = 901; UPDATE accounts SET v = v + 1, g = 3 WHERE id = 901; INSERT INTO lines VALUES (901, 1); SELECT derive.append('events', ROW(901)); PREPARE TRANSACTION 'p'});
-my $pgbench = start_load($alpha, 60, undef, $load);
+my $pgbench = start_load($alpha, 600, undef, $load);
 sleep 5;
 my $holder = background($beta);
 unless ($copies_slots)
@@ -275,7 +274,7 @@ append_to_file($conf, $own_conf);
 follow($alpha, $beta);
 is(own_slot($alpha), '', 'pg_rewind leaves no slot') unless $copies_slots;
 is_copied($alpha, $beta, 'rewound');
-$pgbench = start_load($beta, 60, undef, $load);
+$pgbench = start_load($beta, 600, undef, $load);
 sleep 3;
 stop_load($pgbench);
 wait_derived($beta, 'before the switch');
@@ -302,7 +301,7 @@ ok($alpha->poll_query_until('postgres', qq{SELECT count(*) = 0 FROM pg_replicati
 
 # ---- a last time: the primary dies, and it is this standby that takes over
 
-$pgbench = start_load($alpha, 60, undef, $load);
+$pgbench = start_load($alpha, 600, undef, $load);
 sleep 3;
 $alpha->kill9;
 stop_load($pgbench);

@@ -53,7 +53,7 @@ $primary->wait_for_catchup('standby', 'replay', $primary->lsn('insert'));
 $standby->append_conf('postgresql.conf', 'sync_replication_slots = on');
 $standby->restart;
 my $started = time;
-ok($standby->poll_query_until('postgres', q{SELECT synced AND NOT temporary FROM pg_replication_slots WHERE plugin = 'pg_derive'}), 'the slot is copied');
+ok(slot_is_copied($standby), 'the slot is copied');
 diag sprintf 'copied after %.1f s', time - $started;
 
 # ---- a standby that receives nothing more, from between what a batch covers and its commit

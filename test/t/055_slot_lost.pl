@@ -223,7 +223,7 @@ $offset = -s $node->logfile;
 for my $i (1 .. 20)
 {
 	write_log(1);
-	sql(q{INSERT INTO history VALUES (1, 2); SELECT derive.wait(timeout => '60 s')});
+	sql(q{INSERT INTO history VALUES (1, 2); SELECT derive.wait(timeout => '180 s')});
 	# as fast as anybody writes, measured by the limit, as long as that is not near
 	$node->poll_query_until('postgres', "SELECT pg_current_wal_insert_lsn() - restart_lsn < 5 * 1024 * 1024 FROM pg_replication_slots WHERE $ours") or die 'the log is not let go';
 }

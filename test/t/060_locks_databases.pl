@@ -33,7 +33,7 @@ sub others_move
 	my ($label, $reason) = @_;
 	$serial++;
 	$node->safe_psql('postgres', "INSERT INTO y VALUES ($serial, 1)");
-	is(($node->psql('postgres', q{SELECT derive.wait('of_y', '30 s')}))[1], 't', "$label: the others move");
+	is(($node->psql('postgres', q{SELECT derive.wait('of_y', '180 s')}))[1], 't', "$label: the others move");
 	is($node->safe_psql('postgres', q{SELECT oracle('of_y')}), '0', "$label: exactly");
 	$node->poll_query_until('postgres', qq{SELECT waiting_for ~ '$reason' FROM derive.views WHERE view = 'of_both'::regclass}) or
 	  diag($node->safe_psql('postgres', 'SELECT view, state, waiting_for FROM derive.views'));
@@ -58,7 +58,7 @@ for my $mode ('LOCK TABLE x IN ACCESS EXCLUSIVE MODE', 'ALTER TABLE x ADD COLUMN
 		others_move("prepared, $mode, $how", 'prepared transaction');
 	}
 	my ($rc, $out, $err) = $node->psql('postgres', q{SELECT derive.create_view('late', 'SELECT id FROM y')});
-	is(($node->psql('postgres', q{SELECT derive.wait('late', '30 s')}))[1], 't', "prepared, $mode: a new view is built");
+	is(($node->psql('postgres', q{SELECT derive.wait('late', '180 s')}))[1], 't', "prepared, $mode: a new view is built");
 	$node->safe_psql('postgres', q{SELECT derive.drop_view('late')});
 	$node->safe_psql('postgres', $mode =~ /TRUNCATE/ ? q{ROLLBACK PREPARED 'days'} : q{COMMIT PREPARED 'days'});
 	wait_derived($node, "prepared, $mode: caught up");

@@ -85,7 +85,7 @@ CREATE MATERIALIZED VIEW ordinary AS SELECT * FROM totals;
 CREATE INDEX ON totals (n);
 GRANT SELECT ON totals TO PUBLIC;
 COMMENT ON MATERIALIZED VIEW totals IS 'totals';
-SELECT derive.wait(timeout => '60 s');
+SELECT derive.wait(timeout => '180 s');
 SELECT derive.subscribe('totals', 'follower'), derive.subscribe('as_text', 'follower of text'), derive.subscribe('signals', 'follower of signals'), derive.subscribe('versions', 'follower of versions');
 SELECT derive.pause('stopped');
 CREATE TABLE copies (subscriber text, r jsonb);

@@ -162,7 +162,7 @@ sub goes_on
 	sql(qq{SET ROLE maker;
 		SELECT derive.create_view('made', 'SELECT a.kind, count(*), min(b.id) FROM items a JOIN plain b USING (id) GROUP BY a.kind');
 		SELECT derive.replace_view('top5', 'SELECT id, kind FROM items ORDER BY id DESC LIMIT ' || 5 + $n)});
-	is(sql(q{SELECT derive.wait_replaced('top5', timeout => '60 s')}), 't', "$label: replaced");
+	is(sql(q{SELECT derive.wait_replaced('top5', timeout => '180 s')}), 't', "$label: replaced");
 	sql('INSERT INTO divisors VALUES (0)');
 	derive_wait_state($node, 'divided', 'failed', "$label: a view fails");
 	sql(q{DELETE FROM divisors WHERE d = 0; SELECT derive.resume('divided')});

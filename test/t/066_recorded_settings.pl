@@ -117,7 +117,7 @@ wait_derived($node, 'declared');
 # Settings of a library that is not loaded, which were set in a transaction that is over, are empty: as if they were not there.
 sql(q{BEGIN; SET LOCAL plpgsql.check_asserts = off; SET LOCAL plpgsql.extra_errors = 'all'; ROLLBACK; SELECT derive.create_view('of_none', 'SELECT count(*) FROM t')});
 is(sql(q{SELECT settings @> ARRAY['plpgsql.check_asserts=on', 'plpgsql.extra_errors=none'] FROM derive_state.view_states WHERE name = 'of_none'}), 't', 'the defaults of a library that is not loaded');
-sql(q{SELECT derive.wait('of_none', timeout => '60 s'); SELECT derive.drop_view('of_none')});
+sql(q{SELECT derive.wait('of_none', timeout => '180 s'); SELECT derive.drop_view('of_none')});
 
 # The session that declares has no others.
 my $defaults = "LOAD 'plpgsql'; SET search_path = public";

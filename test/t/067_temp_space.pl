@@ -86,7 +86,7 @@ for my $how (
 	for my $i (1 .. 3)
 	{
 		sql("UPDATE other SET x = x + 1 WHERE id % 7 = $i; UPDATE accounts SET branch = (branch + 1) % 9 WHERE id = $i; SELECT derive.append('events', ROW($i))");
-		is(sql(q{SELECT derive.wait('of_other', '60s'), derive.wait('by_branch', '60s'), derive.wait('past', '60s'), derive.wait('events', '60s'), (SELECT sum(missing + extra) FROM derive.verify('of_other'))}),
+		is(sql(q{SELECT derive.wait('of_other', '180 s'), derive.wait('by_branch', '180 s'), derive.wait('past', '180 s'), derive.wait('events', '180 s'), (SELECT sum(missing + extra) FROM derive.verify('of_other'))}),
 			't|t|t|t|0', "$label: others go on, $i");
 	}
 	$end->();
@@ -98,7 +98,7 @@ for my $how (
 	$begin->();
 	sql("ALTER SYSTEM SET temp_file_limit = '100kB'; SELECT pg_reload_conf()") if $label eq 'limit';
 	sql(q{UPDATE big SET t = t || 'x', g = g / 2; UPDATE other SET x = x + 1});
-	is(sql(q{SELECT derive.wait('of_other', '60s')}), 't', 'others go on') if $label eq 'limit';
+	is(sql(q{SELECT derive.wait('of_other', '180 s')}), 't', 'others go on') if $label eq 'limit';
 	$end->();
 	wait_derived($node, "$label: changed");
 	all_exact("$label: changed");

@@ -148,7 +148,7 @@ $node->safe_psql('postgres', q{SELECT derive.pause('vc')});
 cool_down();
 $session->query_safe('BEGIN; LOCK TABLE c IN ACCESS EXCLUSIVE MODE; CREATE INDEX ON vc_twice (id)');
 $node->safe_psql('postgres', 'INSERT INTO a DEFAULT VALUES');
-is($node->safe_psql('postgres', q{SELECT derive.wait('va', timeout => '60s')}), 't', 'locks of other tables do not matter');
+is($node->safe_psql('postgres', q{SELECT derive.wait('va', timeout => '180 s')}), 't', 'locks of other tables do not matter');
 is($node->safe_psql('postgres', q{SELECT count(*) FROM derive.views WHERE state NOT IN ('ready', 'paused')}), '0', 'and nothing is set aside for them');
 $session->query_safe('INSERT INTO c DEFAULT VALUES; COMMIT');
 $node->safe_psql('postgres', q{SELECT derive.resume('vc')});

@@ -107,7 +107,7 @@ all_right('two groups');
 {
 	my $pid = stop_worker_of('default');
 	sql('INSERT INTO t VALUES (1000, 1, 1)');
-	my $wait = start(q{SELECT derive.wait(NULL, '60 s')});
+	my $wait = start(q{SELECT derive.wait(NULL, '180 s')});
 	is_waited('derive.wait(NULL');
 	sql('DROP MATERIALIZED VIEW v');
 	has_left('a');
@@ -122,7 +122,7 @@ for my $how ('DROP MATERIALIZED VIEW v', 'SELECT derive.release(\'v\'); DROP MAT
 	create('v', 'a');
 	my $pid = stop_worker_of('a');
 	sql('INSERT INTO t SELECT max(id) + 1, 1, 1 FROM t');
-	my $wait = start(q{SELECT derive.wait(NULL, '60 s')});
+	my $wait = start(q{SELECT derive.wait(NULL, '180 s')});
 	is_waited('derive.wait(NULL');
 	sql($how);
 	is(finish($wait), 't', "a group is left in its turn: $how");
@@ -136,13 +136,13 @@ for my $how ('DROP MATERIALIZED VIEW v', 'SELECT derive.release(\'v\'); DROP MAT
 	create('v', 'a');
 	my $pid = stop_worker_of('a');
 	sql('INSERT INTO t SELECT max(id) + 1, 1, 1 FROM t');
-	is(sql(q{SET SESSION AUTHORIZATION reader; SELECT derive.wait(NULL, '60 s')}), 't', 'a group of which one may read nothing');
+	is(sql(q{SET SESSION AUTHORIZATION reader; SELECT derive.wait(NULL, '180 s')}), 't', 'a group of which one may read nothing');
 	is(sql(q{SET client_min_messages = error; SELECT derive.wait(NULL, '300 ms')}), 'f', 'who may read it waits');
 	let_go_on($pid);
 	sql(q{SELECT derive.wait(); SELECT derive.pause('v')});
 	stop_worker($node, $pid);
 	sql('INSERT INTO t SELECT max(id) + 1, 1, 1 FROM t');
-	is(sql(q{SET client_min_messages = error; SELECT derive.wait(NULL, '60 s')}), 't', 'a group in which all stands still');
+	is(sql(q{SET client_min_messages = error; SELECT derive.wait(NULL, '180 s')}), 't', 'a group in which all stands still');
 	let_go_on($pid);
 	sql(q{SELECT derive.resume('v')});
 	all_right('resumed');
@@ -270,7 +270,7 @@ is(wrong(), 'pg_derive.max_groups', 'fewer are allowed');
 $node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM derive.worker WHERE pid IS NOT NULL}) or die;
 ok($node->poll_query_until('postgres', q{SELECT count(*) = 2 FROM derive.worker WHERE activity = 'waiting for a place among the groups of this database (pg_derive.max_groups)'}), 'what the others wait for')
   or diag(sql('SELECT * FROM derive.worker'));
-is($node->safe_psql('other', q{INSERT INTO t VALUES (2); SELECT derive.wait(NULL, '60 s'); TABLE v}), "t\n2", 'which is nothing to other databases');
+is($node->safe_psql('other', q{INSERT INTO t VALUES (2); SELECT derive.wait(NULL, '180 s'); TABLE v}), "t\n2", 'which is nothing to other databases');
 $node->append_conf('postgresql.conf', "pg_derive.max_groups = 3\n");
 $node->reload;
 all_right('more are allowed again');
@@ -287,7 +287,7 @@ all_right('more are allowed again');
 	is(wrong(), 'max_worker_processes pg_derive.max_databases pg_derive.max_groups', 'three groups need three places');
 	$node->append_conf('postgresql.conf', "max_worker_processes = 24\npg_derive.max_databases = 6\npg_derive.max_groups = 4\n");
 	$node->restart;
-	is(sql(q{SELECT derive.wait_moved('v', '60 s')}), 't', 'and the view moves');
+	is(sql(q{SELECT derive.wait_moved('v', '180 s')}), 't', 'and the view moves');
 	all_right('at the end');
 }
 

@@ -187,10 +187,14 @@ my $holder = background($node);
 $holder->query_safe('SELECT pg_advisory_lock(75)');
 sql(q{
 CREATE FUNCTION slow(x int) RETURNS int IMMUTABLE PARALLEL SAFE LANGUAGE plpgsql AS $$
+DECLARE
+	since timestamptz := clock_timestamp();
 BEGIN
-	PERFORM pg_sleep(0.002);
+	-- one that sleeps would be taken for one that waits
+	WHILE clock_timestamp() < since + interval '1 ms' LOOP END LOOP;
 	WHILE x > 15000 AND EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 75) LOOP
-		PERFORM pg_sleep(0.02);
+		since := clock_timestamp();
+		WHILE clock_timestamp() < since + interval '20 ms' LOOP END LOOP;
 	END LOOP;
 	RETURN x;
 END $$;

@@ -94,14 +94,14 @@ unlike($err, qr/could not read the log/, 'it has read all of the log');
 cmp_ok(time - $started, '<', 40, 'nor makes it wait');
 $lock->query_safe('ROLLBACK');
 $lock->quit;
-is($node->safe_psql('shop', q{SELECT derive.wait_moved('v', '60 s'), derive.wait_moved('over_v', '60 s')}), 't|t', 'it moves when it is free');
+is($node->safe_psql('shop', q{SELECT derive.wait_moved('v', '180 s'), derive.wait_moved('over_v', '180 s')}), 't|t', 'it moves when it is free');
 is(groups(), 'over_v heavy, v heavy', 'with the one that reads it');
 all_right('after the lock');
 
 # ---- the server is stopped meanwhile: the slot comes to the end of the log
 
 $node->safe_psql('shop', q{SELECT derive.move('v', 'default')});
-is($node->safe_psql('shop', q{SELECT derive.wait_moved('v', '60 s')}), 't', 'back');
+is($node->safe_psql('shop', q{SELECT derive.wait_moved('v', '180 s')}), 't', 'back');
 all_right('back');
 $lock = plan_locked();
 $lock->query_safe(q{PREPARE TRANSACTION 'lock'});
@@ -116,29 +116,29 @@ is($node->safe_psql('postgres', "SELECT confirmed_flush_lsn >= '$lsn' FROM pg_re
 $node->append_conf('postgresql.conf', "shared_preload_libraries = 'pg_derive'\n");
 $node->restart;
 $node->safe_psql('shop', q{ROLLBACK PREPARED 'lock'});
-is($node->safe_psql('shop', q{SELECT derive.wait_moved('v', '60 s')}), 't', 'the move goes on');
+is($node->safe_psql('shop', q{SELECT derive.wait_moved('v', '180 s')}), 't', 'the move goes on');
 is(groups(), 'over_v heavy, v heavy', 'to its end');
 all_right('after the restart');
 
 # ---- a view of somebody else that came later
 
 $node->safe_psql('shop', q{SELECT derive.move('v', 'default')});
-is($node->safe_psql('shop', q{SELECT derive.wait_moved('v', '60 s')}), 't', 'back again');
+is($node->safe_psql('shop', q{SELECT derive.wait_moved('v', '180 s')}), 't', 'back again');
 $node->safe_psql('shop', q{CREATE ROLE alice; GRANT SELECT ON v TO alice; GRANT CREATE ON SCHEMA public TO alice});
 $lock = plan_locked();
 $node->safe_psql('shop', q{SET ROLE alice; SELECT derive.create_view('of_alice', 'SELECT min(count) FROM v')});
-is($node->safe_psql('shop', q{SELECT derive.wait('of_alice', '60 s')}), 't', 'somebody creates a view over it');
+is($node->safe_psql('shop', q{SELECT derive.wait('of_alice', '180 s')}), 't', 'somebody creates a view over it');
 my $offset = -s $node->logfile;
 $lock->query_safe('ROLLBACK');
 $lock->quit;
-($rc, $out, $err) = $node->psql('shop', q{SELECT derive.wait_moved('v', '60 s')});
+($rc, $out, $err) = $node->psql('shop', q{SELECT derive.wait_moved('v', '180 s')});
 like("$rc $err", qr/^3 .*the move of view "v" was given up|^0 $/, 'who waits is told, if he came in time');
 log_says($node, qr/WARNING: .* does not move to group "heavy".*\n.*View "of_alice", which would have to move with it/, $offset, 'the log says why');
 $node->poll_query_until('shop', q{SELECT moving_here = 0 FROM derive.groups WHERE group_name = 'heavy'}) or die;
 is($node->safe_psql('shop', q{SELECT DISTINCT group_name FROM derive.views WHERE view IN ('v', 'over_v', 'of_alice')}), 'default', 'nobody has moved');
 all_right('given up');
 $node->safe_psql('shop', q{SELECT derive.move('v', 'heavy')});
-is($node->safe_psql('shop', q{SELECT derive.wait_moved('of_alice', '60 s')}), 't', 'who may move all of them, does');
+is($node->safe_psql('shop', q{SELECT derive.wait_moved('of_alice', '180 s')}), 't', 'who may move all of them, does');
 is($node->safe_psql('shop', q{SELECT DISTINCT group_name FROM derive.views WHERE view IN ('v', 'over_v', 'of_alice')}), 'heavy', 'all have moved');
 all_right('all of them');
 
@@ -152,7 +152,7 @@ for my $group ('fresh', 'heavy')
 	$node->safe_psql('shop', q{SELECT derive.create_group('fresh')}) if $group eq 'fresh';
 	$node->safe_psql('shop', qq{SELECT derive.move('v', '$group')});
 	write_rows();
-	is($node->safe_psql('shop', q{SELECT derive.wait_moved('v', '60 s')}), 't', "moved to group $group");
+	is($node->safe_psql('shop', q{SELECT derive.wait_moved('v', '180 s')}), 't', "moved to group $group");
 	all_right("old_rows = log, $group");
 }
 unlike(slurp_file($node->logfile, $offset), qr/WARNING|recomputing|computed anew/, 'nothing is computed anew');
@@ -166,17 +166,17 @@ SKIP:
 	# ---- what nothing keeps together is not moved to and fro
 
 	$node->safe_psql('shop', q{DROP MATERIALIZED VIEW of_alice; SELECT derive.move('v', 'default')});
-	is($node->safe_psql('shop', q{SELECT derive.wait_moved('v', '60 s')}), 't', 'home');
+	is($node->safe_psql('shop', q{SELECT derive.wait_moved('v', '180 s')}), 't', 'home');
 	my $declares = background($node, db => 'shop');
 	$declares->query_safe(q{SET pg_derive.debug_point = 'declare-keep:skip'; BEGIN; SELECT derive.create_view('w', 'SELECT v.k, v.count, b.max FROM v JOIN b USING (k)')});
 	$node->safe_psql('shop', q{SELECT derive.move('v', 'heavy')});
-	is($node->safe_psql('shop', q{SELECT derive.wait_moved('v', '60 s')}), 't', 'half of what it reads has gone');
+	is($node->safe_psql('shop', q{SELECT derive.wait_moved('v', '180 s')}), 't', 'half of what it reads has gone');
 	$declares->query_safe('COMMIT');
 	$declares->quit;
 	$node->poll_query_until('shop', q{SELECT state = 'failed' FROM derive.views WHERE view = 'w'::regclass}) or die;
 	like($node->safe_psql('shop', q{SELECT error FROM derive.views WHERE view = 'w'::regclass}), qr/it reads view "v", which is in group "heavy", and views of other groups/, 'it says so');
 	$node->safe_psql('shop', q{SELECT derive.move('b', 'heavy')});
-	is($node->safe_psql('shop', q{SELECT derive.wait_moved(view::regclass, '60 s') FROM derive.views WHERE view IN ('v', 'b', 'w')}), "t\nt\nt", 'all can be moved to one group');
+	is($node->safe_psql('shop', q{SELECT derive.wait_moved(view::regclass, '180 s') FROM derive.views WHERE view IN ('v', 'b', 'w')}), "t\nt\nt", 'all can be moved to one group');
 	$node->safe_psql('shop', q{SELECT derive.resume('w')});
 	all_right('together again');
 	is($node->safe_psql('shop', q{SELECT DISTINCT group_name, state FROM derive.views}), 'heavy|ready', 'where all are ready');
@@ -184,14 +184,14 @@ SKIP:
 	# ---- a view that follows what it reads is there: no plan of its own is left
 
 	$node->safe_psql('shop', q{SELECT derive.move('v', 'default')});
-	is($node->safe_psql('shop', q{SELECT derive.wait_moved('v', '60 s')}), 't', 'home once more');
+	is($node->safe_psql('shop', q{SELECT derive.wait_moved('v', '180 s')}), 't', 'home once more');
 	$declares = background($node, db => 'shop');
 	$declares->query_safe(q{SET pg_derive.debug_point = 'declare-keep:skip'; BEGIN; SELECT derive.create_view('follows', 'SELECT max(k) FROM v')});
 	$node->safe_psql('shop', q{SELECT derive.move('v', 'heavy')});
-	is($node->safe_psql('shop', q{SELECT derive.wait_moved('v', '60 s')}), 't', 'what it reads has gone');
+	is($node->safe_psql('shop', q{SELECT derive.wait_moved('v', '180 s')}), 't', 'what it reads has gone');
 	$declares->query_safe(q{SELECT derive.move('follows', 'heavy'); COMMIT});
 	$declares->quit;
-	is($node->safe_psql('shop', q{SELECT derive.wait_moved('follows', '60 s')}), 't', 'it follows');
+	is($node->safe_psql('shop', q{SELECT derive.wait_moved('follows', '180 s')}), 't', 'it follows');
 	is($node->safe_psql('shop', q{SELECT group_name, (SELECT count(*) FROM derive_state.moves) FROM derive.views WHERE view = 'follows'::regclass}), 'heavy|0', 'and need not move any more');
 	all_right('following');
 
@@ -210,7 +210,7 @@ SKIP:
 	$held->quit;
 	ok($node->poll_query_until('shop', q{SELECT NOT EXISTS (SELECT FROM pg_locks WHERE relation = 'derive_state.groups'::regclass AND NOT granted)}), 'until it has it');
 	$drops->quit;
-	is($node->safe_psql('shop', q{SELECT DISTINCT derive.wait_moved(view::regclass, '60 s') FROM derive.views}), 't', 'moved');
+	is($node->safe_psql('shop', q{SELECT DISTINCT derive.wait_moved(view::regclass, '180 s') FROM derive.views}), 't', 'moved');
 	is($node->safe_psql('shop', q{SELECT group_name FROM derive.views WHERE view = 'v'::regclass}), 'other', 'there it is');
 	all_right('not dropped');
 
@@ -233,10 +233,10 @@ SKIP:
 	$held->quit;
 	$node->append_conf('postgresql.conf', "pg_derive.max_hold = '30min'\n");
 	$node->reload;
-	is($node->safe_psql('shop', q{SELECT derive.wait_moved('v', '60 s')}), 't', 'it has moved');
+	is($node->safe_psql('shop', q{SELECT derive.wait_moved('v', '180 s')}), 't', 'it has moved');
 	all_right('after a long batch');
 	$node->safe_psql('shop', q{SELECT derive.move('v', 'other')});
-	is($node->safe_psql('shop', q{SELECT derive.wait_moved('v', '60 s')}), 't', 'and back');
+	is($node->safe_psql('shop', q{SELECT derive.wait_moved('v', '180 s')}), 't', 'and back');
 
 	# ---- a builder that needs long, and then a view that is locked: builders and moves take turns nevertheless
 
@@ -250,7 +250,7 @@ SKIP:
 	$node->safe_psql('shop', q{SELECT derive.move('v', 'heavy')});
 	is($node->safe_psql('shop', q{SELECT derive.wait_moved('v', '1 s')}), 'f', 'a move waits for a builder that is at work');
 	$node->safe_psql('shop', q{SET pg_derive.default_group = 'heavy'; SELECT derive.create_view('second', 'SELECT max(x) FROM u')});
-	is($node->safe_psql('shop', q{SELECT derive.wait('second', '60 s')}), 't', 'others need not wait for the move, which cannot go yet');
+	is($node->safe_psql('shop', q{SELECT derive.wait('second', '180 s')}), 't', 'others need not wait for the move, which cannot go yet');
 	my $locks = background($node, db => 'shop');
 	$locks->query_until(qr/begun/, "BEGIN;\n\\echo begun\nCREATE INDEX ON long (id);\n");
 	$node->poll_query_until('shop', q{SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'long'::regclass AND mode = 'ShareLock' AND NOT granted)}) or die;
@@ -258,7 +258,7 @@ SKIP:
 	$node->poll_query_until('shop', q{SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'long'::regclass AND mode = 'ShareLock' AND granted)}) or die;
 	is($node->safe_psql('shop', q{SELECT derive.wait_moved('v', '120 s')}), 't', 'nor does it wait for ever for one that is locked');
 	$node->safe_psql('shop', q{SET pg_derive.default_group = 'heavy'; SELECT derive.create_view('third', 'SELECT min(x) FROM u')});
-	is($node->safe_psql('shop', q{SELECT derive.wait('third', '60 s')}), 't', 'nor do builders');
+	is($node->safe_psql('shop', q{SELECT derive.wait('third', '180 s')}), 't', 'nor do builders');
 	is($node->safe_psql('shop', q{SELECT state <> 'ready' FROM derive.views WHERE view = 'long'::regclass}), 't', 'it still is');
 	$locks->query_safe('ROLLBACK');
 	$locks->quit;

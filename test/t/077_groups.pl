@@ -145,7 +145,7 @@ sub ends_well
 		my ($rc, $out, $err);
 		for my $i (1 .. 60)
 		{
-			($rc, $out, $err) = eval { $node->psql('postgres', "SELECT derive.wait_moved('$view', '60 s')") };
+			($rc, $out, $err) = eval { $node->psql('postgres', "SELECT derive.wait_moved('$view', '180 s')") };
 			($rc, $out, $err) = (-1, '', 'closed') unless defined $rc;
 			last if $rc == 0 || $err !~ /recovery|starting up|shutting down|terminated|lost|closed/;
 			usleep(500_000);
@@ -163,7 +163,7 @@ all_right('at the start');
 for my $round (1 .. 4)
 {
 	my $offset = -s $node->logfile;
-	my $load = start_load($node, 30);
+	my $load = start_load($node, 600);
 	change_log(20);
 	start_move();
 	change_log(20);
@@ -193,7 +193,7 @@ SKIP:
 			set_debug_point($node, "$point:wait");
 			my $psql = background($node);
 			$psql->query_safe("SELECT pg_advisory_lock(hashtext('$point'))");
-			my $load = start_load($node, 60);
+			my $load = start_load($node, 600);
 			change_log(5);
 			my $moves = start_move_aside();
 			my $pid = waits_at($node, $point);
@@ -236,7 +236,7 @@ SKIP:
 		kill('KILL', $walwriter);
 		eval { $psql->quit };
 		undef $psql;
-		set_debug_point($node, '');
+		$node->append_conf('postgresql.conf', "pg_derive.debug_point = ''");
 		start_again($node);
 		stop_client($moves);
 		$node->safe_psql('postgres', join(';', plans()));
@@ -246,7 +246,7 @@ SKIP:
 	# at no point of it in particular
 	for my $i (1 .. 8)
 	{
-		my $load = start_load($node, 30);
+		my $load = start_load($node, 600);
 		change_log(5);
 		start_move();
 		usleep(rand 300_000);
@@ -279,10 +279,10 @@ all_right('given up');
 start_move() if $place ne 'default';
 ends_well('home') if $place eq 'default';
 $node->safe_psql('postgres', q{SELECT derive.move('joined', 'heavy'); });
-is($node->safe_psql('postgres', q{SELECT derive.wait_moved('joined', '60 s'); SELECT derive.wait('joined', '60 s')}), "t\nt", 'one view has a group of its own');
+is($node->safe_psql('postgres', q{SELECT derive.wait_moved('joined', '180 s'); SELECT derive.wait('joined', '180 s')}), "t\nt", 'one view has a group of its own');
 my $pid = stop_worker($node, worker_of('heavy'));
 $node->safe_psql('postgres', q{UPDATE accounts SET balance = balance + 1 WHERE id < 10; INSERT INTO history VALUES (1, 1)});
-is($node->safe_psql('postgres', q{SELECT derive.wait('totals', '60 s')}), 't', 'the other group moves');
+is($node->safe_psql('postgres', q{SELECT derive.wait('totals', '180 s')}), 't', 'the other group moves');
 is($node->safe_psql('postgres', q{SELECT derive.wait('joined', '300 ms')}), 'f', 'this one does not');
 is($node->safe_psql('postgres', q{SET client_min_messages = error; SELECT derive.wait(NULL, '300 ms')}), 'f', 'and all of them are not there');
 let_go_on($pid);

@@ -72,7 +72,7 @@ sub caught_up
 }
 
 # A connection that is lost is taken up where it was.
-my $load = start_load($node, 60);
+my $load = start_load($node, 600);
 for my $i (1 .. 5)
 {
 	ask($followers, 'wait joined changes ' . (figures('joined')->{changes} + 20));
@@ -87,7 +87,7 @@ cmp_ok(figures('whole')->{changes}, '>', 0, 'changes came');
 # Kills, turn by turn of the gateway and of the server
 for my $i (1 .. $kills)
 {
-	$load = start_load($node, 60);
+	$load = start_load($node, 600);
 	ask($followers, 'wait joined changes ' . (figures('joined')->{changes} + 10));
 	usleep(rand 400_000);
 	kill_gateway($gateway);

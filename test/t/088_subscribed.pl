@@ -84,7 +84,7 @@ sub start_looking
 	close $out;
 	$complaints = '';
 	return start_client($node,
-		[ $node->installed_command('pgbench'), '-n', '-c', '1', '-R', '50', '-T', '120', '-f', $file, '-h', $node->host, '-p', $node->port, 'postgres' ],
+		[ $node->installed_command('pgbench'), '-n', '-c', '1', '-R', '50', '-T', '600', '-f', $file, '-h', $node->host, '-p', $node->port, 'postgres' ],
 		'<' => \'', '>' => \$looked, '2>' => \$complaints);
 }
 
@@ -122,12 +122,12 @@ my %kills = (
 
 foreach my $what (sort keys %kills)
 {
-	my @loads = map { start_load($_, 120, undef, $transfer) } $alpha, $beta;
+	my @loads = map { start_load($_, 600, undef, $transfer) } $alpha, $beta;
 	my $looking = start_looking();
 	wait_for_traffic($_) for 'alpha', 'beta';
 	stop_looking($looking, "before $what dies");
 	$kills{$what}->();
-	$loads[0] = start_load($alpha, 120, undef, $transfer) if $what =~ /publisher/;
+	$loads[0] = start_load($alpha, 600, undef, $transfer) if $what =~ /publisher/;
 	$looking = start_looking();
 	wait_for_traffic($_) for 'alpha', 'beta';
 	stop_looking($looking, "after $what died");

@@ -93,7 +93,7 @@ $sums->backup('base');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($sums, 'base');
 follow($standby, $sums);
-my $pgbench = start_load($shop, 120, undef, bank_load());
+my $pgbench = start_load($shop, 600, undef, bank_load());
 wait_for_traffic($standby);
 for (1 .. 20)
 {
@@ -110,7 +110,7 @@ standby_is_exact($standby, $sums, 'under load');
 
 # ---- the node dies, the standby takes over its views and its subscription
 
-$pgbench = start_load($shop, 120, undef, bank_load());
+$pgbench = start_load($shop, 600, undef, bank_load());
 wait_for_traffic($standby);
 # All of it at once, as a machine does.  A process that applies changes and finds only the postmaster dead no longer waits for
 # the standby (SyncRepWaitForLSN()), and confirms what that does not have as long as there is more to apply.
@@ -129,7 +129,7 @@ is($standby->safe_psql('postgres', 'SELECT n, balance FROM total'), '2000|200000
 
 # ---- the other node loses its worker and what applies, the new primary all
 
-$pgbench = start_load($shop, 120, undef, bank_load());
+$pgbench = start_load($shop, 600, undef, bank_load());
 wait_for_traffic($standby);
 kill('KILL', apply_pid($joins, 'joins'), worker_pid($joins));
 $standby->kill9;

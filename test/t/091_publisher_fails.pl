@@ -41,7 +41,7 @@ if ($copies_slots)
 	$alpha->append_conf('postgresql.conf', "synchronized_standby_slots = 'beta'\n");
 	$alpha->reload;
 }
-my $pgbench = start_load($alpha, 120, undef, bank_load());
+my $pgbench = start_load($alpha, 600, undef, bank_load());
 my $arrived = q{SELECT count(*) >= 1000 FROM entries};
 $node->poll_query_until('postgres', $arrived) or die 'nothing arrives at the node';
 $beta->poll_query_until('postgres', $arrived) or die 'nothing arrives at the standby';
@@ -70,7 +70,7 @@ else
 	is($node->safe_psql('postgres', 'SELECT n FROM total'), 0, 'the views follow that');
 	subscribe($node, 'shop', $beta);
 }
-$pgbench = start_load($beta, 120, undef, bank_load());
+$pgbench = start_load($beta, 600, undef, bank_load());
 my $before = $node->safe_psql('postgres', 'SELECT count(*) FROM entries');
 $node->poll_query_until('postgres', "SELECT count(*) >= $before + 400 FROM entries") or die 'nothing arrives from the new publisher';
 stop_load($pgbench);

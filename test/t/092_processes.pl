@@ -44,14 +44,14 @@ sub has_title
 {
 	my ($type, $title, $again) = @_;
 	my $shown = '';
-	for (1 .. 600)
+	for my $i (1 .. 600)
 	{
 		my @pids = split /,/, sql("SELECT string_agg(pid::text, ',') FROM pg_stat_activity WHERE backend_type = '$type'");
 		# what ps shows, which not every system has; a process may be gone meanwhile
 		$shown = join "\n", map { (eval { slurp_file("/proc/$_/cmdline") } // '') =~ s/\0+$//r } @pids;
 		last if $shown =~ $title;
-		$again->() if $again && !@pids;
-		$node->poll_query_until('postgres', "SELECT count(*) > 0 FROM pg_stat_activity WHERE backend_type = '$type'") or last;
+		$again->() if $again && !@pids && $i % 20 == 0;
+		usleep(100_000);
 	}
 	like($shown, $title, "$type: its title");
 	$type_seen{$type} = 1;
@@ -101,13 +101,11 @@ $_->quit foreach $session, $second;
 
 # ---- batches that are put together, and errors
 
-sql(q{ALTER SYSTEM SET pg_derive.batch_interval = '10s'; ALTER SYSTEM SET pg_derive.batch_share = 0.01; SELECT pg_reload_conf()});
+# the least share: what a batch of all rows takes is not saved up in the time between two tries
+sql(q{ALTER SYSTEM SET pg_derive.batch_interval = '10s'; ALTER SYSTEM SET pg_derive.batch_share = 0.001; SELECT pg_reload_conf()});
 my $change = sub {
-	sql('UPDATE accounts SET balance = balance + 1 WHERE id < 500');
-	for my $i (1 .. 3)
-	{
-		sql("UPDATE accounts SET balance = balance + $i WHERE id = 500");
-	}
+	sql('UPDATE accounts SET balance = balance + 1');
+	sql("UPDATE accounts SET balance = balance + $_ WHERE id = 500") for 1 .. 3;
 };
 $change->();
 waits_so('DeriveBatchInterval', "backend_type = 'pg_derive worker'", 'a worker puts commits together', $change);
@@ -119,8 +117,9 @@ SKIP:
 	skip 'debug points are not compiled in', 1 unless has_debug_points($node);
 
 	set_debug_point($node, 'batch-applied:error');
-	sql('UPDATE accounts SET balance = 7 WHERE id = 7');
-	waits_so('DeriveErrorPause', "backend_type = 'pg_derive worker'", 'before another try');
+	$change = sub { sql('UPDATE accounts SET balance = balance + 7 WHERE id = 7') };
+	$change->();
+	waits_so('DeriveErrorPause', "backend_type = 'pg_derive worker'", 'before another try', $change);
 	set_debug_point($node, '');
 	wait_derived($node, 'after errors');
 
@@ -256,7 +255,7 @@ if (has_debug_points($node))
 	}
 	set_debug_point($node, '');
 	$holder->quit;
-	my ($rc, $out, $err) = $node->psql('postgres', q{SELECT derive.wait(NULL, '60s')});
+	my ($rc, $out, $err) = $node->psql('postgres', q{SELECT derive.wait(NULL, '180 s')});
 	is("$out$err", 't', 'ended five times, and waited for at once');
 }
 
@@ -268,6 +267,8 @@ for my $i (1 .. 200)
 	sql("INSERT INTO numbers VALUES (4000 + $i, $i)") if $i % 10 == 0;
 	usleep(5_000);
 }
+# which may have made its slot unusable several times in a row: then it says so, and goes on
+$node->poll_query_until('postgres', q{SELECT derive.wait(NULL, '180 s')}) or die 'it does not go on';
 wait_derived($node, 'cancelled again and again');
 is(sql("SELECT backend_type FROM pg_stat_activity WHERE pid = $before{$_}"), "pg_derive $_", "$_: it is the same") for sort keys %before;
 

@@ -80,7 +80,7 @@ sub left_open
 	for my $i (1 .. 3)
 	{
 		$node->safe_psql('postgres', "INSERT INTO t VALUES (10000 + $i, 3)");
-		is($node->safe_psql('postgres', q{SELECT derive.wait('top', '20s'), oracle('top')}), 't|0', "$sql: other views go on");
+		is($node->safe_psql('postgres', q{SELECT derive.wait('top', '180 s'), oracle('top')}), 't|0', "$sql: other views go on");
 		is($node->safe_psql('postgres', "SET statement_timeout = '60s'; SELECT count(*) >= 0 FROM $view"), 't', "$sql: the view can be read")
 		  unless $point;
 	}
@@ -109,7 +109,7 @@ $node->safe_psql('postgres', 'INSERT INTO t VALUES (20000, 3)');
 ok($node->poll_query_until('postgres', q{SELECT state = 'waiting' AND waiting_for LIKE '%"agg" in pg_class' FROM derive.views WHERE view = 'agg'::regclass}),
 	'an index is to be made: the view says what it waits for')
   or diag($node->safe_psql('postgres', 'SELECT view, state, waiting_for, error FROM derive.views'));
-is($node->safe_psql('postgres', q{SELECT derive.wait('top', '20s'), oracle('top')}), 't|0', 'other views go on');
+is($node->safe_psql('postgres', q{SELECT derive.wait('top', '180 s'), oracle('top')}), 't|0', 'other views go on');
 $user->query_safe('COMMIT');
 wait_derived($node, 'an index is made');
 is_exact($node, 'an index is made');
@@ -138,7 +138,7 @@ for my $open (
 	{
 		# a lock on the table itself stops who wants to empty it
 		$node->psql('postgres', "SET lock_timeout = '100ms'; $sql");
-		is($node->safe_psql('postgres', q{SELECT derive.wait('top', '20s'), oracle('top')}), 't|0', "$open: other views go on");
+		is($node->safe_psql('postgres', q{SELECT derive.wait('top', '180 s'), oracle('top')}), 't|0', "$open: other views go on");
 	}
 	$user->query_safe('ROLLBACK');
 	wait_derived($node, "$open: it ends");

@@ -146,3 +146,45 @@ DROP TABLE moods CASCADE;
 DROP TYPE pair;
 DROP DOMAIN state;
 DROP TYPE mood;
+
+-- how rows and arrays of a type are compared, and its values sorted, grouped and numbered
+CREATE TYPE version AS (major int, minor int);
+CREATE TYPE tagged AS (tag int, v version);
+CREATE TABLE releases (id int PRIMARY KEY, v version, w version);
+INSERT INTO releases SELECT i, ROW(i % 4, i % 5)::version, ROW(i % 3, i % 2)::version FROM generate_series(1, 30) i;
+CREATE FUNCTION version_compare(a version, b version) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT btint4cmp(b.minor, a.minor)';
+DO $$
+DECLARE
+	o record;
+BEGIN
+	FOR o IN SELECT * FROM (VALUES ('lt', '<'), ('le', '<='), ('eq', '='), ('ge', '>='), ('gt', '>')) o(name, operator) LOOP
+		EXECUTE format('CREATE FUNCTION version_%s(version, version) RETURNS boolean LANGUAGE sql IMMUTABLE AS ''SELECT public.version_compare($1, $2) %s 0''', o.name, o.operator);
+		EXECUTE format('CREATE OPERATOR %s (leftarg = version, rightarg = version, function = version_%s, restrict = scalarltsel)', o.operator, o.name);
+	END LOOP;
+END $$;
+SELECT derive.create_view('r_arrays', 'SELECT id, ARRAY[v] < ARRAY[w] AS less FROM releases');
+SELECT derive.create_view('r_rows', 'SELECT id, ROW(id % 2, v)::tagged < ROW(1, w)::tagged AS less FROM releases');
+SELECT derive.create_view('r_groups', 'SELECT less, count(*) FROM r_arrays GROUP BY less');
+SELECT * FROM oracle_all();
+CREATE OPERATOR CLASS version_ops DEFAULT FOR TYPE version USING btree AS
+	OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >, FUNCTION 1 version_compare(version, version);
+SELECT * FROM oracle_all();
+SELECT derive.create_view('r_numbers', 'SELECT id, rank() OVER (ORDER BY v) FROM releases');
+SELECT derive.create_view('r_one', 'SELECT DISTINCT ON (id % 5) id, v FROM releases ORDER BY id % 5, v, id');
+SELECT * FROM oracle_all();
+CREATE OR REPLACE FUNCTION version_compare(a version, b version) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT btint4cmp(a.minor, b.minor)';
+SELECT * FROM oracle_all();
+UPDATE releases SET v = w, w = v WHERE id % 7 = 0;
+SELECT * FROM oracle_all();
+DROP MATERIALIZED VIEW r_numbers, r_one;
+BEGIN;
+DROP OPERATOR FAMILY version_ops USING btree CASCADE;
+ROLLBACK;
+DROP OPERATOR FAMILY version_ops USING btree CASCADE;
+SELECT * FROM oracle_all();
+UPDATE releases SET v = w, w = v WHERE id % 5 = 0;
+SELECT * FROM oracle_all();
+SET client_min_messages = warning;
+DROP TABLE releases CASCADE;
+DROP TYPE version, tagged CASCADE;
+RESET client_min_messages;

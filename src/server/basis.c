@@ -52,6 +52,8 @@
 #include "catalog/dependency.h"
 #include "catalog/indexing.h"
 #include "catalog/objectaddress.h"
+#include "catalog/pg_amop.h"
+#include "catalog/pg_amproc.h"
 #include "catalog/pg_cast.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_depend.h"
@@ -69,10 +71,12 @@
 #include "notify/journal.h"
 #include "server/worker_internal.h"
 #include "storage/lmgr.h"
+#include "utils/catcache.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
+#include "utils/typcache.h"
 
 /*
  * Catalogs whose rows say how something is computed, and where rows of another
@@ -181,10 +185,36 @@ add_referenced(Definitions *definitions, const ObjectAddress *object)
 	table_close(depend, AccessShareLock);
 }
 
-/* The one to json, if the object is a type that may have one: to_json() calls it. */
+/* What the operator family has for the type. */
 static void
-add_json_cast(Definitions *definitions, const ObjectAddress *object)
+add_members(Definitions *definitions, Oid opfamily, Oid type)
 {
+	CatCList   *functions = SearchSysCacheList1(AMPROCNUM, ObjectIdGetDatum(opfamily));
+	CatCList   *operators = SearchSysCacheList1(AMOPSTRATEGY, ObjectIdGetDatum(opfamily));
+
+	for (int i = 0; i < functions->n_members; i++)
+	{
+		Form_pg_amproc form = (Form_pg_amproc) GETSTRUCT(&functions->members[i]->tuple);
+
+		if (form->amproclefttype == type || form->amprocrighttype == type)
+			add_object(definitions, ProcedureRelationId, form->amproc);
+	}
+	for (int i = 0; i < operators->n_members; i++)
+	{
+		Form_pg_amop form = (Form_pg_amop) GETSTRUCT(&operators->members[i]->tuple);
+
+		if (form->amoplefttype == type || form->amoprighttype == type)
+			add_object(definitions, OperatorRelationId, form->amopopr);
+	}
+	ReleaseCatCacheList(operators);
+	ReleaseCatCacheList(functions);
+}
+
+/* What serves the object, if it is a user's type, as derive_types_served_by() knows it from the other side. */
+static void
+add_servants(Definitions *definitions, const ObjectAddress *object)
+{
+	TypeCacheEntry *type;
 	Oid			cast;
 
 	if (object->classId != TypeRelationId || object->objectId < FirstNormalObjectId)
@@ -193,6 +223,13 @@ add_json_cast(Definitions *definitions, const ObjectAddress *object)
 						   ObjectIdGetDatum(JSONOID));
 	if (OidIsValid(cast))
 		add_object(definitions, CastRelationId, cast);
+	if (!get_typisdefined(object->objectId))
+		return;
+	type = lookup_type_cache(object->objectId, TYPECACHE_BTREE_OPFAMILY | TYPECACHE_HASH_OPFAMILY);
+	if (OidIsValid(type->btree_opf))
+		add_members(definitions, type->btree_opf, object->objectId);
+	if (OidIsValid(type->hash_opf))
+		add_members(definitions, type->hash_opf, object->objectId);
 }
 
 /* Rows of a catalog that belong to an object. */
@@ -256,7 +293,7 @@ definitions_digest(DeriveProgram *program)
 		definitions.todo = list_delete_first(definitions.todo);
 		definitions.digest += object_digest(object);
 		add_referenced(&definitions, object);
-		add_json_cast(&definitions, object);
+		add_servants(&definitions, object);
 	}
 	free_object_addresses(definitions.seen);
 	return definitions.digest;

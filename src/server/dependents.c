@@ -16,6 +16,9 @@
  *	ALTER TYPE ... ADD VALUE	of an enum that JSON_VALUE() or its kin returns: a
  *								text that was none becomes a value.
  *	CREATE CAST, DROP CAST		to json: to_json() and its kin call it.
+ *	CREATE, DROP OPERATOR CLASS	of a type, ALTER OPERATOR FAMILY, and functions that
+ *								these have: by them its values are sorted, grouped and
+ *								hashed, and rows and arrays of them compared.
  *	ALTER COLUMN SET EXPRESSION	of a generated column (from PostgreSQL 17 on)
  *								changes all rows without a word in the log: the
  *								same.
@@ -60,6 +63,8 @@
 #include "catalog/dependency.h"
 #include "catalog/indexing.h"
 #include "catalog/objectaddress.h"
+#include "catalog/pg_amop.h"
+#include "catalog/pg_amproc.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_cast.h"
 #include "catalog/pg_class.h"
@@ -139,22 +144,51 @@ add_direct_dependents(const ObjectAddress *object, ObjectAddresses *addresses, L
 	table_close(depend, AccessShareLock);
 }
 
-Oid
-derive_type_with_json_cast(Oid cast)
+/* Built-in types have been given what they have for good. */
+static List *
+add_type(List *types, Oid type)
 {
-	Relation	casts = table_open(CastRelationId, AccessShareLock);
-	HeapTuple	tuple = get_catalog_object_by_oid(casts, Anum_pg_cast_oid, cast);
-	Form_pg_cast form = HeapTupleIsValid(tuple) ? (Form_pg_cast) GETSTRUCT(tuple) : NULL;
+	return type >= FirstNormalObjectId ? list_append_unique_oid(types, type) : types;
+}
 
-	table_close(casts, AccessShareLock);
-	return form != NULL && form->casttarget == JSONOID && form->castsource >= FirstNormalObjectId ?
-		form->castsource : InvalidOid;
+List *
+derive_types_served_by(Oid class_id, Oid object_id)
+{
+	List	   *types = NIL;
+	Relation	catalog;
+	HeapTuple	tuple;
+
+	if (class_id != CastRelationId && class_id != AccessMethodProcedureRelationId && class_id != AccessMethodOperatorRelationId)
+		return NIL;
+	catalog = table_open(class_id, AccessShareLock);
+	tuple = get_catalog_object_by_oid(catalog, get_object_attnum_oid(class_id), object_id);
+	table_close(catalog, AccessShareLock);
+	if (!HeapTupleIsValid(tuple))
+		return NIL;
+	if (class_id == CastRelationId)
+	{
+		Form_pg_cast form = (Form_pg_cast) GETSTRUCT(tuple);
+
+		return form->casttarget == JSONOID ? add_type(types, form->castsource) : NIL;
+	}
+	if (class_id == AccessMethodProcedureRelationId)
+	{
+		Form_pg_amproc form = (Form_pg_amproc) GETSTRUCT(tuple);
+
+		return add_type(add_type(types, form->amproclefttype), form->amprocrighttype);
+	}
+	else
+	{
+		Form_pg_amop form = (Form_pg_amop) GETSTRUCT(tuple);
+
+		return add_type(add_type(types, form->amoplefttype), form->amoprighttype);
+	}
 }
 
 /*
  * All other maintained views that depend on the object, through whatever lies
  * between.  What of that is of the class "among" is added to a list, if one is given; if
- * these are types, what makes JSON of their values depends on their casts.
+ * these are types, who uses them depends on what serves them.
  */
 static List *
 dependent_views(Oid class_id, Oid object_id, Oid among, List **between)
@@ -163,6 +197,7 @@ dependent_views(Oid class_id, Oid object_id, Oid among, List **between)
 	ObjectAddress *start = palloc0(sizeof(ObjectAddress));
 	List	   *todo = list_make1(start);
 	List	   *views = NIL;
+	ListCell   *lc;
 
 	ObjectAddressSet(*start, class_id, object_id);
 	add_exact_object_address(start, seen);
@@ -173,13 +208,9 @@ dependent_views(Oid class_id, Oid object_id, Oid among, List **between)
 		todo = list_delete_first(todo);
 		if (between != NULL && object->classId == among)
 			*between = list_append_unique_oid(*between, object->objectId);
-
-		/*
-		 * what a cast to json does, all notice that make JSON of values of
-		 * the type
-		 */
-		if (among == TypeRelationId && object->classId == CastRelationId)
-			add_dependent(TypeRelationId, derive_type_with_json_cast(object->objectId), seen, &todo);
+		if (among == TypeRelationId)
+			foreach(lc, derive_types_served_by(object->classId, object->objectId))
+				add_dependent(TypeRelationId, lfirst_oid(lc), seen, &todo);
 		if (object != start && object->classId == RelationRelationId &&
 			get_rel_relkind(object->objectId) == RELKIND_MATVIEW &&
 			derive_registry_get(object->objectId) != NULL)
@@ -512,12 +543,12 @@ type_or_function_changed(Oid class_id, Oid object_id)
 }
 
 static void
-cast_created(Oid cast)
+served_otherwise(List *types)
 {
-	Oid			type = derive_type_with_json_cast(cast);
+	ListCell   *lc;
 
-	if (OidIsValid(type))
-		type_or_function_changed(TypeRelationId, type);
+	foreach(lc, types)
+		type_or_function_changed(TypeRelationId, lfirst_oid(lc));
 }
 
 void
@@ -534,8 +565,8 @@ derive_definition_changed(Oid class_id, Oid object_id)
 		return;
 	if (class_id == ProcedureRelationId || class_id == TypeRelationId)
 		type_or_function_changed(class_id, object_id);
-	else if (class_id == CastRelationId)
-		cast_created(object_id);
+	else if (class_id == CastRelationId || class_id == AccessMethodProcedureRelationId || class_id == AccessMethodOperatorRelationId)
+		served_otherwise(derive_types_served_by(class_id, object_id));
 	else if (class_id == TSConfigRelationId || class_id == TSDictionaryRelationId ||
 			 class_id == TSParserRelationId || class_id == TSTemplateRelationId ||
 			 class_id == NamespaceRelationId)

@@ -12,7 +12,7 @@
 #include "nodes/pg_list.h"
 
 /*
- * The object (of pg_rewrite, pg_proc, pg_type, pg_cast, pg_ts_config or pg_ts_dict; of pg_class: a
+ * The object (of pg_rewrite, pg_proc, pg_type, pg_cast, pg_amproc, pg_amop, pg_ts_config or pg_ts_dict; of pg_class: a
  * generated column of it, or all its rows; of pg_attribute: the type of a column of
  * this relation) was created or redefined by the utility command that is now
  * ending.  Raises ERROR
@@ -24,8 +24,11 @@ extern void derive_definition_changed(Oid class_id, Oid object_id);
 /* The same where an enum has one value more than before. */
 extern void derive_enum_value_added(Oid type);
 
-/* The type that the cast is from, if it is one to json; otherwise InvalidOid. */
-extern Oid	derive_type_with_json_cast(Oid cast);
+/*
+ * Users' types (of Oid) whose values are made JSON by the object, if it is a cast, or compared by it, if it is a
+ * member of an operator family.  Nothing in pg_depend says so of who uses the type.
+ */
+extern List *derive_types_served_by(Oid class_id, Oid object_id);
 
 /*
  * Let a view that stands still move again, computed anew; for a row of which the

@@ -52,6 +52,8 @@
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
+#include "catalog/pg_amop.h"
+#include "catalog/pg_amproc.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_cast.h"
@@ -736,6 +738,8 @@ class_of_redefined(ObjectAccessType access, Oid class_id, Oid object_id, int sub
 		case ProcedureRelationId:
 		case RewriteRelationId:
 		case CastRelationId:
+		case AccessMethodProcedureRelationId:
+		case AccessMethodOperatorRelationId:
 			return access != OAT_DROP ? class_id : InvalidOid;
 		case TSConfigRelationId:
 		case TSDictionaryRelationId:
@@ -794,16 +798,13 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id,
 			note_redefined(redefined, object_id);
 	}
 
-	/*
-	 * When the command is done, nobody knows any more which type the cast was
-	 * of.
-	 */
-	if (access == OAT_DROP && class_id == CastRelationId)
+	/* When the command is done, nobody knows any more which types it served. */
+	if (access == OAT_DROP)
 	{
-		Oid			type = derive_type_with_json_cast(object_id);
+		ListCell   *lc;
 
-		if (OidIsValid(type))
-			note_redefined(TypeRelationId, type);
+		foreach(lc, derive_types_served_by(class_id, object_id))
+			note_redefined(TypeRelationId, lfirst_oid(lc));
 	}
 
 	if (access == OAT_POST_CREATE && class_id == RelationRelationId && sub_id == 0)

@@ -75,6 +75,19 @@ CREATE TYPE shade AS ENUM ('dark', 'light');
 CREATE TABLE s (id int PRIMARY KEY, shades shade[]);
 INSERT INTO s VALUES (1, '{dark,light}');
 CREATE FUNCTION shade_json(shade) RETURNS json LANGUAGE sql IMMUTABLE RETURN to_json($1::text || '!');
+CREATE TYPE size AS (w int, h int);
+CREATE TABLE z (id int PRIMARY KEY, a size[], b size[]);
+INSERT INTO z VALUES (1, ARRAY[(1, 2)::size], ARRAY[(2, 1)::size]);
+CREATE FUNCTION size_compare(a size, b size) RETURNS int LANGUAGE sql IMMUTABLE RETURN btint4cmp(b.w, a.w);
+DO $$
+DECLARE
+	o record;
+BEGIN
+	FOR o IN SELECT * FROM (VALUES ('lt', '<'), ('le', '<='), ('eq', '='), ('ge', '>='), ('gt', '>')) o(name, operator) LOOP
+		EXECUTE format('CREATE FUNCTION size_%s(size, size) RETURNS boolean LANGUAGE sql IMMUTABLE RETURN size_compare($1, $2) %s 0', o.name, o.operator);
+		EXECUTE format('CREATE OPERATOR %s (leftarg = size, rightarg = size, function = size_%s)', o.operator, o.name);
+	END LOOP;
+END $$;
 CREATE FUNCTION f(x text) RETURNS text LANGUAGE sql IMMUTABLE RETURN upper(x);
 CREATE FUNCTION over_f(x text) RETURNS text LANGUAGE sql IMMUTABLE RETURN f(x) || '!';
 CREATE TABLE m (id int PRIMARY KEY, m mood);
@@ -97,6 +110,7 @@ SELECT derive.create_view('calling', 'SELECT id, over_f(x) AS x FROM u');
 SELECT derive.create_view('moods', 'SELECT id, to_jsonb(m) AS m FROM m');
 SELECT derive.create_view('felt_then', 'SELECT id, f::text AS f FROM f');
 SELECT derive.create_view('shades', 'SELECT id, to_jsonb(shades) AS s FROM s');
+SELECT derive.create_view('sizes', 'SELECT id, a < b AS less FROM z');
 SELECT derive.create_view('texts', $$SELECT id, to_tsvector('words', x) AS x FROM u$$);
 SELECT derive.create_view('by_k', 'SELECT k, count(*), sum(v) FROM p GROUP BY k');
 SELECT derive.create_view('of_view', 'SELECT count(*), sum(x) FROM plain_view');
@@ -174,6 +188,8 @@ REFRESH MATERIALIZED VIEW u_history WITH NO DATA;
 CREATE OR REPLACE FUNCTION f(x text) RETURNS text LANGUAGE sql IMMUTABLE RETURN reverse(x);
 ALTER TYPE mood RENAME VALUE 'good' TO 'fine';
 CREATE CAST (shade AS json) WITH FUNCTION shade_json(shade);
+CREATE OPERATOR CLASS size_ops DEFAULT FOR TYPE size USING btree AS
+	OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >, FUNCTION 1 size_compare(size, size);
 ALTER TEXT SEARCH CONFIGURATION words ALTER MAPPING REPLACE simple WITH english_stem;
 CREATE OR REPLACE VIEW plain_view AS SELECT id, x FROM w WHERE x > 5;
 BEGIN;
@@ -185,7 +201,7 @@ COMMIT;
 restart(1);
 is_right('everything was done');
 is( computed_anew(),
-	'by_k calling distinct_x felt_then joined keys moods n_keys of_emptied over_plain p_history per_g plain shades texts top topic topic_compact total u_history',
+	'by_k calling distinct_x felt_then joined keys moods n_keys of_emptied over_plain p_history per_g plain shades sizes texts top topic topic_compact total u_history',
 	'what had to be is computed anew');
 is($built_anew, 'of_view', 'and by a builder what is another query now');
 is(sql('SELECT count(*) = 2 FROM topic'), 'f', 'the events of an emptied topic are gone');
@@ -219,11 +235,12 @@ sql('UPDATE t SET v = v + 1');
 restart(0, 'immediate');
 sql('REFRESH MATERIALIZED VIEW plain; REFRESH MATERIALIZED VIEW per_g; UPDATE t SET v = v + 1');
 sql(q{CREATE OR REPLACE FUNCTION shade_json(shade) RETURNS json LANGUAGE sql IMMUTABLE RETURN to_json($1::text || '?')});
+sql(q{CREATE OR REPLACE FUNCTION size_compare(a size, b size) RETURNS int LANGUAGE sql IMMUTABLE RETURN btint4cmp(a.w, b.w)});
 restart(1, 'immediate');
 sql(q{SELECT derive.wait('total', '180 s')});	# the first batch, which decides about those that are ready
 sql(q{SELECT derive.resume('plain')});
 is_right('crashes on both sides');
-is(computed_anew(), 'over_plain per_g shades total', 'what had to be is computed anew after crashes');
+is(computed_anew(), 'over_plain per_g shades sizes total', 'what had to be is computed anew after crashes');
 
 # ---- a prepared transaction holds a lock when the library is back
 

@@ -306,6 +306,7 @@ ISOLATION = \
 	groups_order \
 	recursion_order \
 	savepoints \
+	publishers \
 	keys \
 	isolation_levels \
 	cascades \

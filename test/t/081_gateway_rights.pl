@@ -272,7 +272,7 @@ stop_gateway($gateway);
 
 # A session that does not answer keeps no rights: who follows is dropped after some rounds.
 $gateway = start_gateway(new_gateway($node, 'unconfirmed', name => 'unconfirmed', query_timeout => '1s'));
-$stream = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $gateway->{port}) or die $!;
+my $stream = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $gateway->{port}) or die $!;
 print $stream "GET /views/totals/changes HTTP/1.1\r\nHost: x\r\n\r\n";
 my $heard = '';
 $heard .= <$stream> // die 'closed' until $heard =~ /"operation": "ready"/;

@@ -408,6 +408,66 @@ SELECT v, count(*) FROM equal_rows GROUP BY 1 ORDER BY 1;
 DROP MATERIALIZED VIEW equal_history;
 DROP TABLE equal_rows;
 
+-- What a transaction did, whatever the columns are called.
+CREATE TABLE letters (a int PRIMARY KEY, b int, n int, r bigint, h text, pair int4range, b1 int, version_ int);
+INSERT INTO letters VALUES (1, 2, 3, 4, 'five', '[6,7)', 8, 9), (2, 2, 3, 4, 'five', '[6,7)', 8, 9);
+SELECT derive.create_view('letters_history', 'history', '{letters}');
+SELECT derive.wait('letters_history', timeout => '60 s');
+BEGIN;
+SELECT pg_current_xact_id() AS did \gset
+UPDATE letters SET r = r + 1 WHERE a = 1;
+DELETE FROM letters WHERE a = 2;
+COMMIT;
+SELECT * FROM derive.changes_of('letters_history', :'did');
+-- By a key that several rows have, or none, nobody can tell which became which; where a row is the only one, it can be told.
+CREATE TABLE visits (id int PRIMARY KEY, customer text, v int);
+INSERT INTO visits VALUES (1, 'ann', 1), (2, 'ann', 2), (3, NULL, 3), (4, 'bob', 4), (5, 'cid', 5), (6, 'cid', 6);
+SELECT derive.create_view('visits_history', 'history', '{visits}', key => '{customer}');
+SELECT derive.wait('visits_history', timeout => '60 s');
+BEGIN;
+SELECT pg_current_xact_id() AS did \gset
+UPDATE visits SET v = v + 10 WHERE id < 5;
+DELETE FROM visits WHERE id = 5;
+COMMIT;
+UPDATE visits SET v = 0 WHERE id = 2;
+SELECT operation, before, after, now, conflict FROM derive.changes_of('visits_history', :'did') ORDER BY 2, 3;
+-- The key of a parent says nothing of its children.
+CREATE TABLE parent (id int PRIMARY KEY, v int);
+CREATE TABLE child () INHERITS (parent);
+INSERT INTO parent VALUES (1, 1), (2, 1);
+INSERT INTO child VALUES (1, 100);
+SELECT derive.create_view('parent_history', 'history', '{parent}', key => '{id}');
+SELECT derive.wait('parent_history', timeout => '60 s');
+BEGIN;
+SELECT pg_current_xact_id() AS did \gset
+UPDATE parent SET v = v + 1;
+COMMIT;
+SELECT operation, before, after, now, conflict FROM derive.changes_of('parent_history', :'did') ORDER BY 2, 3;
+
+-- A retention that reaches behind the first moment that there is keeps all.
+SELECT derive.create_view('forever', 'history', '{letters}', options => '{"retention": "9999 years"}');
+SELECT derive.create_topic('forever_topic', 'a int', options => '{"retention_age": "9999 years"}');
+SELECT derive.append('forever_topic', '{"a": 1}') IS NOT NULL AS appended;
+SELECT derive.wait('forever_topic', timeout => '60 s');
+SELECT count(*) FROM forever_topic;
+
+-- One that has failed can be looked into, up to where it stands.
+SELECT pg_current_wal_insert_lsn() AS reached \gset
+UPDATE letters SET n = 33;
+UPDATE visits SET v = 33;
+SELECT derive.wait(timeout => '60 s');
+BEGIN;
+ALTER TABLE letters DROP COLUMN n;
+INSERT INTO letters VALUES (3);
+COMMIT;
+DO $$ BEGIN PERFORM derive.wait('letters_history'); EXCEPTION WHEN object_not_in_prerequisite_state THEN RAISE NOTICE '%', SQLERRM; END $$;
+SELECT * FROM derive.as_of('letters_history', :'reached'::pg_lsn) AS t(a int, n int);
+SELECT * FROM derive.as_of('letters_history', pg_current_wal_insert_lsn()) AS t(a int, n int);
+SELECT derive.pause('visits_history');
+SELECT count(*) FROM derive.as_of('visits_history', :'reached'::pg_lsn) AS t(id int);
+DROP MATERIALIZED VIEW letters_history, visits_history, parent_history, forever, forever_topic;
+DROP TABLE letters, visits, parent, child;
+
 SELECT view, state FROM derive.views WHERE state <> 'ready';
 DROP MATERIALIZED VIEW kv_none, kv_compact, kv_both, kv_long, collides_history, bag_versions, bag_history, sums_history, bag_sums, parts_history;
 REVOKE ALL ON orders FROM regress_reader;

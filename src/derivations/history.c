@@ -511,6 +511,8 @@ apply_changes(DeriveContext *context, History *history)
 			case DERIVE_UPDATED:
 				cause = cause_of(history, &change, "update");
 				end = end_row(context, history, change.oldrow, &cause);
+				if (truncated)
+					end_truncated(context, history, change.newrow, &truncate);
 				derive_history_begin_version(context, history, change.newrow, false, &cause, end);
 				break;
 			case DERIVE_DELETED:
@@ -694,8 +696,7 @@ history_expire(DeriveContext *context)
 	if (history->retention == NULL && !history->compact)
 		return;
 	if (history->retention)
-		cutoff = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_mi_interval, TimestampTzGetDatum(cutoff),
-														 IntervalPGetDatum(history->retention)));
+		cutoff = derive_support_before(cutoff, history->retention);
 	view = table_open(context->view, NoLock);
 	nblocks = RelationGetNumberOfBlocks(view);
 	table_close(view, NoLock);

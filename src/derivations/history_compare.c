@@ -7,6 +7,13 @@
  * hash are mostly equal, so among these different images are few.  Versions
  * that the source does not have are ended, rows without a version get one.
  *
+ * Of equal open versions, some of which are ended, these are the oldest: a row that was
+ * inserted after a truncation is not one that it took.
+ *
+ *		INSERT (1)		version 7
+ *		TRUNCATE		the partition of 1, which says nothing of its rows
+ *		INSERT (1)		version 8; the source has one row (1), so 7 is ended
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -39,6 +46,7 @@ typedef struct Image
 {
 	MinimalTuple tuple;
 	int64		weight;
+	int64		nopen;			/* versions */
 } Image;
 
 static void
@@ -120,7 +128,7 @@ count_image(Comparison *comparison, List *images, TupleTableSlot *scratch)
 {
 	bool		isnull;
 	int64		weight = DatumGetInt32(slot_getattr(comparison->slot, COMPARED_WEIGHT + 1, &isnull));
-	Image	   *image;
+	Image	   *image = NULL;
 	ListCell   *lc;
 
 	foreach(lc, images)
@@ -129,14 +137,19 @@ count_image(Comparison *comparison, List *images, TupleTableSlot *scratch)
 		ExecStoreMinimalTuple(image->tuple, scratch, false);
 		if (same_image(comparison, comparison->slot, scratch))
 		{
-			image->weight += weight;
-			return images;
+			break;
 		}
+		image = NULL;
 	}
-	image = palloc(sizeof(Image));
-	image->tuple = ExecCopySlotMinimalTuple(comparison->slot);
-	image->weight = weight;
-	return lappend(images, image);
+	if (image == NULL)
+	{
+		image = palloc0(sizeof(Image));
+		image->tuple = ExecCopySlotMinimalTuple(comparison->slot);
+		images = lappend(images, image);
+	}
+	image->weight += weight;
+	image->nopen += weight < 0;
+	return images;
 }
 
 /* A compared row in the form of the view's. */
@@ -148,6 +161,67 @@ to_view_row(Comparison *comparison, TupleTableSlot *compared, TupleTableSlot *ro
 	for (int i = 0; i < comparison->history->ncolumns; i++)
 		row->tts_values[i] = slot_getattr(compared, COMPARED_ROW + i + 1, &row->tts_isnull[i]);
 	ExecStoreVirtualTuple(row);
+}
+
+/* The open version of a row. */
+static TupleTableSlot *
+find_version(Comparison *comparison, TupleTableSlot *row)
+{
+	TupleTableSlot *version = derive_history_find_open(comparison->context, comparison->history, row, true);
+
+	if (version == NULL)
+		elog(ERROR, "a version of a row is missing");
+	return version;
+}
+
+static void
+end_one(Comparison *comparison, TupleTableSlot *row, const Cause *end)
+{
+	(void) derive_history_end_version(comparison->context, comparison->history, find_version(comparison, row), end);
+}
+
+typedef struct OpenVersion
+{
+	int64		number;
+	MinimalTuple tuple;
+} OpenVersion;
+
+static int
+compare_numbers(const void *a, const void *b)
+{
+	int64		x = ((const OpenVersion *) a)->number;
+	int64		y = ((const OpenVersion *) b)->number;
+
+	return (x > y) - (x < y);
+}
+
+/* End the oldest ones of the open versions of a row.  These are found in no order, so they are taken out and put back. */
+static void
+end_oldest(Comparison *comparison, TupleTableSlot *row, int64 nended, int64 nopen, const Cause *end)
+{
+	DeriveContext *context = comparison->context;
+	OpenVersion *versions = palloc(sizeof(OpenVersion) * nopen);
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(context->desc, &TTSOpsMinimalTuple);
+
+	for (int64 i = 0; i < nopen; i++)
+	{
+		TupleTableSlot *version = find_version(comparison, row);
+		bool		isnull;
+
+		versions[i].number = DatumGetInt64(slot_getattr(version, ATTNO(comparison->history, HISTORY_VERSION), &isnull));
+		versions[i].tuple = ExecCopySlotMinimalTuple(version);
+		context->replace(context, DERIVE_VIEW, NULL, NULL);
+	}
+	qsort(versions, nopen, sizeof(OpenVersion), compare_numbers);
+	for (int64 i = 0; i < nopen; i++)
+	{
+		ExecStoreMinimalTuple(versions[i].tuple, slot, false);
+		slot_getallattrs(slot);
+		context->insert(context, DERIVE_VIEW, slot->tts_values, slot->tts_isnull);
+		if (i < nended)
+			end_one(comparison, row, end);
+	}
+	ExecDropSingleTupleTableSlot(slot);
 }
 
 /* End versions that the source does not have, remember rows of which versions are to begin. */
@@ -163,14 +237,11 @@ settle_images(Comparison *comparison, List *images, TupleTableSlot *scratch, Tup
 
 		ExecStoreMinimalTuple(image->tuple, scratch, false);
 		to_view_row(comparison, scratch, row);
-		for (; image->weight < 0; image->weight++)
-		{
-			TupleTableSlot *version = derive_history_find_open(comparison->context, comparison->history, row, true);
-
-			if (version == NULL)
-				elog(ERROR, "a version of a row is missing");
-			(void) derive_history_end_version(comparison->context, comparison->history, version, end);
-		}
+		if (image->weight < 0 && image->nopen > -image->weight)
+			end_oldest(comparison, row, -image->weight, image->nopen, end);
+		else
+			for (; image->weight < 0; image->weight++)
+				end_one(comparison, row, end);
 		for (; image->weight > 0; image->weight--)
 			tuplestore_puttupleslot(to_begin, row);
 	}

@@ -295,6 +295,17 @@ derive_support_each(SPIPlanPtr plan, const Datum *values, const char *nulls,
 	SPI_cursor_close(portal);
 }
 
+TimestampTz
+derive_support_before(TimestampTz time, Interval *span)
+{
+	/* no month is longer */
+	double		days = span->month * 31.0 + span->day + (double) span->time / USECS_PER_DAY;
+
+	if (days > (double) (time - MIN_TIMESTAMP) / USECS_PER_DAY)
+		return DT_NOBEGIN;
+	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_mi_interval, TimestampTzGetDatum(time), IntervalPGetDatum(span)));
+}
+
 double
 derive_support_estimate_rows(Oid relid)
 {

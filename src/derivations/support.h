@@ -13,6 +13,7 @@
 
 #include "executor/spi.h"
 #include "pg_derive/derivation.h"
+#include "utils/timestamp.h"
 /* 16 took the macros for variable-length values out of postgres.h (commit d952373a9). */
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
@@ -100,6 +101,9 @@ extern void derive_support_forget(DeriveSupportStatement *statement);
 typedef void (*DeriveSupportRow) (void *arg, HeapTuple row, TupleDesc desc);
 extern void derive_support_each(SPIPlanPtr plan, const Datum *values, const char *nulls,
 								DeriveSupportRow callback, void *arg);
+
+/* The time so long before that one; -infinity if there is none: a span of 9999 years is for ever. */
+extern TimestampTz derive_support_before(TimestampTz time, Interval *span);
 
 /* About how many rows a table has. */
 extern double derive_support_estimate_rows(Oid relid);

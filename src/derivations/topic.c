@@ -470,9 +470,7 @@ enforce_retention(DeriveContext *context, Topic *topic, int64 some)
 	TimestampTz oldest = 0;
 
 	if (topic->max_age)
-		oldest = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_mi_interval,
-														 TimestampTzGetDatum(context->time),
-														 IntervalPGetDatum(topic->max_age)));
+		oldest = derive_support_before(context->time, topic->max_age);
 	if (topic->max_age == NULL && topic->max_rows < 0 && topic->max_bytes < 0)
 		return;
 	for (; some > 0 && topic->first_id <= topic->last_id; some--, topic->first_id++)

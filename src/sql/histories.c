@@ -18,6 +18,7 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xlog.h"
@@ -121,22 +122,17 @@ find_column(History *history, const char *name)
 	return -1;
 }
 
-/* The row of the history's state, as the active snapshot sees it; its values are not pointers. */
-static void
-read_state(History *history, Datum *values)
+/* The row of the history's state, as the active snapshot sees it; its values are not pointers.  False: there is none. */
+static bool
+find_state(Oid relid, Datum *values)
 {
-	Oid			relid = derive_registry_relation(history->relid, HISTORY_STATE, 's');
 	Relation	rel;
 	TupleTableSlot *slot;
 	TableScanDesc scan;
 	bool		found;
 
-	derive_require_version();
 	if (!OidIsValid(relid))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("history \"%s\" is not maintained", get_rel_name(history->relid)),
-				 errhint("Call derive.maintain() for it.")));
+		return false;
 	rel = table_open(relid, AccessShareLock);
 	slot = table_slot_create(rel, NULL);
 	scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
@@ -149,7 +145,27 @@ read_state(History *history, Datum *values)
 	table_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
 	table_close(rel, NoLock);
-	if (!found)
+	return found;
+}
+
+static Oid
+state_table(History *history)
+{
+	derive_require_version();
+	return derive_registry_relation(history->relid, HISTORY_STATE, 's');
+}
+
+static void
+read_state(History *history, Datum *values)
+{
+	Oid			relid = state_table(history);
+
+	if (!OidIsValid(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("history \"%s\" is not maintained", get_rel_name(history->relid)),
+				 errhint("Call derive.maintain() for it.")));
+	if (!find_state(relid, values))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("history \"%s\" has not been built yet", get_rel_name(history->relid)),
@@ -218,11 +234,24 @@ check_known_time(History *history, TimestampTz at, const Datum *state)
 														time_text(gap), time_text(gap_end)));
 }
 
+/* One that has failed or is paused stays readable up to where it stands. */
+static bool
+has_reached(History *history, XLogRecPtr lsn)
+{
+	Datum		state[HISTORY_STATE_NCOLUMNS];
+	bool		result;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	result = find_state(state_table(history), state) && lsn < DatumGetLSN(state[HISTORY_STATE_KNOWN_LSN]);
+	PopActiveSnapshot();
+	return result;
+}
+
 /* Wait until the history has everything that was committed before the LSN (invalid: now). */
 static void
 wait_for(History *history, XLogRecPtr lsn)
 {
-	if (!RecoveryInProgress())
+	if (!RecoveryInProgress() && (XLogRecPtrIsInvalid(lsn) || !has_reached(history, lsn)))
 		(void) derive_wait_for_view(history->relid, lsn, -1);
 }
 
@@ -445,6 +474,43 @@ key_columns(History *history)
 	return result;
 }
 
+/* Can no two rows of the source be the same in these columns, by an index? */
+static bool
+name_rows(History *history, List *keys)
+{
+	Relation	source = table_open(linitial_oid(history->definition->sources), AccessShareLock);
+	Bitmapset  *columns = NULL;
+	bool		result = false;
+	ListCell   *lc;
+
+	foreach(lc, keys)
+		columns = bms_add_member(columns, get_attnum(RelationGetRelid(source), lfirst(lc)));
+
+	/* an index of a parent says nothing of its children */
+	if (source->rd_rel->relkind != RELKIND_RELATION || !source->rd_rel->relhassubclass)
+	{
+		foreach(lc, RelationGetIndexList(source))
+		{
+			Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+			Form_pg_index form = index->rd_index;
+			bool		names = form->indisunique && form->indimmediate && form->indisvalid &&
+			RelationGetIndexPredicate(index) == NIL;
+
+			for (int i = 0; i < form->indnkeyatts && names; i++)
+			{
+				AttrNumber	attnum = form->indkey.values[i];
+
+				names = attnum > 0 && bms_is_member(attnum, columns) &&
+					TupleDescAttr(RelationGetDescr(source), attnum - 1)->attnotnull;
+			}
+			index_close(index, NoLock);
+			result = result || names;
+		}
+	}
+	table_close(source, NoLock);
+	return result;
+}
+
 /* The equality operator of a key column, qualified. */
 static char *
 equality(History *history, const char *column)
@@ -478,8 +544,28 @@ row_of_source(History *history, const char *alias)
 	initStringInfo(&list);
 	for (int i = 0; i < history->ncolumns; i++)
 		appendStringInfo(&list, "%s%s.%s", i > 0 ? ", " : "", alias, column_name(history, i));
-	return psprintf("CASE WHEN %s.%s IS NOT NULL THEN (SELECT r FROM (SELECT %s) r) END",
+	/* with "r" alone, a column of that name would be meant */
+	return psprintf("CASE WHEN %s.%s IS NOT NULL THEN (SELECT (r.*)::pg_catalog.record FROM (SELECT %s) r) END",
 					alias, history_column(history, HISTORY_VERSION), list.data);
+}
+
+/*
+ * Which rows before the transaction became which ones after it, where a key may be that of several: b1 and a1 have those
+ * whose key is that of no other one.
+ */
+static void
+append_pairs(StringInfo query, List *keys, const char *version, const char *equal)
+{
+	StringInfoData columns;
+	ListCell   *lc;
+
+	initStringInfo(&columns);
+	foreach(lc, keys)
+		appendStringInfo(&columns, "%s%s", columns.len > 0 ? ", " : "", quote_identifier(lfirst(lc)));
+	for (const char *side = "ba"; *side != '\0'; side++)
+		appendStringInfo(query, ", %c1 AS (SELECT %s, pg_catalog.min(%s) AS %s FROM %c GROUP BY %s HAVING pg_catalog.count(*) OPERATOR(pg_catalog.=) 1)",
+						 *side, columns.data, version, version, *side, columns.data);
+	appendStringInfo(query, ", pair AS (SELECT b.%s AS b, a.%s AS a FROM b1 b JOIN a1 a ON %s)", version, version, equal);
 }
 
 /* b: what was there before the transaction, a: after it, n: what is there now. */
@@ -487,46 +573,55 @@ static char *
 changes_query(History *history)
 {
 	List	   *keys = key_columns(history);
+	bool		unique = keys != NIL && name_rows(history, keys);
 	const char *version = history_column(history, HISTORY_VERSION);
 	const char *xid = history_column(history, HISTORY_XID);
 	const char *until_xid = history_column(history, HISTORY_UNTIL_XID);
 	StringInfoData query;
-	StringInfoData pair;
+	StringInfoData equal;
 	StringInfoData now;
 	ListCell   *lc;
 
-	initStringInfo(&pair);
+	initStringInfo(&equal);
 	initStringInfo(&now);
 	foreach(lc, keys)
 	{
 		const char *key = quote_identifier(lfirst(lc));
 		const char *equals = equality(history, lfirst(lc));
 
-		appendStringInfo(&pair, "%sb.%s %s a.%s", pair.len > 0 ? " AND " : "", key, equals, key);
+		appendStringInfo(&equal, "%sb.%s %s a.%s", equal.len > 0 ? " AND " : "", key, equals, key);
 		appendStringInfo(&now, "%sn.%s %s coalesce(a.%s, b.%s)", now.len > 0 ? " AND " : "", key, equals, key, key);
-	}
-
-	/* where rows have no key, a change of one is not seen as such */
-	if (keys == NIL)
-	{
-		appendStringInfo(&pair, "a.%s = b.%s", version, version);
-		appendStringInfo(&now, "n.%s = a.%s", version, version);
 	}
 
 	initStringInfo(&query);
 	appendStringInfo(&query,
 					 "WITH b AS (SELECT * FROM %s WHERE %s OPERATOR(pg_catalog.=) $1 AND %s IS DISTINCT FROM $1), "
 					 "a AS (SELECT * FROM %s WHERE %s OPERATOR(pg_catalog.=) $1 AND %s IS DISTINCT FROM $1), "
-					 "n AS (SELECT * FROM %s WHERE %s IS NULL) ",
+					 "n AS (SELECT * FROM %s WHERE %s IS NULL)",
 					 history->table, until_xid, xid, history->table, xid, until_xid,
 					 history->table, history_column(history, HISTORY_UNTIL_LSN));
+	if (keys != NIL && !unique)
+		append_pairs(&query, keys, version, equal.data);
 	appendStringInfo(&query,
-					 "SELECT CASE WHEN b.%s IS NULL THEN 'insert' WHEN a.%s IS NULL THEN 'delete' ELSE 'update' END, "
-					 "%s, %s, %s, n.%s IS DISTINCT FROM a.%s "
-					 "FROM b FULL JOIN a ON %s LEFT JOIN n ON %s ORDER BY coalesce(b.%s, a.%s)",
+					 " SELECT CASE WHEN b.%s IS NULL THEN 'insert' WHEN a.%s IS NULL THEN 'delete' ELSE 'update' END, "
+					 "%s, %s, %s, n.%s IS DISTINCT FROM a.%s FROM ",
 					 version, version,
 					 row_of_source(history, "b"), row_of_source(history, "a"), row_of_source(history, "n"),
-					 version, version, pair.data, now.data, version, version);
+					 version, version);
+
+	/*
+	 * Where no key tells what became of a row, it is there now as it was made
+	 * then, or it is not.
+	 */
+	if (unique)
+		appendStringInfo(&query, "b FULL JOIN a ON %s LEFT JOIN n ON %s", equal.data, now.data);
+	else if (keys != NIL)
+		appendStringInfo(&query, "(b LEFT JOIN pair ON pair.b OPERATOR(pg_catalog.=) b.%s) FULL JOIN a ON pair.a OPERATOR(pg_catalog.=) a.%s "
+						 "LEFT JOIN n ON n.%s OPERATOR(pg_catalog.=) a.%s", version, version, version, version);
+	else
+		appendStringInfo(&query, "b FULL JOIN a ON a.%s OPERATOR(pg_catalog.=) b.%s LEFT JOIN n ON n.%s OPERATOR(pg_catalog.=) a.%s",
+						 version, version, version, version);
+	appendStringInfo(&query, " ORDER BY coalesce(b.%s, a.%s)", version, version);
 	return query.data;
 }
 

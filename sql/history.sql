@@ -135,6 +135,9 @@ SELECT * FROM derive.as_of('orders_history', 'FFFF/0'::pg_lsn, NULL::orders);
 \set VERBOSITY default
 SELECT * FROM derive.as_of('orders', now(), NULL::orders);
 SELECT * FROM derive.as_of('orders_history', now(), 1);
+CREATE DOMAIN order_domain AS orders;
+SELECT * FROM derive.as_of('orders_history', now(), NULL::order_domain);
+DROP DOMAIN order_domain;
 SELECT * FROM derive.as_of('orders_history', now());
 SELECT * FROM derive.as_of('orders_history', now()) AS t(id int, version bigint);
 SELECT count(*) FROM derive.as_of(NULL, now(), NULL::orders);
@@ -407,6 +410,30 @@ SELECT v, ended_by, count(*) FROM equal_history GROUP BY 1, 2 ORDER BY 1, 2;
 SELECT v, count(*) FROM equal_rows GROUP BY 1 ORDER BY 1;
 DROP MATERIALIZED VIEW equal_history;
 DROP TABLE equal_rows;
+
+-- The key of the declaration follows its columns.
+CREATE TABLE renamed (id int PRIMARY KEY, v text);
+INSERT INTO renamed VALUES (1, 'a'), (2, 'b');
+SELECT derive.create_view('renamed_history', 'history', '{renamed}', key => '{id}', options => '{"compact": true}');
+SELECT derive.wait('renamed_history', timeout => '60 s');
+BEGIN;
+ALTER TABLE renamed RENAME id TO ident;
+ALTER MATERIALIZED VIEW renamed_history RENAME id TO ident;
+COMMIT;
+UPDATE renamed SET v = 'c' WHERE ident = 1;
+SELECT derive.wait('renamed_history', timeout => '60 s');
+BEGIN;
+SELECT pg_current_xact_id() AS did \gset
+UPDATE renamed SET v = 'd';
+COMMIT;
+SELECT check_history('renamed_history', 'renamed', 'ident');
+SELECT operation, before, after, conflict FROM derive.changes_of('renamed_history', :'did') ORDER BY 2;
+SELECT derive.release('renamed_history');
+SELECT derive.maintain('renamed_history');
+UPDATE renamed SET v = 'e' WHERE ident = 1;
+SELECT check_history('renamed_history', 'renamed', 'ident');
+DROP MATERIALIZED VIEW renamed_history;
+DROP TABLE renamed;
 
 -- What a transaction did, whatever the columns are called.
 CREATE TABLE letters (a int PRIMARY KEY, b int, n int, r bigint, h text, pair int4range, b1 int, version_ int);

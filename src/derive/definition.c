@@ -193,6 +193,32 @@ only_call(Query *query, Oid funcid)
 	return (FuncExpr *) function->funcexpr;
 }
 
+/*
+ * The key names columns as they were called at the declaration, which the call still has:
+ *
+ *		SELECT id AS ident FROM derive.apply(.., ARRAY['id'], ..) AS t(id int)
+ *
+ * They follow ALTER MATERIALIZED VIEW .. RENAME COLUMN.
+ */
+static void
+rename_keys(DeriveDefinition *definition, Query *query, Oid view)
+{
+	RangeTblEntry *rte = rt_fetch(linitial_node(RangeTblRef, query->jointree->fromlist)->rtindex, query->rtable);
+	ListCell   *lc;
+	ListCell   *lc2;
+
+	foreach(lc, definition->keys)
+	{
+		foreach(lc2, rte->eref->colnames)
+		{
+			if (strcmp(strVal(lfirst(lc2)), lfirst(lc)) != 0)
+				continue;
+			lfirst(lc) = get_attname(view, foreach_current_index(lc2) + 1, false);
+			break;
+		}
+	}
+}
+
 Query *
 derive_definition_tree(Oid view)
 {
@@ -226,6 +252,7 @@ derive_definition_of_view(Oid view)
 {
 	Query	   *query = derive_definition_tree(view);
 	FuncExpr   *call;
+	DeriveDefinition *definition;
 
 	if (!derive_definition_is_call(query))
 		return derive_definition_make(pstrdup(DERIVE_SELECT_NAME), NULL, NULL, NULL);
@@ -241,10 +268,12 @@ derive_definition_of_view(Oid view)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("the name of a derivation must not be null")));
-	return derive_definition_make(TextDatumGetCString(constant(call->args, 0)),
-								  (ArrayType *) DatumGetPointer(constant(call->args, 1)),
-								  (ArrayType *) DatumGetPointer(constant(call->args, 2)),
-								  (Jsonb *) DatumGetPointer(constant(call->args, 3)));
+	definition = derive_definition_make(TextDatumGetCString(constant(call->args, 0)),
+										(ArrayType *) DatumGetPointer(constant(call->args, 1)),
+										(ArrayType *) DatumGetPointer(constant(call->args, 2)),
+										(Jsonb *) DatumGetPointer(constant(call->args, 3)));
+	rename_keys(definition, query, view);
+	return definition;
 }
 
 char *

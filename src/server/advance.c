@@ -330,7 +330,8 @@ advance(void *arg)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	derive_watchdog_start(view);
 	program->present = move->batch->to->time;
-	program->log_lost = view->waiting != NULL && view->waiting->position == NULL;
+	/* of one that has failed, nothing was kept since */
+	program->log_lost = row.error != NULL || (view->waiting != NULL && view->waiting->position == NULL);
 
 	if (row.state == DERIVE_VIEW_BUILDING || view->fill)
 	{

@@ -37,6 +37,7 @@
 #include "catalog/pg_class.h"
 #include "delta/stream.h"
 #include "derive/definition.h"
+#include "derive/handlers.h"
 #include "materialize/program.h"
 #include "miscadmin.h"
 #include "notify/wait.h"
@@ -318,7 +319,7 @@ load_program_guarded(void *arg)
 typedef struct Kind
 {
 	Oid			view;
-	bool		is_select;
+	bool		of_rows;		/* it follows from the rows that there are */
 } Kind;
 
 static void
@@ -326,20 +327,20 @@ ask_kind(void *arg)
 {
 	Kind	   *kind = arg;
 
-	kind->is_select = strcmp(derive_definition_of_view(kind->view)->derivation, DERIVE_SELECT_NAME) == 0;
+	kind->of_rows = (derive_find_routine(derive_definition_of_view(kind->view)->derivation)->flags & DERIVE_OF_CURRENT_ROWS) != 0;
 }
 
 /*
  * The view cannot be compiled.  May that change, and be tried until it does?  A function has
- * become VOLATILE, say, or a type has lost its operator.  What a derivation in C says, it
- * says for good.
+ * become VOLATILE, say, a type has lost its operator, or a column has another name.  What only
+ * the log has for a view is lost meanwhile, so there it is for people to say when it goes on.
  */
 static bool
 may_be_compiled_later(WorkerView *view, const ErrorData *edata)
 {
 	Kind		kind = {view->relid, false};
 
-	return derive_error_may_pass(edata->sqlerrcode) && derive_guarded(ask_kind, &kind) == NULL && kind.is_select;
+	return derive_error_may_pass(edata->sqlerrcode) && derive_guarded(ask_kind, &kind) == NULL && kind.of_rows;
 }
 
 /* The view itself and its internal tables; what it reads is known from its program, if it has one. */

@@ -358,7 +358,9 @@ start_result(FunctionCallInfo fcinfo)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 
-	if (PG_NARGS() == 3 && !type_is_rowtype(get_fn_expr_argtype(fcinfo->flinfo, 2)))
+	Oid			wanted = PG_NARGS() == 3 ? get_fn_expr_argtype(fcinfo->flinfo, 2) : RECORDOID;
+
+	if (!type_is_rowtype(wanted) || get_typtype(wanted) == TYPTYPE_DOMAIN)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("third argument of derive.as_of() must be of a row type"),

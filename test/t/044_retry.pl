@@ -113,6 +113,26 @@ derive_wait_state($node, 'divided', 'ready', 'the server was restarted meanwhile
 wait_derived($node);
 is_exact($node, 'after restarts');
 
+# ---- a derivation in C that is one of the rows that there are: a column has another name for a while
+
+sql(q{
+CREATE TABLE clicks (id int PRIMARY KEY, who text, at timestamptz);
+INSERT INTO clicks VALUES (1, 'a', '2026-01-01');
+SELECT derive.create_view('visits', 'sessionize', '{clicks}', options => '{"user": "who", "time": "at"}');
+SELECT derive.wait('visits');
+ALTER TABLE clicks RENAME who TO somebody;
+INSERT INTO clicks VALUES (2, 'b', '2026-01-01')});
+derive_wait_state($node, 'visits', 'failed', 'a column is gone');
+like(sql(q{SELECT waiting_for FROM derive.views WHERE view = 'visits'::regclass}), qr/another try at/, 'it will be tried again');
+sql(q{ALTER TABLE clicks RENAME somebody TO who; INSERT INTO clicks VALUES (3, 'c', '2026-01-01')});
+for my $i (1 .. 60)
+{
+	last if $node->poll_query_until('postgres', q{SELECT state = 'ready' FROM derive.views WHERE view = 'visits'::regclass});
+}
+wait_derived($node, 'the column is back');
+is(sql('SELECT count(*) FROM visits'), '3', 'it comes back by itself');
+sql('DROP MATERIALIZED VIEW visits');
+
 # ---- it is not tried without a change, nor again and again with changes
 
 sub wait_for_try

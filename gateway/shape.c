@@ -279,7 +279,7 @@ gw_shape_query(const GwShape *shape, bool as_text, int64_t limit, int order_colu
 		add_list(shape, &sql, "::pg_catalog.text");
 	else
 	{
-		client_buffer_add_text(&sql, "pg_catalog.to_jsonb(r) FROM (SELECT ");
+		client_buffer_add_text(&sql, "pg_catalog.to_jsonb(r.*) FROM (SELECT ");
 		add_list(shape, &sql, "");
 	}
 	client_buffer_addf(&sql, " FROM %s", shape->view->identifier);

@@ -166,8 +166,25 @@ SELECT derive.create_view('r_arrays', 'SELECT id, ARRAY[v] < ARRAY[w] AS less FR
 SELECT derive.create_view('r_rows', 'SELECT id, ROW(id % 2, v)::tagged < ROW(1, w)::tagged AS less FROM releases');
 SELECT derive.create_view('r_groups', 'SELECT less, count(*) FROM r_arrays GROUP BY less');
 SELECT * FROM oracle_all();
+SELECT derive.create_view('r_history', 'history', 'releases');
+SELECT derive.create_topic('r_events', 'id int, v version');
+SELECT derive.wait(timeout => '60 s');
+-- what has happened is what it was: histories and topics go on, without a gap
+BEGIN;
+SELECT derive.append('r_events', '{"id": 1}') IS NOT NULL AS appended;
+UPDATE releases SET v = ROW(9, 1)::version WHERE id = 30;
 CREATE OPERATOR CLASS version_ops DEFAULT FOR TYPE version USING btree AS
 	OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >, FUNCTION 1 version_compare(version, version);
+SELECT derive.append('r_events', '{"id": 2}') IS NOT NULL AS appended;
+UPDATE releases SET v = ROW(9, 2)::version WHERE id = 30;
+CREATE OR REPLACE FUNCTION version_compare(a version, b version) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT btint4cmp(b.minor, a.minor) + 0';
+SELECT derive.append('r_events', '{"id": 3}') IS NOT NULL AS appended;
+UPDATE releases SET v = ROW(9, 3)::version WHERE id = 30;
+COMMIT;
+SELECT derive.wait(timeout => '60 s');
+SELECT event_id, id FROM r_events ORDER BY event_id;
+SELECT v, operation, ended_by FROM r_history WHERE id = 30 ORDER BY version;
+DROP MATERIALIZED VIEW r_history, r_events;
 SELECT * FROM oracle_all();
 SELECT derive.create_view('r_numbers', 'SELECT id, rank() OVER (ORDER BY v) FROM releases');
 SELECT derive.create_view('r_one', 'SELECT DISTINCT ON (id % 5) id, v FROM releases ORDER BY id % 5, v, id');

@@ -82,6 +82,18 @@ INSERT INTO priced (id, a, note) VALUES (11, 11, 'new'), (12, NULL, NULL);
 ALTER TABLE priced ADD COLUMN more text DEFAULT 'more';
 UPDATE priced SET note = more WHERE id < 4;
 SELECT derive.wait();
+-- from 18 on: another expression changes no row
+BEGIN;
+UPDATE priced SET a = a + 100 WHERE id = 1;
+DO $$
+BEGIN
+	IF current_setting('server_version_num')::integer >= 180000 THEN
+		EXECUTE 'ALTER TABLE priced ALTER COLUMN twice SET EXPRESSION AS (a * 22)';
+	END IF;
+END $$;
+UPDATE priced SET a = a + 100 WHERE id = 1;
+COMMIT;
+SELECT derive.wait();
 SELECT operation, ended_by, count(*) FROM h_before GROUP BY operation, ended_by ORDER BY operation, ended_by;
 (SELECT id, a, note FROM h_before WHERE until_lsn IS NULL EXCEPT ALL SELECT id, a, note FROM priced)
 UNION ALL (SELECT id, a, note FROM priced EXCEPT ALL SELECT id, a, note FROM h_before WHERE until_lsn IS NULL);

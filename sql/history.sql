@@ -408,6 +408,22 @@ DELETE FROM equal_rows WHERE ctid IN (SELECT ctid FROM equal_rows WHERE v = 2 LI
 SELECT derive.wait('equal_history', timeout => '60 s');
 SELECT v, ended_by, count(*) FROM equal_history GROUP BY 1, 2 ORDER BY 1, 2;
 SELECT v, count(*) FROM equal_rows GROUP BY 1 ORDER BY 1;
+-- The same where a partition was truncated: of the open versions, which are many, all but the newest are ended.
+CREATE TABLE equal_parts (v int) PARTITION BY LIST (v);
+CREATE TABLE equal_parts_1 PARTITION OF equal_parts FOR VALUES IN (1);
+CREATE TABLE equal_parts_2 PARTITION OF equal_parts FOR VALUES IN (2);
+SELECT derive.create_view('equal_parts_history', 'history', '{equal_parts}');
+INSERT INTO equal_parts SELECT 1 FROM generate_series(1, 60000);
+INSERT INTO equal_parts VALUES (2);
+SELECT derive.wait('equal_parts_history', timeout => '60 s');
+BEGIN;
+TRUNCATE equal_parts_1;
+INSERT INTO equal_parts SELECT 1 FROM generate_series(1, 3);
+COMMIT;
+SELECT derive.wait('equal_parts_history', timeout => '60 s');
+SELECT v, ended_by, count(*), min(version), max(version) FROM equal_parts_history GROUP BY 1, 2 ORDER BY 1, 2;
+DROP MATERIALIZED VIEW equal_parts_history;
+DROP TABLE equal_parts;
 DROP MATERIALIZED VIEW equal_history;
 DROP TABLE equal_rows;
 
@@ -457,6 +473,10 @@ UPDATE visits SET v = v + 10 WHERE id < 5;
 DELETE FROM visits WHERE id = 5;
 COMMIT;
 UPDATE visits SET v = 0 WHERE id = 2;
+SELECT operation, before, after, now, conflict FROM derive.changes_of('visits_history', :'did') ORDER BY 2, 3;
+-- Nor does it help that the key is unique later.
+DELETE FROM visits WHERE id IN (1, 3, 5);
+ALTER TABLE visits ALTER customer SET NOT NULL, ADD UNIQUE (customer);
 SELECT operation, before, after, now, conflict FROM derive.changes_of('visits_history', :'did') ORDER BY 2, 3;
 -- The key of a parent says nothing of its children.
 CREATE TABLE parent (id int PRIMARY KEY, v int);

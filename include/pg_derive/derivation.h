@@ -175,8 +175,9 @@ struct DeriveContext
 								 * them */
 	bool		emptied;		/* resync(): the rows of the view are lost as
 								 * well, those of state tables are not */
-	bool		log_lost;		/* resync(): a part of the log was not read;
-								 * else somebody has just asked for it */
+	bool		log_lost;		/* resync(): a part of the log was not read,
+								 * or the view has failed since; else somebody
+								 * has just asked for it */
 	XLogRecPtr	lsn;			/* the batch brings the view to this point */
 	XLogRecPtr	covered;		/* after the batch the view has everything
 								 * that committed before this; 0/0 while

@@ -348,6 +348,14 @@ derive_history_end_version(DeriveContext *context, History *history, TupleTableS
 	return until;
 }
 
+void
+derive_history_write_ended(DeriveContext *context, History *history, TupleTableSlot *version, const Cause *cause)
+{
+	(void) take_ended(context, history, version, cause);
+	context->insert(context, DERIVE_VIEW, history->values, history->nulls);
+	pfree(DatumGetPointer(history->values[INDEX(history, HISTORY_ENDED_BY)]));
+}
+
 /* The same for one that is not written yet. */
 static XLogRecPtr
 end_pending(DeriveContext *context, History *history, DerivePendingRow *row, const Cause *cause)
@@ -538,7 +546,7 @@ apply_changes(DeriveContext *context, History *history)
 	if (truncated)
 	{
 		write_pending(context, history);
-		derive_history_compare(context, &truncate, &truncate);
+		derive_history_compare(context, &truncate, &truncate, true);
 
 		/* of several ones nobody can tell which took a row */
 		if (first_truncate.lsn != truncate.lsn)
@@ -582,7 +590,7 @@ history_resync(DeriveContext *context)
 	known = DatumGetTimestampTz(history->state[HISTORY_STATE_LATEST]);
 	history->pending = NULL;
 	resync = make_cause(history, "resync", InvalidFullTransactionId, context->lsn, context->time);
-	derive_history_compare(context, &resync, &resync);
+	derive_history_compare(context, &resync, &resync, false);
 	add_gap(history, DatumGetLSN(history->state[HISTORY_STATE_KNOWN_LSN]), known, resync.lsn, resync.time);
 	store_state(context, history);
 }

@@ -7,8 +7,8 @@
  * hash are mostly equal, so among these different images are few.  Versions
  * that the source does not have are ended, rows without a version get one.
  *
- * Of equal open versions, some of which are ended, these are the oldest: a row that was
- * inserted after a truncation is not one that it took.
+ * Of equal open versions, some of which are ended by a truncation, these are the oldest: a row that was
+ * inserted after it is not one that it took.
  *
  *		INSERT (1)		version 7
  *		TRUNCATE		the partition of 1, which says nothing of its rows
@@ -39,6 +39,7 @@ typedef struct Comparison
 	Tuplesortstate *sort;
 	TupleTableSlot *slot;		/* of what is sorted */
 	bool		of_view;		/* rows come from there */
+	bool		oldest;			/* of equal versions are ended */
 } Comparison;
 
 /* An image, and how many more of it the source has. */
@@ -136,9 +137,7 @@ count_image(Comparison *comparison, List *images, TupleTableSlot *scratch)
 		image = lfirst(lc);
 		ExecStoreMinimalTuple(image->tuple, scratch, false);
 		if (same_image(comparison, comparison->slot, scratch))
-		{
 			break;
-		}
 		image = NULL;
 	}
 	if (image == NULL)
@@ -217,9 +216,10 @@ end_oldest(Comparison *comparison, TupleTableSlot *row, int64 nended, int64 nope
 	{
 		ExecStoreMinimalTuple(versions[i].tuple, slot, false);
 		slot_getallattrs(slot);
-		context->insert(context, DERIVE_VIEW, slot->tts_values, slot->tts_isnull);
 		if (i < nended)
-			end_one(comparison, row, end);
+			derive_history_write_ended(context, comparison->history, slot, end);
+		else
+			context->insert(context, DERIVE_VIEW, slot->tts_values, slot->tts_isnull);
 	}
 	ExecDropSingleTupleTableSlot(slot);
 }
@@ -237,7 +237,7 @@ settle_images(Comparison *comparison, List *images, TupleTableSlot *scratch, Tup
 
 		ExecStoreMinimalTuple(image->tuple, scratch, false);
 		to_view_row(comparison, scratch, row);
-		if (image->weight < 0 && image->nopen > -image->weight)
+		if (comparison->oldest && image->weight < 0 && image->nopen > -image->weight)
 			end_oldest(comparison, row, -image->weight, image->nopen, end);
 		else
 			for (; image->weight < 0; image->weight++)
@@ -248,7 +248,7 @@ settle_images(Comparison *comparison, List *images, TupleTableSlot *scratch, Tup
 }
 
 void
-derive_history_compare(DeriveContext *context, const Cause *end, const Cause *begin)
+derive_history_compare(DeriveContext *context, const Cause *end, const Cause *begin, bool oldest)
 {
 	Comparison	comparison = {context, context->private};
 	Tuplestorestate *to_begin = tuplestore_begin_heap(false, false, work_mem);
@@ -259,6 +259,7 @@ derive_history_compare(DeriveContext *context, const Cause *end, const Cause *be
 	List	   *images = NIL;
 	int64		hash = 0;
 
+	comparison.oldest = oldest;
 	sort_rows(&comparison);
 	scratch = MakeSingleTupleTableSlot(comparison.slot->tts_tupleDescriptor, &TTSOpsMinimalTuple);
 	while (tuplesort_gettupleslot(comparison.sort, true, false, comparison.slot, NULL))

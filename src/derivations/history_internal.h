@@ -81,7 +81,10 @@ extern void derive_history_begin_version(DeriveContext *context, History *histor
 extern XLogRecPtr derive_history_end_version(DeriveContext *context, History *history,
 											 TupleTableSlot *version, const Cause *cause);
 
-/* Make the open versions what the source has now. */
-extern void derive_history_compare(DeriveContext *context, const Cause *end, const Cause *begin);
+/* Write a version that is not in the view, as one that has ended. */
+extern void derive_history_write_ended(DeriveContext *context, History *history, TupleTableSlot *version, const Cause *cause);
+
+/* Make the open versions what the source has now.  oldest: of equal ones, those that began first are ended. */
+extern void derive_history_compare(DeriveContext *context, const Cause *end, const Cause *begin, bool oldest);
 
 #endif							/* DERIVE_HISTORY_INTERNAL_H */

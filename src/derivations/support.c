@@ -298,8 +298,8 @@ derive_support_each(SPIPlanPtr plan, const Datum *values, const char *nulls,
 TimestampTz
 derive_support_before(TimestampTz time, Interval *span)
 {
-	/* no month is longer */
-	double		days = span->month * 31.0 + span->day + (double) span->time / USECS_PER_DAY;
+	/* no month is longer, or shorter */
+	double		days = span->month * (span->month < 0 ? 28.0 : 31.0) + span->day + (double) span->time / USECS_PER_DAY;
 
 	if (days > (double) (time - MIN_TIMESTAMP) / USECS_PER_DAY)
 		return DT_NOBEGIN;

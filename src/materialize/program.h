@@ -63,7 +63,8 @@ typedef struct DeriveProgram
 	const char *outdated;		/* not NULL: why its internal tables do not
 								 * fit; it cannot run */
 	bool		log_lost;		/* if it is recomputed: since a part of the
-								 * log was not read; set by who calls that */
+								 * log was not read for it; set by who calls
+								 * that */
 	bool		unfilled;		/* its internal tables have nothing to do with
 								 * the view's contents yet */
 	const char *whole;			/* not NULL: what of it has no incremental

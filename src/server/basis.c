@@ -293,7 +293,8 @@ definitions_digest(DeriveProgram *program)
 		definitions.todo = list_delete_first(definitions.todo);
 		definitions.digest += object_digest(object);
 		add_referenced(&definitions, object);
-		add_servants(&definitions, object);
+		if (derive_view_comparable(program->view))
+			add_servants(&definitions, object);
 	}
 	free_object_addresses(definitions.seen);
 	return definitions.digest;

@@ -65,6 +65,7 @@
 #include "catalog/objectaddress.h"
 #include "catalog/pg_amop.h"
 #include "catalog/pg_amproc.h"
+#include "catalog/pg_attrdef.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_cast.h"
 #include "catalog/pg_class.h"
@@ -386,9 +387,13 @@ with_ancestors(Oid relid)
 	return tables;
 }
 
-/* A column of a table was redefined, or its rows were. */
+/* Views by a SELECT, and others. */
+#define BY_SELECT		(1 << 0)
+#define BY_DERIVATION	(1 << 1)
+
+/* A column of a table was redefined, or its rows were; that counts for readers of these kinds. */
 static void
-recompute_readers(Oid relid, bool select_too)
+recompute_readers(Oid relid, int kinds)
 {
 	ListCell   *table;
 
@@ -399,10 +404,10 @@ recompute_readers(Oid relid, bool select_too)
 
 		foreach(lc, views)
 		{
-			if (!select_too && is_by_select(lfirst_oid(lc)))
+			if ((kinds & (is_by_select(lfirst_oid(lc)) ? BY_SELECT : BY_DERIVATION)) == 0)
 				views = foreach_delete_current(views, lc);
 		}
-		recompute_views(views, select_too);
+		recompute_views(views, (kinds & BY_SELECT) != 0);
 	}
 }
 
@@ -535,20 +540,19 @@ type_or_function_changed(Oid class_id, Oid object_id)
 	List	   *views = dependent_views(class_id, object_id, TypeRelationId, &types);
 	ListCell   *lc;
 
+	/*
+	 * What has happened, as histories and topics have it, is what it was.  To
+	 * compute these anew would lose what the batch has for them.
+	 */
+	foreach(lc, views)
+		if (!derive_view_comparable(lfirst_oid(lc)))
+		views = foreach_delete_current(views, lc);
+
 	/* who returns rows or arrays returns what they consist of, too */
 	foreach(lc, types)
 		if (get_typtype(lfirst_oid(lc)) == TYPTYPE_COMPOSITE || OidIsValid(get_element_type(lfirst_oid(lc))))
 		types = foreach_delete_current(types, lc);
 	recompute_views(list_concat_unique_oid(views, views_with_json_of(types)), false);
-}
-
-static void
-served_otherwise(List *types)
-{
-	ListCell   *lc;
-
-	foreach(lc, types)
-		type_or_function_changed(TypeRelationId, lfirst_oid(lc));
 }
 
 void
@@ -565,16 +569,16 @@ derive_definition_changed(Oid class_id, Oid object_id)
 		return;
 	if (class_id == ProcedureRelationId || class_id == TypeRelationId)
 		type_or_function_changed(class_id, object_id);
-	else if (class_id == CastRelationId || class_id == AccessMethodProcedureRelationId || class_id == AccessMethodOperatorRelationId)
-		served_otherwise(derive_types_served_by(class_id, object_id));
 	else if (class_id == TSConfigRelationId || class_id == TSDictionaryRelationId ||
 			 class_id == TSParserRelationId || class_id == TSTemplateRelationId ||
 			 class_id == NamespaceRelationId)
 		text_search_changed(class_id, object_id);
 	else if (class_id == RelationRelationId)
-		recompute_readers(object_id, true);
+		recompute_readers(object_id, BY_SELECT | BY_DERIVATION);
+	else if (class_id == AttrDefaultRelationId)
+		recompute_readers(object_id, BY_SELECT);
 	else if (class_id == AttributeRelationId)
-		recompute_readers(object_id, false);
+		recompute_readers(object_id, BY_DERIVATION);
 	else if (class_id == RewriteRelationId)
 	{
 		Oid			relid = relation_of_rule(object_id);

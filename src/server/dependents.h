@@ -12,9 +12,9 @@
 #include "nodes/pg_list.h"
 
 /*
- * The object (of pg_rewrite, pg_proc, pg_type, pg_cast, pg_amproc, pg_amop, pg_ts_config or pg_ts_dict; of pg_class: a
+ * The object (of pg_rewrite, pg_proc, pg_type, pg_ts_config or pg_ts_dict; of pg_class: a
  * generated column of it, or all its rows; of pg_attribute: the type of a column of
- * this relation) was created or redefined by the utility command that is now
+ * this relation; of pg_attrdef: a virtual column of this relation) was created or redefined by the utility command that is now
  * ending.  Raises ERROR
  * dependent_objects_still_exist where a maintained view cannot follow, marks
  * views to be recomputed where it can.

@@ -54,6 +54,7 @@
 #include "catalog/objectaccess.h"
 #include "catalog/pg_amop.h"
 #include "catalog/pg_amproc.h"
+#include "catalog/pg_attrdef.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_cast.h"
@@ -402,13 +403,30 @@ static void
 tell_of_definitions(void)
 {
 	List	   *objects = defined_objects;
+	List	   *types = NIL;
+	ListCell   *lc;
 
 	if (objects == NIL)
 		return;
 	defined_objects = NIL;
 	CommandCounterIncrement();
 	for (int i = 0; i < list_length(objects); i += 2)
-		derive_definition_changed(list_nth_oid(objects, i), list_nth_oid(objects, i + 1));
+	{
+		Oid			class_id = list_nth_oid(objects, i);
+		Oid			object_id = list_nth_oid(objects, i + 1);
+
+		/* an operator class has many members, of the same type mostly */
+		types = list_concat_unique_oid(types, derive_types_served_by(class_id, object_id));
+		if (class_id == TypeRelationId)
+			types = list_append_unique_oid(types, object_id);
+		else
+			derive_definition_changed(class_id, object_id);
+	}
+	foreach(lc, types)
+	{
+		if (SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(lfirst_oid(lc))))
+			derive_definition_changed(TypeRelationId, lfirst_oid(lc));
+	}
 }
 
 /* The type, if this is ALTER TYPE ... RENAME VALUE or ADD VALUE; the server reports one that does not exist. */
@@ -753,6 +771,8 @@ class_of_redefined(ObjectAccessType access, Oid class_id, Oid object_id, int sub
 				return InvalidOid;
 			if (sub_id == 0)
 				return has_other_rows(object_id) ? RelationRelationId : InvalidOid;
+			if (get_attgenerated(object_id, sub_id) == 'v')
+				return AttrDefaultRelationId;	/* no row changes */
 			if (get_attgenerated(object_id, sub_id) != '\0')
 				return RelationRelationId;
 			return changing_type ? AttributeRelationId : InvalidOid;

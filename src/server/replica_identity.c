@@ -489,17 +489,20 @@ yield(DeriveIdentity *before)
 			 errhint("%s", hint)));
 }
 
-/* Or what it is a partition of: a root may bring its partitions into a publication, without a lock on them. */
+/*
+ * As what changes a table does, and not as a reader or writer.  Or what it is a partition of: a root may bring its
+ * partitions into a publication, without a lock on them.
+ */
 static bool
 is_locked_here(Oid relid)
 {
 	ListCell   *lc;
 
-	if (derive_we_hold(relid, AccessExclusiveLock))
+	if (derive_we_hold(relid, RowShareLock))
 		return true;
 	foreach(lc, get_partition_ancestors(relid))
 	{
-		if (derive_we_hold(lfirst_oid(lc), AccessExclusiveLock))
+		if (derive_we_hold(lfirst_oid(lc), RowShareLock))
 			return true;
 	}
 	return false;

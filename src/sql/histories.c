@@ -357,7 +357,6 @@ static ReturnSetInfo *
 start_result(FunctionCallInfo fcinfo)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-
 	Oid			wanted = PG_NARGS() == 3 ? get_fn_expr_argtype(fcinfo->flinfo, 2) : RECORDOID;
 
 	if (!type_is_rowtype(wanted) || get_typtype(wanted) == TYPTYPE_DOMAIN)
@@ -575,7 +574,6 @@ static char *
 changes_query(History *history)
 {
 	List	   *keys = key_columns(history);
-	bool		unique = keys != NIL && name_rows(history, keys);
 	const char *version = history_column(history, HISTORY_VERSION);
 	const char *xid = history_column(history, HISTORY_XID);
 	const char *until_xid = history_column(history, HISTORY_UNTIL_XID);
@@ -602,7 +600,7 @@ changes_query(History *history)
 					 "n AS (SELECT * FROM %s WHERE %s IS NULL)",
 					 history->table, until_xid, xid, history->table, xid, until_xid,
 					 history->table, history_column(history, HISTORY_UNTIL_LSN));
-	if (keys != NIL && !unique)
+	if (keys != NIL)
 		append_pairs(&query, keys, version, equal.data);
 	appendStringInfo(&query,
 					 " SELECT CASE WHEN b.%s IS NULL THEN 'insert' WHEN a.%s IS NULL THEN 'delete' ELSE 'update' END, "
@@ -611,18 +609,20 @@ changes_query(History *history)
 					 row_of_source(history, "b"), row_of_source(history, "a"), row_of_source(history, "n"),
 					 version, version);
 
+	if (keys != NIL)
+		appendStringInfo(&query, "(b LEFT JOIN pair ON pair.b OPERATOR(pg_catalog.=) b.%s) FULL JOIN a ON pair.a OPERATOR(pg_catalog.=) a.%s",
+						 version, version);
+	else
+		appendStringInfo(&query, "b FULL JOIN a ON a.%s OPERATOR(pg_catalog.=) b.%s", version, version);
+
 	/*
-	 * Where no key tells what became of a row, it is there now as it was made
+	 * Where no key tells now what became of a row, it is there as it was made
 	 * then, or it is not.
 	 */
-	if (unique)
-		appendStringInfo(&query, "b FULL JOIN a ON %s LEFT JOIN n ON %s", equal.data, now.data);
-	else if (keys != NIL)
-		appendStringInfo(&query, "(b LEFT JOIN pair ON pair.b OPERATOR(pg_catalog.=) b.%s) FULL JOIN a ON pair.a OPERATOR(pg_catalog.=) a.%s "
-						 "LEFT JOIN n ON n.%s OPERATOR(pg_catalog.=) a.%s", version, version, version, version);
+	if (keys != NIL && name_rows(history, keys))
+		appendStringInfo(&query, " LEFT JOIN n ON %s", now.data);
 	else
-		appendStringInfo(&query, "b FULL JOIN a ON a.%s OPERATOR(pg_catalog.=) b.%s LEFT JOIN n ON n.%s OPERATOR(pg_catalog.=) a.%s",
-						 version, version, version, version);
+		appendStringInfo(&query, " LEFT JOIN n ON n.%s OPERATOR(pg_catalog.=) a.%s", version, version);
 	appendStringInfo(&query, " ORDER BY coalesce(b.%s, a.%s)", version, version);
 	return query.data;
 }

@@ -15,8 +15,8 @@
  *	definitions		the rows of pg_proc, pg_type, pg_rewrite and so on that the
  *					view's rule depends on, through whatever lies between, and
  *					those that pg_depend does not know of (casts to json, types that
- *					JSON_VALUE() and its kin return); of each which transaction
- *					wrote it.
+ *					JSON_VALUE() and its kin return, operator classes); of each which transaction
+ *					wrote it.  Not of histories and topics.
  *
  * A digest that is another one says little by itself: VACUUM FULL makes new
  * files, and the worker, told by invalidations, only writes the new digest down.  It
@@ -293,8 +293,7 @@ definitions_digest(DeriveProgram *program)
 		definitions.todo = list_delete_first(definitions.todo);
 		definitions.digest += object_digest(object);
 		add_referenced(&definitions, object);
-		if (derive_view_comparable(program->view))
-			add_servants(&definitions, object);
+		add_servants(&definitions, object);
 	}
 	free_object_addresses(definitions.seen);
 	return definitions.digest;
@@ -303,8 +302,11 @@ definitions_digest(DeriveProgram *program)
 uint64
 derive_worker_basis(DeriveProgram *program)
 {
-	uint64		digest = definitions_digest(program);
+	uint64		digest = 0;
 
+	/* what has happened is what it was, whatever things mean now */
+	if (derive_view_comparable(program->view))
+		digest = definitions_digest(program);
 	digest = hash_combine64(digest, files_digest(derive_program_read_relations(program)));
 	return hash_combine64(digest, files_digest(derive_program_write_relations(program)));
 }

@@ -430,7 +430,7 @@ DROP TABLE equal_rows;
 -- The key of the declaration follows its columns.
 CREATE TABLE renamed (id int PRIMARY KEY, v text);
 INSERT INTO renamed VALUES (1, 'a'), (2, 'b');
-SELECT derive.create_view('renamed_history', 'history', '{renamed}', key => '{id}', options => '{"compact": true}');
+SELECT derive.create_view('renamed_history', 'history', '{renamed}', key => '{id}', options => '{"compact": true, "retention": "1 day"}');
 SELECT derive.wait('renamed_history', timeout => '60 s');
 BEGIN;
 ALTER TABLE renamed RENAME id TO ident;

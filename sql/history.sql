@@ -461,7 +461,11 @@ SELECT pg_current_xact_id() AS did \gset
 UPDATE letters SET r = r + 1 WHERE a = 1;
 DELETE FROM letters WHERE a = 2;
 COMMIT;
+BEGIN;
 SELECT * FROM derive.changes_of('letters_history', :'did');
+-- who may read the history, and not the source, does not keep that locked
+SELECT mode FROM pg_locks WHERE relation = 'letters'::regclass AND pid = pg_backend_pid();
+COMMIT;
 -- By a key that several rows have, or none, nobody can tell which became which; where a row is the only one, it can be told.
 CREATE TABLE visits (id int PRIMARY KEY, customer text, v int);
 INSERT INTO visits VALUES (1, 'ann', 1), (2, 'ann', 2), (3, NULL, 3), (4, 'bob', 4), (5, 'cid', 5), (6, 'cid', 6);

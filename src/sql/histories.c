@@ -18,13 +18,13 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xlog.h"
 #include "base/compat.h"
 #include "base/registry.h"
 #include "base/rights.h"
+#include "base/unlocked.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_operator.h"
@@ -475,41 +475,42 @@ key_columns(History *history)
 	return result;
 }
 
-/* Can no two rows of the source be the same in these columns, by an index? */
+/* Is the index one of these columns (numbers of the table's), and of no NULLs? */
+static bool
+is_of_columns(const DeriveUnlocked *table, const DeriveUnlockedIndex *index, const Bitmapset *columns)
+{
+	for (int i = 0; i < index->nkeys; i++)
+	{
+		AttrNumber	attno = index->columns[i];
+
+		if (attno <= 0 || !bms_is_member(attno, columns) || !TupleDescAttr(table->desc, attno - 1)->attnotnull)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Can no two rows of the source be the same in these columns, by an index?  Without a lock on it: who may read the
+ * history need not be allowed to hold the source.
+ */
 static bool
 name_rows(History *history, List *keys)
 {
-	Relation	source = table_open(linitial_oid(history->definition->sources), AccessShareLock);
+	const DeriveUnlocked *source = derive_unlocked_read(linitial_oid(history->definition->sources));
 	Bitmapset  *columns = NULL;
-	bool		result = false;
 	ListCell   *lc;
 
-	foreach(lc, keys)
-		columns = bms_add_member(columns, get_attnum(RelationGetRelid(source), lfirst(lc)));
-
 	/* an index of a parent says nothing of its children */
-	if (source->rd_rel->relkind != RELKIND_RELATION || !source->rd_rel->relhassubclass)
+	if (source == NULL || (source->form.relkind == RELKIND_RELATION && source->form.relhassubclass))
+		return false;
+	foreach(lc, keys)
+		columns = bms_add_member(columns, get_attnum(source->relid, lfirst(lc)));
+	foreach(lc, source->indexes)
 	{
-		foreach(lc, RelationGetIndexList(source))
-		{
-			Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
-			Form_pg_index form = index->rd_index;
-			bool		names = form->indisunique && form->indimmediate && form->indisvalid &&
-			RelationGetIndexPredicate(index) == NIL;
-
-			for (int i = 0; i < form->indnkeyatts && names; i++)
-			{
-				AttrNumber	attnum = form->indkey.values[i];
-
-				names = attnum > 0 && bms_is_member(attnum, columns) &&
-					TupleDescAttr(RelationGetDescr(source), attnum - 1)->attnotnull;
-			}
-			index_close(index, NoLock);
-			result = result || names;
-		}
+		if (is_of_columns(source, lfirst(lc), columns))
+			return true;
 	}
-	table_close(source, NoLock);
-	return result;
+	return false;
 }
 
 /* The equality operator of a key column, qualified. */

@@ -146,7 +146,7 @@ derive_holder_waits_for(pid_t pid, Oid relid, LOCKMODE mode, bool or_queued)
  */
 
 /* GetLockConflicts() leaves that out. */
-bool
+LOCKMODE
 derive_we_hold(Oid relid, LOCKMODE wanted)
 {
 	LOCKTAG		tag;
@@ -155,9 +155,9 @@ derive_we_hold(Oid relid, LOCKMODE wanted)
 	for (LOCKMODE mode = AccessShareLock; mode <= AccessExclusiveLock; mode++)
 	{
 		if (DoLockModesConflict(mode, wanted) && derive_lock_held_by_me(&tag, mode))
-			return true;
+			return mode;
 	}
-	return false;
+	return NoLock;
 }
 
 char *
@@ -182,7 +182,7 @@ derive_lock_holders(pid_t pid, Oid relid, LOCKMODE mode, List **pids)
 		else if (holder != pid)
 			found = list_append_unique_int(found, holder);
 	}
-	if (pid != MyProcPid && derive_we_hold(relid, mode))
+	if (pid != MyProcPid && derive_we_hold(relid, mode) != NoLock)
 		found = list_append_unique_int(found, MyProcPid);
 
 	initStringInfo(&text);

@@ -40,8 +40,11 @@ extern char *derive_lock_reason(pid_t pid, Oid relid, LOCKMODE mode, List **pids
 /* The same of whoever holds it alone: " held by pid 1234", or "" if nobody does. */
 extern char *derive_lock_holders(pid_t pid, Oid relid, LOCKMODE mode, List **pids);
 
-/* Does this process hold a lock on the relation, which is of this database, that conflicts with that one? */
-extern bool derive_we_hold(Oid relid, LOCKMODE wanted);
+/*
+ * The weakest lock of this process on the relation, which is of this database, that conflicts with that one; NoLock: it
+ * has none.
+ */
+extern LOCKMODE derive_we_hold(Oid relid, LOCKMODE wanted);
 
 /*
  * The processes whose transactions have numbers before that one and run, but for one

@@ -31,7 +31,6 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "access/xlog_internal.h"
-#include "base/compat.h"
 #include "base/elapsed.h"
 #include "base/lock_waiters.h"
 #include "base/wait_event.h"
@@ -228,17 +227,11 @@ time_to_look(void)
 void
 derive_blocked_check_lock(Oid relid, LOCKMODE wanted)
 {
-	LOCKTAG		tag;
-	LOCKMODE	mode;
+	LOCKMODE	mode = derive_we_hold(relid, wanted);
 	char	   *name;
 
-	SET_LOCKTAG_RELATION(tag, MyDatabaseId, relid);
-	for (mode = AccessShareLock; mode <= AccessExclusiveLock; mode++)
+	if (mode != NoLock)
 	{
-		if (!DoLockModesConflict(mode, wanted) ||
-			!derive_lock_held_by_me(&tag, mode))
-			continue;
-
 		name = get_rel_name(relid);
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_DEADLOCK_DETECTED),

@@ -751,6 +751,8 @@ has_other_rows(Oid relid)
 static Oid
 class_of_redefined(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id)
 {
+	char		generated;
+
 	switch (class_id)
 	{
 		case ProcedureRelationId:
@@ -771,9 +773,10 @@ class_of_redefined(ObjectAccessType access, Oid class_id, Oid object_id, int sub
 				return InvalidOid;
 			if (sub_id == 0)
 				return has_other_rows(object_id) ? RelationRelationId : InvalidOid;
-			if (get_attgenerated(object_id, sub_id) == 'v')
+			generated = get_attgenerated(object_id, sub_id);
+			if (generated == 'v')
 				return AttrDefaultRelationId;	/* no row changes */
-			if (get_attgenerated(object_id, sub_id) != '\0')
+			if (generated != '\0')
 				return RelationRelationId;
 			return changing_type ? AttributeRelationId : InvalidOid;
 		default:

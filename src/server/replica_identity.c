@@ -402,6 +402,15 @@ derive_identity_possible(List *relids)
 	return result;
 }
 
+/* Has it FULL by us, although a publication does not allow that by now? */
+static bool
+must_yield(const DeriveIdentity *before)
+{
+	char		now;
+
+	return get_identity(before->relid, &now) && now == REPLICA_IDENTITY_FULL && is_refused(before->relid);
+}
+
 List *
 derive_identity_refused(void)
 {
@@ -410,11 +419,8 @@ derive_identity_refused(void)
 
 	foreach(lc, derive_identities_all())
 	{
-		DeriveIdentity *before = lfirst(lc);
-		char		now;
-
-		if (get_identity(before->relid, &now) && now == REPLICA_IDENTITY_FULL && is_refused(before->relid))
-			result = lappend_oid(result, before->relid);
+		if (must_yield(lfirst(lc)))
+			result = lappend_oid(result, ((DeriveIdentity *) lfirst(lc))->relid);
 	}
 	return result;
 }
@@ -498,11 +504,11 @@ is_locked_here(Oid relid)
 {
 	ListCell   *lc;
 
-	if (derive_we_hold(relid, RowShareLock))
+	if (derive_we_hold(relid, RowShareLock) != NoLock)
 		return true;
 	foreach(lc, get_partition_ancestors(relid))
 	{
-		if (derive_we_hold(lfirst_oid(lc), RowShareLock))
+		if (derive_we_hold(lfirst_oid(lc), RowShareLock) != NoLock)
 			return true;
 	}
 	return false;
@@ -520,11 +526,13 @@ derive_identity_yield(bool locks_no_table)
 	CommandCounterIncrement();
 	if (locks_no_table)
 		LockRelationOid(identities, ShareRowExclusiveLock);
-	foreach(lc, derive_identity_refused())
+	foreach(lc, derive_identities_all())
 	{
+		DeriveIdentity *before = lfirst(lc);
+
 		/* others have been so before, and are left to the worker */
-		if (locks_no_table || is_locked_here(lfirst_oid(lc)))
-			relids = lappend_oid(relids, lfirst_oid(lc));
+		if ((locks_no_table || is_locked_here(before->relid)) && must_yield(before))
+			relids = lappend_oid(relids, before->relid);
 	}
 	if (relids == NIL)
 		return;

@@ -37,7 +37,6 @@
 #include "catalog/pg_class.h"
 #include "delta/stream.h"
 #include "derive/definition.h"
-#include "derive/handlers.h"
 #include "materialize/program.h"
 #include "miscadmin.h"
 #include "notify/wait.h"
@@ -327,7 +326,7 @@ ask_kind(void *arg)
 {
 	Kind	   *kind = arg;
 
-	kind->of_rows = (derive_find_routine(derive_definition_of_view(kind->view)->derivation)->flags & DERIVE_OF_CURRENT_ROWS) != 0;
+	kind->of_rows = derive_view_comparable(kind->view);
 }
 
 /*
